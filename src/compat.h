@@ -1,0 +1,38 @@
+/*
+ * compat.h
+ *		The only place that knows PostgreSQL's major versions.
+ *
+ * The code is written against the newest API; what an older server lacks is
+ * supplied here under the newer name.
+ */
+#ifndef PG_CAS_COMPAT_H
+#define PG_CAS_COMPAT_H
+
+#include "utils/acl.h"
+
+#if PG_VERSION_NUM < 130000
+#error "pg_cas needs PostgreSQL 13 or later"
+#endif
+
+#if PG_VERSION_NUM < 160000
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+
+/* PostgreSQL 16 made one function of the many pg_xxx_ownercheck() ones. */
+static inline bool
+object_ownercheck(Oid classid, Oid objectid, Oid roleid)
+{
+	Assert(classid == RelationRelationId);
+	return pg_class_ownercheck(objectid, roleid);
+}
+
+/* Likewise of pg_xxx_aclcheck(). */
+static inline AclResult
+object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
+{
+	Assert(classid == ProcedureRelationId);
+	return pg_proc_aclcheck(objectid, roleid, mode);
+}
+#endif
+
+#endif							/* PG_CAS_COMPAT_H */
