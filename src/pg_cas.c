@@ -4,6 +4,8 @@
  */
 #include "pg_cas.h"
 
+#include <limits.h>
+
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
@@ -14,6 +16,7 @@ void		_PG_init(void);
 PG_FUNCTION_INFO_V1(pg_cas_version);
 
 bool		pg_cas_log_conflicts = false;
+int			pg_cas_history_retention = 90 * 24 * 60;
 
 void
 _PG_init(void)
@@ -26,6 +29,15 @@ _PG_init(void)
 							 PGC_SUSET,
 							 0,
 							 NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_cas.history_retention",
+							"Sets how long the history of allocations is kept.",
+							"0 writes none, -1 keeps all.",
+							&pg_cas_history_retention,
+							90 * 24 * 60, -1, INT_MAX,
+							PGC_SUSET,
+							GUC_UNIT_MIN,
+							NULL, NULL, NULL);
 
 	EmitWarningsOnPlaceholders("pg_cas");
 }
