@@ -734,6 +734,10 @@ alloc_describe(PG_FUNCTION_ARGS)
 	unit.lo = numeric_u128(PG_GETARG_DATUM(6));
 	unit.order = PG_GETARG_INT16(7);
 
+	/* the planner may ask before it has compared the block to the range */
+	if (space_range_of_slot(&pool.space, unit.lo) == NULL)
+		PG_RETURN_NULL();
+
 	unit_columns(&pool, &unit, values, nulls);
 	for (int i = 0; i < 4; i++)
 	{

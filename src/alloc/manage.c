@@ -370,7 +370,7 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	if (name[0] == '\0')
 		invalid_argument("a pool's name must not be empty",
-						 "Any other range_text will do.");
+						 "Any other text will do.");
 	kind = strcmp(kind_name, "ip") == 0 ? POOL_IP :
 		strcmp(kind_name, "int") == 0 ? POOL_INT : POOL_PREFIX;
 	if (!PG_ARGISNULL(5))
