@@ -25,21 +25,28 @@ sub owner_sql
 		extra_params => [ '-U', 'app_owner' ]);
 }
 
-# Everything that an extension's script can make, and what refers to it.
+# Everything that an extension's script can make, and what refers to it; not
+# the schemas that PostgreSQL makes for a session's temporary objects.
 my $traces = <<'SQL';
-SELECT 'relation ' || oid FROM pg_class
-UNION ALL SELECT 'function ' || oid FROM pg_proc
-UNION ALL SELECT 'type ' || oid FROM pg_type
-UNION ALL SELECT 'operator ' || oid FROM pg_operator
-UNION ALL SELECT 'cast ' || oid FROM pg_cast
-UNION ALL SELECT 'trigger ' || oid FROM pg_trigger
-UNION ALL SELECT 'schema ' || oid FROM pg_namespace
-UNION ALL SELECT 'default privilege ' || oid FROM pg_default_acl
-UNION ALL SELECT 'comment ' || classoid || ' ' || objoid FROM pg_description
-UNION ALL SELECT 'owner ' || classid || ' ' || objid FROM pg_shdepend
-	WHERE dbid = (SELECT oid FROM pg_database
-		WHERE datname = current_database())
-ORDER BY 1
+SELECT kind, oid FROM (
+	SELECT 'relation', oid FROM pg_class
+	UNION ALL SELECT 'function', oid FROM pg_proc
+	UNION ALL SELECT 'type', oid FROM pg_type
+	UNION ALL SELECT 'operator', oid FROM pg_operator
+	UNION ALL SELECT 'cast', oid FROM pg_cast
+	UNION ALL SELECT 'trigger', oid FROM pg_trigger
+	UNION ALL SELECT 'schema', oid FROM pg_namespace
+		WHERE nspname !~ '^pg_(toast_)?temp_'
+	UNION ALL SELECT 'default privilege', oid FROM pg_default_acl
+	UNION ALL SELECT 'comment', objoid FROM pg_description
+	UNION ALL SELECT 'dependency', objid FROM pg_depend
+		WHERE objid NOT IN (SELECT oid FROM pg_namespace)
+	UNION ALL SELECT 'owner', objid FROM pg_shdepend
+		WHERE dbid = (SELECT oid FROM pg_database
+			WHERE datname = current_database())
+) AS trace (kind, oid)
+WHERE oid >= 16384
+ORDER BY 1, 2
 SQL
 
 # The extension's members.
