@@ -58,6 +58,7 @@ make_user() {
 # Run a command in the stage as that user.
 as_user() {
     (
+        exec 3>&-
         cd "${stage:-/}"
         export HOME=${stage:-/} TMPDIR=${stage:+$stage/tmp}
         export USER=$user LOGNAME=$user
@@ -99,6 +100,7 @@ leave() {
 
     trap '' INT TERM HUP
     set +e
+    exec >&3            # a signal may come while it is redirected
     if [ -n "$job" ]; then
         kill -TERM -- "-$job" 2>/dev/null
         for i in {1..100}; do
@@ -116,6 +118,7 @@ leave() {
     fi
     exit "$status"
 }
+exec 3>&1
 trap leave EXIT
 trap 'exit 129' HUP
 trap 'exit 130' INT
