@@ -20,14 +20,14 @@ MODULE_big = pg_cas
 here := $(dir $(lastword $(MAKEFILE_LIST)))
 find = $(sort $(patsubst $(here)%,%,$(wildcard $(addprefix $(here),$(1)))))
 
-DATA = $(call find,sql/pg_cas--*.sql)
-OBJS = $(patsubst %.c,%.o,$(call find,src/*.c src/*/*.c))
-headers = $(wildcard $(here)src/*.h $(here)src/*/*.h)
+DATA := $(call find,sql/pg_cas--*.sql)
+OBJS := $(patsubst %.c,%.o,$(call find,src/*.c src/*/*.c))
+headers := $(wildcard $(here)src/*.h $(here)src/*/*.h)
 
-REGRESS = $(filter-out pg_cas--%,$(basename $(notdir $(call find,sql/*.sql))))
-ISOLATION = $(basename $(notdir $(call find,test/specs/*.spec)))
-PROVE_TESTS = $(call find,test/t/*.pl)
-UNIT_TESTS = $(basename $(notdir $(call find,test/unit/*.c)))
+REGRESS := $(filter-out pg_cas--%,$(basename $(notdir $(call find,sql/*.sql))))
+ISOLATION := $(basename $(notdir $(call find,test/specs/*.spec)))
+PROVE_TESTS := $(call find,test/t/*.pl)
+UNIT_TESTS := $(basename $(notdir $(call find,test/unit/*.c)))
 
 PG_CPPFLAGS = -I$(here)src -DPG_CAS_VERSION='"$(CAS_VERSION)"'
 CAS_VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(here)pg_cas.control)
@@ -47,7 +47,7 @@ ifneq (,$(filter check,$(MAKECMDGOALS)))
 # It is kept out: this make runs scripts/test, and another one any other goal.
 .PHONY: $(MAKECMDGOALS)
 check:
-	@PG_CONFIG='$(PG_CONFIG)' $(here)scripts/test </dev/null
+	@$(here)scripts/test
 $(filter-out check,$(MAKECMDGOALS)):
 	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) $@
 
