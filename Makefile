@@ -37,7 +37,7 @@ PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare \
 REGRESS_OPTS = --load-extension=$(EXTENSION)
 ISOLATION_OPTS = --inputdir=$(srcdir)/test --load-extension=$(EXTENSION)
 USE_MODULE_DB = 1
-EXTRA_CLEAN = tmp_check unit
+EXTRA_CLEAN = tmp_check
 
 PG_CONFIG ?= pg_config
 
@@ -81,11 +81,11 @@ prove:
 .PHONY: unit
 UNIT_CFLAGS = -std=gnu99 -g -O1 -Wall -Wextra -Werror \
 	-fsanitize=address,undefined -fno-sanitize-recover=all
-unit: $(UNIT_TESTS:%=unit/%)
+unit: $(UNIT_TESTS:%=tmp_check/unit/%)
 	@failed=0; for t in $^; do $$t || { echo "not ok: $$t"; failed=1; }; done; \
 	exit $$failed
-unit/%: test/unit/%.c $(headers) $(call find,src/*/*.c)
-	@mkdir -p unit
+tmp_check/unit/%: test/unit/%.c $(headers) $(call find,src/*/*.c)
+	@mkdir -p $(@D)
 	$(CC) $(UNIT_CFLAGS) -I$(srcdir)/src -I$(includedir_server) $< -o $@
 
 endif

@@ -1,0 +1,206 @@
+/*
+ * cas.h
+ *		The room of versioned rows: what its files share.
+ *
+ * functions.c checks arguments and shapes answers; swap.c finds, locks,
+ * compares and writes one row; table.c knows what a guarded table is;
+ * document.c works on payload documents; guard.c is the trigger; enable.c
+ * puts a table under compare-and-swap.
+ */
+#ifndef PG_CAS_CAS_H
+#define PG_CAS_CAS_H
+
+#include "pg_cas.h"
+
+#include "commands/trigger.h"
+#include "nodes/bitmapset.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+
+/*
+ * The guard's name sorts after whatever people call their triggers, because
+ * BEFORE triggers fire in the order of their names and the guard must see
+ * what the others made of the row.
+ */
+#define CAS_GUARD_TRIGGER	"zzz_cas_guard"
+
+typedef enum CasWriters
+{
+	CAS_WRITERS_BUMP,			/* a client sends old + 1 */
+	CAS_WRITERS_ECHO			/* a client sends back what it read */
+} CasWriters;
+
+/* A list of names: of columns, or of object keys that make a path. */
+typedef struct CasNames
+{
+	int			length;
+	char	  **names;
+} CasNames;
+
+/* The arguments of a guard trigger: a guarded table's settings. */
+typedef struct CasSettings
+{
+	char	   *version_column;
+	char	   *payload_column; /* NULL: the row's columns are the payload */
+	CasWriters	writers;
+	bool		reject_unversioned;
+	char	   *sequence;		/* NULL: versions count by row */
+	CasNames	ignore_columns;
+	CasNames	version_path;	/* object keys from the payload's top */
+	bool		warn_only;
+} CasSettings;
+
+typedef struct CasKeyColumn
+{
+	AttrNumber	attnum;
+	char	   *name;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	char	   *equals;			/* OPERATOR(schema.name), for SQL */
+	FmgrInfo	equal;
+	FmgrInfo	compare;
+	FmgrInfo	input;
+	Oid			input_param;
+	FmgrInfo	output;
+} CasKeyColumn;
+
+/*
+ * A guarded table, or a partition of one, cached per backend (table.c).  It
+ * stays readable until the end of the transaction that looked it up, even if
+ * the table changes meanwhile.
+ */
+typedef struct CasTable
+{
+	Oid			relid;
+	MemoryContext mcxt;
+
+	CasSettings settings;
+	bool		guard_enabled;
+	AttrNumber	version;
+	Oid			version_type;	/* int2, int4 or int8 */
+	AttrNumber	payload;		/* 0: the row's columns are the payload */
+	Bitmapset  *ignored;		/* attribute numbers */
+
+	int			nkeys;			/* 0: no usable primary key */
+	CasKeyColumn *keys;
+	Oid			key_constraint;
+
+	Oid			rowtype;
+	TupleDesc	desc;			/* a copy */
+	FmgrInfo	populate;		/* jsonb_populate_record() to rowtype */
+	Datum		empty_row;		/* what it starts from: all NULL */
+
+	List	   *plans;			/* of CasPlan, see swap.c */
+} CasTable;
+
+/* The value of a primary key. */
+typedef struct CasKey
+{
+	Datum		values[INDEX_MAX_KEYS];
+	char	   *text;			/* as results and errors show it */
+} CasKey;
+
+/*
+ * The row that this extension is about to write, to which the guard says yes
+ * without a version in SET.  Who sets it puts the former one back on every
+ * path; the guard clears it when it has seen the row.
+ */
+typedef struct GuardExpectation
+{
+	Oid			relid;			/* InvalidOid: none */
+	CasKey	   *key;			/* NULL: any row of the table */
+} GuardExpectation;
+
+typedef enum CasOutcome
+{
+	CAS_CREATED,
+	CAS_UPDATED,
+	CAS_UNCHANGED,
+	CAS_DELETED,
+	CAS_RENAMED,
+	/* nothing was written: */
+	CAS_CONFLICT,
+	CAS_MISSING,
+	CAS_EXISTS
+} CasOutcome;
+
+/* A row as written, or as it now stands. */
+typedef struct CasRow
+{
+	char	   *id;
+	bool		version_isnull;
+	int64		version;
+	Jsonb	   *payload;		/* NULL: not asked for, or not readable */
+} CasRow;
+
+/* One call of an SQL function on one guarded table (swap.c). */
+typedef struct CasCall
+{
+	Relation	rel;
+	CasTable   *table;
+	Oid			function;		/* called; its schema is the extension's */
+	MemoryContext caller;		/* where answers are put */
+	bool		payload_wanted; /* statements return it */
+	bool		payload_readable;	/* the caller has SELECT on all of it */
+} CasCall;
+
+typedef enum CasLockMode
+{
+	CAS_LOCK_SHARE,
+	CAS_LOCK_NO_KEY_UPDATE,		/* enough to change what is not the key */
+	CAS_LOCK_UPDATE
+} CasLockMode;
+
+/* table.c */
+extern CasTable *cas_table_of(Relation rel);
+extern Trigger *cas_guard_trigger(Relation rel);
+extern char *cas_parse_settings(Trigger *trigger, CasSettings *settings);
+extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
+								  CasKey *key);
+extern void cas_key_from_text(CasTable *table, char *id, CasKey *key);
+extern char *cas_key_text(CasTable *table, Datum *values, bool *nulls);
+extern int	cas_key_compare(CasTable *table, const CasKey *a, const CasKey *b);
+extern void cas_populate(CasTable *table, Jsonb *object, Datum *values,
+						 bool *nulls);
+extern char *cas_relation_name(Relation rel);
+
+/* document.c */
+extern Jsonb *document_merge(Jsonb *target, Jsonb *patch);
+extern Jsonb *document_stamp(Jsonb *document, const CasNames *path,
+							 int64 version);
+extern bool document_same(Jsonb *a, Jsonb *b, const CasNames *path);
+extern bool datum_same(Datum a, bool a_isnull, Datum b, bool b_isnull,
+					   bool typbyval, int16 typlen);
+extern bool document_holds_objects(Jsonb *object);
+extern Jsonb *document_pick(Jsonb *document, Jsonb *names);
+extern Jsonb *document_changes(Jsonb *old, Jsonb *new);
+extern CasNames cas_path_from_array(Datum array);
+
+/* guard.c */
+extern GuardExpectation guard_expectation;
+extern int64 cas_version_value(CasTable *table, Datum value);
+extern void cas_log_conflict(Relation rel, StringInfo detail);
+
+/* swap.c */
+extern CasOutcome swap_create(CasCall *call, CasKey *key, Jsonb *payload,
+							  CasRow *row);
+extern CasOutcome swap_update(CasCall *call, CasKey *key, int64 expected,
+							  Jsonb *payload, CasRow *row);
+extern CasOutcome swap_patch(CasCall *call, CasKey *key, int64 expected,
+							 Jsonb *patch, CasRow *row);
+extern CasOutcome swap_delete(CasCall *call, CasKey *key, int64 expected,
+							  CasRow *row);
+extern CasOutcome swap_rename(CasCall *call, CasKey *key, int64 expected,
+							  CasKey *new_key, CasRow *row);
+extern CasOutcome swap_merge(CasCall *call, CasKey *key, Jsonb *patch,
+							 CasRow *row);
+extern CasOutcome swap_apply(CasCall *call, CasKey *key, FmgrInfo *fn,
+							 Jsonb *args, CasRow *row);
+extern CasOutcome swap_put(CasCall *call, CasKey *key, Jsonb *payload,
+						   CasRow *row);
+extern bool swap_read(CasCall *call, CasKey *key, CasRow *row);
+extern bool swap_lock(CasCall *call, CasKey *key, CasLockMode mode,
+					  CasRow *row);
+
+#endif							/* PG_CAS_CAS_H */
