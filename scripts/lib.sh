@@ -10,9 +10,9 @@
 #   data/    a throw-away server; its socket is in socket/ and it listens
 #            nowhere else, so no port can be taken
 #
-# The stage belongs to an unprivileged user, who alone can enter it: the
+# These folders belong to an unprivileged user, who alone can enter them: the
 # caller or, if that is root (whom PostgreSQL refuses), a system user.  He
-# needs no access to the checkout.  On exit, however it comes about, what was
+# needs no access to the checkout, and cannot write where root does.  On exit, however it comes about, what was
 # started is stopped and the stage removed; other runs have other stages.  A
 # script's on_leave function, if it has one, gets the exit status after that.
 #
@@ -60,7 +60,7 @@ as_user() {
     (
         exec 3>&-
         cd "${stage:-/}"
-        export HOME=${stage:-/} TMPDIR=${stage:+$stage/tmp}
+        export HOME=${stage:-}/tmp TMPDIR=${stage:-}/tmp
         export USER=$user LOGNAME=$user
         if [ "$(id -u)" = 0 ]; then
             exec setpriv --reuid "$user" --regid "$user" --clear-groups \
@@ -134,8 +134,8 @@ make_folder() {
         stage=$(mktemp -d "$parent/pg_cas.XXXXXX" 2>/dev/null) || continue
         printf '#!/bin/sh\n' >"$stage/probe"
         chmod 755 "$stage/probe"
-        chown -R "$user:" "$stage" 2>/dev/null &&
-            as_user "$stage/probe" 2>/dev/null && break
+        chgrp "$(id -g "$user")" "$stage" 2>/dev/null &&
+            chmod 710 "$stage" && as_user "$stage/probe" 2>/dev/null && break
         rm -rf "$stage"
         stage=
     done
@@ -170,7 +170,7 @@ make_stage() {
     pg_config=$(find_pg_config)
     mapfile -t dirs < <("$pg_config" --bindir --sharedir --pkglibdir \
         --includedir-server)
-    mkdir "$stage/pg" "$stage/tmp"
+    mkdir -m 700 "$stage"/{pg,src,data,socket,tmp}
     for i in "${dirs[@]}"; do
         mkdir -p "$stage/pg$(dirname "$i")"
         [ -d "$stage/pg$i" ] || cp -a --reflink=auto "$i" "$stage/pg$i"
@@ -179,12 +179,11 @@ make_stage() {
     [ "$("$bin/pg_config" --sharedir)" = "$stage/pg${dirs[1]}" ] ||
         die "the PostgreSQL of $pg_config does not work from another folder"
 
-    mkdir "$stage/src"
     tar -C "$root" -cf - --exclude=./.git --exclude='*.o' --exclude='*.bc' \
         --exclude='*.so' --exclude=./tmp_check --exclude=./results \
         --exclude=./output_iso --exclude='./regression.*' . |
         tar -C "$stage/src" -xf - --no-same-owner
-    chown -R "$user:" "$stage"
+    chown -R "$user:" "$stage"/{pg,src,data,socket,tmp}
     PATH=$bin:$PATH
 }
 
@@ -206,7 +205,6 @@ build() {
 # those who reach the socket: its folder is the user's alone.
 start_server() {
     export PGHOST=$stage/socket PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
-    as_user mkdir -m 700 "$PGHOST"
     as_user initdb -D "$stage/data" -U postgres -A trust -N --no-locale \
         -E UTF8 >"$stage/initdb.log" 2>&1 ||
         { cat "$stage/initdb.log"; return 1; }
@@ -219,6 +217,6 @@ max_prepared_transactions = 10
 log_line_prefix = '%m [%p] %q%a '
 $*
 END
-    as_user pg_ctl start -s -w -D "$stage/data" -l "$stage/server.log" ||
-        { cat "$stage/server.log"; return 1; }
+    as_user pg_ctl start -s -w -D "$stage/data" -l "$stage/data/server.log" ||
+        { cat "$stage/data/server.log"; return 1; }
 }
