@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # lib.sh: a stage of its own for each run of scripts/test and scripts/demo.
 #
 # Nothing is built in the checkout and nothing is installed into the system's
@@ -59,7 +60,7 @@ make_user() {
 as_user() {
     (
         exec 3>&-
-        cd "${stage:-/}"
+        cd "${stage:-/}" || exit
         export HOME=${stage:-}/tmp TMPDIR=${stage:-}/tmp
         export USER=$user LOGNAME=$user
         if [ "$(id -u)" = 0 ]; then
