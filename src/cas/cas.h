@@ -44,7 +44,7 @@ typedef struct CasSettings
 	char	   *payload_column; /* NULL: the row's columns are the payload */
 	CasWriters	writers;
 	bool		reject_unversioned;
-	char	   *sequence;		/* NULL: versions count by row */
+	CasNames	sequence;		/* schema and name; empty: versions count by row */
 	CasNames	ignore_columns;
 	CasNames	version_path;	/* object keys from the payload's top */
 	bool		warn_only;
@@ -164,6 +164,9 @@ extern int	cas_key_compare(CasTable *table, const CasKey *a, const CasKey *b);
 extern void cas_populate(CasTable *table, Jsonb *object, Datum *values,
 						 bool *nulls);
 extern char *cas_relation_name(Relation rel);
+extern int	cas_errdetail_table(Relation rel);
+extern Oid	cas_owner(Relation rel);
+extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
 
 /* document.c */
 extern Jsonb *document_merge(Jsonb *target, Jsonb *patch);

@@ -11,6 +11,7 @@
 #include "cas.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -87,7 +88,7 @@ begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 
 	require_argument(fcinfo, 0, "rel");
 	relid = PG_GETARG_OID(0);
-	if (lockmode > AccessShareLock)
+	if (XactReadOnly && lockmode > AccessShareLock)
 		PreventCommandIfReadOnly(psprintf("%s()",
 										  get_func_name(fcinfo->flinfo->fn_oid)));
 
@@ -102,6 +103,7 @@ begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 				(errcode(ERRCODE_CAS_NOT_ENABLED),
 				 errmsg("table \"%s\" is not under compare-and-swap",
 						RelationGetRelationName(call->rel)),
+				 cas_errdetail_table(call->rel),
 				 call->table == NULL ?
 				 errhint("Its owner can call cas_enable().") :
 				 errhint("Its guard trigger is disabled."),

@@ -30,7 +30,6 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
-#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
@@ -40,7 +39,6 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/regproc.h"
 #include "utils/rls.h"
 
 PG_FUNCTION_INFO_V1(cas_guard);
@@ -237,25 +235,25 @@ version_out_of_range(Relation rel, CasTable *table)
 static int64
 draw_version(Relation rel, CasTable *table, int64 after)
 {
-	List	   *name = stringToQualifiedNameList(table->settings.sequence);
-	Oid			sequence;
+	Oid			sequence = cas_sequence(rel, &table->settings);
 	int64		version;
 
-	sequence = RangeVarGetRelid(makeRangeVarFromNameList(name), NoLock, true);
 	if (!OidIsValid(sequence))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the guard of table \"%s\" needs sequence %s, which does not exist",
+				 errmsg("the guard of table \"%s\" needs sequence \"%s.%s\", which does not exist or is not the table's",
 						RelationGetRelationName(rel),
-						table->settings.sequence),
-				 errhint("Call cas_enable() again to make a new one."),
+						table->settings.sequence.names[0],
+						table->settings.sequence.names[1]),
+				 errhint("Give it the table's owner, or call cas_enable() again to make a new one."),
 				 errtable(rel)));
 	version = nextval_internal(sequence, false);
 	if (version <= after)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sequence %s is behind the versions in table \"%s\"",
-						table->settings.sequence,
+				 errmsg("sequence \"%s.%s\" is behind the versions in table \"%s\"",
+						table->settings.sequence.names[0],
+						table->settings.sequence.names[1],
 						RelationGetRelationName(rel)),
 				 errhint("Call cas_enable() again: it sets the sequence."),
 				 errtable(rel)));
@@ -268,7 +266,7 @@ draw_version(Relation rel, CasTable *table, int64 after)
 static int64
 next_version(Relation rel, CasTable *table, int64 old)
 {
-	if (table->settings.sequence != NULL)
+	if (table->settings.sequence.length > 0)
 		return draw_version(rel, table, old);
 	if (old >= version_limit(table))
 		version_out_of_range(rel, table);
@@ -282,8 +280,9 @@ next_version(Relation rel, CasTable *table, int64 old)
 
 /*
  * Whether an UPDATE is a foreign key's own action on the referencing table.
- * Those run without FORCE ROW LEVEL SECURITY, but so does everything that
- * triggers do beneath them; so the columns must be a foreign key's, too.
+ * Those run without FORCE ROW LEVEL SECURITY and as the table's owner.  So
+ * does what the owner's triggers do beneath them, and as somebody else what
+ * somebody else's do; so the columns must be a foreign key's, too.
  */
 static bool
 is_foreign_key_action(TriggerData *trigdata)
@@ -291,7 +290,9 @@ is_foreign_key_action(TriggerData *trigdata)
 	Relation	rel = trigdata->tg_relation;
 	ListCell   *lc;
 
-	if (!InNoForceRLSOperation())
+	if (!InNoForceRLSOperation() ||
+		(GetUserId() != rel->rd_rel->relowner &&
+		 GetUserId() != cas_owner(rel)))
 		return false;
 	foreach(lc, RelationGetFKeyList(rel))
 	{
@@ -494,7 +495,7 @@ inserted_version(TriggerData *trigdata, CasTable *table)
 	bool		isnull;
 	Datum		datum;
 
-	if (table->settings.sequence != NULL)
+	if (table->settings.sequence.length > 0)
 		return draw_version(trigdata->tg_relation, table, 0);
 	datum = slot_getattr(trigdata->tg_trigslot, table->version, &isnull);
 	return isnull ? 1 : cas_version_value(table, datum);
@@ -561,11 +562,8 @@ cas_guard(PG_FUNCTION_ARGS)
 
 	table = cas_table_of(trigdata->tg_relation);
 	if (table == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("guard trigger \"%s\" has no arguments",
-						trigdata->tg_trigger->tgname),
-				 errhint("Use cas_enable() to make the guard.")));
+		elog(ERROR, "guard not found among the triggers of table \"%s\"",
+			 RelationGetRelationName(trigdata->tg_relation));
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		return PointerGetDatum(with_version(trigdata->tg_trigtuple,

@@ -55,6 +55,11 @@
  */
 #define MAX_TRIES 5
 
+PG_FUNCTION_INFO_V1(cas_reached);
+
+/* Whether cas_reached() was called; may_delete() asks. */
+static bool reached = false;
+
 /* Plans kept per table; the columns that payloads name make more. */
 #define MAX_PLANS 64
 
@@ -68,6 +73,7 @@ typedef enum CasPlanKind
 	CAS_PLAN_INSERT_NEW_KEY,	/* the key's default makes one */
 	CAS_PLAN_UPDATE,
 	CAS_PLAN_DELETE,
+	CAS_PLAN_REACH_DELETE,		/* deletes nothing, see may_delete() */
 	CAS_PLAN_RENAME
 } CasPlanKind;
 
@@ -126,7 +132,7 @@ append_payload(StringInfo sql, CasTable *table)
 		return;
 	}
 	appendStringInfoString(sql,
-						   "(SELECT pg_catalog.to_jsonb(r) FROM (SELECT ");
+						   "(SELECT pg_catalog.to_jsonb(r.*) FROM (SELECT ");
 	for (AttrNumber a = 1; a <= table->desc->natts; a++)
 	{
 		if (!is_payload_column(table, a))
@@ -221,22 +227,31 @@ append_where_version(StringInfo sql, CasTable *table)
 					 version_parameter(table));
 }
 
-/* Append that a column differs from a parameter. */
+/* The extension's schema is that of the function that was called. */
+static const char *
+extension_schema(CasCall *call)
+{
+	return quote_identifier(get_namespace_name(get_func_namespace(call->function)));
+}
+
+/*
+ * Append that a column differs from a parameter by its stored image.  The
+ * casts to record keep ROW *<> ROW from being taken apart by columns.
+ */
 static void
 append_differs(StringInfo sql, CasCall *call, AttrNumber attnum, int param)
 {
 	CasTable   *table = call->table;
-	CasNames    *path = &table->settings.version_path;
+	CasNames   *path = &table->settings.version_path;
 
-	appendStringInfo(sql, "%s.cas_differs(t.%s",
-					 quote_identifier(get_namespace_name(get_func_namespace(call->function))),
-					 column_name(table, attnum));
-	if (attnum != table->payload)
+	if (path->length == 0 || attnum != table->payload)
 	{
-		appendStringInfo(sql, ", $%d)", param);
+		appendStringInfo(sql, "ROW(t.%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($%d)::pg_catalog.record",
+						 column_name(table, attnum), param);
 		return;
 	}
-	appendStringInfo(sql, "::pg_catalog.jsonb, $%d, ARRAY[", param);
+	appendStringInfo(sql, "%s.cas_differs(t.%s::pg_catalog.jsonb, $%d, ARRAY[",
+					 extension_schema(call), column_name(table, attnum), param);
 	for (int i = 0; i < path->length; i++)
 		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "",
 						 quote_literal_cstr(path->names[i]));
@@ -365,6 +380,12 @@ prepare(CasCall *call, const CasPlan *plan)
 			appendStringInfo(&sql, "DELETE FROM %s AS t", relation);
 			append_where_version(&sql, table);
 			break;
+		case CAS_PLAN_REACH_DELETE:
+			appendStringInfo(&sql, "DELETE FROM %s AS t", relation);
+			append_where_key(&sql, table);
+			appendStringInfo(&sql, " AND %s.cas_reached()",
+							 extension_schema(call));
+			break;
 		case CAS_PLAN_RENAME:
 			append_rename(&sql, table, relation);
 			break;
@@ -386,6 +407,7 @@ prepare(CasCall *call, const CasPlan *plan)
 		case CAS_PLAN_INSERT_NEW_KEY:
 		case CAS_PLAN_UPDATE:
 		case CAS_PLAN_DELETE:
+		case CAS_PLAN_REACH_DELETE:
 		case CAS_PLAN_RENAME:
 			appendStringInfo(&sql, " RETURNING %s", row.data);
 			break;
@@ -1125,6 +1147,35 @@ swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 }
 
 /*
+ * Whether the caller's policies for DELETE let it come to a row.  They may
+ * hide one that those for SELECT and UPDATE have shown us.  Policies are
+ * asked before conditions, so a DELETE whose condition says no, and notes
+ * that it was asked, tells.
+ */
+static bool
+may_delete(CasCall *call, CasKey *key)
+{
+	CasRow		row;
+
+	if (!has_policies(call))
+		return true;
+	reached = false;
+	run(call, CAS_PLAN_REACH_DELETE, key, 0, NULL, NULL, InvalidSnapshot,
+		&row);
+	return reached;
+}
+
+/*
+ * cas_reached() RETURNS boolean: false, and notes the call.  Internal.
+ */
+Datum
+cas_reached(PG_FUNCTION_ARGS)
+{
+	reached = true;
+	PG_RETURN_BOOL(false);
+}
+
+/*
  * Delete a row if it has the expected version.
  */
 CasOutcome
@@ -1135,14 +1186,13 @@ swap_delete(CasCall *call, CasKey *key, int64 expected, CasRow *row)
 		if (run(call, CAS_PLAN_DELETE, key, expected, NULL, NULL,
 				InvalidSnapshot, row))
 			return CAS_DELETED;
-		if (!current_row(call, key, CAS_LOCK_UPDATE, row))
+		if (!current_row(call, key, CAS_LOCK_UPDATE, row) ||
+			!may_delete(call, key))
 			return no_row(call, key, CAS_MISSING, row);
 		if (!matches(row, expected))
 			return CAS_CONFLICT;
 
-		/* Of this version only since we waited; or as for create. */
-		if (tries >= MAX_TRIES && has_policies(call))
-			return no_row(call, key, CAS_MISSING, row);
+		/* Of this version only since we waited; or a trigger said no. */
 		if (tries >= MAX_TRIES)
 			ereport(ERROR,
 					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
