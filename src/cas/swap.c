@@ -542,6 +542,15 @@ plan_for(CasCall *call, CasPlanKind kind, const CasWrite *write)
  * ----------
  */
 
+static void
+changed_since_snapshot(CasCall *call)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update"),
+			 errtable(call->rel)));
+}
+
 /* Take the one row that a statement returned, into the caller's memory. */
 static void
 take_row(CasCall *call, CasRow *row)
@@ -615,8 +624,13 @@ run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 			 SPI_result_code_string(rc));
 	processed = SPI_processed;
 	if (processed > 1)
+	{
+		/* a snapshot can have a row that is gone and the one in its place */
+		if (IsolationUsesXactSnapshot())
+			changed_since_snapshot(call);
 		elog(ERROR, "more than one row for a primary key in table \"%s\"",
 			 RelationGetRelationName(call->rel));
+	}
 	if (processed == 1)
 		take_row(call, row);
 	SPI_freetuptable(SPI_tuptable);
@@ -663,15 +677,6 @@ run_read(CasCall *call, CasKey *key, Snapshot snapshot, CasRow *row)
  * Looking at a row
  * ----------
  */
-
-static void
-changed_since_snapshot(CasCall *call)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent update"),
-			 errtable(call->rel)));
-}
 
 static bool
 has_policies(CasCall *call)
@@ -1124,6 +1129,15 @@ swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 	CasWrite	write;
 
 	payload_columns(call, key, payload, &write);
+
+	/*
+	 * INSERT does not mind a row that the snapshot has and that is gone since;
+	 * the snapshot would then have two of one key.
+	 */
+	if (key != NULL && IsolationUsesXactSnapshot() &&
+		current_row(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+		return CAS_EXISTS;
+
 	for (int tries = 1;; tries++)
 	{
 		if (run(call, key ? CAS_PLAN_INSERT : CAS_PLAN_INSERT_NEW_KEY, key, 0,
