@@ -27,6 +27,11 @@ CREATE FUNCTION cas_guard() RETURNS trigger
 COMMENT ON FUNCTION cas_guard() IS
     'the guard: advances the version of every row that is written; PT409 for a version that is not the protocol''s, PT428 for none where one is demanded, 22003 at the top of the version''s type; made by cas_enable()';
 
+CREATE FUNCTION cas_witness() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION cas_witness() IS
+    'the guard''s witness: remembers the version that an UPDATE sets, before other triggers assign to it; made by cas_enable()';
+
 CREATE FUNCTION cas_enable(
         rel regclass,
         version_column name DEFAULT 'resource_version',

@@ -24,6 +24,9 @@
  */
 #define CAS_GUARD_TRIGGER	"zzz_cas_guard"
 
+/* Its witness must see what the statement made of it, and sorts before. */
+#define CAS_WITNESS_TRIGGER	"!cas_witness"
+
 typedef enum CasWriters
 {
 	CAS_WRITERS_BUMP,			/* a client sends old + 1 */
@@ -155,6 +158,7 @@ typedef enum CasLockMode
 /* table.c */
 extern CasTable *cas_table_of(Relation rel);
 extern Trigger *cas_guard_trigger(Relation rel);
+extern Trigger *cas_witness_trigger(Relation rel);
 extern char *cas_parse_settings(Trigger *trigger, CasSettings *settings);
 extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
 								  CasKey *key);

@@ -480,11 +480,12 @@ names_array(const CasNames *names)
 	return sql.data;
 }
 
-/* Make the guard, its arguments being the settings. */
+/* Make the guard, its arguments being the settings, and its witness. */
 static void
 create_guard(const char *name, const CasSettings *settings, Oid sequence,
 			 Oid function)
 {
+	const char *schema = quote_identifier(get_namespace_name(get_func_namespace(function)));
 	StringInfoData arguments;
 
 	initStringInfo(&arguments);
@@ -509,9 +510,11 @@ create_guard(const char *name, const CasSettings *settings, Oid sequence,
 
 	execute("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW "
 			"EXECUTE FUNCTION %s.cas_guard(%s)",
-			CAS_GUARD_TRIGGER, name,
-			quote_identifier(get_namespace_name(get_func_namespace(function))),
-			arguments.data);
+			CAS_GUARD_TRIGGER, name, schema, arguments.data);
+	execute("CREATE TRIGGER \"%s\" BEFORE UPDATE OF %s ON %s FOR EACH ROW "
+			"EXECUTE FUNCTION %s.cas_witness()",
+			CAS_WITNESS_TRIGGER, quote_identifier(settings->version_column),
+			name, schema);
 }
 
 /*
@@ -595,6 +598,30 @@ without_row_security(void)
 	return nest;
 }
 
+/* The names of the guard and its witness, as far as they are there. */
+static List *
+former_triggers(Relation rel)
+{
+	Trigger    *guard = cas_guard_trigger(rel);
+	Trigger    *witness = cas_witness_trigger(rel);
+	List	   *names = NIL;
+
+	if (guard != NULL)
+		names = lappend(names, pstrdup(guard->tgname));
+	if (witness != NULL)
+		names = lappend(names, pstrdup(witness->tgname));
+	return names;
+}
+
+static void
+drop_triggers(const char *table, List *names)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		execute("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)), table);
+}
+
 /* A guard's sequence, if it has one that is really its table's. */
 static Oid
 guard_sequence(Relation rel, Trigger *guard)
@@ -620,7 +647,7 @@ cas_enable(PG_FUNCTION_ARGS)
 	Relation	rel;
 	Trigger    *guard;
 	char	   *name;
-	char	   *former_guard = NULL;
+	List	   *former;
 	Oid			sequence = InvalidOid;
 	int			nest;
 
@@ -640,11 +667,9 @@ cas_enable(PG_FUNCTION_ARGS)
 	check_triggers(rel);
 	name = cas_relation_name(rel);
 	guard = cas_guard_trigger(rel);
+	former = former_triggers(rel);
 	if (guard != NULL)
-	{
-		former_guard = pstrdup(guard->tgname);
 		sequence = guard_sequence(rel, guard);
-	}
 
 	/* commands refuse a table that somebody has open; the lock is kept */
 	relation_close(rel, NoLock);
@@ -653,9 +678,7 @@ cas_enable(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	nest = without_row_security();
 	prepare_version(name, &settings, add_version);
-	if (former_guard != NULL)
-		execute("DROP TRIGGER %s ON %s", quote_identifier(former_guard),
-				name);
+	drop_triggers(name, former);
 	if (by_table)
 	{
 		if (!OidIsValid(sequence))
@@ -686,7 +709,7 @@ cas_disable(PG_FUNCTION_ARGS)
 	Relation	rel;
 	Trigger    *guard;
 	char	   *name;
-	char	   *trigger;
+	List	   *former;
 	Oid			sequence;
 
 	PreventCommandIfReadOnly("cas_disable()");
@@ -707,13 +730,13 @@ cas_disable(PG_FUNCTION_ARGS)
 				 errhint("Disable the partitioned table."),
 				 errtable(rel)));
 	name = cas_relation_name(rel);
-	trigger = pstrdup(guard->tgname);
+	former = former_triggers(rel);
 	sequence = guard_sequence(rel, guard);
 	relation_close(rel, NoLock);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	execute("DROP TRIGGER %s ON %s", quote_identifier(trigger), name);
+	drop_triggers(name, former);
 	if (OidIsValid(sequence))
 		execute("DROP SEQUENCE %s", sequence_name(sequence));
 	SPI_finish();
@@ -740,11 +763,17 @@ find_problems(Relation rel, Trigger *guard, const CasSettings *settings,
 			  StringInfo problems)
 {
 	Form_pg_attribute att;
+	Trigger    *witness;
 	Trigger    *later;
 
 	if (guard->tgenabled == TRIGGER_DISABLED ||
 		guard->tgenabled == TRIGGER_FIRES_ON_REPLICA)
 		appendStringInfo(another(problems), "the guard is disabled");
+	witness = cas_witness_trigger(rel);
+	if (witness == NULL || witness->tgenabled == TRIGGER_DISABLED ||
+		witness->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+		appendStringInfoString(another(problems),
+							   "the guard's witness is missing or disabled");
 	later = later_trigger(rel, guard->tgname);
 	if (later != NULL)
 		appendStringInfo(another(problems), "trigger \"%s\" fires after the guard",

@@ -20,6 +20,12 @@
  * COMMITTED a writer that waited for another one is compared with what the
  * other committed.
  *
+ * What a statement says of the version and what other BEFORE triggers assign
+ * to it look alike by the time the guard fires, and a trigger that counts
+ * versions itself is just what a table may have had before: it would make any
+ * stale UPDATE look right.  So there is a second trigger, the witness, which
+ * fires first, on UPDATEs that set the version, and remembers what was sent.
+ *
  * The functions of this extension write under the caller's rights and may
  * not have any on the version column, so they cannot mention it; they have
  * compared it already, under the row's lock.  They announce the row that they
@@ -43,7 +49,29 @@
 
 PG_FUNCTION_INFO_V1(cas_guard);
 
+PG_FUNCTION_INFO_V1(cas_witness);
+
 GuardExpectation guard_expectation = {InvalidOid, NULL};
+
+/*
+ * What UPDATEs have sent as the versions of rows that the guard has yet to
+ * see.  There are several only while triggers between the witness and the
+ * guard do UPDATEs themselves, one for each level of that; so the newest for
+ * a row is the right one, and those that an error has left behind are never
+ * asked for.
+ */
+typedef struct SentVersion
+{
+	Oid			relid;
+	ItemPointerData tid;
+	bool		isnull;
+	int64		version;
+} SentVersion;
+
+#define MAX_SENT_VERSIONS 64
+
+static SentVersion sent_versions[MAX_SENT_VERSIONS];
+static int	newest_sent_version = 0;
 
 /* Whether relid is the announced table or a partition of it. */
 static bool
@@ -420,6 +448,33 @@ report_unversioned(TriggerData *trigdata, CasTable *table)
 }
 
 /*
+ * What an UPDATE has sent as the version: what the witness saw, or, where
+ * there is no witness, what the row has by now.
+ */
+static int64
+sent_version(TriggerData *trigdata, CasTable *table, bool *isnull)
+{
+	Datum		datum;
+
+	for (int i = 0; i < MAX_SENT_VERSIONS; i++)
+	{
+		int			n = (newest_sent_version + MAX_SENT_VERSIONS - i) %
+			MAX_SENT_VERSIONS;
+		SentVersion *sent = &sent_versions[n];
+
+		if (sent->relid == table->relid &&
+			ItemPointerEquals(&sent->tid, &trigdata->tg_trigtuple->t_self))
+		{
+			sent->relid = InvalidOid;
+			*isnull = sent->isnull;
+			return sent->version;
+		}
+	}
+	datum = slot_getattr(trigdata->tg_newslot, table->version, isnull);
+	return *isnull ? 0 : cas_version_value(table, datum);
+}
+
+/*
  * The version of a row that an UPDATE writes.  The order of the rules is the
  * contract's; each is one paragraph.
  */
@@ -449,10 +504,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 	{
 		int64		sent;
 
-		datum = slot_getattr(trigdata->tg_newslot, table->version,
-							 &new_isnull);
-		new = new_isnull ? 0 : cas_version_value(table, datum);
-
+		new = sent_version(trigdata, table, &new_isnull);
 		switch (settings->writers)
 		{
 			case CAS_WRITERS_BUMP:
@@ -538,6 +590,43 @@ with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
 		return tuple;
 	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), n,
 									 columns, values, nulls);
+}
+
+/*
+ * cas_witness() RETURNS trigger: remembers the version that an UPDATE sends,
+ * before other triggers assign to it.  cas_enable() makes the trigger.
+ */
+Datum
+cas_witness(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	CasTable   *table;
+	SentVersion *sent;
+	Datum		datum;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_witness() was not called by the trigger manager")));
+	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_witness() must be fired BEFORE UPDATE, FOR EACH ROW")));
+
+	table = cas_table_of(trigdata->tg_relation);
+	if (table != NULL)
+	{
+		newest_sent_version = (newest_sent_version + 1) % MAX_SENT_VERSIONS;
+		sent = &sent_versions[newest_sent_version];
+		sent->relid = table->relid;
+		sent->tid = trigdata->tg_trigtuple->t_self;
+		datum = slot_getattr(trigdata->tg_newslot, table->version,
+							 &sent->isnull);
+		sent->version = sent->isnull ? 0 : cas_version_value(table, datum);
+	}
+	return PointerGetDatum(trigdata->tg_newtuple);
 }
 
 /*

@@ -72,6 +72,7 @@ typedef enum CasPlanKind
 	CAS_PLAN_INSERT,
 	CAS_PLAN_INSERT_NEW_KEY,	/* the key's default makes one */
 	CAS_PLAN_UPDATE,
+	CAS_PLAN_DIFFERS,			/* finds what UPDATE should have written */
 	CAS_PLAN_DELETE,
 	CAS_PLAN_REACH_DELETE,		/* deletes nothing, see may_delete() */
 	CAS_PLAN_RENAME
@@ -184,8 +185,8 @@ first_column_parameter(CasTable *table, CasPlanKind kind)
 static bool
 has_version(CasPlanKind kind)
 {
-	return kind == CAS_PLAN_UPDATE || kind == CAS_PLAN_DELETE ||
-		kind == CAS_PLAN_RENAME;
+	return kind == CAS_PLAN_UPDATE || kind == CAS_PLAN_DIFFERS ||
+		kind == CAS_PLAN_DELETE || kind == CAS_PLAN_RENAME;
 }
 
 static int
@@ -299,30 +300,37 @@ append_insert(StringInfo sql, CasCall *call, const CasPlan *plan,
 						 quote_identifier(get_constraint_name(table->key_constraint)));
 }
 
+/* Append the search for the key and version of a row that differs. */
 static void
-append_update(StringInfo sql, CasCall *call, const CasPlan *plan,
-			  const char *relation)
+append_where_differs(StringInfo sql, CasCall *call, const CasPlan *plan)
 {
-	CasTable   *table = call->table;
-	StringInfoData differs;
-	const char *separator = "";
-	int			param = first_column_parameter(table, plan->kind);
+	int			param = first_column_parameter(call->table, plan->kind);
+	const char *separator = " AND (";
 	int			a = -1;
 
-	initStringInfo(&differs);
-	appendStringInfo(sql, "UPDATE %s AS t SET ", relation);
+	append_where_version(sql, call->table);
 	while ((a = bms_next_member(plan->columns, a)) >= 0)
 	{
-		appendStringInfo(sql, "%s%s = $%d", separator,
-						 column_name(table, a), param);
-		if (*separator)
-			appendStringInfoString(&differs, " OR ");
-		append_differs(&differs, call, a, param++);
+		appendStringInfoString(sql, separator);
+		append_differs(sql, call, a, param++);
+		separator = " OR ";
+	}
+	appendStringInfoString(sql, ")");
+}
+
+static void
+append_set(StringInfo sql, CasTable *table, const CasPlan *plan)
+{
+	int			param = first_column_parameter(table, plan->kind);
+	const char *separator = " SET ";
+	int			a = -1;
+
+	while ((a = bms_next_member(plan->columns, a)) >= 0)
+	{
+		appendStringInfo(sql, "%s%s = $%d", separator, column_name(table, a),
+						 param++);
 		separator = ", ";
 	}
-	append_where_version(sql, table);
-	if (plan->compares)
-		appendStringInfo(sql, " AND (%s)", differs.data);
 }
 
 static void
@@ -374,7 +382,17 @@ prepare(CasCall *call, const CasPlan *plan)
 			append_insert(&sql, call, plan, name);
 			break;
 		case CAS_PLAN_UPDATE:
-			append_update(&sql, call, plan, relation);
+			appendStringInfo(&sql, "UPDATE %s AS t", relation);
+			append_set(&sql, table, plan);
+			if (plan->compares)
+				append_where_differs(&sql, call, plan);
+			else
+				append_where_version(&sql, table);
+			break;
+		case CAS_PLAN_DIFFERS:
+			appendStringInfo(&sql, "SELECT %s FROM %s AS t", row.data,
+							 relation);
+			append_where_differs(&sql, call, plan);
 			break;
 		case CAS_PLAN_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s AS t", relation);
@@ -393,6 +411,7 @@ prepare(CasCall *call, const CasPlan *plan)
 	switch (plan->kind)
 	{
 		case CAS_PLAN_READ:
+		case CAS_PLAN_DIFFERS:
 			break;
 		case CAS_PLAN_LOCK_SHARE:
 			appendStringInfoString(&sql, " FOR SHARE");
@@ -953,6 +972,34 @@ write_payload(CasCall *call, CasKey *key, int64 expected,
 	return run_update(call, CAS_PLAN_UPDATE, key, expected, write, NULL, row);
 }
 
+static void
+suppressed(CasCall *call, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a trigger on table \"%s\" suppressed the %s",
+					RelationGetRelationName(call->rel), what),
+			 errtable(call->rel)));
+}
+
+/*
+ * What it comes to that nothing was written to a row that we have locked at
+ * the expected version: the payload is the row's already, or a trigger has
+ * suppressed the write.
+ */
+static CasOutcome
+unchanged(CasCall *call, CasKey *key, int64 expected, const CasWrite *write)
+{
+	CasRow		row;
+
+	if (!bms_is_empty(write->columns) &&
+		(!write->comparable ||
+		 run(call, CAS_PLAN_DIFFERS, key, expected, write, NULL,
+			 InvalidSnapshot, &row)))
+		suppressed(call, "update");
+	return CAS_UNCHANGED;
+}
+
 /* What a write that was done comes to: the guard may have seen no change. */
 static CasOutcome
 written(const CasRow *row, int64 expected)
@@ -982,7 +1029,7 @@ write_locked(CasCall *call, CasKey *key, int64 version, Jsonb *payload,
 				 errmsg("row in table \"%s\" was changed by the function that computes its payload",
 						RelationGetRelationName(call->rel)),
 				 errtable(call->rel)));
-	return CAS_UNCHANGED;
+	return unchanged(call, key, version, &write);
 }
 
 /* ----------
@@ -1011,7 +1058,7 @@ swap_update(CasCall *call, CasKey *key, int64 expected, Jsonb *payload,
 	/* Equal already, or of this version only since we waited. */
 	if (write_payload(call, key, expected, &write, row))
 		return written(row, expected);
-	return CAS_UNCHANGED;
+	return unchanged(call, key, expected, &write);
 }
 
 /*
@@ -1151,11 +1198,7 @@ swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 		if (key != NULL && has_policies(call))
 			return no_row(call, key, CAS_EXISTS, row);
 		if (key == NULL || tries >= MAX_TRIES)
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-					 errmsg("a trigger on table \"%s\" suppressed the row",
-							RelationGetRelationName(call->rel)),
-					 errtable(call->rel)));
+			suppressed(call, "insert");
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -1208,11 +1251,7 @@ swap_delete(CasCall *call, CasKey *key, int64 expected, CasRow *row)
 
 		/* Of this version only since we waited; or a trigger said no. */
 		if (tries >= MAX_TRIES)
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-					 errmsg("a trigger on table \"%s\" suppressed the deletion",
-							RelationGetRelationName(call->rel)),
-					 errtable(call->rel)));
+			suppressed(call, "deletion");
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -1236,11 +1275,7 @@ change_key(CasCall *call, CasKey *key, int64 version, CasKey *new_key,
 		done = run_update(call, CAS_PLAN_RENAME, key, version, NULL, new_key,
 						  row);
 		if (!done)
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-					 errmsg("a trigger on table \"%s\" suppressed the renaming",
-							RelationGetRelationName(call->rel)),
-					 errtable(call->rel)));
+			suppressed(call, "renaming");
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

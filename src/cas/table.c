@@ -43,6 +43,7 @@
 
 
 extern Datum cas_guard(PG_FUNCTION_ARGS);
+extern Datum cas_witness(PG_FUNCTION_ARGS);
 
 typedef struct CasTableEntry
 {
@@ -72,6 +73,27 @@ forget_table(Datum arg, Oid relid)
 		entry->valid = false;
 }
 
+/* A BEFORE ROW trigger that runs our function, or NULL. */
+static Trigger *
+find_trigger(Relation rel, PGFunction function)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+		FmgrInfo	fmgr;
+
+		if (!TRIGGER_FOR_ROW(trigger->tgtype) ||
+			!TRIGGER_FOR_BEFORE(trigger->tgtype))
+			continue;
+		fmgr_info(trigger->tgfoid, &fmgr);
+		if (fmgr.fn_addr == function)
+			return trigger;
+	}
+	return NULL;
+}
+
 /*
  * The guard among a relation's triggers, or NULL.  It is known by its code,
  * not by its name.
@@ -79,21 +101,14 @@ forget_table(Datum arg, Oid relid)
 Trigger *
 cas_guard_trigger(Relation rel)
 {
-	TriggerDesc *triggers = rel->trigdesc;
+	return find_trigger(rel, cas_guard);
+}
 
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-		FmgrInfo	function;
-
-		if (!TRIGGER_FOR_ROW(trigger->tgtype) ||
-			!TRIGGER_FOR_BEFORE(trigger->tgtype))
-			continue;
-		fmgr_info(trigger->tgfoid, &function);
-		if (function.fn_addr == cas_guard)
-			return trigger;
-	}
-	return NULL;
+/* Likewise its witness. */
+Trigger *
+cas_witness_trigger(Relation rel)
+{
+	return find_trigger(rel, cas_witness);
 }
 
 /* The table's name as regclass input reads it, qualified. */
