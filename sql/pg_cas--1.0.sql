@@ -120,6 +120,11 @@ CREATE FUNCTION cas_lock(rel regclass, ids text[], mode text DEFAULT 'update')
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION cas_lock(regclass, text[], text) IS
     'locks rows until the end of the transaction, in the order of their keys, and returns them as they are under the lock; missing ones give no row; mode: update | share';
+CREATE FUNCTION cas_lock(rel regclass, ids text, mode text DEFAULT 'update')
+    RETURNS SETOF cas_row
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION cas_lock(regclass, text, text) IS
+    'locks rows until the end of the transaction, in the order of their keys, and returns them as they are under the lock; missing ones give no row; mode: update | share';
 CREATE FUNCTION cas_lock(rel regclass, ids anyarray, mode text DEFAULT 'update')
     RETURNS SETOF cas_row
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;

@@ -21,6 +21,7 @@
 #include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -581,7 +582,10 @@ compare_keys(const void *a, const void *b, void *table)
 	return cas_key_compare(table, a, b);
 }
 
-/* The keys in an array of ids, ordered, each once. */
+/*
+ * The keys in an array of ids, ordered, each once.  An array without a type,
+ * as literals and drivers' parameters are, comes as text.
+ */
 static CasKey *
 get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n)
 {
@@ -596,7 +600,13 @@ get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n)
 	char		typalign;
 
 	require_argument(fcinfo, argno, "ids");
-	array = PG_GETARG_ARRAYTYPE_P(argno);
+	if (get_fn_expr_argtype(fcinfo->flinfo, argno) == TEXTOID)
+		array = DatumGetArrayTypeP(OidFunctionCall3(F_ARRAY_IN,
+													CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(argno))),
+													ObjectIdGetDatum(TEXTOID),
+													Int32GetDatum(-1)));
+	else
+		array = PG_GETARG_ARRAYTYPE_P(argno);
 	type = ARR_ELEMTYPE(array);
 	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
 	deconstruct_array(array, type, typlen, typbyval, typalign, &ids, &nulls,
