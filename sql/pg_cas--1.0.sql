@@ -115,6 +115,9 @@ CREATE FUNCTION cas_get(rel regclass, id anyelement)
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION cas_get(regclass, anyelement) IS
     'reads a row by its id, 0 or 1 row; payload is null without SELECT on it; PT400 if the table is not under compare-and-swap';
+
+-- An untyped array, as a literal or a driver's parameter, is taken as text;
+-- without the one for varchar[], that would not know which of two to go to.
 CREATE FUNCTION cas_lock(rel regclass, ids text[], mode text DEFAULT 'update')
     RETURNS SETOF cas_row
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
@@ -124,6 +127,11 @@ CREATE FUNCTION cas_lock(rel regclass, ids text, mode text DEFAULT 'update')
     RETURNS SETOF cas_row
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION cas_lock(regclass, text, text) IS
+    'locks rows until the end of the transaction, in the order of their keys, and returns them as they are under the lock; missing ones give no row; mode: update | share';
+CREATE FUNCTION cas_lock(rel regclass, ids varchar[], mode text DEFAULT 'update')
+    RETURNS SETOF cas_row
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION cas_lock(regclass, varchar[], text) IS
     'locks rows until the end of the transaction, in the order of their keys, and returns them as they are under the lock; missing ones give no row; mode: update | share';
 CREATE FUNCTION cas_lock(rel regclass, ids anyarray, mode text DEFAULT 'update')
     RETURNS SETOF cas_row

@@ -706,6 +706,12 @@ cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 	}
 
 	type = getBaseType(type);
+	if (type == VARCHAROID && key_type != VARCHAROID)
+	{
+		/* has text's representation */
+		cas_key_from_text(table, TextDatumGetCString(id), key);
+		return;
+	}
 	path = type == key_type ? COERCION_PATH_RELABELTYPE :
 		find_coercion_pathway(key_type, type,
 							  is_integer(type) && is_integer(key_type) ?
