@@ -10,7 +10,9 @@
  *
  * The sequence of a table whose versions are the table's is not owned by its
  * column, as TRUNCATE ... RESTART IDENTITY would then start it again.  It
- * depends on the table as a whole instead, and goes when that is dropped.
+ * depends on the table's row type instead, and goes when that is dropped with
+ * the table.  (Not on the table itself: pg_dump takes any sequence that does
+ * for owned by a column.)
  */
 #include "cas.h"
 
@@ -410,14 +412,15 @@ create_sequence(Oid relid, const CasSettings *settings)
 static void
 tie_sequence(Oid sequence, Oid relid)
 {
+	Oid			rowtype = get_rel_type_id(relid);
 	ObjectAddress depender;
 	ObjectAddress referenced;
 
 	ObjectAddressSet(depender, RelationRelationId, sequence);
-	ObjectAddressSet(referenced, RelationRelationId, relid);
+	ObjectAddressSet(referenced, TypeRelationId, rowtype);
 	deleteDependencyRecordsForSpecific(RelationRelationId, sequence,
-									   DEPENDENCY_AUTO, RelationRelationId,
-									   relid);
+									   DEPENDENCY_AUTO, TypeRelationId,
+									   rowtype);
 	recordDependencyOn(&depender, &referenced, DEPENDENCY_AUTO);
 }
 

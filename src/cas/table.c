@@ -18,7 +18,6 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/nbtree.h"
-#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
@@ -211,25 +210,38 @@ cas_errdetail_table(Relation rel)
 	return errdetail_internal("%s", detail_end(&detail));
 }
 
+/* The table, or the one that it is a partition of, at the top. */
+static Oid
+root_of(Relation rel)
+{
+	return rel->rd_rel->relispartition ?
+		llast_oid(get_partition_ancestors(RelationGetRelid(rel))) :
+		RelationGetRelid(rel);
+}
+
 /* The table's owner; a partition's is that of the table it is part of. */
 Oid
 cas_owner(Relation rel)
 {
-	Relation	root;
+	HeapTuple	tuple;
 	Oid			owner;
 
 	if (!rel->rd_rel->relispartition)
 		return rel->rd_rel->relowner;
-	root = relation_open(llast_oid(get_partition_ancestors(RelationGetRelid(rel))),
-						 AccessShareLock);
-	owner = root->rd_rel->relowner;
-	relation_close(root, AccessShareLock);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(root_of(rel)));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", root_of(rel));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
 	return owner;
 }
 
-/* The sequence that cas_enable() made for a table, or InvalidOid. */
+/*
+ * The sequence that cas_enable() made for a table, or InvalidOid; the table
+ * is given by its row type, on which the sequence depends (enable.c).
+ */
 static Oid
-dependent_sequence(Oid relid)
+dependent_sequence(Oid rowtype)
 {
 	Relation	depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData keys[3];
@@ -238,9 +250,9 @@ dependent_sequence(Oid relid)
 	Oid			sequence = InvalidOid;
 
 	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(RelationRelationId));
+				F_OIDEQ, ObjectIdGetDatum(TypeRelationId));
 	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(relid));
+				F_OIDEQ, ObjectIdGetDatum(rowtype));
 	ScanKeyInit(&keys[2], Anum_pg_depend_refobjsubid, BTEqualStrategyNumber,
 				F_INT4EQ, Int32GetDatum(0));
 	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 3,
@@ -269,7 +281,6 @@ dependent_sequence(Oid relid)
 Oid
 cas_sequence(Relation rel, const CasSettings *settings)
 {
-	Oid			relid = RelationGetRelid(rel);
 	Oid			schema = get_namespace_oid(settings->sequence.names[0], true);
 	Oid			sequence = InvalidOid;
 	HeapTuple	tuple;
@@ -287,9 +298,7 @@ cas_sequence(Relation rel, const CasSettings *settings)
 		if (ours)
 			return sequence;
 	}
-	if (rel->rd_rel->relispartition)
-		relid = llast_oid(get_partition_ancestors(relid));
-	return dependent_sequence(relid);
+	return dependent_sequence(get_rel_type_id(root_of(rel)));
 }
 
 /*
