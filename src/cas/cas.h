@@ -3,9 +3,10 @@
  *		The room of versioned rows: what its files share.
  *
  * functions.c checks arguments and shapes answers; swap.c finds, locks,
- * compares and writes one row; table.c knows what a guarded table is;
- * document.c works on payload documents; guard.c is the trigger; enable.c
- * puts a table under compare-and-swap.
+ * compares and writes one row, txn.c many; absent.c locks a key that has no
+ * row; table.c knows what a guarded table is; document.c works on payload
+ * documents; guard.c is the trigger; enable.c puts a table under
+ * compare-and-swap.
  */
 #ifndef PG_CAS_CAS_H
 #define PG_CAS_CAS_H
@@ -63,6 +64,7 @@ typedef struct CasKeyColumn
 	char	   *equals;			/* OPERATOR(schema.name), for SQL */
 	FmgrInfo	equal;
 	FmgrInfo	compare;
+	FmgrInfo	hash;			/* fn_oid invalid: the type has none */
 	FmgrInfo	input;
 	Oid			input_param;
 	FmgrInfo	output;
@@ -172,6 +174,15 @@ extern int	cas_errdetail_table(Relation rel);
 extern Oid	cas_owner(Relation rel);
 extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
 
+/* functions.c */
+extern void cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
+						   FunctionCallInfo fcinfo);
+extern void cas_check_apply_function(Oid function);
+extern const char *cas_outcome_name(CasOutcome outcome);
+extern void cas_raise_outcome(CasCall *call, const CasKey *key,
+							  int64 expected, CasOutcome outcome,
+							  const CasRow *row, const char *position);
+
 /* document.c */
 extern Jsonb *document_merge(Jsonb *target, Jsonb *patch);
 extern Jsonb *document_stamp(Jsonb *document, const CasNames *path,
@@ -183,6 +194,10 @@ extern bool document_holds_objects(Jsonb *object);
 extern Jsonb *document_pick(Jsonb *document, Jsonb *names);
 extern Jsonb *document_changes(Jsonb *old, Jsonb *new);
 extern CasNames cas_path_from_array(Datum array);
+
+/* absent.c */
+extern void absent_key_create(CasTable *table, const CasKey *key);
+extern void absent_key_lock(CasTable *table, const CasKey *key);
 
 /* guard.c */
 extern GuardExpectation guard_expectation;
@@ -209,5 +224,7 @@ extern CasOutcome swap_put(CasCall *call, CasKey *key, Jsonb *payload,
 extern bool swap_read(CasCall *call, CasKey *key, CasRow *row);
 extern bool swap_lock(CasCall *call, CasKey *key, CasLockMode mode,
 					  CasRow *row);
+extern bool swap_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode,
+							  CasRow *row);
 
 #endif							/* PG_CAS_CAS_H */

@@ -789,8 +789,8 @@ may_update(CasCall *call)
 /*
  * A row as it now stands: under its lock, if the caller may update it.
  */
-static bool
-current_row(CasCall *call, CasKey *key, CasLockMode mode, CasRow *row)
+bool
+swap_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, CasRow *row)
 {
 	if (may_update(call) && swap_lock(call, key, mode, row))
 		return true;
@@ -1176,13 +1176,15 @@ swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 	CasWrite	write;
 
 	payload_columns(call, key, payload, &write);
+	if (key != NULL)
+		absent_key_create(call->table, key);
 
 	/*
 	 * INSERT does not mind a row that the snapshot has and that is gone since;
 	 * the snapshot would then have two of one key.
 	 */
 	if (key != NULL && IsolationUsesXactSnapshot() &&
-		current_row(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+		swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
 		return CAS_EXISTS;
 
 	for (int tries = 1;; tries++)
@@ -1191,7 +1193,7 @@ swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 				&write, NULL, InvalidSnapshot, row))
 			return CAS_CREATED;
 		if (key != NULL &&
-			current_row(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+			swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
 			return CAS_EXISTS;
 
 		/* It is gone again; or policies hide it; or a trigger said no. */
@@ -1243,7 +1245,7 @@ swap_delete(CasCall *call, CasKey *key, int64 expected, CasRow *row)
 		if (run(call, CAS_PLAN_DELETE, key, expected, NULL, NULL,
 				InvalidSnapshot, row))
 			return CAS_DELETED;
-		if (!current_row(call, key, CAS_LOCK_UPDATE, row) ||
+		if (!swap_lock_or_read(call, key, CAS_LOCK_UPDATE, row) ||
 			!may_delete(call, key))
 			return no_row(call, key, CAS_MISSING, row);
 		if (!matches(row, expected))
@@ -1293,7 +1295,7 @@ change_key(CasCall *call, CasKey *key, int64 version, CasKey *new_key,
 		/* in a partition the key's constraint has a name of its own */
 		constraint = get_constraint_name(call->table->key_constraint);
 		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
-			(!current_row(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row) &&
+			(!swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row) &&
 			 (error->constraint_name == NULL || constraint == NULL ||
 			  strcmp(error->constraint_name, constraint) != 0)))
 			ReThrowError(error);
@@ -1317,11 +1319,12 @@ swap_rename(CasCall *call, CasKey *key, int64 expected, CasKey *new_key,
 		return no_row(call, key, CAS_MISSING, row);
 	if (!matches(row, expected))
 		return CAS_CONFLICT;
-	if (current_row(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row))
+	absent_key_create(call->table, new_key);
+	if (swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row))
 		return CAS_EXISTS;
 	if (change_key(call, key, expected, new_key, row))
 		return CAS_RENAMED;
-	if (current_row(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row))
+	if (swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row))
 		return CAS_EXISTS;
 	return no_row(call, new_key, CAS_EXISTS, row);
 }

@@ -38,6 +38,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 #include "utils/varlena.h"
 
 
@@ -336,8 +337,9 @@ load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 	Oid			equals;
 	HeapTuple	tuple;
 	Form_pg_operator op;
-	Oid			input,
-				output;
+	Oid			hash;
+	Oid			input;
+	Oid			output;
 	bool		is_varlena;
 
 	att = TupleDescAttr(RelationGetDescr(rel),
@@ -362,6 +364,10 @@ load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 	fmgr_info(op->oprcode, &column->equal);
 	ReleaseSysCache(tuple);
 	fmgr_info(index_getprocid(index, i + 1, BTORDER_PROC), &column->compare);
+
+	hash = lookup_type_cache(att->atttypid, TYPECACHE_HASH_PROC)->hash_proc;
+	if (OidIsValid(hash))
+		fmgr_info(hash, &column->hash);
 
 	getTypeInputInfo(att->atttypid, &input, &column->input_param);
 	fmgr_info(input, &column->input);
@@ -561,8 +567,11 @@ static void
 explain_malformed_key(void *arg)
 {
 	Oid			type = *(Oid *) arg;
+	int			category = ERRCODE_TO_CATEGORY(geterrcode());
 
-	if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+	/* a domain's constraints are of the second */
+	if (category != ERRCODE_DATA_EXCEPTION &&
+		category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		return;
 	errcode(ERRCODE_INVALID_PARAMETER_VALUE);
 	errhint("The id is a value of type %s.", format_type_be(type));
