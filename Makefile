@@ -1,31 +1,91 @@
 # pg_cas: build, install and test on PGXS.
 #
-#   make && make install     build and install for the pg_config in PATH
-#   make check               every suite on a throw-away server of its own
+#   make && make install     build and install for the pg_config in PATH, or
+#                            for another one: make PG_CONFIG=/path/pg_config
+#   make check               every suite, on a throw-away server of its own
 #   make installcheck        regression and isolation tests on a running server
-#   make prove               the TAP suites (need Perl's IPC::Run)
+#                            (or, not as root, on a temporary one:
+#                            EXTRA_REGRESS_OPTS=--temp-instance=tmp_check)
+#   make prove               the TAP suites on what is installed (these need
+#                            Perl's IPC::Run, and not to be root)
+#   make unit                the files that call no server, with sanitizers
+#
+# COPT=-Werror makes warnings errors.  Builds outside the source tree work:
+# make -f /path/to/pg_cas/Makefile.
 
 EXTENSION = pg_cas
 MODULE_big = pg_cas
-DATA = $(srcdir_)sql/pg_cas--1.0.sql
 
-# Found by wildcard, so that no source, test or spec can be forgotten.
-srcdir_ := $(dir $(lastword $(MAKEFILE_LIST)))
-OBJS = $(patsubst $(srcdir_)%.c,%.o,$(wildcard $(srcdir_)src/*.c $(srcdir_)src/*/*.c))
-REGRESS = $(filter-out pg_cas--%,$(notdir $(basename $(wildcard $(srcdir_)sql/*.sql))))
-ISOLATION = $(notdir $(basename $(wildcard $(srcdir_)test/specs/*.spec)))
+# Everything is found by wildcard, so that no source or test can be forgotten.
+here := $(dir $(lastword $(MAKEFILE_LIST)))
+find = $(sort $(patsubst $(here)%,%,$(wildcard $(addprefix $(here),$(1)))))
 
-PG_CPPFLAGS = -I$(srcdir_)src -DPG_CAS_VERSION='"$(CAS_VERSION)"'
-CAS_VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(srcdir_)pg_cas.control)
-PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-cast-function-type -Wno-clobbered
+DATA := $(call find,sql/pg_cas--*.sql)
+OBJS := $(patsubst %.c,%.o,$(call find,src/*.c src/*/*.c))
+headers := $(wildcard $(here)src/*.h $(here)src/*/*.h)
 
-REGRESS_OPTS = --inputdir=$(srcdir_). --load-extension=$(EXTENSION)
-ISOLATION_OPTS = --inputdir=$(srcdir_)test --load-extension=$(EXTENSION)
-EXTRA_CLEAN = tmp_check output_iso results
+REGRESS := $(filter-out pg_cas--%,$(basename $(notdir $(call find,sql/*.sql))))
+ISOLATION := $(basename $(notdir $(call find,test/specs/*.spec)))
+PROVE_TESTS := $(call find,test/t/*.pl)
+UNIT_TESTS := $(basename $(notdir $(call find,test/unit/*.c)))
+
+PG_CPPFLAGS = -I$(here)src -DPG_CAS_VERSION='"$(CAS_VERSION)"'
+CAS_VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(here)pg_cas.control)
+PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare \
+	-Wno-missing-field-initializers -Wno-cast-function-type -Wno-clobbered
+
+REGRESS_OPTS = --load-extension=$(EXTENSION)
+ISOLATION_OPTS = --inputdir=$(srcdir)/test --load-extension=$(EXTENSION)
+USE_MODULE_DB = 1
+EXTRA_CLEAN = tmp_check
 
 PG_CONFIG ?= pg_config
+
+ifneq (,$(filter check,$(MAKECMDGOALS)))
+
+# PGXS has a "check" of its own, which tests nothing, says so and succeeds.
+# It is kept out: this make runs scripts/test, and another one any other goal.
+.PHONY: $(MAKECMDGOALS)
+check:
+	@$(here)scripts/test
+$(filter-out check,$(MAKECMDGOALS)):
+	$(MAKE) -f $(firstword $(MAKEFILE_LIST)) $@
+
+else
+
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # A header's change rebuilds everything, the bitcode included.
-$(OBJS) $(OBJS:.o=.bc): $(wildcard $(srcdir_)src/*.h $(srcdir_)src/*/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(headers)
+
+# Outside the source tree the folders of the objects have to be made.
+$(shell mkdir -p $(dir $(OBJS)))
+
+# pg_regress stops at the first test that has no expected file, without a
+# word on the others: say so beforehand.
+installcheck: expected-files
+.PHONY: expected-files
+expected-files:
+	@missing= ; for f in $(REGRESS:%=expected/%.out) $(ISOLATION:%=test/expected/%.out); do \
+		test -f $(srcdir)/$$f || missing="$$missing $$f"; done; \
+	test -z "$$missing" || { echo "missing:$$missing" >&2; exit 1; }
+
+.PHONY: prove
+PG_PROVE_FLAGS += -I $(srcdir)/test/perl
+prove:
+	$(prove_installcheck)
+
+# Each file in test/unit is a program that includes the source that it tests,
+# and exits with 0 if all is well.
+.PHONY: unit
+UNIT_CFLAGS = -std=gnu99 -g -O1 -Wall -Wextra -Werror \
+	-fsanitize=address,undefined -fno-sanitize-recover=all
+unit: $(UNIT_TESTS:%=tmp_check/unit/%)
+	@failed=0; for t in $^; do $$t || { echo "not ok: $$t"; failed=1; }; done; \
+	exit $$failed
+tmp_check/unit/%: test/unit/%.c $(headers) $(call find,src/*/*.c)
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_CFLAGS) -I$(srcdir)/src -I$(includedir_server) $< -o $@
+
+endif

@@ -1,0 +1,276 @@
+/*
+ * cas.h
+ *		The room of versioned rows: what its files share.
+ *
+ * functions.c checks arguments and shapes answers; swap.c finds, locks,
+ * compares and writes one row, txn.c many; statement.c has the SQL that they
+ * run; absent.c locks a key that has no row; table.c knows what a guarded
+ * table is, payload.c what a payload writes to it; document.c works on JSON
+ * documents; guard.c is the trigger; enable.c puts a table under
+ * compare-and-swap.
+ */
+#ifndef PG_CAS_CAS_H
+#define PG_CAS_CAS_H
+
+#include "pg_cas.h"
+
+#include "commands/trigger.h"
+#include "nodes/bitmapset.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+
+/*
+ * The guard's name sorts after whatever people call their triggers, because
+ * BEFORE triggers fire in the order of their names and the guard must see
+ * what the others made of the row.
+ */
+#define CAS_GUARD_TRIGGER	"zzz_cas_guard"
+
+/* Its witness must see what the statement made of it, and sorts before. */
+#define CAS_WITNESS_TRIGGER	"!cas_witness"
+
+/* And this keeps TRUNCATE from starting the versions' sequence again. */
+#define CAS_TRUNCATE_TRIGGER	"cas_truncate"
+
+typedef enum CasWriters
+{
+	CAS_WRITERS_BUMP,			/* a client sends old + 1 */
+	CAS_WRITERS_ECHO			/* a client sends back what it read */
+} CasWriters;
+
+/* A list of names: of columns, or of object keys that make a path. */
+typedef struct CasNames
+{
+	int			length;
+	char	  **names;
+} CasNames;
+
+/* The arguments of a guard trigger: a guarded table's settings. */
+typedef struct CasSettings
+{
+	char	   *version_column;
+	char	   *payload_column; /* NULL: the row's columns are the payload */
+	CasWriters	writers;
+	bool		reject_unversioned;
+	CasNames	sequence;		/* schema and name; empty: versions count by row */
+	CasNames	ignore_columns;
+	CasNames	version_path;	/* object keys from the payload's top */
+	bool		warn_only;
+} CasSettings;
+
+typedef struct CasKeyColumn
+{
+	AttrNumber	attnum;
+	char	   *name;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	char	   *equals;			/* OPERATOR(schema.name), for SQL */
+	FmgrInfo	equal;
+	FmgrInfo	compare;
+	FmgrInfo	hash;			/* fn_oid invalid: the type has none */
+	FmgrInfo	input;
+	Oid			input_param;
+	FmgrInfo	output;
+} CasKeyColumn;
+
+/*
+ * A guarded table, or a partition of one, cached per backend (table.c).  It
+ * stays readable until the end of the transaction that looked it up, even if
+ * the table changes meanwhile.
+ */
+typedef struct CasTable
+{
+	Oid			relid;
+	MemoryContext mcxt;
+
+	CasSettings settings;
+	bool		guard_enabled;
+	AttrNumber	version;
+	Oid			version_type;	/* int2, int4 or int8 */
+	AttrNumber	payload;		/* 0: the row's columns are the payload */
+	Bitmapset  *ignored;		/* attribute numbers */
+
+	int			nkeys;			/* 0: no usable primary key */
+	CasKeyColumn *keys;
+	Oid			key_constraint;
+
+	Oid			rowtype;
+	TupleDesc	desc;			/* a copy */
+	FmgrInfo	populate;		/* jsonb_populate_record() to rowtype */
+	Datum		empty_row;		/* what it starts from: all NULL */
+
+	List	   *plans;			/* of CasPlan, see swap.c */
+} CasTable;
+
+/* The value of a primary key. */
+typedef struct CasKey
+{
+	Datum		values[INDEX_MAX_KEYS];
+	char	   *text;			/* as results and errors show it */
+} CasKey;
+
+/*
+ * The row that this extension is about to write, to which the guard says yes
+ * without a version in SET.  Who sets it puts the former one back on every
+ * path; the guard clears it when it has seen the row.
+ */
+typedef struct GuardExpectation
+{
+	Oid			relid;			/* InvalidOid: none */
+	CasKey	   *key;			/* NULL: any row of the table */
+} GuardExpectation;
+
+typedef enum CasOutcome
+{
+	CAS_CREATED,
+	CAS_UPDATED,
+	CAS_UNCHANGED,
+	CAS_DELETED,
+	CAS_RENAMED,
+	/* nothing was written: */
+	CAS_CONFLICT,
+	CAS_MISSING,
+	CAS_EXISTS
+} CasOutcome;
+
+/* A row as written, or as it now stands. */
+typedef struct CasRow
+{
+	char	   *id;
+	bool		version_isnull;
+	int64		version;
+	Jsonb	   *payload;		/* NULL: not asked for, or not readable */
+} CasRow;
+
+/* One call of an SQL function on one guarded table (swap.c). */
+typedef struct CasCall
+{
+	Relation	rel;
+	CasTable   *table;
+	Oid			function;		/* called; its schema is the extension's */
+	MemoryContext caller;		/* where answers are put */
+	bool		payload_wanted; /* statements return it */
+	bool		payload_readable;	/* the caller has SELECT on all of it */
+} CasCall;
+
+typedef enum CasLockMode
+{
+	CAS_LOCK_SHARE,
+	CAS_LOCK_NO_KEY_UPDATE,		/* enough to change what is not the key */
+	CAS_LOCK_UPDATE
+} CasLockMode;
+
+/* Kinds of statements, each on one row (statement.c). */
+typedef enum CasPlanKind
+{
+	CAS_PLAN_READ,
+	CAS_PLAN_LOCK_SHARE,
+	CAS_PLAN_LOCK_NO_KEY_UPDATE,
+	CAS_PLAN_LOCK_UPDATE,
+	CAS_PLAN_INSERT,
+	CAS_PLAN_INSERT_NEW_KEY,	/* the key's default makes one */
+	CAS_PLAN_UPDATE,
+	CAS_PLAN_DIFFERS,			/* finds what UPDATE should have written */
+	CAS_PLAN_DELETE,
+	CAS_PLAN_REACH_DELETE,		/* deletes nothing, see may_delete() */
+	CAS_PLAN_RENAME
+} CasPlanKind;
+
+/* Values for columns, as a payload names them. */
+typedef struct CasWrite
+{
+	Bitmapset  *columns;
+	bool		comparable;		/* the caller may read all of them */
+	Datum	   *values;			/* by attribute number - 1 */
+	bool	   *nulls;
+} CasWrite;
+
+/* table.c */
+extern CasTable *cas_table_of(Relation rel);
+extern Trigger *cas_guard_trigger(Relation rel);
+extern Trigger *cas_witness_trigger(Relation rel);
+extern Trigger *cas_truncate_trigger(Relation rel);
+extern char *cas_parse_settings(Trigger *trigger, CasSettings *settings);
+extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
+								  CasKey *key);
+extern void cas_key_from_text(CasTable *table, char *id, CasKey *key);
+extern char *cas_key_text(CasTable *table, Datum *values, bool *nulls);
+extern int	cas_key_compare(CasTable *table, const CasKey *a, const CasKey *b);
+extern void cas_populate(CasTable *table, Jsonb *object, Datum *values,
+						 bool *nulls);
+extern char *cas_relation_name(Relation rel);
+extern int	cas_errdetail_table(Relation rel);
+extern Oid	cas_owner(Relation rel);
+extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
+
+/* functions.c */
+extern void cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
+						   FunctionCallInfo fcinfo);
+extern void cas_check_apply_function(Oid function);
+extern const char *cas_outcome_name(CasOutcome outcome);
+extern void cas_raise_outcome(CasCall *call, const CasKey *key,
+							  int64 expected, CasOutcome outcome,
+							  const CasRow *row, const char *position);
+
+/* document.c */
+extern Jsonb *document_merge(Jsonb *target, Jsonb *patch);
+extern Jsonb *document_stamp(Jsonb *document, const CasNames *path,
+							 int64 version);
+extern bool document_same(Jsonb *a, Jsonb *b, const CasNames *path);
+extern bool datum_same(Datum a, bool a_isnull, Datum b, bool b_isnull,
+					   bool typbyval, int16 typlen);
+extern bool document_holds_objects(Jsonb *object);
+extern Jsonb *document_pick(Jsonb *document, Jsonb *names);
+extern Jsonb *document_changes(Jsonb *old, Jsonb *new);
+extern CasNames cas_path_from_array(Datum array);
+
+/* absent.c */
+extern void absent_key_create(CasTable *table, const CasKey *key);
+extern void absent_key_lock(CasTable *table, const CasKey *key);
+
+/* guard.c */
+extern GuardExpectation guard_expectation;
+extern int64 cas_version_value(CasTable *table, Datum value);
+extern void cas_log_conflict(Relation rel, StringInfo detail);
+
+/* payload.c */
+extern bool is_payload_column(CasTable *table, AttrNumber attnum);
+extern void payload_columns(CasCall *call, CasKey *key, Jsonb *payload,
+							CasWrite *write);
+
+/* statement.c */
+extern bool statement_run(CasCall *call, CasPlanKind kind, CasKey *key,
+						  int64 version, const CasWrite *write,
+						  CasKey *new_key, Snapshot snapshot, CasRow *row);
+extern bool statement_update(CasCall *call, CasPlanKind kind, CasKey *key,
+							 int64 version, const CasWrite *write,
+							 CasKey *new_key, CasRow *row);
+extern bool statement_read(CasCall *call, CasKey *key, Snapshot snapshot,
+						   CasRow *row);
+extern void statement_outdated(CasCall *call);
+
+/* swap.c */
+extern CasOutcome swap_create(CasCall *call, CasKey *key, Jsonb *payload,
+							  CasRow *row);
+extern CasOutcome swap_update(CasCall *call, CasKey *key, int64 expected,
+							  Jsonb *payload, CasRow *row);
+extern CasOutcome swap_patch(CasCall *call, CasKey *key, int64 expected,
+							 Jsonb *patch, CasRow *row);
+extern CasOutcome swap_delete(CasCall *call, CasKey *key, int64 expected,
+							  CasRow *row);
+extern CasOutcome swap_rename(CasCall *call, CasKey *key, int64 expected,
+							  CasKey *new_key, CasRow *row);
+extern CasOutcome swap_merge(CasCall *call, CasKey *key, Jsonb *patch,
+							 CasRow *row);
+extern CasOutcome swap_apply(CasCall *call, CasKey *key, FmgrInfo *fn,
+							 Jsonb *args, CasRow *row);
+extern CasOutcome swap_put(CasCall *call, CasKey *key, Jsonb *payload,
+						   CasRow *row);
+extern bool swap_read(CasCall *call, CasKey *key, CasRow *row);
+extern bool swap_lock(CasCall *call, CasKey *key, CasLockMode mode,
+					  CasRow *row);
+extern bool swap_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode,
+							  CasRow *row);
+
+#endif							/* PG_CAS_CAS_H */

@@ -1,0 +1,387 @@
+/*
+ * document.c
+ *		JSON documents: merge patch, the version inside them, and whether
+ *		two of them are the same.
+ *
+ * "The same" is by stored image, byte for byte, as PostgreSQL's *= operator
+ * has it: 1.0 and 1.00 are equal numbers and different documents, and a
+ * client that sends the second wants the second to be there.
+ *
+ * A document may carry its row's version at a path.  The guard writes it
+ * there on every write, so what a client sent at the path does not matter,
+ * and it is left out when documents are compared.
+ */
+#include "cas.h"
+
+#include "access/detoast.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+
+PG_FUNCTION_INFO_V1(cas_differs);
+
+static bool
+is_object(const Jsonb *document)
+{
+	return JB_ROOT_IS_OBJECT(document);
+}
+
+static bool
+same_bytes(Jsonb *a, Jsonb *b)
+{
+	return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
+}
+
+/* Whether a value found inside a document is itself an object. */
+static bool
+is_object_value(const JsonbValue *value)
+{
+	return value->type == jbvBinary &&
+		JsonContainerIsObject(value->val.binary.data);
+}
+
+/* The value under a key, or NULL; object may be NULL. */
+static JsonbValue *
+lookup(JsonbContainer *object, const JsonbValue *key)
+{
+	if (object == NULL)
+		return NULL;
+	return getKeyJsonValueFromContainer(object, key->val.string.val,
+										key->val.string.len, NULL);
+}
+
+/*
+ * Push the merge of two objects onto state.  target may be NULL, which is the
+ * empty object: what RFC 7396 makes of a target that is none.
+ */
+static JsonbValue *
+push_merged(JsonbParseState **state, JsonbContainer *target,
+			JsonbContainer *patch)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	JsonbValue	key;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+
+	if (target != NULL)
+	{
+		bool		keep = false;
+
+		it = JsonbIteratorInit(target);
+		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+		{
+			if (token == WJB_KEY)
+				keep = lookup(patch, &v) == NULL;
+			if (keep && (token == WJB_KEY || token == WJB_VALUE))
+				pushJsonbValue(state, token, &v);
+		}
+	}
+
+	it = JsonbIteratorInit(patch);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = v;
+		else if (token != WJB_VALUE || v.type == jbvNull)
+			continue;
+		else if (is_object_value(&v))
+		{
+			JsonbValue *old = lookup(target, &key);
+
+			pushJsonbValue(state, WJB_KEY, &key);
+			push_merged(state,
+						old && is_object_value(old) ?
+						old->val.binary.data : NULL,
+						v.val.binary.data);
+		}
+		else
+		{
+			pushJsonbValue(state, WJB_KEY, &key);
+			pushJsonbValue(state, WJB_VALUE, &v);
+		}
+	}
+
+	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+/*
+ * RFC 7396, JSON Merge Patch: what patch makes of target.
+ */
+Jsonb *
+document_merge(Jsonb *target, Jsonb *patch)
+{
+	JsonbParseState *state = NULL;
+
+	if (!is_object(patch))
+		return patch;
+	return JsonbValueToJsonb(push_merged(&state,
+										 is_object(target) ?
+										 &target->root : NULL,
+										 &patch->root));
+}
+
+/*
+ * Whether any value of an object is an object: then, and only then, merging
+ * it into a row depends on what the row holds.
+ */
+bool
+document_holds_objects(Jsonb *object)
+{
+	JsonbIterator *it = JsonbIteratorInit(&object->root);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+		if (token == WJB_VALUE && is_object_value(&v))
+			return true;
+	return false;
+}
+
+/*
+ * The fields of document that names has, too; null where document lacks them.
+ */
+Jsonb *
+document_pick(Jsonb *document, Jsonb *names)
+{
+	JsonbParseState *state = NULL;
+	JsonbIterator *it = JsonbIteratorInit(&names->root);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	JsonbValue	null = {.type = jbvNull};
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		JsonbValue *found;
+
+		if (token != WJB_KEY)
+			continue;
+		found = lookup(&document->root, &v);
+		pushJsonbValue(&state, WJB_KEY, &v);
+		pushJsonbValue(&state, WJB_VALUE, found ? found : &null);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/*
+ * The fields of new that old lacks, or has with another value.
+ */
+Jsonb *
+document_changes(Jsonb *old, Jsonb *new)
+{
+	JsonbParseState *state = NULL;
+	JsonbIterator *it = JsonbIteratorInit(&new->root);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	JsonbValue	key;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		JsonbValue *found;
+
+		if (token == WJB_KEY)
+			key = v;
+		if (token != WJB_VALUE)
+			continue;
+		found = lookup(&old->root, &key);
+		if (found != NULL &&
+			same_bytes(JsonbValueToJsonb(found), JsonbValueToJsonb(&v)))
+			continue;
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, &v);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+static void
+path_blocked(const CasNames *path, int depth)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (int i = 0; i < depth; i++)
+		appendStringInfo(&buf, "%s%s", i > 0 ? "." : "", path->names[i]);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 depth == 0 ?
+			 errmsg("payload is not a JSON object") :
+			 errmsg("\"%s\" in the payload is not a JSON object", buf.data),
+			 errhint("The table's version is written into the payload below it.")));
+}
+
+/*
+ * Push object with version at the path's keys from depth on; object may be
+ * NULL, then it is made.
+ */
+static JsonbValue *
+push_stamped(JsonbParseState **state, JsonbContainer *object,
+			 const CasNames *path, int depth, JsonbValue *version)
+{
+	JsonbValue	key;
+	JsonbValue *old;
+
+	key.type = jbvString;
+	key.val.string.val = path->names[depth];
+	key.val.string.len = strlen(path->names[depth]);
+
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	if (object != NULL)
+	{
+		JsonbIterator *it = JsonbIteratorInit(object);
+		JsonbIteratorToken token;
+		JsonbValue	v;
+		bool		keep = false;
+
+		while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+		{
+			if (token == WJB_KEY)
+				keep = v.val.string.len != key.val.string.len ||
+					memcmp(v.val.string.val, key.val.string.val,
+						   key.val.string.len) != 0;
+			if (keep && (token == WJB_KEY || token == WJB_VALUE))
+				pushJsonbValue(state, token, &v);
+		}
+	}
+
+	pushJsonbValue(state, WJB_KEY, &key);
+	if (depth + 1 == path->length)
+		pushJsonbValue(state, WJB_VALUE, version);
+	else
+	{
+		old = lookup(object, &key);
+		if (old != NULL && !is_object_value(old))
+			path_blocked(path, depth + 1);
+		push_stamped(state, old ? old->val.binary.data : NULL, path,
+					 depth + 1, version);
+	}
+	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+/*
+ * The document with the version at the path, parents made as needed.  Raises
+ * 22023 if something on the way is no object.
+ */
+Jsonb *
+document_stamp(Jsonb *document, const CasNames *path, int64 version)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	v;
+
+	if (!is_object(document))
+		path_blocked(path, 0);
+	v.type = jbvNumeric;
+	v.val.numeric = int64_to_numeric(version);
+	return JsonbValueToJsonb(push_stamped(&state, &document->root, path, 0,
+										  &v));
+}
+
+/* Whether the path can be written into the document. */
+static bool
+path_fits(Jsonb *document, const CasNames *path)
+{
+	JsonbContainer *object = &document->root;
+
+	if (!is_object(document))
+		return false;
+	for (int i = 0; i + 1 < path->length; i++)
+	{
+		JsonbValue *v = getKeyJsonValueFromContainer(object, path->names[i],
+													 strlen(path->names[i]),
+													 NULL);
+
+		if (v == NULL)
+			return true;
+		if (!is_object_value(v))
+			return false;
+		object = v->val.binary.data;
+	}
+	return true;
+}
+
+/*
+ * Whether two documents are the same, what stands at the path left out.  A
+ * document that has no room for the path is the same as no other.
+ */
+bool
+document_same(Jsonb *a, Jsonb *b, const CasNames *path)
+{
+	if (path->length == 0 || same_bytes(a, b))
+		return same_bytes(a, b);
+	if (!path_fits(a, path) || !path_fits(b, path))
+		return false;
+	return same_bytes(document_stamp(a, path, 0), document_stamp(b, path, 0));
+}
+
+/*
+ * Whether two column values have the same image.  Equal pointers into the
+ * TOAST table are equal without a look at what they point to, which is what
+ * an UPDATE that does not mention a large column has in both rows.
+ */
+bool
+datum_same(Datum a, bool a_isnull, Datum b, bool b_isnull, bool typbyval,
+		   int16 typlen)
+{
+	if (a_isnull || b_isnull)
+		return a_isnull && b_isnull;
+	if (a == b)
+		return true;
+	if (typlen == -1 &&
+		VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(a)) &&
+		VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(b)) &&
+		memcmp(DatumGetPointer(a), DatumGetPointer(b),
+			   VARSIZE_EXTERNAL(DatumGetPointer(a))) == 0)
+		return true;
+	return datum_image_eq(a, b, typbyval, typlen);
+}
+
+CasNames
+cas_path_from_array(Datum array)
+{
+	CasNames		path;
+	Datum	   *elements;
+	bool	   *nulls;
+	ArrayType  *arr = DatumGetArrayTypeP(array);
+
+	deconstruct_array(arr, TEXTOID, -1, false, TYPALIGN_INT, &elements,
+					  &nulls, &path.length);
+	path.names = palloc(sizeof(char *) * Max(path.length, 1));
+	for (int i = 0; i < path.length; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("path must not contain nulls")));
+		path.names[i] = TextDatumGetCString(elements[i]);
+	}
+	return path;
+}
+
+/*
+ * cas_differs(old jsonb, new jsonb, path text[]) RETURNS boolean: whether two
+ * documents differ in their stored image, what is at the path left out.
+ * Internal: swap.c puts it into the WHERE of its UPDATEs, so that replacing a
+ * document by an equal one writes nothing.
+ */
+Datum
+cas_differs(PG_FUNCTION_ARGS)
+{
+	CasNames		path;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		PG_RETURN_BOOL(PG_ARGISNULL(0) != PG_ARGISNULL(1));
+	path.length = 0;
+	if (!PG_ARGISNULL(2))
+		path = cas_path_from_array(PG_GETARG_DATUM(2));
+	PG_RETURN_BOOL(!document_same(PG_GETARG_JSONB_P(0), PG_GETARG_JSONB_P(1),
+								  &path));
+}

@@ -1,0 +1,719 @@
+/*
+ * guard.c
+ *		The guard: a trigger that makes every writer of a guarded table advance
+ *		the row's version.
+ *
+ * The guard fires BEFORE ROW, after all other such triggers, so that it sees
+ * the row as it will be stored, and in ORIGIN mode, so that replication apply
+ * brings the origin's versions along unchanged.
+ *
+ * A trigger sees what an UPDATE sets, not what it asks for in WHERE.  So it
+ * cannot know which version a writer believes in unless the writer says it by
+ * mentioning the version in SET, and there are two ways of saying it, between
+ * which the table's owner chooses: a "bump" writer sends old + 1, an "echo"
+ * writer sends back what it read.  The guard does not guess between them: one
+ * that took both old and old + 1 would let a writer through that is stale by
+ * one version.
+ *
+ * It needs no lock of its own.  When a BEFORE ROW trigger runs, the executor
+ * has locked the row's newest version, and OLD is that version: under READ
+ * COMMITTED a writer that waited for another one is compared with what the
+ * other committed.
+ *
+ * What a statement says of the version and what other BEFORE triggers assign
+ * to it look alike by the time the guard fires, and a trigger that counts
+ * versions itself is just what a table may have had before: it would make any
+ * stale UPDATE look right.  So there is a second trigger, the witness, which
+ * fires first and remembers what was sent.
+ *
+ * The functions of this extension write under the caller's rights and may
+ * not have any on the version column, so they cannot mention it; they have
+ * compared it already, under the row's lock.  They announce the row that they
+ * are about to write in guard_expectation, and the guard lets an unmentioned
+ * version of that row, and of no other, pass where it would demand one.
+ */
+#include "cas.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/partition.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_sequence.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(cas_guard);
+PG_FUNCTION_INFO_V1(cas_truncate);
+
+PG_FUNCTION_INFO_V1(cas_witness);
+
+GuardExpectation guard_expectation = {InvalidOid, NULL};
+
+/*
+ * What UPDATEs have sent as the versions of rows that the guard has yet to
+ * see.  There are several only while triggers between the witness and the
+ * guard do UPDATEs themselves, one for each level of that; so the newest for
+ * a row is the right one, and those that an error has left behind are never
+ * asked for.
+ */
+typedef struct SentVersion
+{
+	Oid			relid;
+	ItemPointerData tid;
+	bool		isnull;
+	int64		version;
+} SentVersion;
+
+#define MAX_SENT_VERSIONS 64
+
+static SentVersion sent_versions[MAX_SENT_VERSIONS];
+static int	newest_sent_version = 0;
+
+/* Whether relid is the announced table or a partition of it. */
+static bool
+is_expected_table(Relation rel)
+{
+	if (!OidIsValid(guard_expectation.relid))
+		return false;
+	if (RelationGetRelid(rel) == guard_expectation.relid)
+		return true;
+	return rel->rd_rel->relispartition &&
+		list_member_oid(get_partition_ancestors(RelationGetRelid(rel)),
+						guard_expectation.relid);
+}
+
+/*
+ * Whether the old row is the announced one.  Triggers that fire before the
+ * guard may write to the table, too; their rows have other keys, or the
+ * announced write fails when it finds its row already modified.
+ */
+static bool
+is_expected_row(TriggerData *trigdata, CasTable *table)
+{
+	if (!is_expected_table(trigdata->tg_relation))
+		return false;
+	if (guard_expectation.key == NULL)
+		return true;
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		CasKeyColumn *column = &table->keys[i];
+		bool		isnull;
+		Datum		value = slot_getattr(trigdata->tg_trigslot,
+										 column->attnum, &isnull);
+
+		if (isnull ||
+			!DatumGetBool(FunctionCall2Coll(&column->equal,
+											column->collation, value,
+											guard_expectation.key->values[i])))
+			return false;
+	}
+	guard_expectation.relid = InvalidOid;
+	return true;
+}
+
+/* ----------
+ * What the caller may know
+ * ----------
+ */
+
+static bool
+may_read_column(Relation rel, AttrNumber attnum)
+{
+	return pg_attribute_aclcheck(RelationGetRelid(rel), attnum, GetUserId(),
+								 ACL_SELECT) == ACLCHECK_OK;
+}
+
+/*
+ * Whether an error may show these columns of a row that the executor, not
+ * the caller's query, has handed us.  With row-level security nothing can be
+ * shown: the policies may hide the row from the caller.
+ */
+static bool
+may_show(Relation rel, AttrNumber *attnums, int n)
+{
+	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, true) ==
+		RLS_ENABLED)
+		return false;
+	if (pg_class_aclcheck(RelationGetRelid(rel), GetUserId(),
+						  ACL_SELECT) == ACLCHECK_OK)
+		return true;
+	for (int i = 0; i < n; i++)
+		if (!may_read_column(rel, attnums[i]))
+			return false;
+	return true;
+}
+
+/* Add the row's id to an error's DETAIL, if the caller may read it. */
+static void
+detail_id(StringInfo detail, TriggerData *trigdata, CasTable *table)
+{
+	AttrNumber	attnums[INDEX_MAX_KEYS];
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+	char	   *id;
+
+	if (table->nkeys == 0)
+		return;
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		attnums[i] = table->keys[i].attnum;
+		values[i] = slot_getattr(trigdata->tg_trigslot, attnums[i],
+								 &nulls[i]);
+	}
+	if (!may_show(trigdata->tg_relation, attnums, table->nkeys))
+		return;
+	id = cas_key_text(table, values, nulls);
+	if (id != NULL)
+		detail_text(detail, "id", id);
+}
+
+/*
+ * Write a conflict to the server's log, if pg_cas.log_conflicts says so.
+ * detail is the error's, not yet ended; it is left as it is.
+ */
+void
+cas_log_conflict(Relation rel, StringInfo detail)
+{
+	StringInfoData buf;
+
+	if (!pg_cas_log_conflicts)
+		return;
+	initStringInfo(&buf);
+	appendBinaryStringInfo(&buf, detail->data, detail->len);
+	detail_text(&buf, "role", GetUserNameFromId(GetUserId(), true));
+	detail_text(&buf, "application_name", application_name);
+	ereport(LOG_SERVER_ONLY,
+			(errcode(ERRCODE_CAS_CONFLICT),
+			 errmsg("version conflict in table \"%s\"",
+					RelationGetRelationName(rel)),
+			 errdetail_internal("%s", detail_end(&buf))));
+}
+
+/* ----------
+ * The version
+ * ----------
+ */
+
+/* A version as stored, widened. */
+int64
+cas_version_value(CasTable *table, Datum value)
+{
+	switch (table->version_type)
+	{
+		case INT2OID:
+			return DatumGetInt16(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		default:
+			return DatumGetInt64(value);
+	}
+}
+
+static int64
+version_limit(CasTable *table)
+{
+	switch (table->version_type)
+	{
+		case INT2OID:
+			return PG_INT16_MAX;
+		case INT4OID:
+			return PG_INT32_MAX;
+		default:
+			return PG_INT64_MAX;
+	}
+}
+
+static Datum
+version_datum(CasTable *table, int64 version)
+{
+	switch (table->version_type)
+	{
+		case INT2OID:
+			return Int16GetDatum((int16) version);
+		case INT4OID:
+			return Int32GetDatum((int32) version);
+		default:
+			return Int64GetDatum(version);
+	}
+}
+
+/* Raise 22003 for a version that its column cannot hold. */
+static void
+version_out_of_range(Relation rel, CasTable *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+			 errmsg("version of table \"%s\" is out of range for type %s",
+					RelationGetRelationName(rel),
+					format_type_be(table->version_type)),
+			 errhint("Alter the version column to a wider type."),
+			 errtablecol(rel, table->version)));
+}
+
+/*
+ * Draw a version from the table's sequence.  It is looked up by name at each
+ * draw, and nobody needs rights on it.  One that has fallen behind the rows,
+ * as on a promoted logical subscriber, is an error rather than a version
+ * that was seen before.
+ */
+static int64
+draw_version(Relation rel, CasTable *table, int64 after)
+{
+	Oid			sequence = cas_sequence(rel, &table->settings);
+	int64		version;
+
+	if (!OidIsValid(sequence))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the guard of table \"%s\" needs sequence \"%s.%s\", which does not exist or is not the table's",
+						RelationGetRelationName(rel),
+						table->settings.sequence.names[0],
+						table->settings.sequence.names[1]),
+				 errhint("Give it the table's owner, or call cas_enable() again to make a new one."),
+				 errtable(rel)));
+	version = nextval_internal(sequence, false);
+	if (version <= after)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sequence \"%s.%s\" is behind the versions in table \"%s\"",
+						table->settings.sequence.names[0],
+						table->settings.sequence.names[1],
+						RelationGetRelationName(rel)),
+				 errhint("Call cas_enable() again: it sets the sequence."),
+				 errtable(rel)));
+	if (version > version_limit(table))
+		version_out_of_range(rel, table);
+	return version;
+}
+
+/* The version that follows old. */
+static int64
+next_version(Relation rel, CasTable *table, int64 old)
+{
+	if (table->settings.sequence.length > 0)
+		return draw_version(rel, table, old);
+	if (old >= version_limit(table))
+		version_out_of_range(rel, table);
+	return old + 1;
+}
+
+/* ----------
+ * The protocol
+ * ----------
+ */
+
+/*
+ * Whether an UPDATE is a foreign key's own action on the referencing table.
+ * Those run without FORCE ROW LEVEL SECURITY and as the table's owner.  So
+ * does what the owner's triggers do beneath them, and as somebody else what
+ * somebody else's do; so the columns must be a foreign key's, too.
+ */
+static bool
+is_foreign_key_action(TriggerData *trigdata)
+{
+	Relation	rel = trigdata->tg_relation;
+	ListCell   *lc;
+
+	if (!InNoForceRLSOperation() ||
+		(GetUserId() != rel->rd_rel->relowner &&
+		 GetUserId() != cas_owner(rel)))
+		return false;
+	foreach(lc, RelationGetFKeyList(rel))
+	{
+		ForeignKeyCacheInfo *fk = lfirst(lc);
+		int			i = -1;
+		bool		within = true;
+
+		while (within &&
+			   (i = bms_next_member(trigdata->tg_updatedcols, i)) >= 0)
+		{
+			AttrNumber	attnum = i + FirstLowInvalidHeapAttributeNumber;
+
+			if (TupleDescAttr(RelationGetDescr(rel),
+							  attnum - 1)->attgenerated != '\0')
+				continue;
+			within = false;
+			for (int k = 0; k < fk->nkeys; k++)
+				within = within || fk->conkey[k] == attnum;
+		}
+		if (within)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether the new row differs from the old one in anything but the version,
+ * generated columns and, if so asked, the ignored ones.
+ */
+static bool
+row_differs(TriggerData *trigdata, CasTable *table, bool but_ignored)
+{
+	TupleTableSlot *old = trigdata->tg_trigslot;
+	TupleTableSlot *new = trigdata->tg_newslot;
+	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
+
+	slot_getallattrs(old);
+	slot_getallattrs(new);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped || att->attgenerated != '\0' ||
+			att->attnum == table->version)
+			continue;
+		if (but_ignored && bms_is_member(att->attnum, table->ignored))
+			continue;
+		if (datum_same(old->tts_values[i], old->tts_isnull[i],
+					   new->tts_values[i], new->tts_isnull[i],
+					   att->attbyval, att->attlen))
+			continue;
+		if (att->attnum == table->payload &&
+			table->settings.version_path.length > 0 &&
+			!old->tts_isnull[i] && !new->tts_isnull[i] &&
+			document_same(DatumGetJsonbP(old->tts_values[i]),
+						  DatumGetJsonbP(new->tts_values[i]),
+						  &table->settings.version_path))
+			continue;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Raise PT409, or warn of it where the guard is a dry run.  sent is what the
+ * writer takes the row's version to be, old what it is; either may be NULL.
+ */
+static void
+report_conflict(TriggerData *trigdata, CasTable *table, int64 *sent,
+				int64 *old)
+{
+	Relation	rel = trigdata->tg_relation;
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "table", cas_relation_name(rel));
+	detail_id(&detail, trigdata, table);
+	if (sent != NULL)
+		detail_int(&detail, "expected", *sent);
+	else
+		detail_null(&detail, "expected");
+	if (may_show(rel, &table->version, 1))
+	{
+		if (old != NULL)
+			detail_int(&detail, "actual", *old);
+		else
+			detail_null(&detail, "actual");
+	}
+	cas_log_conflict(rel, &detail);
+
+	ereport(table->settings.warn_only ? WARNING : ERROR,
+			(errcode(ERRCODE_CAS_CONFLICT),
+			 errmsg("version conflict in table \"%s\"",
+					RelationGetRelationName(rel)),
+			 errdetail_internal("%s", detail_end(&detail)),
+			 table->settings.writers == CAS_WRITERS_BUMP ?
+			 errhint("An UPDATE that sets column \"%s\" must set it to the row's version plus one. Read the row again.",
+					 table->settings.version_column) :
+			 errhint("An UPDATE that sets column \"%s\" must set it to the row's version. Read the row again.",
+					 table->settings.version_column),
+			 errtablecol(rel, table->version)));
+}
+
+/* Raise PT428, or warn of it. */
+static void
+report_unversioned(TriggerData *trigdata, CasTable *table)
+{
+	Relation	rel = trigdata->tg_relation;
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "table", cas_relation_name(rel));
+	detail_id(&detail, trigdata, table);
+	ereport(table->settings.warn_only ? WARNING : ERROR,
+			(errcode(ERRCODE_CAS_REQUIRED),
+			 errmsg("an UPDATE of table \"%s\" must set its version",
+					RelationGetRelationName(rel)),
+			 errdetail_internal("%s", detail_end(&detail)),
+			 table->settings.writers == CAS_WRITERS_BUMP ?
+			 errhint("Set column \"%s\" to the version that was read plus one, or call cas_update().",
+					 table->settings.version_column) :
+			 errhint("Set column \"%s\" to the version that was read, or call cas_update().",
+					 table->settings.version_column),
+			 errtablecol(rel, table->version)));
+}
+
+/* Whether an UPDATE has the version in its SET list. */
+static bool
+version_is_set(TriggerData *trigdata, CasTable *table)
+{
+	return bms_is_member(table->version - FirstLowInvalidHeapAttributeNumber,
+						 trigdata->tg_updatedcols);
+}
+
+/*
+ * What an UPDATE has sent as the version: what the witness saw, or, where
+ * there is no witness, what the row has by now.
+ */
+static int64
+sent_version(TriggerData *trigdata, CasTable *table, bool *isnull)
+{
+	Datum		datum;
+
+	for (int i = 0; i < MAX_SENT_VERSIONS; i++)
+	{
+		int			n = (newest_sent_version + MAX_SENT_VERSIONS - i) %
+			MAX_SENT_VERSIONS;
+		SentVersion *sent = &sent_versions[n];
+
+		if (sent->relid == table->relid &&
+			ItemPointerEquals(&sent->tid, &trigdata->tg_trigtuple->t_self))
+		{
+			sent->relid = InvalidOid;
+			*isnull = sent->isnull;
+			return sent->version;
+		}
+	}
+	datum = slot_getattr(trigdata->tg_newslot, table->version, isnull);
+	return *isnull ? 0 : cas_version_value(table, datum);
+}
+
+/*
+ * The version of a row that an UPDATE writes.  The order of the rules is the
+ * contract's; each is one paragraph.
+ */
+static int64
+updated_version(TriggerData *trigdata, CasTable *table)
+{
+	Relation	rel = trigdata->tg_relation;
+	CasSettings *settings = &table->settings;
+	bool		old_isnull;
+	bool		new_isnull;
+	Datum		datum;
+	int64		old;
+	int64		new;
+
+	/* A NULL, which only a guard that was off lets in, counts as 0. */
+	datum = slot_getattr(trigdata->tg_trigslot, table->version, &old_isnull);
+	old = old_isnull ? 0 : cas_version_value(table, datum);
+
+	/* A foreign key's own action never fails, and advances what it changes. */
+	if (is_foreign_key_action(trigdata))
+		return row_differs(trigdata, table, true) ?
+			next_version(rel, table, old) : old;
+
+	/* A mentioned version must be the protocol's. */
+	if (version_is_set(trigdata, table))
+	{
+		int64		sent;
+
+		new = sent_version(trigdata, table, &new_isnull);
+		switch (settings->writers)
+		{
+			case CAS_WRITERS_BUMP:
+				if (!new_isnull && old < PG_INT64_MAX && new == old + 1)
+					return new;
+				/* what the writer believes in; it cannot be below int64 */
+				sent = new > PG_INT64_MIN ? new - 1 : new;
+				break;
+			case CAS_WRITERS_ECHO:
+				if (new_isnull == old_isnull && new == old)
+					return row_differs(trigdata, table, false) ?
+						next_version(rel, table, old) : old;
+				sent = new;
+				break;
+			default:
+				elog(ERROR, "unknown writers: %d", settings->writers);
+		}
+		report_conflict(trigdata, table, new_isnull ? NULL : &sent,
+						old_isnull ? NULL : &old);
+		return next_version(rel, table, old);
+	}
+
+	/* Not mentioned, and nothing changed that counts: no new version. */
+	if (!row_differs(trigdata, table, true))
+		return old;
+
+	/* Else it is advanced, or was required. */
+	if (settings->reject_unversioned && !is_expected_row(trigdata, table))
+		report_unversioned(trigdata, table);
+	return next_version(rel, table, old);
+}
+
+/*
+ * The version of a row that an INSERT writes: what it supplies, so that a
+ * restore brings its versions back, unless versions are the table's.
+ */
+static int64
+inserted_version(TriggerData *trigdata, CasTable *table)
+{
+	bool		isnull;
+	Datum		datum;
+
+	if (table->settings.sequence.length > 0)
+		return draw_version(trigdata->tg_relation, table, 0);
+	datum = slot_getattr(trigdata->tg_trigslot, table->version, &isnull);
+	return isnull ? 1 : cas_version_value(table, datum);
+}
+
+/*
+ * The tuple with the version, and the version inside the payload document, as
+ * given; the tuple itself if it has them already.
+ */
+static HeapTuple
+with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
+			 CasTable *table, int64 version)
+{
+	int			columns[2];
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+	int			n = 0;
+	bool		isnull;
+	Datum		datum;
+
+	datum = slot_getattr(slot, table->version, &isnull);
+	if (isnull || cas_version_value(table, datum) != version)
+	{
+		columns[n] = table->version;
+		values[n++] = version_datum(table, version);
+	}
+	if (table->settings.version_path.length > 0)
+	{
+		datum = slot_getattr(slot, table->payload, &isnull);
+		if (!isnull)
+		{
+			columns[n] = table->payload;
+			values[n++] =
+				JsonbPGetDatum(document_stamp(DatumGetJsonbP(datum),
+											  &table->settings.version_path,
+											  version));
+		}
+	}
+	if (n == 0)
+		return tuple;
+	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), n,
+									 columns, values, nulls);
+}
+
+/*
+ * cas_witness() RETURNS trigger: remembers the version that an UPDATE sends,
+ * before other triggers assign to it.  cas_enable() makes the trigger.
+ */
+Datum
+cas_witness(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	CasTable   *table;
+	SentVersion *sent;
+	Datum		datum;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_witness() was not called by the trigger manager")));
+	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_witness() must be fired BEFORE UPDATE, FOR EACH ROW")));
+
+	table = cas_table_of(trigdata->tg_relation);
+	if (table != NULL && version_is_set(trigdata, table))
+	{
+		newest_sent_version = (newest_sent_version + 1) % MAX_SENT_VERSIONS;
+		sent = &sent_versions[newest_sent_version];
+		sent->relid = table->relid;
+		sent->tid = trigdata->tg_trigtuple->t_self;
+		datum = slot_getattr(trigdata->tg_newslot, table->version,
+							 &sent->isnull);
+		sent->version = sent->isnull ? 0 : cas_version_value(table, datum);
+	}
+	return PointerGetDatum(trigdata->tg_newtuple);
+}
+
+/*
+ * cas_guard() RETURNS trigger: the guard.  cas_enable() makes the trigger.
+ */
+Datum
+cas_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	CasTable   *table;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_guard() was not called by the trigger manager")));
+	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
+		TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_guard() must be fired BEFORE INSERT OR UPDATE, FOR EACH ROW")));
+
+	table = cas_table_of(trigdata->tg_relation);
+	if (table == NULL)
+		elog(ERROR, "guard not found among the triggers of table \"%s\"",
+			 RelationGetRelationName(trigdata->tg_relation));
+
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		return PointerGetDatum(with_version(trigdata->tg_trigtuple,
+											trigdata->tg_trigslot,
+											trigdata->tg_relation, table,
+											inserted_version(trigdata, table)));
+	return PointerGetDatum(with_version(trigdata->tg_newtuple,
+										trigdata->tg_newslot,
+										trigdata->tg_relation, table,
+										updated_version(trigdata, table)));
+}
+
+/*
+ * cas_truncate() RETURNS trigger: has TRUNCATE ... RESTART IDENTITY, which is
+ * about to start the sequence of the table's versions again, do so where it
+ * stands.  The table is locked, so nobody draws from it meanwhile.
+ * cas_enable() makes the trigger.
+ */
+Datum
+cas_truncate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	CasTable   *table;
+	Oid			sequence;
+	Relation	catalog;
+	HeapTuple	tuple;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_truncate() must be fired BEFORE TRUNCATE")));
+
+	table = cas_table_of(trigdata->tg_relation);
+	if (table == NULL || table->settings.sequence.length == 0)
+		return PointerGetDatum(NULL);
+	sequence = cas_sequence(trigdata->tg_relation, &table->settings);
+	if (!OidIsValid(sequence))
+		return PointerGetDatum(NULL);
+
+	catalog = table_open(SequenceRelationId, RowExclusiveLock);
+	tuple = SearchSysCacheCopy1(SEQRELID, ObjectIdGetDatum(sequence));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for sequence %u", sequence);
+	((Form_pg_sequence) GETSTRUCT(tuple))->seqstart =
+		nextval_internal(sequence, false);
+	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+	heap_freetuple(tuple);
+	table_close(catalog, RowExclusiveLock);
+	return PointerGetDatum(NULL);
+}

@@ -1,0 +1,589 @@
+/*
+ * swap.c
+ *		Find, lock, compare and write one row.
+ *
+ * Everything here is ordinary SQL (statement.c), run with the caller's rights:
+ * so privileges, row-level security, constraints, triggers, partitions and
+ * the rest do what they do for a statement of the caller's own.
+ *
+ * Locks.  The row's own lock is the lock; nothing else decides who wins.  A
+ * swap is first tried as one statement, "UPDATE ... WHERE key AND version",
+ * as it would be written by hand.  It waits for whoever
+ * holds the row, and then the executor compares again with what that one
+ * committed.  If it finds nothing to write, that says too little: the row may
+ * be missing, hidden, of another version, equal to what was to be written, or
+ * deleted and created again while we waited.  So then the row is locked with
+ * SELECT ... FOR UPDATE, by a statement of its own with a snapshot of its
+ * own, and what that returns is the truth until the end of the transaction.
+ * The server-driven writes, which compare with nothing, begin there.
+ *
+ * Snapshots.  Under READ COMMITTED each of our statements has a new snapshot.
+ * A statement that waited for a row's deleter does not see the row that the
+ * deleter made again under the same key, so "no row" is believed only when a
+ * later look has found none either.  Under REPEATABLE READ and SERIALIZABLE
+ * the transaction's snapshot is used, and PostgreSQL raises 40001 for a row
+ * that has changed since; for a row that came since, we look with the latest
+ * snapshot and raise it ourselves.
+ *
+ * DELETE needs no UPDATE right, but SELECT ... FOR UPDATE does.  A caller
+ * without it gets its answers from the latest committed row, unlocked.
+ */
+#include "cas.h"
+
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/regproc.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+
+/*
+ * How often a row that keeps slipping away is looked for where row-level
+ * security may be what hides it, or a trigger what suppresses it.  Each time
+ * but the first, another session must have deleted and created it between two
+ * of our statements.
+ */
+#define MAX_TRIES 5
+
+PG_FUNCTION_INFO_V1(cas_reached);
+
+/* Whether cas_reached() was called; may_delete() asks. */
+static bool reached = false;
+
+/* ----------
+ * Looking at a row
+ * ----------
+ */
+
+static bool
+has_policies(CasCall *call)
+{
+	return check_enable_rls(call->table->relid, InvalidOid, true) ==
+		RLS_ENABLED;
+}
+
+/*
+ * A row as the transaction's snapshot has it.
+ */
+bool
+swap_read(CasCall *call, CasKey *key, CasRow *row)
+{
+	return statement_read(call, key, InvalidSnapshot, row);
+}
+
+/*
+ * Lock a row and read it; false if there is none, or policies hide it.  What
+ * either answer says is true after all waiting.
+ */
+bool
+swap_lock(CasCall *call, CasKey *key, CasLockMode mode, CasRow *row)
+{
+	CasPlanKind kind = CAS_PLAN_LOCK_UPDATE;
+
+	switch (mode)
+	{
+		case CAS_LOCK_SHARE:
+			kind = CAS_PLAN_LOCK_SHARE;
+			break;
+		case CAS_LOCK_NO_KEY_UPDATE:
+			kind = CAS_PLAN_LOCK_NO_KEY_UPDATE;
+			break;
+		case CAS_LOCK_UPDATE:
+			kind = CAS_PLAN_LOCK_UPDATE;
+			break;
+	}
+
+	for (int tries = 1;; tries++)
+	{
+		if (statement_run(call, kind, key, 0, NULL, NULL, InvalidSnapshot, row))
+			return true;
+
+		/* Nothing in that snapshot.  Is there something now? */
+		if (!statement_read(call, key, GetLatestSnapshot(), row))
+			return false;
+		if (IsolationUsesXactSnapshot())
+		{
+			if (!swap_read(call, key, row))
+				statement_outdated(call);
+			return false;		/* seen, but hidden from updates */
+		}
+		if (tries >= MAX_TRIES && has_policies(call))
+			return false;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * A row as last committed, for callers who may not lock it.
+ */
+static bool
+read_latest(CasCall *call, CasKey *key, CasRow *row)
+{
+	CasRow		former;
+	bool		found;
+
+	if (IsolationUsesXactSnapshot())
+	{
+		bool		formerly = swap_read(call, key, &former);
+
+		found = statement_read(call, key, GetLatestSnapshot(), row);
+		if (found != formerly || (found && row->version != former.version))
+			statement_outdated(call);
+		return found;
+	}
+	return statement_read(call, key, GetLatestSnapshot(), row);
+}
+
+static bool
+may_update(CasCall *call)
+{
+	Oid			relid = call->table->relid;
+
+	return pg_class_aclcheck(relid, GetUserId(), ACL_UPDATE) == ACLCHECK_OK ||
+		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_UPDATE,
+								  ACLMASK_ANY) == ACLCHECK_OK;
+}
+
+/*
+ * A row as it now stands: under its lock, if the caller may update it.
+ */
+bool
+swap_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, CasRow *row)
+{
+	if (may_update(call) && swap_lock(call, key, mode, row))
+		return true;
+	return read_latest(call, key, row);
+}
+
+/* An answer without a row. */
+static CasOutcome
+no_row(CasCall *call, CasKey *key, CasOutcome outcome, CasRow *row)
+{
+	row->id = MemoryContextStrdup(call->caller, key->text);
+	row->version = 0;
+	row->version_isnull = true;
+	row->payload = NULL;
+	return outcome;
+}
+
+/* Whether a row has the expected version. */
+static bool
+matches(const CasRow *row, int64 expected)
+{
+	return !row->version_isnull && row->version == expected;
+}
+
+/*
+ * Lock a row that is to be written whatever its version is; *version is what
+ * the write then expects.
+ */
+static bool
+lock_to_write(CasCall *call, CasKey *key, CasRow *row, int64 *version)
+{
+	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+		return false;
+	if (row->version_isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("row in table \"%s\" has no version",
+						RelationGetRelationName(call->rel)),
+				 errhint("It was written while the guard was off. Any UPDATE gives it a version."),
+				 errtablecol(call->rel, call->table->version)));
+	*version = row->version;
+	return true;
+}
+
+/*
+ * Write a payload to a row of the expected version: true if it was written.
+ * That nothing was has several reasons, see the head of this file.
+ */
+static bool
+write_payload(CasCall *call, CasKey *key, int64 expected,
+			  const CasWrite *write, CasRow *row)
+{
+	if (bms_is_empty(write->columns))
+		return false;
+	return statement_update(call, CAS_PLAN_UPDATE, key, expected, write, NULL, row);
+}
+
+static void
+suppressed(CasCall *call, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a trigger on table \"%s\" suppressed the %s",
+					RelationGetRelationName(call->rel), what),
+			 errtable(call->rel)));
+}
+
+/*
+ * What it comes to that nothing was written to a row that we have locked at
+ * the expected version: the payload is the row's already, or a trigger has
+ * suppressed the write.
+ */
+static CasOutcome
+unchanged(CasCall *call, CasKey *key, int64 expected, const CasWrite *write)
+{
+	CasRow		row;
+
+	if (!bms_is_empty(write->columns) &&
+		(!write->comparable ||
+		 statement_run(call, CAS_PLAN_DIFFERS, key, expected, write, NULL,
+			 InvalidSnapshot, &row)))
+		suppressed(call, "update");
+	return CAS_UNCHANGED;
+}
+
+/* What a write that was done comes to: the guard may have seen no change. */
+static CasOutcome
+written(const CasRow *row, int64 expected)
+{
+	return matches(row, expected) ? CAS_UNCHANGED : CAS_UPDATED;
+}
+
+/*
+ * Write a payload to a row that we have locked at the version.  If nothing is
+ * written, the payload was the row's already - or the row is not what we
+ * locked any more, because a function that computed the payload has written
+ * to it, too, and going on would lose what it wrote.
+ */
+static CasOutcome
+write_locked(CasCall *call, CasKey *key, int64 version, Jsonb *payload,
+			 CasRow *row)
+{
+	CasWrite	write;
+
+	payload_columns(call, key, payload, &write);
+	if (write_payload(call, key, version, &write, row))
+		return written(row, version);
+	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, row) ||
+		!matches(row, version))
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("row in table \"%s\" was changed by the function that computes its payload",
+						RelationGetRelationName(call->rel)),
+				 errtable(call->rel)));
+	return unchanged(call, key, version, &write);
+}
+
+/* ----------
+ * The swaps
+ * ----------
+ */
+
+/*
+ * Replace a row's payload if it has the expected version.
+ */
+CasOutcome
+swap_update(CasCall *call, CasKey *key, int64 expected, Jsonb *payload,
+			CasRow *row)
+{
+	CasWrite	write;
+
+	payload_columns(call, key, payload, &write);
+	if (write_payload(call, key, expected, &write, row))
+		return written(row, expected);
+
+	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+		return no_row(call, key, CAS_MISSING, row);
+	if (!matches(row, expected))
+		return CAS_CONFLICT;
+
+	/* Equal already, or of this version only since we waited. */
+	if (write_payload(call, key, expected, &write, row))
+		return written(row, expected);
+	return unchanged(call, key, expected, &write);
+}
+
+/*
+ * Whether a merge patch has to see the row.  One that sets columns to values
+ * that are no objects says all by itself.
+ */
+static bool
+patch_needs_row(CasCall *call, Jsonb *patch)
+{
+	return call->table->payload != 0 || !JB_ROOT_IS_OBJECT(patch) ||
+		document_holds_objects(patch);
+}
+
+/* What a patch makes of a row's payload: the columns it names, or all of it. */
+static Jsonb *
+patched(CasCall *call, Jsonb *payload, Jsonb *patch)
+{
+	Jsonb	   *merged;
+
+	if (payload == NULL)
+		payload = DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+													 CStringGetDatum("null")));
+	merged = document_merge(payload, patch);
+	if (call->table->payload == 0 && JB_ROOT_IS_OBJECT(patch))
+		return document_pick(merged, patch);
+	return merged;
+}
+
+/*
+ * Merge a patch into a row's payload, if it has the expected version.
+ */
+CasOutcome
+swap_patch(CasCall *call, CasKey *key, int64 expected, Jsonb *patch,
+		   CasRow *row)
+{
+	bool		payload_wanted = call->payload_wanted;
+
+	if (!patch_needs_row(call, patch))
+		return swap_update(call, key, expected, patch, row);
+
+	call->payload_wanted = true;
+	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+		return no_row(call, key, CAS_MISSING, row);
+	if (!matches(row, expected))
+		return CAS_CONFLICT;
+	patch = patched(call, row->payload, patch);
+	call->payload_wanted = payload_wanted;
+	return write_locked(call, key, expected, patch, row);
+}
+
+/*
+ * Merge a patch into a row's payload, whatever its version.
+ */
+CasOutcome
+swap_merge(CasCall *call, CasKey *key, Jsonb *patch, CasRow *row)
+{
+	int64		version;
+
+	call->payload_wanted = patch_needs_row(call, patch);
+	if (!lock_to_write(call, key, row, &version))
+		return no_row(call, key, CAS_MISSING, row);
+	if (call->payload_wanted)
+		patch = patched(call, row->payload, patch);
+	call->payload_wanted = false;
+	return write_locked(call, key, version, patch, row);
+}
+
+/*
+ * Replace a row's payload by what fn makes of it, whatever its version.
+ */
+CasOutcome
+swap_apply(CasCall *call, CasKey *key, FmgrInfo *fn, Jsonb *args, CasRow *row)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+	int64		version;
+	Jsonb	   *payload;
+	Datum		result;
+
+	call->payload_wanted = true;
+	if (!lock_to_write(call, key, row, &version))
+		return no_row(call, key, CAS_MISSING, row);
+	call->payload_wanted = false;
+
+	InitFunctionCallInfoData(*fcinfo, fn, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = JsonbPGetDatum(row->payload);
+	fcinfo->args[0].isnull = row->payload == NULL;
+	fcinfo->args[1].value = JsonbPGetDatum(args);
+	fcinfo->args[1].isnull = args == NULL;
+	if (fn->fn_strict && (row->payload == NULL || args == NULL))
+		fcinfo->isnull = true;
+	else
+		result = FunctionCallInvoke(fcinfo);
+	if (fcinfo->isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("function %s returned null for the payload",
+						format_procedure(fn->fn_oid)),
+				 fn->fn_strict ?
+				 errhint("It is strict, and was called with a null.") : 0));
+
+	payload = DatumGetJsonbP(result);
+	if (call->table->payload == 0 && row->payload != NULL &&
+		JB_ROOT_IS_OBJECT(payload))
+		payload = document_changes(row->payload, payload);
+	return write_locked(call, key, version, payload, row);
+}
+
+/*
+ * Create a row, or say what stands in its place.  key is NULL if the key's
+ * default is to make one; then a key that is taken is an error.
+ */
+CasOutcome
+swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
+{
+	CasWrite	write;
+
+	payload_columns(call, key, payload, &write);
+	if (key != NULL)
+		absent_key_create(call->table, key);
+
+	/*
+	 * INSERT does not mind a row that the snapshot has and that is gone since;
+	 * the snapshot would then have two of one key.
+	 */
+	if (key != NULL && IsolationUsesXactSnapshot() &&
+		swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+		return CAS_EXISTS;
+
+	for (int tries = 1;; tries++)
+	{
+		if (statement_run(call, key ? CAS_PLAN_INSERT : CAS_PLAN_INSERT_NEW_KEY, key, 0,
+				&write, NULL, InvalidSnapshot, row))
+			return CAS_CREATED;
+		if (key != NULL &&
+			swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+			return CAS_EXISTS;
+
+		/* It is gone again; or policies hide it; or a trigger said no. */
+		if (key != NULL && has_policies(call))
+			return no_row(call, key, CAS_EXISTS, row);
+		if (key == NULL || tries >= MAX_TRIES)
+			suppressed(call, "insert");
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Whether the caller's policies for DELETE let it come to a row.  They may
+ * hide one that those for SELECT and UPDATE have shown us.  Policies are
+ * asked before conditions, so a DELETE whose condition says no, and notes
+ * that it was asked, tells.
+ */
+static bool
+may_delete(CasCall *call, CasKey *key)
+{
+	CasRow		row;
+
+	if (!has_policies(call))
+		return true;
+	reached = false;
+	statement_run(call, CAS_PLAN_REACH_DELETE, key, 0, NULL, NULL, InvalidSnapshot,
+		&row);
+	return reached;
+}
+
+/*
+ * cas_reached() RETURNS boolean: false, and notes the call.  Internal.
+ */
+Datum
+cas_reached(PG_FUNCTION_ARGS)
+{
+	reached = true;
+	PG_RETURN_BOOL(false);
+}
+
+/*
+ * Delete a row if it has the expected version.
+ */
+CasOutcome
+swap_delete(CasCall *call, CasKey *key, int64 expected, CasRow *row)
+{
+	for (int tries = 1;; tries++)
+	{
+		if (statement_run(call, CAS_PLAN_DELETE, key, expected, NULL, NULL,
+				InvalidSnapshot, row))
+			return CAS_DELETED;
+		if (!swap_lock_or_read(call, key, CAS_LOCK_UPDATE, row) ||
+			!may_delete(call, key))
+			return no_row(call, key, CAS_MISSING, row);
+		if (!matches(row, expected))
+			return CAS_CONFLICT;
+
+		/* Of this version only since we waited; or a trigger said no. */
+		if (tries >= MAX_TRIES)
+			suppressed(call, "deletion");
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/*
+ * Change the key of a row that we have locked; false if the new one is taken
+ * by somebody who came in between.
+ */
+static bool
+change_key(CasCall *call, CasKey *key, int64 version, CasKey *new_key,
+		   CasRow *row)
+{
+	MemoryContext mcxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(mcxt);
+	PG_TRY();
+	{
+		done = statement_update(call, CAS_PLAN_RENAME, key, version, NULL, new_key,
+						  row);
+		if (!done)
+			suppressed(call, "renaming");
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		const char *constraint;
+
+		MemoryContextSwitchTo(mcxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(mcxt);
+		CurrentResourceOwner = owner;
+
+		/* in a partition the key's constraint has a name of its own */
+		constraint = get_constraint_name(call->table->key_constraint);
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
+			(!swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row) &&
+			 (error->constraint_name == NULL || constraint == NULL ||
+			  strcmp(error->constraint_name, constraint) != 0)))
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(mcxt);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+/*
+ * Give a row another key, if it has the expected version and the key is free.
+ * Its own key is not.
+ */
+CasOutcome
+swap_rename(CasCall *call, CasKey *key, int64 expected, CasKey *new_key,
+			CasRow *row)
+{
+	if (!swap_lock(call, key, CAS_LOCK_UPDATE, row))
+		return no_row(call, key, CAS_MISSING, row);
+	if (!matches(row, expected))
+		return CAS_CONFLICT;
+	absent_key_create(call->table, new_key);
+	if (swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row))
+		return CAS_EXISTS;
+	if (change_key(call, key, expected, new_key, row))
+		return CAS_RENAMED;
+	if (swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row))
+		return CAS_EXISTS;
+	return no_row(call, new_key, CAS_EXISTS, row);
+}
+
+/*
+ * Create a row or replace its payload, whatever its version.
+ */
+CasOutcome
+swap_put(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
+{
+	int64		version;
+
+	for (;;)
+	{
+		if (lock_to_write(call, key, row, &version))
+			return write_locked(call, key, version, payload, row);
+		if (swap_create(call, key, payload, row) == CAS_CREATED)
+			return CAS_CREATED;
+
+		/* it was created meanwhile; if we can't see it, give up */
+		if (row->version_isnull)
+			return CAS_EXISTS;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
