@@ -40,6 +40,21 @@ SELECT nextval('alloc_generation');
 SELECT * FROM alloc_visible;
 SELECT * FROM alloc_verify_of('{1}');
 
+-- what serves the views can be called by anyone, with anything
+SELECT alloc_describe(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+SELECT alloc_describe('ip', 5, 0, 0, 0, 0, 0, 0::smallint);
+SELECT alloc_describe('ip', 4, 0, 0, 0, 0, 0, 0::smallint);
+SELECT alloc_describe('ip', 4, -1, 0, 0, 0, 0, 0::smallint);
+SELECT alloc_describe('ip', 4, 3, 5, 5, 0, 0, 0::smallint);
+SELECT alloc_describe('prefix', 4, NULL, 0, 9, 0, 0, 200::smallint);
+SELECT alloc_describe('prefix', 4, NULL, 0, 9, 0, 0, -1::smallint);
+SELECT alloc_describe('int', NULL, NULL, 9, 0, 0, 0, 0::smallint);
+SELECT alloc_describe('int', NULL, NULL, 0, 'NaN', 0, 0, 0::smallint);
+SELECT alloc_describe('', 6, NULL, 0, 1e38, 0, 5, 0::smallint);
+SELECT alloc_range_text(NULL, NULL, NULL), alloc_range_text(4, 9, 8);
+SELECT alloc_range_text(4, -1, 8);
+SELECT alloc_range_text(4, 1e37, 1e38);
+
 -- a grant to a role is one to its members
 SET ROLE regress_alloc_member;
 SELECT alloc_grant('mine', 'regress_alloc_group');

@@ -110,6 +110,17 @@ SELECT count(*) FROM alloc_history;
 RESET pg_cas.history_retention;
 SHOW pg_cas.history_retention;
 SELECT pg_cas_reap(0);
+-- rows of units that were released do not pile up for ever, and their units
+-- are there as before
+SELECT alloc_pool_create('pile', '{1-5000}', 'int');
+SELECT count(*) FROM alloc_many('pile', ARRAY(SELECT k(n) FROM generate_series(1, 3000) AS n));
+SELECT count(alloc_release('pile', k(n))) FROM generate_series(1, 2990) AS n;
+SELECT pg_cas_reap(2000), pg_cas_reap();
+SELECT count(*) FROM alloc_slot AS s JOIN alloc_pool AS p ON p.id = s.pool WHERE p.name = 'pile';
+SELECT * FROM alloc_verify();
+SELECT alloc_int('pile', k(5000)), pg_cas_reap();
+SELECT count(*) FROM generate_series(5001, 11000) AS n, alloc_try_int('pile', k(n)) WHERE outcome = 'allocated';
+SELECT * FROM alloc_verify();
 
 SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
 SELECT count(alloc_pool_drop(pool)) > 0 FROM alloc_pools;

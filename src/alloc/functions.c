@@ -700,14 +700,32 @@ alloc_find(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* The bits of an address of that family; NULL stands for numbers. */
+static int
+family_width(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno))
+		return 0;
+	if (PG_GETARG_INT32(argno) != 4 && PG_GETARG_INT32(argno) != 6)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid address family"),
+				 errhint("It must be 4 or 6, or null.")));
+	return PG_GETARG_INT32(argno) == 4 ? 32 : 128;
+}
+
 /*
  * alloc_describe(kind, family, port_chunk, first, last, base, lo, ord)
  * RETURNS (value, address, ports, kind): what the views show of a block.
+ * Views call it with the caller's rights, so that anyone can, with anything.
  */
 Datum
 alloc_describe(PG_FUNCTION_ARGS)
 {
-	char	   *kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	static const char *const names[] = {
+		"kind", NULL, NULL, "first", "last", "base", "lo", "ord"
+	};
+	char	   *kind;
 	Range		range = {0};
 	Pool		pool = {0};
 	SlotRow		unit = {0};
@@ -716,13 +734,23 @@ alloc_describe(PG_FUNCTION_ARGS)
 	Datum		shown[4];
 	bool		hidden[4];
 
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (names[i] != NULL)
+			require_argument(fcinfo, i, names[i]);
+	}
 	pool.name = "";
-	pool.kind = strcmp(kind, "int") == 0 ? POOL_INT :
+	pool.width = family_width(fcinfo, 1);
+	kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	pool.kind = pool.width == 0 ? POOL_INT :
 		strcmp(kind, "prefix") == 0 ? POOL_PREFIX : POOL_IP;
-	pool.width = PG_ARGISNULL(1) ? 0 : PG_GETARG_INT32(1) == 4 ? 32 : 128;
-	if (!PG_ARGISNULL(2))
+	if (!PG_ARGISNULL(2) && pool.kind == POOL_IP)
 	{
 		pool.port_chunk = PG_GETARG_INT32(2);
+		if (pool.port_chunk < 1 || pool.port_chunk > 32768)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid port_chunk")));
 		while (pool.port_chunk << pool.space.chunk_bits < 65536)
 			pool.space.chunk_bits++;
 	}
@@ -733,6 +761,12 @@ alloc_describe(PG_FUNCTION_ARGS)
 	pool.space.nranges = 1;
 	unit.lo = numeric_u128(PG_GETARG_DATUM(6));
 	unit.order = PG_GETARG_INT16(7);
+
+	if (unit.order < 0 || unit.order > pool.width + pool.space.chunk_bits ||
+		range.last < range.first)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid block")));
 
 	/* the planner may ask before it has compared the block to the range */
 	if (space_range_of_slot(&pool.space, unit.lo) == NULL)
@@ -756,15 +790,19 @@ alloc_range_text(PG_FUNCTION_ARGS)
 	char	   *first;
 	char	   *last;
 
-	if (!PG_ARGISNULL(0))
-	{
+	require_argument(fcinfo, 1, "first");
+	require_argument(fcinfo, 2, "last");
+	pool.width = family_width(fcinfo, 0);
+	if (pool.width > 0)
 		pool.kind = POOL_IP;
-		pool.width = PG_GETARG_INT32(0) == 4 ? 32 : 128;
-	}
 	range.first = range.base = numeric_u128(PG_GETARG_DATUM(1));
 	range.last = numeric_u128(PG_GETARG_DATUM(2));
 	pool.space.ranges = &range;
 	pool.space.nranges = 1;
+	if (range.last < range.first)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid range")));
 	first = unit_text(&pool, range.first, 0);
 	last = unit_text(&pool, range.last, 0);
 	PG_RETURN_TEXT_P(cstring_to_text(range.first == range.last ? first :

@@ -129,19 +129,40 @@ sql_result(uint64 row, int column)
 #define ARGS(...) lengthof(((Oid[]) {__VA_ARGS__})), (Oid[]) {__VA_ARGS__}
 #define VALUES(...) (Datum[]) {__VA_ARGS__}
 
+/* Lock the rows of the pool's frontiers; returns how many. */
+static uint64
+lock_frontiers(Session *session, int32 pool, const char *option)
+{
+	return sql(session,
+			   psprintf("SELECT 1 FROM @alloc_frontier WHERE range IN "
+						"(SELECT id FROM @alloc_range WHERE pool = $1) "
+						"FOR UPDATE %s", option),
+			   ARGS(INT4OID), VALUES(Int32GetDatum(pool)));
+}
+
 /*
  * Begin to change a pool: its lock, and the caller's right.
+ *
+ * Allocations update the frontiers' rows, and an idle transaction may have
+ * done so.  Waiting for it with the pool's lock in hand would make everybody
+ * wait; so those rows are locked first.  Allocations that come then find them
+ * locked, and go on without.
  */
 static Pool *
 change_pool(FunctionCallInfo fcinfo, char **name)
 {
 	Oid			nsp = alloc_namespace(fcinfo);
+	Session		session;
+	int32		id;
 
 	require_argument(fcinfo, 0, "pool");
 	*name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	(void) pool_open(nsp, *name, RIGHT_OWN);	/* before waiting for a lock */
+	id = pool_open(nsp, *name, RIGHT_OWN)->id;	/* before waiting for a lock */
 	PreventCommandIfReadOnly(psprintf("%s()",
 									  get_func_name(fcinfo->flinfo->fn_oid)));
+	begin_sql(&session, nsp);
+	(void) lock_frontiers(&session, id, "");
+	end_sql(&session);
 	pool_lock(nsp, *name, ExclusiveLock);
 	return pool_open(nsp, *name, RIGHT_OWN);
 }
@@ -950,6 +971,58 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 }
 
 /*
+ * Forget waiting rows of a pool that has many more of them than held ones,
+ * the lowest first.  Their slots count as never used again.
+ */
+static int64
+forget_waiting(Oid nsp, const char *name, int64 batch)
+{
+	Session		session;
+	Pool	   *pool = pool_open(nsp, name, RIGHT_NONE);
+	int64		forgotten = 0;
+	int32		id;
+
+	if (pool == NULL || pool->mixed)
+		return 0;
+	id = pool->id;
+	begin_sql(&session, nsp);
+	(void) sql(&session, "SELECT count(*) FILTER (WHERE key IS NULL) > "
+			   "1000 + 2 * count(*) FILTER (WHERE key IS NOT NULL), "
+			   "(SELECT count(*) FROM @alloc_range AS r WHERE r.pool = $1) "
+			   "FROM @alloc_slot AS s WHERE s.pool = $1",
+			   ARGS(INT4OID), VALUES(Int32GetDatum(id)));
+	if (DatumGetBool(sql_result(0, 1)))
+	{
+		uint64		nranges = (uint64) DatumGetInt64(sql_result(0, 2));
+
+		/* not while an idle transaction has one of the frontiers */
+		if (lock_frontiers(&session, id, "SKIP LOCKED") == nranges)
+		{
+			pool_lock(nsp, name, ExclusiveLock);
+			(void) sql(&session, "WITH gone AS ("
+					   "DELETE FROM @alloc_slot WHERE ctid = ANY (ARRAY("
+					   "SELECT ctid FROM @alloc_slot WHERE pool = $1 "
+					   "AND key IS NULL AND expires_at <= clock_timestamp() "
+					   "ORDER BY lo LIMIT $2 FOR UPDATE SKIP LOCKED)) "
+					   "RETURNING lo), back AS ("
+					   "UPDATE @alloc_frontier AS f "
+					   "SET slot = least(f.slot, b.lowest) FROM ("
+					   "SELECT r.id, min(g.lo) AS lowest FROM gone AS g "
+					   "JOIN @alloc_range_slots AS r ON r.pool = $1 "
+					   "AND g.lo BETWEEN r.slot_first AND r.slot_last "
+					   "GROUP BY r.id) AS b WHERE f.range = b.id) "
+					   "SELECT count(*) FROM gone",
+					   ARGS(INT4OID, INT8OID),
+					   VALUES(Int32GetDatum(id), Int64GetDatum(batch)));
+			forgotten = DatumGetInt64(sql_result(0, 1));
+			new_epoch(&session, id);
+		}
+	}
+	end_sql(&session);
+	return forgotten;
+}
+
+/*
  * alloc_reap(batch): our part of pg_cas_reap.
  */
 Datum
@@ -988,6 +1061,10 @@ alloc_reap(PG_FUNCTION_ARGS)
 	end_sql(&session);
 
 	for (int i = 0; i < nnames && reaped < batch; i++)
+	{
 		reaped += reap_pool(nsp, names[i], batch - reaped);
+		if (reaped < batch)
+			reaped += forget_waiting(nsp, names[i], batch - reaped);
+	}
 	PG_RETURN_INT64(reaped);
 }
