@@ -900,7 +900,7 @@ search_exact(Search *search, SlotRow *holder)
 
 /*
  * Why search_free found nothing: a block is cooling, or only smaller ones are
- * free, or nothing is.
+ * free, or nothing is.  OUTCOME_BUSY: there is something by now.
  */
 Outcome
 search_reason(Search *search)
@@ -932,7 +932,8 @@ search_reason(Search *search)
 	}
 	slot_scan_end(&scan);
 	if (search->ready)
-		return OUTCOME_COOLING;
+		return search->ready_at <= GetCurrentTimestamp() ?
+			OUTCOME_BUSY : OUTCOME_COOLING;
 
 	for (int i = 0; i < space->nranges && order > 0; i++)
 	{

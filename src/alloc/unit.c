@@ -64,15 +64,16 @@ key_locktag(LOCKTAG *tag, const Pool *pool, const pg_uuid_t *key)
 }
 
 /*
- * Take the pool's and the key's lock and have the pool as it is now.
+ * Take the pool's lock, in this mode, and the key's, and have the pool as it
+ * is now.
  */
 static Pool *
-enter(Oid nsp, const char *pool_name, const pg_uuid_t *key)
+enter(Oid nsp, const char *pool_name, const pg_uuid_t *key, LOCKMODE mode)
 {
 	LOCKTAG		tag;
 	Pool	   *pool;
 
-	pool_lock(nsp, pool_name, ShareLock);
+	pool_lock(nsp, pool_name, mode);
 	pool = pool_open(nsp, pool_name, RIGHT_USE);
 	key_locktag(&tag, pool, key);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
@@ -80,13 +81,13 @@ enter(Oid nsp, const char *pool_name, const pg_uuid_t *key)
 }
 
 static void
-leave(Oid nsp, const Pool *pool, const pg_uuid_t *key)
+leave(Oid nsp, const Pool *pool, const pg_uuid_t *key, LOCKMODE mode)
 {
 	LOCKTAG		tag;
 
 	key_locktag(&tag, pool, key);
 	LockRelease(&tag, ExclusiveLock, false);
-	pool_unlock(nsp, pool->name, ShareLock);
+	pool_unlock(nsp, pool->name, mode);
 }
 
 /* Let what row points to outlive its scan. */
@@ -319,8 +320,14 @@ answer_held(Store *store, const Pool *pool, const Request *request,
 }
 
 /*
- * Allocate for a key that has nothing, under the locks.  OUTCOME_BUSY: those
- * in search->waits have to be waited for first.
+ * Allocate for a key that has nothing, under the locks.  OUTCOME_BUSY: try
+ * again, after those in search->waits have been waited for.
+ *
+ * A search is no snapshot: while it goes on, what it has seen taken may get
+ * free and what it has yet to see may be taken, so that it finds nothing
+ * though there was always something.  So a pool is called exhausted only by a
+ * second search, which the caller makes alone, with the pool's lock taken
+ * exclusively.
  */
 static Outcome
 allocate(Search *search, bool waited)
@@ -348,9 +355,7 @@ allocate(Search *search, bool waited)
 
 	if (search_free(search))
 		return OUTCOME_ALLOCATED;
-	if (search->waits.n > 0 && !waited)
-		return OUTCOME_BUSY;
-	return search_reason(search);
+	return waited ? search_reason(search) : OUTCOME_BUSY;
 }
 
 /*
@@ -375,9 +380,11 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		Search		search = {.store = store};
 		SlotRow    *unit = &answer->unit;
 		KeyState	state;
+		LOCKMODE	mode = waited && !request->exact ?
+			ExclusiveLock : ShareLock;
 
 		CHECK_FOR_INTERRUPTS();
-		*pool = enter(nsp, pool_name, &request->key);
+		*pool = enter(nsp, pool_name, &request->key, mode);
 		resolve(*pool, request);
 		search.pool = *pool;
 		search.request = request;
@@ -386,7 +393,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		state = key_look(store, *pool, &request->key, search.now, unit);
 		if (state == KEY_BUSY)
 		{
-			leave(nsp, *pool, &request->key);
+			leave(nsp, *pool, &request->key, mode);
 			wait_for_row(unit);
 			continue;
 		}
@@ -396,7 +403,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		{
 			answer->outcome = same_request(request, unit) ?
 				OUTCOME_HELD : OUTCOME_REUSED;
-			leave(nsp, *pool, &request->key);
+			leave(nsp, *pool, &request->key, mode);
 			return;
 		}
 
@@ -425,7 +432,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		else
 			answer->outcome = allocate(&search, waited);
 
-		leave(nsp, *pool, &request->key);
+		leave(nsp, *pool, &request->key, mode);
 		if (answer->outcome != OUTCOME_BUSY)
 		{
 			if (answer->outcome == OUTCOME_ALLOCATED)
@@ -516,7 +523,7 @@ hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 		KeyState	state;
 
 		CHECK_FOR_INTERRUPTS();
-		*pool = enter(nsp, pool_name, key);
+		*pool = enter(nsp, pool_name, key, ShareLock);
 		state = key_look(store, *pool, key, GetCurrentTimestamp(), unit);
 		if (state != KEY_BUSY)
 		{
@@ -527,7 +534,7 @@ hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 			if (state == KEY_HOLDS)
 				return true;
 		}
-		leave(nsp, *pool, key);
+		leave(nsp, *pool, key, ShareLock);
 		if (state != KEY_BUSY)
 			return false;
 		wait_for_row(unit);
@@ -556,7 +563,7 @@ unit_release(Store *store, Oid nsp, const char *pool_name,
 						 pool->has_cooldown ?
 						 time_after(now, &pool->cooldown) : now,
 						 "released");
-		leave(nsp, pool, key);
+		leave(nsp, pool, key, ShareLock);
 		if (ended)
 			return true;
 	}
@@ -594,7 +601,7 @@ unit_renew(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 		if (unit->expires)
 			unit->expires_at = time_after(GetCurrentTimestamp(), ttl);
 		result = store_update(store, pool, unit);
-		leave(nsp, pool, key);
+		leave(nsp, pool, key, ShareLock);
 		if (result == TM_Ok)
 			return;
 	}

@@ -203,6 +203,25 @@ FROM generate_series(1, 300) AS n, alloc_try_ip('small', md5(n::text)::uuid);
 SQL
 is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'and are sound');
 
+# eight sessions that hold at most one unit each never exhaust a pool of eight
+my $churn = "$PostgreSQL::Test::Utils::tmp_check/churn.sql";
+append_to_file($churn, <<'SQL');
+\set n random(1, 1000000000)
+SELECT alloc_ip(:pool, md5(:client_id || ' ' || :n)::uuid);
+SELECT alloc_release(:pool, md5(:client_id || ' ' || :n)::uuid);
+SQL
+foreach my $kind ('any', 'lowest', 'random', 'chunks8')
+{
+	$node->safe_psql('postgres', $kind eq 'chunks8'
+		? "SELECT alloc_pool_create('chunks8', '{10.0.0.0-10.0.0.7}', port_chunk => 32768)"
+		: "SELECT alloc_pool_create('$kind', '{10.0.0.0-10.0.0.7}', strategy => '$kind')");
+	$node->command_ok(
+		[ 'pgbench', '-n', '-M', 'prepared', '-c', 8, '-T', 2, '-D', "pool=$kind",
+			'-f', $churn, 'postgres' ],
+		"eight sessions never exhaust a pool of eight: $kind");
+}
+is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'and leave it sound');
+
 # 64 sessions with one key
 my @sessions;
 my $same = "SELECT alloc_ip('medium', '99999999-0000-0000-0000-000000000000')";
