@@ -257,7 +257,8 @@ extern bool slot_scan_next(SlotScan *scan, SlotRow *row);
 extern void slot_scan_end(SlotScan *scan);
 extern bool row_seen_by(SlotScan *scan, Snapshot snapshot);
 extern bool store_insert(Store *store, const Pool *pool, SlotRow *row);
-extern TM_Result store_update(Store *store, const Pool *pool, SlotRow *row);
+extern TM_Result store_update(Store *store, const Pool *pool, SlotRow *row,
+							  bool new_key);
 extern TM_Result store_delete(Store *store, const SlotRow *row);
 extern void store_history(Store *store, const Pool *pool, const SlotRow *row,
 						  TimestampTz ended_at, const char *reason);

@@ -203,14 +203,11 @@ block_state(Search *search, u128 lo, bool sweep, SlotRow *worst)
 	return state;
 }
 
-/*
- * Give the block at lo, from which rows have been swept, to the request's
- * key.  False if it turns out not to be free.
- */
-static bool
-put_unit(Search *search, u128 lo)
+/* What the request's key is to have at lo. */
+static SlotRow *
+make_unit(Search *search, u128 lo)
 {
-	Request    *request = search->request;
+	const Request *request = search->request;
 	SlotRow    *unit = &search->unit;
 
 	memset(unit, 0, sizeof(*unit));
@@ -225,7 +222,17 @@ put_unit(Search *search, u128 lo)
 		unit->expires_at = time_after(search->now, request->ttl);
 	unit->note = request->note;
 	unit->has_note = request->has_note;
-	return store_insert(search->store, search->pool, unit);
+	return unit;
+}
+
+/*
+ * Give the block at lo, from which rows have been swept, to the request's
+ * key.  False if it turns out not to be free.
+ */
+static bool
+put_unit(Search *search, u128 lo)
+{
+	return store_insert(search->store, search->pool, make_unit(search, lo));
 }
 
 static bool
@@ -235,10 +242,22 @@ take_block(Search *search, u128 lo)
 		put_unit(search, lo);
 }
 
+/*
+ * Give the row's unit, which waits or has run out, to the request's key; in a
+ * pool of one size.
+ */
 static bool
 take_row(Search *search, const SlotRow *row)
 {
-	return sweep_row(search, row) && put_unit(search, row->lo);
+	SlotRow    *unit = make_unit(search, row->lo);
+
+	unit->tid = row->tid;
+	if (store_update(search->store, search->pool, unit, true) != TM_Ok)
+		return false;
+	if (row->held)
+		store_history(search->store, search->pool, row, row->expires_at,
+					  "expired");
+	return true;
 }
 
 /*
@@ -600,6 +619,7 @@ search_lowest(Search *search)
 			bool		is_unused = find_unused(search, i, true, &unused);
 			u128		slot = is_unused ? unused : U128_MAX;
 			Extent		lower = slots;
+			u128		waiting;
 			SlotScan	scan;
 			SlotRow		row;
 
@@ -609,17 +629,16 @@ search_lowest(Search *search)
 			if (is_unused)
 				lower.last = unused;
 			scan_by_rank(&scan, search->store, search->pool->id, lower);
-			while (slot_scan_next(&scan, &row))
+			while (slot == (is_unused ? unused : U128_MAX) &&
+				   slot_scan_next(&scan, &row))
 			{
 				wait_add(&search->waits, &row);
 				if (row_state(&row, search->now) == BLOCK_FREE &&
 					block_open(space, row.lo, row.order))
-				{
 					slot = row.lo;
-					break;
-				}
 			}
 			slot_scan_end(&scan);
+			waiting = slot;
 
 			scan_by_expiry(&scan, search->store, search->pool->id,
 						   search->now);
@@ -627,8 +646,9 @@ search_lowest(Search *search)
 
 			if (slot == U128_MAX)
 				break;
-			if (is_unused && slot == unused ?
-				take_unused(search, i, slot) : take_block(search, slot))
+			if (is_unused && slot == unused ? take_unused(search, i, slot) :
+				slot == waiting ? take_row(search, &row) :
+				take_block(search, slot))
 				return true;
 		}
 	}

@@ -43,6 +43,7 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/heapam.h"
 #include "access/htup_details.h"
 #include "access/sysattr.h"
@@ -51,6 +52,7 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/index.h"
 #include "commands/sequence.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -525,12 +527,57 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 }
 
 /*
+ * Make index entries for a new version of a row.  It has the slots of the one
+ * before, and unless new_key is true the key, or none.  As it took that one's
+ * place while nobody else could, it cannot collide in what it has of it, and
+ * that is not checked: the check would visit every dead version of the row,
+ * and there may be many as long as some idle transaction keeps them.
+ */
+static void
+index_version(Store *store, TupleTableSlot *slot, bool new_key)
+{
+	ResultRelInfo *rri = store->rri;
+	EState	   *estate = store->estate;
+	Oid			by_lo = alloc_relation(store->nsp, slot_indexes[BY_LO]);
+	Oid			by_key = alloc_relation(store->nsp, slot_indexes[BY_KEY]);
+
+	GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
+	for (int i = 0; i < rri->ri_NumIndices; i++)
+	{
+		Relation	index = rri->ri_IndexRelationDescs[i];
+		IndexInfo  *info = rri->ri_IndexRelationInfo[i];
+		Oid			relid = RelationGetRelid(index);
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+		bool		check = index->rd_index->indisunique &&
+			relid != by_lo && (relid != by_key || new_key);
+
+		if (!info->ii_ReadyForInserts)
+			continue;
+		if (info->ii_Predicate != NIL)
+		{
+			if (info->ii_PredicateState == NULL)
+				info->ii_PredicateState = ExecPrepareQual(info->ii_Predicate,
+														  estate);
+			if (!ExecQual(info->ii_PredicateState,
+						  GetPerTupleExprContext(estate)))
+				continue;
+		}
+		FormIndexDatum(info, slot, estate, values, isnull);
+		(void) index_insert(index, values, isnull, &slot->tts_tid,
+							store->slot,
+							check ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+							false, info);
+	}
+}
+
+/*
  * Write a new version of the row that a scan returned, unless it is no longer
- * the latest one or is being changed.  Its slot and key must be unchanged or,
- * for the key, become NULL, so that no constraint can be violated.
+ * the latest one or is being changed.  Its slots must be unchanged; with
+ * new_key, the caller has the key's lock and knows that the key has no row.
  */
 TM_Result
-store_update(Store *store, const Pool *pool, SlotRow *row)
+store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key)
 {
 	TupleTableSlot *slot = form_row(store, pool, row);
 	Identity	caller = enter_owner(store->slot);
@@ -546,8 +593,7 @@ store_update(Store *store, const Pool *pool, SlotRow *row)
 	if (result == TM_Ok)
 	{
 		if (update_indexes)
-			list_free(ExecInsertIndexTuples(store->rri, slot, store->estate,
-											false, false, NULL, NIL));
+			index_version(store, slot, new_key);
 		row->tid = slot->tts_tid;
 	}
 	leave_owner(caller);

@@ -468,7 +468,7 @@ unit_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
 			.expires_at = ready_at
 		};
 
-		result = store_update(store, pool, &waiting);
+		result = store_update(store, pool, &waiting, false);
 	}
 	if (result != TM_Ok)
 		return false;
@@ -600,7 +600,7 @@ unit_renew(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 		unit->expires = ttl != NULL;
 		if (unit->expires)
 			unit->expires_at = time_after(GetCurrentTimestamp(), ttl);
-		result = store_update(store, pool, unit);
+		result = store_update(store, pool, unit, false);
 		leave(nsp, pool, key, ShareLock);
 		if (result == TM_Ok)
 			return;
