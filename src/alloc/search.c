@@ -845,8 +845,8 @@ static bool
 search_mixed(Search *search)
 {
 	Pool	   *pool = search->pool;
-	u128		from;
-	bool		taken;
+	u128		from = pool->cursor;
+	bool		taken = false;
 
 	if (pool->space.nranges == 0)
 		return false;
@@ -854,20 +854,15 @@ search_mixed(Search *search)
 		return walk_round(search, range_slots(&pool->space.ranges[0],
 											  pool->space.chunk_bits).first);
 
-	if (pool->strategy == STRATEGY_ANY && pool->cursor_valid)
-		from = pool->cursor;
-	else
+	if (pool->strategy == STRATEGY_RANDOM || !pool->cursor_valid)
 	{
-		if (pool->strategy == STRATEGY_ANY && walk_behind(search))
-		{
-			taken = true;
-			goto taken;
-		}
-		if (!random_slot(search, &from))
+		if (pool->strategy == STRATEGY_ANY)
+			taken = walk_behind(search);
+		if (!taken && !random_slot(search, &from))
 			return false;
 	}
-	taken = walk_round(search, from);
-taken:
+	if (!taken)
+		taken = walk_round(search, from);
 	if (taken)
 		pool->cursor = block_last(search->unit.lo, search->unit.order) + 1;
 	pool->cursor_valid = taken;
