@@ -740,22 +740,21 @@ CREATE FUNCTION alloc_map_of(pools integer[]) RETURNS SETOF text
                         r.base + ceil((g.cell + 1) * r.size / r.cells) AS upper) AS c
         GROUP BY r.id, c.cell, c.lower, c.upper
     ), lines AS (
-        SELECT r.first, (c - 1) / 64 AS line, r.family, r.chunks, r.size,
-               r.cells, r.last, r.draining,
-               string_agg(CASE WHEN f.share IS NULL THEN '.'
-                               WHEN f.share < 0.5 THEN '-'
-                               WHEN f.share < 1 THEN '+'
-                               ELSE '#' END, '' ORDER BY c) AS drawn
+        SELECT r.first, (c - 1) / 64 AS line,
+               '  ' || string_agg(CASE WHEN f.share IS NULL THEN '.'
+                                       WHEN f.share < 0.5 THEN '-'
+                                       WHEN f.share < 1 THEN '+'
+                                       ELSE '#' END, '' ORDER BY c) AS drawn
         FROM ranges AS r
         CROSS JOIN LATERAL generate_series(1, r.cells) AS c
         LEFT JOIN filled AS f ON f.id = r.id AND f.cell = c - 1
-        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+        GROUP BY 1, 2
+        UNION ALL
+        SELECT first, -1, @extschema@.alloc_range_text(family, first, last)
+               || CASE WHEN draining THEN ' (draining)' ELSE '' END
+        FROM ranges
     )
-    SELECT CASE WHEN line = 0 THEN @extschema@.alloc_range_text(family, first, last)
-                || CASE WHEN draining THEN ' (draining)' ELSE '' END || E'\n' ELSE '' END
-           || '  ' || drawn
-    FROM lines
-    ORDER BY first, line
+    SELECT drawn FROM lines ORDER BY first, line
     $$;
 COMMENT ON FUNCTION alloc_map_of(integer[]) IS 'private: serves alloc_map';
 

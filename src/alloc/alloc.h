@@ -269,7 +269,6 @@ extern Datum u128_numeric(u128 n);
 extern u128 numeric_u128(Datum numeric);
 
 /* search.c */
-extern void wait_add(WaitSet *waits, const SlotRow *row);
 extern bool search_free(Search *search);
 extern Outcome search_exact(Search *search, SlotRow *holder);
 extern Outcome search_reason(Search *search);

@@ -65,7 +65,8 @@ read_common(FunctionCallInfo fcinfo, int argno, Request *request)
 	check_ttl(request->ttl);
 	request->has_note = !PG_ARGISNULL(argno + 1);
 	if (request->has_note)
-		request->note = PointerGetDatum(PG_DETOAST_DATUM(PG_GETARG_DATUM(argno + 1)));
+		request->note =
+			PointerGetDatum(PG_DETOAST_DATUM(PG_GETARG_DATUM(argno + 1)));
 }
 
 static void

@@ -314,8 +314,8 @@ insert_range(Session *session, int32 pool, bool mixed, const Range *range,
 {
 	int32		id;
 
-	sql(session, "INSERT INTO @alloc_range (pool, first, last, base, draining) "
-		"VALUES ($1, $2, $3, $4, $5) RETURNING id",
+	sql(session, "INSERT INTO @alloc_range "
+		"(pool, first, last, base, draining) VALUES ($1, $2, $3, $4, $5) RETURNING id",
 		ARGS(INT4OID, NUMERICOID, NUMERICOID, NUMERICOID, BOOLOID),
 		VALUES(Int32GetDatum(pool), u128_numeric(range->first),
 			   u128_numeric(range->last), u128_numeric(range->base),
@@ -416,8 +416,8 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("alloc_pool_create()");
 	pool_lock(nsp, name, ExclusiveLock);
 	begin_sql(&session, nsp);
-	sql(&session, "INSERT INTO @alloc_pool (name, kind, strategy, cooldown, owner) "
-		"VALUES ($1, $2, $3, $4, $5) RETURNING id",
+	sql(&session, "INSERT INTO @alloc_pool "
+		"(name, kind, strategy, cooldown, owner) VALUES ($1, $2, $3, $4, $5) RETURNING id",
 		ARGS(TEXTOID, TEXTOID, TEXTOID, INTERVALOID, REGROLEOID),
 		VALUES(CStringGetTextDatum(name), CStringGetTextDatum(kind_name),
 			   CStringGetTextDatum(strategy), IntervalPGetDatum(cooldown),
@@ -834,10 +834,13 @@ report(FunctionCallInfo fcinfo, const char *statement, bool required)
 	InitMaterializedSRF(fcinfo, required ? MAT_SRF_USE_EXPECTED_DESC : 0);
 	natts = rsinfo->setDesc->natts;
 	if (!PG_ARGISNULL(0))
-		ids = accumArrayResult(ids,
-							   Int32GetDatum(pool_open(nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)),
-													   RIGHT_SEE)->id),
-							   false, INT4OID, CurrentMemoryContext);
+	{
+		char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+		int32		id = pool_open(nsp, name, RIGHT_SEE)->id;
+
+		ids = accumArrayResult(ids, Int32GetDatum(id), false, INT4OID,
+							   CurrentMemoryContext);
+	}
 
 	begin_sql(&session, nsp);
 	if (PG_ARGISNULL(0))

@@ -407,7 +407,8 @@ pool_open(Oid nsp, const char *name, PoolRight right)
 		if (!slot->tts_isnull[POOL_PORT_CHUNK - 1])
 		{
 			pool->port_chunk = DatumGetInt32(values[POOL_PORT_CHUNK]);
-			pool->space.chunk_bits = 16 - pg_leftmost_one_pos32(pool->port_chunk);
+			pool->space.chunk_bits =
+				16 - pg_leftmost_one_pos32(pool->port_chunk);
 		}
 		pool->mixed = pool->kind == POOL_PREFIX || pool->port_chunk > 0;
 		read_space(nsp, pool, snapshot);
@@ -580,6 +581,7 @@ unit_text(const Pool *pool, u128 lo, int order)
 {
 	const Range *range = space_range_of_slot(&pool->space, lo);
 	u128		value;
+	Datum		datum;
 	char	   *address;
 
 	if (range == NULL)
@@ -592,10 +594,9 @@ unit_text(const Pool *pool, u128 lo, int order)
 		u128_print(value, buf);
 		return pstrdup(buf);
 	}
+	datum = address_datum(pool->width, value, unit_masklen(pool, order));
 	address = DatumGetCString(DirectFunctionCall1(pool->kind == POOL_PREFIX ?
-												  cidr_out : inet_out,
-												  address_datum(pool->width, value,
-																unit_masklen(pool, order))));
+												  cidr_out : inet_out, datum));
 	if (pool->kind == POOL_IP && order < pool->space.chunk_bits)
 	{
 		int			port = space_chunk(&pool->space, lo) * pool->port_chunk;

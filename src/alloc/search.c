@@ -95,7 +95,7 @@ watch_aborts(void)
 }
 
 /* Remember whom to wait for before the row is what it seems. */
-void
+static void
 wait_add(WaitSet *waits, const SlotRow *row)
 {
 	TransactionId xid = TransactionIdIsValid(row->inserter) ?

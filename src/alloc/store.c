@@ -19,10 +19,12 @@
  *
  * Three constraints are the truth that no unit is given out twice: unique
  * (pool, lo), and unique (pool, key) on the held ones; and in mixed pools an
- * exclusion constraint on span.  Rows are inserted speculatively, as INSERT ...
- * ON CONFLICT does it: if another transaction has the slot or the key, whether
- * committed or running, store_insert says so without waiting and without an
- * error.
+ * exclusion constraint on span.  Rows are inserted speculatively, as
+ * INSERT ... ON CONFLICT does it: if another transaction has the slot or the
+ * key, whether committed or running, store_insert says so without waiting and
+ * without an error.  A waiting row's unit is given out again by a new version
+ * of the row, which needs no look at the slot's constraint: one row has one
+ * latest version.
  *
  * Why not SPI.  A search for something free is about the latest state at
  * every isolation level.  The executor would fail it with 40001 under
@@ -422,15 +424,15 @@ block_span(u128 lo, int order)
 {
 	RangeBound	lower = {0};
 	RangeBound	upper = {0};
+	TypeCacheEntry *type;
 
 	lower.val = u128_numeric(lo);
 	lower.inclusive = true;
 	lower.lower = true;
 	upper.val = u128_numeric(block_last(lo, order));
 	upper.inclusive = true;
-	return RangeTypePGetDatum(make_range(lookup_type_cache(NUMRANGEOID,
-														   TYPECACHE_RANGE_INFO),
-										 &lower, &upper, false));
+	type = lookup_type_cache(NUMRANGEOID, TYPECACHE_RANGE_INFO);
+	return RangeTypePGetDatum(make_range(type, &lower, &upper, false));
 }
 
 /* Put row's image into the store's tuple slot. */
