@@ -3,8 +3,9 @@
  *		The room of versioned rows: what its files share.
  *
  * functions.c checks arguments and shapes answers; swap.c finds, locks,
- * compares and writes one row, txn.c many; absent.c locks a key that has no
- * row; table.c knows what a guarded table is; document.c works on payload
+ * compares and writes one row, txn.c many; statement.c has the SQL that they
+ * run; absent.c locks a key that has no row; table.c knows what a guarded
+ * table is, payload.c what a payload writes to it; document.c works on JSON
  * documents; guard.c is the trigger; enable.c puts a table under
  * compare-and-swap.
  */
@@ -27,6 +28,9 @@
 
 /* Its witness must see what the statement made of it, and sorts before. */
 #define CAS_WITNESS_TRIGGER	"!cas_witness"
+
+/* And this keeps TRUNCATE from starting the versions' sequence again. */
+#define CAS_TRUNCATE_TRIGGER	"cas_truncate"
 
 typedef enum CasWriters
 {
@@ -157,10 +161,36 @@ typedef enum CasLockMode
 	CAS_LOCK_UPDATE
 } CasLockMode;
 
+/* Kinds of statements, each on one row (statement.c). */
+typedef enum CasPlanKind
+{
+	CAS_PLAN_READ,
+	CAS_PLAN_LOCK_SHARE,
+	CAS_PLAN_LOCK_NO_KEY_UPDATE,
+	CAS_PLAN_LOCK_UPDATE,
+	CAS_PLAN_INSERT,
+	CAS_PLAN_INSERT_NEW_KEY,	/* the key's default makes one */
+	CAS_PLAN_UPDATE,
+	CAS_PLAN_DIFFERS,			/* finds what UPDATE should have written */
+	CAS_PLAN_DELETE,
+	CAS_PLAN_REACH_DELETE,		/* deletes nothing, see may_delete() */
+	CAS_PLAN_RENAME
+} CasPlanKind;
+
+/* Values for columns, as a payload names them. */
+typedef struct CasWrite
+{
+	Bitmapset  *columns;
+	bool		comparable;		/* the caller may read all of them */
+	Datum	   *values;			/* by attribute number - 1 */
+	bool	   *nulls;
+} CasWrite;
+
 /* table.c */
 extern CasTable *cas_table_of(Relation rel);
 extern Trigger *cas_guard_trigger(Relation rel);
 extern Trigger *cas_witness_trigger(Relation rel);
+extern Trigger *cas_truncate_trigger(Relation rel);
 extern char *cas_parse_settings(Trigger *trigger, CasSettings *settings);
 extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
 								  CasKey *key);
@@ -203,6 +233,22 @@ extern void absent_key_lock(CasTable *table, const CasKey *key);
 extern GuardExpectation guard_expectation;
 extern int64 cas_version_value(CasTable *table, Datum value);
 extern void cas_log_conflict(Relation rel, StringInfo detail);
+
+/* payload.c */
+extern bool is_payload_column(CasTable *table, AttrNumber attnum);
+extern void payload_columns(CasCall *call, CasKey *key, Jsonb *payload,
+							CasWrite *write);
+
+/* statement.c */
+extern bool statement_run(CasCall *call, CasPlanKind kind, CasKey *key,
+						  int64 version, const CasWrite *write,
+						  CasKey *new_key, Snapshot snapshot, CasRow *row);
+extern bool statement_update(CasCall *call, CasPlanKind kind, CasKey *key,
+							 int64 version, const CasWrite *write,
+							 CasKey *new_key, CasRow *row);
+extern bool statement_read(CasCall *call, CasKey *key, Snapshot snapshot,
+						   CasRow *row);
+extern void statement_outdated(CasCall *call);
 
 /* swap.c */
 extern CasOutcome swap_create(CasCall *call, CasKey *key, Jsonb *payload,
