@@ -27,6 +27,11 @@ CREATE FUNCTION cas_guard() RETURNS trigger
 COMMENT ON FUNCTION cas_guard() IS
     'the guard: advances the version of every row that is written; PT409 for a version that is not the protocol''s, PT428 for none where one is demanded, 22003 at the top of the version''s type; made by cas_enable()';
 
+CREATE FUNCTION cas_witness() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION cas_witness() IS
+    'the guard''s witness: remembers the version that an UPDATE sets, before other triggers assign to it; made by cas_enable()';
+
 CREATE FUNCTION cas_enable(
         rel regclass,
         version_column name DEFAULT 'resource_version',
@@ -86,15 +91,15 @@ COMMENT ON VIEW cas_tables IS
     'the guarded tables that the role has a privilege on (pg_monitor: all), their settings, and what is wrong with them (problem; null: nothing)';
 GRANT SELECT ON cas_tables TO PUBLIC;
 
-CREATE FUNCTION cas_differs(old anyelement, new anyelement) RETURNS boolean
-    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION cas_differs(anyelement, anyelement) IS
-    'internal: whether two values differ in their stored image';
-
 CREATE FUNCTION cas_differs(old jsonb, new jsonb, path text[]) RETURNS boolean
-    AS 'MODULE_PATHNAME', 'cas_document_differs' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION cas_differs(jsonb, jsonb, text[]) IS
     'internal: whether two payloads differ in their stored image, what is at the path left out';
+
+CREATE FUNCTION cas_reached() RETURNS boolean
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cas_reached() IS
+    'internal: false; a DELETE that asks it learns whether policies let it come to a row';
 
 -- 1.2 Reading and locking.  Every function that takes an id is there twice:
 -- literals, varchar and untyped driver parameters go to the first, ids of the
@@ -110,10 +115,23 @@ CREATE FUNCTION cas_get(rel regclass, id anyelement)
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION cas_get(regclass, anyelement) IS
     'reads a row by its id, 0 or 1 row; payload is null without SELECT on it; PT400 if the table is not under compare-and-swap';
+
+-- An untyped array, as a literal or a driver's parameter, is taken as text;
+-- without the one for varchar[], that would not know which of two to go to.
 CREATE FUNCTION cas_lock(rel regclass, ids text[], mode text DEFAULT 'update')
     RETURNS SETOF cas_row
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION cas_lock(regclass, text[], text) IS
+    'locks rows until the end of the transaction, in the order of their keys, and returns them as they are under the lock; missing ones give no row; mode: update | share';
+CREATE FUNCTION cas_lock(rel regclass, ids text, mode text DEFAULT 'update')
+    RETURNS SETOF cas_row
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION cas_lock(regclass, text, text) IS
+    'locks rows until the end of the transaction, in the order of their keys, and returns them as they are under the lock; missing ones give no row; mode: update | share';
+CREATE FUNCTION cas_lock(rel regclass, ids varchar[], mode text DEFAULT 'update')
+    RETURNS SETOF cas_row
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION cas_lock(regclass, varchar[], text) IS
     'locks rows until the end of the transaction, in the order of their keys, and returns them as they are under the lock; missing ones give no row; mode: update | share';
 CREATE FUNCTION cas_lock(rel regclass, ids anyarray, mode text DEFAULT 'update')
     RETURNS SETOF cas_row

@@ -24,6 +24,9 @@
  */
 #define CAS_GUARD_TRIGGER	"zzz_cas_guard"
 
+/* Its witness must see what the statement made of it, and sorts before. */
+#define CAS_WITNESS_TRIGGER	"!cas_witness"
+
 typedef enum CasWriters
 {
 	CAS_WRITERS_BUMP,			/* a client sends old + 1 */
@@ -44,7 +47,7 @@ typedef struct CasSettings
 	char	   *payload_column; /* NULL: the row's columns are the payload */
 	CasWriters	writers;
 	bool		reject_unversioned;
-	char	   *sequence;		/* NULL: versions count by row */
+	CasNames	sequence;		/* schema and name; empty: versions count by row */
 	CasNames	ignore_columns;
 	CasNames	version_path;	/* object keys from the payload's top */
 	bool		warn_only;
@@ -155,6 +158,7 @@ typedef enum CasLockMode
 /* table.c */
 extern CasTable *cas_table_of(Relation rel);
 extern Trigger *cas_guard_trigger(Relation rel);
+extern Trigger *cas_witness_trigger(Relation rel);
 extern char *cas_parse_settings(Trigger *trigger, CasSettings *settings);
 extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
 								  CasKey *key);
@@ -164,6 +168,9 @@ extern int	cas_key_compare(CasTable *table, const CasKey *a, const CasKey *b);
 extern void cas_populate(CasTable *table, Jsonb *object, Datum *values,
 						 bool *nulls);
 extern char *cas_relation_name(Relation rel);
+extern int	cas_errdetail_table(Relation rel);
+extern Oid	cas_owner(Relation rel);
+extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
 
 /* document.c */
 extern Jsonb *document_merge(Jsonb *target, Jsonb *patch);

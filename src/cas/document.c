@@ -23,7 +23,6 @@
 #include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(cas_differs);
-PG_FUNCTION_INFO_V1(cas_document_differs);
 
 static bool
 is_object(const Jsonb *document)
@@ -368,39 +367,13 @@ cas_path_from_array(Datum array)
 }
 
 /*
- * cas_differs(old anyelement, new anyelement) RETURNS boolean: whether two
- * column values differ by image.  Internal: swap.c puts it into the WHERE of
- * its UPDATEs, so that replacing by an equal value writes nothing.
+ * cas_differs(old jsonb, new jsonb, path text[]) RETURNS boolean: whether two
+ * documents differ in their stored image, what is at the path left out.
+ * Internal: swap.c puts it into the WHERE of its UPDATEs, so that replacing a
+ * document by an equal one writes nothing.
  */
 Datum
 cas_differs(PG_FUNCTION_ARGS)
-{
-	typedef struct
-	{
-		int16		typlen;
-		bool		typbyval;
-	} TypeShape;
-	TypeShape  *shape = fcinfo->flinfo->fn_extra;
-
-	if (shape == NULL)
-	{
-		shape = MemoryContextAlloc(fcinfo->flinfo->fn_mcxt,
-								   sizeof(TypeShape));
-		get_typlenbyval(get_fn_expr_argtype(fcinfo->flinfo, 0),
-						&shape->typlen, &shape->typbyval);
-		fcinfo->flinfo->fn_extra = shape;
-	}
-	PG_RETURN_BOOL(!datum_same(PG_GETARG_DATUM(0), PG_ARGISNULL(0),
-							   PG_GETARG_DATUM(1), PG_ARGISNULL(1),
-							   shape->typbyval, shape->typlen));
-}
-
-/*
- * cas_differs(old jsonb, new jsonb, path text[]) RETURNS boolean: the same
- * for payload documents, the version's path left out.
- */
-Datum
-cas_document_differs(PG_FUNCTION_ARGS)
 {
 	CasNames		path;
 

@@ -10,7 +10,9 @@
  *
  * The sequence of a table whose versions are the table's is not owned by its
  * column, as TRUNCATE ... RESTART IDENTITY would then start it again.  It
- * depends on the table as a whole instead, and goes when that is dropped.
+ * depends on the table's row type instead, and goes when that is dropped with
+ * the table.  (Not on the table itself: pg_dump takes any sequence that does
+ * for owned by a column.)
  */
 #include "cas.h"
 
@@ -34,10 +36,8 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/regproc.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(cas_enable);
@@ -385,58 +385,59 @@ prepare_version(const char *name, const CasSettings *settings, bool add)
 						 column, column)));
 }
 
-/*
- * Make a sequence for a table's versions, that depends on the table.
- */
+/* A sequence's name as SQL reads it. */
+static char *
+sequence_name(Oid sequence)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(sequence)),
+									  get_rel_name(sequence));
+}
+
+/* Make a sequence for a table's versions. */
 static Oid
 create_sequence(Oid relid, const CasSettings *settings)
 {
 	Oid			schema = get_rel_namespace(relid);
 	char	   *relname;
-	Oid			sequence;
-	ObjectAddress depender;
-	ObjectAddress referenced;
 
 	relname = ChooseRelationName(get_rel_name(relid),
 								 settings->version_column, "seq", schema,
 								 false);
 	execute("CREATE SEQUENCE %s",
 			quote_qualified_identifier(get_namespace_name(schema), relname));
-	sequence = get_relname_relid(relname, schema);
-	ObjectAddressSet(depender, RelationRelationId, sequence);
-	ObjectAddressSet(referenced, RelationRelationId, relid);
-	recordDependencyOn(&depender, &referenced, DEPENDENCY_AUTO);
-	return sequence;
+	return get_relname_relid(relname, schema);
 }
 
-/*
- * The sequence for a table's versions, by name: the one that the former guard
- * had, if it is still there, else a new one.  It is set beyond the greatest
- * version there is.
- */
-static char *
-prepare_sequence(Oid relid, const char *name, const CasSettings *settings,
-				 char *former)
+/* Have a sequence dropped with its table; a restored one has forgotten. */
+static void
+tie_sequence(Oid sequence, Oid relid)
 {
-	Oid			sequence = InvalidOid;
+	Oid			rowtype = get_rel_type_id(relid);
+	ObjectAddress depender;
+	ObjectAddress referenced;
+
+	ObjectAddressSet(depender, RelationRelationId, sequence);
+	ObjectAddressSet(referenced, TypeRelationId, rowtype);
+	deleteDependencyRecordsForSpecific(RelationRelationId, sequence,
+									   DEPENDENCY_AUTO, TypeRelationId,
+									   rowtype);
+	recordDependencyOn(&depender, &referenced, DEPENDENCY_AUTO);
+}
+
+/* Set a table's sequence beyond the greatest version there is. */
+static void
+advance_sequence(Oid sequence, const char *name, const CasSettings *settings)
+{
 	Datum		greatest;
 	bool		isnull;
 
-	if (former != NULL)
-		sequence = RangeVarGetRelid(makeRangeVarFromNameList(stringToQualifiedNameList(former)),
-									NoLock, true);
-	if (!OidIsValid(sequence))
-		sequence = create_sequence(relid, settings);
-	former = quote_qualified_identifier(get_namespace_name(get_rel_namespace(sequence)),
-										get_rel_name(sequence));
-
 	execute("SELECT pg_catalog.max(v.v) FROM (SELECT %s::pg_catalog.int8 FROM %s "
 			"UNION ALL SELECT last_value FROM %s WHERE is_called) AS v (v)",
-			quote_identifier(settings->version_column), name, former);
+			quote_identifier(settings->version_column), name,
+			sequence_name(sequence));
 	greatest = first_value(&isnull);
 	if (!isnull && DatumGetInt64(greatest) > 0)
 		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), greatest);
-	return former;
 }
 
 static void
@@ -482,10 +483,12 @@ names_array(const CasNames *names)
 	return sql.data;
 }
 
-/* Make the guard, its arguments being the settings. */
+/* Make the guard, its arguments being the settings, and its witness. */
 static void
-create_guard(const char *name, const CasSettings *settings, Oid function)
+create_guard(const char *name, const CasSettings *settings, Oid sequence,
+			 Oid function)
 {
+	const char *schema = quote_identifier(get_namespace_name(get_func_namespace(function)));
 	StringInfoData arguments;
 
 	initStringInfo(&arguments);
@@ -497,8 +500,8 @@ create_guard(const char *name, const CasSettings *settings, Oid function)
 					settings->writers == CAS_WRITERS_ECHO ? "echo" : "bump");
 	append_argument(&arguments, "unversioned",
 					settings->reject_unversioned ? "reject" : "allow");
-	if (settings->sequence != NULL)
-		append_argument(&arguments, "sequence", settings->sequence);
+	if (OidIsValid(sequence))
+		append_argument(&arguments, "sequence", sequence_name(sequence));
 	if (settings->ignore_columns.length > 0)
 		append_argument(&arguments, "ignore_columns",
 						names_text(&settings->ignore_columns));
@@ -510,9 +513,11 @@ create_guard(const char *name, const CasSettings *settings, Oid function)
 
 	execute("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW "
 			"EXECUTE FUNCTION %s.cas_guard(%s)",
-			CAS_GUARD_TRIGGER, name,
-			quote_identifier(get_namespace_name(get_func_namespace(function))),
-			arguments.data);
+			CAS_GUARD_TRIGGER, name, schema, arguments.data);
+	execute("CREATE TRIGGER \"%s\" BEFORE UPDATE OF %s ON %s FOR EACH ROW "
+			"EXECUTE FUNCTION %s.cas_witness()",
+			CAS_WITNESS_TRIGGER, quote_identifier(settings->version_column),
+			name, schema);
 }
 
 /*
@@ -596,14 +601,40 @@ without_row_security(void)
 	return nest;
 }
 
-/* The sequence that a guard names, or NULL; its other arguments are unread. */
-static char *
-guard_sequence(Trigger *guard)
+/* The names of the guard and its witness, as far as they are there. */
+static List *
+former_triggers(Relation rel)
 {
-	for (int i = 0; i < guard->tgnargs; i++)
-		if (strncmp(guard->tgargs[i], "sequence=", 9) == 0)
-			return pstrdup(guard->tgargs[i] + 9);
-	return NULL;
+	Trigger    *guard = cas_guard_trigger(rel);
+	Trigger    *witness = cas_witness_trigger(rel);
+	List	   *names = NIL;
+
+	if (guard != NULL)
+		names = lappend(names, pstrdup(guard->tgname));
+	if (witness != NULL)
+		names = lappend(names, pstrdup(witness->tgname));
+	return names;
+}
+
+static void
+drop_triggers(const char *table, List *names)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		execute("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)), table);
+}
+
+/* A guard's sequence, if it has one that is really its table's. */
+static Oid
+guard_sequence(Relation rel, Trigger *guard)
+{
+	CasSettings settings;
+
+	if (cas_parse_settings(guard, &settings) != NULL ||
+		settings.sequence.length == 0)
+		return InvalidOid;
+	return cas_sequence(rel, &settings);
 }
 
 /*
@@ -619,8 +650,8 @@ cas_enable(PG_FUNCTION_ARGS)
 	Relation	rel;
 	Trigger    *guard;
 	char	   *name;
-	char	   *former_guard = NULL;
-	char	   *former_sequence = NULL;
+	List	   *former;
+	Oid			sequence = InvalidOid;
 	int			nest;
 
 	require_argument(fcinfo, 0, "rel");
@@ -639,11 +670,9 @@ cas_enable(PG_FUNCTION_ARGS)
 	check_triggers(rel);
 	name = cas_relation_name(rel);
 	guard = cas_guard_trigger(rel);
+	former = former_triggers(rel);
 	if (guard != NULL)
-	{
-		former_guard = pstrdup(guard->tgname);
-		former_sequence = guard_sequence(guard);
-	}
+		sequence = guard_sequence(rel, guard);
 
 	/* commands refuse a table that somebody has open; the lock is kept */
 	relation_close(rel, NoLock);
@@ -652,15 +681,20 @@ cas_enable(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	nest = without_row_security();
 	prepare_version(name, &settings, add_version);
+	drop_triggers(name, former);
 	if (by_table)
-		settings.sequence = prepare_sequence(relid, name, &settings,
-											 former_sequence);
-	if (former_guard != NULL)
-		execute("DROP TRIGGER %s ON %s", quote_identifier(former_guard),
-				name);
-	create_guard(name, &settings, fcinfo->flinfo->fn_oid);
-	if (former_sequence != NULL && !by_table)
-		execute("DROP SEQUENCE IF EXISTS %s", former_sequence);
+	{
+		if (!OidIsValid(sequence))
+			sequence = create_sequence(relid, &settings);
+		tie_sequence(sequence, relid);
+		advance_sequence(sequence, name, &settings);
+	}
+	else if (OidIsValid(sequence))
+	{
+		execute("DROP SEQUENCE %s", sequence_name(sequence));
+		sequence = InvalidOid;
+	}
+	create_guard(name, &settings, sequence, fcinfo->flinfo->fn_oid);
 	if (settings.version_path.length > 0)
 		stamp_documents(relid, name, &settings);
 	AtEOXact_GUC(true, nest);
@@ -678,8 +712,8 @@ cas_disable(PG_FUNCTION_ARGS)
 	Relation	rel;
 	Trigger    *guard;
 	char	   *name;
-	char	   *trigger;
-	char	   *sequence;
+	List	   *former;
+	Oid			sequence;
 
 	PreventCommandIfReadOnly("cas_disable()");
 	rel = open_own_table(fcinfo, ShareRowExclusiveLock);
@@ -689,6 +723,7 @@ cas_disable(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_CAS_NOT_ENABLED),
 				 errmsg("table \"%s\" is not under compare-and-swap",
 						RelationGetRelationName(rel)),
+				 cas_errdetail_table(rel),
 				 errtable(rel)));
 	if (rel->rd_rel->relispartition)
 		ereport(ERROR,
@@ -698,15 +733,15 @@ cas_disable(PG_FUNCTION_ARGS)
 				 errhint("Disable the partitioned table."),
 				 errtable(rel)));
 	name = cas_relation_name(rel);
-	trigger = pstrdup(guard->tgname);
-	sequence = guard_sequence(guard);
+	former = former_triggers(rel);
+	sequence = guard_sequence(rel, guard);
 	relation_close(rel, NoLock);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	execute("DROP TRIGGER %s ON %s", quote_identifier(trigger), name);
-	if (sequence != NULL)
-		execute("DROP SEQUENCE IF EXISTS %s", sequence);
+	drop_triggers(name, former);
+	if (OidIsValid(sequence))
+		execute("DROP SEQUENCE %s", sequence_name(sequence));
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -716,26 +751,13 @@ cas_disable(PG_FUNCTION_ARGS)
  * ----------
  */
 
-static void add_problem(StringInfo problems, const char *format,...) pg_attribute_printf(2, 3);
-
-static void
-add_problem(StringInfo problems, const char *format,...)
+/* Start another problem in a list of them. */
+static StringInfo
+another(StringInfo problems)
 {
-	char		problem[512];
-	va_list		args;
-
-	va_start(args, format);
-	vsnprintf(problem, sizeof(problem), format, args);
-	va_end(args);
-	appendStringInfo(problems, "%s%s", problems->len > 0 ? "; " : "",
-					 problem);
-}
-
-static bool
-sequence_exists(const char *name)
-{
-	return OidIsValid(RangeVarGetRelid(makeRangeVarFromNameList(stringToQualifiedNameList(name)),
-									   NoLock, true));
+	if (problems->len > 0)
+		appendStringInfoString(problems, "; ");
+	return problems;
 }
 
 /* What has happened to a table since it was put under compare-and-swap. */
@@ -744,47 +766,56 @@ find_problems(Relation rel, Trigger *guard, const CasSettings *settings,
 			  StringInfo problems)
 {
 	Form_pg_attribute att;
+	Trigger    *witness;
 	Trigger    *later;
 
 	if (guard->tgenabled == TRIGGER_DISABLED ||
 		guard->tgenabled == TRIGGER_FIRES_ON_REPLICA)
-		add_problem(problems, "the guard is disabled");
+		appendStringInfo(another(problems), "the guard is disabled");
+	witness = cas_witness_trigger(rel);
+	if (witness == NULL || witness->tgenabled == TRIGGER_DISABLED ||
+		witness->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+		appendStringInfoString(another(problems),
+							   "the guard's witness is missing or disabled");
 	later = later_trigger(rel, guard->tgname);
 	if (later != NULL)
-		add_problem(problems, "trigger \"%s\" fires after the guard",
+		appendStringInfo(another(problems), "trigger \"%s\" fires after the guard",
 					later->tgname);
 	att = find_column(rel, settings->version_column);
 	if (att == NULL)
-		add_problem(problems, "version column \"%s\" does not exist",
+		appendStringInfo(another(problems), "version column \"%s\" does not exist",
 					settings->version_column);
 	else if (att->atttypid != INT2OID && att->atttypid != INT4OID &&
 			 att->atttypid != INT8OID)
-		add_problem(problems, "version column \"%s\" is not an integer",
+		appendStringInfo(another(problems), "version column \"%s\" is not an integer",
 					settings->version_column);
 	if (settings->payload_column != NULL)
 	{
 		att = find_column(rel, settings->payload_column);
 		if (att == NULL)
-			add_problem(problems, "payload column \"%s\" does not exist",
+			appendStringInfo(another(problems), "payload column \"%s\" does not exist",
 						settings->payload_column);
 		else if (getBaseType(att->atttypid) != JSONBOID)
-			add_problem(problems, "payload column \"%s\" is not jsonb",
+			appendStringInfo(another(problems), "payload column \"%s\" is not jsonb",
 						settings->payload_column);
 	}
 	for (int i = 0; i < settings->ignore_columns.length; i++)
 		if (find_column(rel, settings->ignore_columns.names[i]) == NULL)
-			add_problem(problems, "ignored column \"%s\" does not exist",
+			appendStringInfo(another(problems), "ignored column \"%s\" does not exist",
 						settings->ignore_columns.names[i]);
-	if (settings->sequence != NULL && !sequence_exists(settings->sequence))
-		add_problem(problems, "sequence %s does not exist",
-					settings->sequence);
+	if (settings->sequence.length > 0 &&
+		!OidIsValid(cas_sequence(rel, settings)))
+		appendStringInfo(another(problems),
+						 "sequence \"%s.%s\" does not exist or is not the table's",
+						 settings->sequence.names[0],
+						 settings->sequence.names[1]);
 	if (!OidIsValid(RelationGetPrimaryKeyIndex(rel)))
-		add_problem(problems, "there is no primary key, or a deferrable one");
+		appendStringInfo(another(problems), "there is no primary key, or a deferrable one");
 	if (rel->rd_rel->relkind == RELKIND_RELATION &&
 		!rel->rd_rel->relispartition &&
 		(has_superclass(RelationGetRelid(rel)) ||
 		 find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL))
-		add_problem(problems, "the table inherits, or is inherited from");
+		appendStringInfo(another(problems), "the table inherits, or is inherited from");
 }
 
 static Datum
@@ -828,7 +859,7 @@ cas_table_settings(PG_FUNCTION_ARGS)
 
 	if (guard != NULL &&
 		(malformed = cas_parse_settings(guard, &settings)) != NULL)
-		add_problem(&problems, "%s", malformed);
+		appendStringInfoString(&problems, malformed);
 	else if (guard != NULL)
 	{
 		memset(nulls, false, sizeof(nulls));
@@ -842,7 +873,7 @@ cas_table_settings(PG_FUNCTION_ARGS)
 										"echo" : "bump");
 		values[3] = CStringGetTextDatum(settings.reject_unversioned ?
 										"reject" : "allow");
-		values[4] = CStringGetTextDatum(settings.sequence != NULL ?
+		values[4] = CStringGetTextDatum(settings.sequence.length > 0 ?
 										"table" : "row");
 		values[5] = names_datum(&settings.ignore_columns, NAMEOID);
 		values[6] = names_datum(&settings.version_path, TEXTOID);

@@ -11,6 +11,7 @@
 #include "cas.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -20,6 +21,7 @@
 #include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -87,7 +89,7 @@ begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 
 	require_argument(fcinfo, 0, "rel");
 	relid = PG_GETARG_OID(0);
-	if (lockmode > AccessShareLock)
+	if (XactReadOnly && lockmode > AccessShareLock)
 		PreventCommandIfReadOnly(psprintf("%s()",
 										  get_func_name(fcinfo->flinfo->fn_oid)));
 
@@ -102,6 +104,7 @@ begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 				(errcode(ERRCODE_CAS_NOT_ENABLED),
 				 errmsg("table \"%s\" is not under compare-and-swap",
 						RelationGetRelationName(call->rel)),
+				 cas_errdetail_table(call->rel),
 				 call->table == NULL ?
 				 errhint("Its owner can call cas_enable().") :
 				 errhint("Its guard trigger is disabled."),
@@ -579,7 +582,10 @@ compare_keys(const void *a, const void *b, void *table)
 	return cas_key_compare(table, a, b);
 }
 
-/* The keys in an array of ids, ordered, each once. */
+/*
+ * The keys in an array of ids, ordered, each once.  An array without a type,
+ * as literals and drivers' parameters are, comes as text.
+ */
 static CasKey *
 get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n)
 {
@@ -594,7 +600,13 @@ get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n)
 	char		typalign;
 
 	require_argument(fcinfo, argno, "ids");
-	array = PG_GETARG_ARRAYTYPE_P(argno);
+	if (get_fn_expr_argtype(fcinfo->flinfo, argno) == TEXTOID)
+		array = DatumGetArrayTypeP(OidFunctionCall3(F_ARRAY_IN,
+													CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(argno))),
+													ObjectIdGetDatum(TEXTOID),
+													Int32GetDatum(-1)));
+	else
+		array = PG_GETARG_ARRAYTYPE_P(argno);
 	type = ARR_ELEMTYPE(array);
 	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
 	deconstruct_array(array, type, typlen, typbyval, typalign, &ids, &nulls,

@@ -20,6 +20,12 @@
  * COMMITTED a writer that waited for another one is compared with what the
  * other committed.
  *
+ * What a statement says of the version and what other BEFORE triggers assign
+ * to it look alike by the time the guard fires, and a trigger that counts
+ * versions itself is just what a table may have had before: it would make any
+ * stale UPDATE look right.  So there is a second trigger, the witness, which
+ * fires first, on UPDATEs that set the version, and remembers what was sent.
+ *
  * The functions of this extension write under the caller's rights and may
  * not have any on the version column, so they cannot mention it; they have
  * compared it already, under the row's lock.  They announce the row that they
@@ -30,7 +36,6 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
-#include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
@@ -40,12 +45,33 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/regproc.h"
 #include "utils/rls.h"
 
 PG_FUNCTION_INFO_V1(cas_guard);
 
+PG_FUNCTION_INFO_V1(cas_witness);
+
 GuardExpectation guard_expectation = {InvalidOid, NULL};
+
+/*
+ * What UPDATEs have sent as the versions of rows that the guard has yet to
+ * see.  There are several only while triggers between the witness and the
+ * guard do UPDATEs themselves, one for each level of that; so the newest for
+ * a row is the right one, and those that an error has left behind are never
+ * asked for.
+ */
+typedef struct SentVersion
+{
+	Oid			relid;
+	ItemPointerData tid;
+	bool		isnull;
+	int64		version;
+} SentVersion;
+
+#define MAX_SENT_VERSIONS 64
+
+static SentVersion sent_versions[MAX_SENT_VERSIONS];
+static int	newest_sent_version = 0;
 
 /* Whether relid is the announced table or a partition of it. */
 static bool
@@ -237,25 +263,25 @@ version_out_of_range(Relation rel, CasTable *table)
 static int64
 draw_version(Relation rel, CasTable *table, int64 after)
 {
-	List	   *name = stringToQualifiedNameList(table->settings.sequence);
-	Oid			sequence;
+	Oid			sequence = cas_sequence(rel, &table->settings);
 	int64		version;
 
-	sequence = RangeVarGetRelid(makeRangeVarFromNameList(name), NoLock, true);
 	if (!OidIsValid(sequence))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the guard of table \"%s\" needs sequence %s, which does not exist",
+				 errmsg("the guard of table \"%s\" needs sequence \"%s.%s\", which does not exist or is not the table's",
 						RelationGetRelationName(rel),
-						table->settings.sequence),
-				 errhint("Call cas_enable() again to make a new one."),
+						table->settings.sequence.names[0],
+						table->settings.sequence.names[1]),
+				 errhint("Give it the table's owner, or call cas_enable() again to make a new one."),
 				 errtable(rel)));
 	version = nextval_internal(sequence, false);
 	if (version <= after)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sequence %s is behind the versions in table \"%s\"",
-						table->settings.sequence,
+				 errmsg("sequence \"%s.%s\" is behind the versions in table \"%s\"",
+						table->settings.sequence.names[0],
+						table->settings.sequence.names[1],
 						RelationGetRelationName(rel)),
 				 errhint("Call cas_enable() again: it sets the sequence."),
 				 errtable(rel)));
@@ -268,7 +294,7 @@ draw_version(Relation rel, CasTable *table, int64 after)
 static int64
 next_version(Relation rel, CasTable *table, int64 old)
 {
-	if (table->settings.sequence != NULL)
+	if (table->settings.sequence.length > 0)
 		return draw_version(rel, table, old);
 	if (old >= version_limit(table))
 		version_out_of_range(rel, table);
@@ -282,8 +308,9 @@ next_version(Relation rel, CasTable *table, int64 old)
 
 /*
  * Whether an UPDATE is a foreign key's own action on the referencing table.
- * Those run without FORCE ROW LEVEL SECURITY, but so does everything that
- * triggers do beneath them; so the columns must be a foreign key's, too.
+ * Those run without FORCE ROW LEVEL SECURITY and as the table's owner.  So
+ * does what the owner's triggers do beneath them, and as somebody else what
+ * somebody else's do; so the columns must be a foreign key's, too.
  */
 static bool
 is_foreign_key_action(TriggerData *trigdata)
@@ -291,7 +318,9 @@ is_foreign_key_action(TriggerData *trigdata)
 	Relation	rel = trigdata->tg_relation;
 	ListCell   *lc;
 
-	if (!InNoForceRLSOperation())
+	if (!InNoForceRLSOperation() ||
+		(GetUserId() != rel->rd_rel->relowner &&
+		 GetUserId() != cas_owner(rel)))
 		return false;
 	foreach(lc, RelationGetFKeyList(rel))
 	{
@@ -419,6 +448,33 @@ report_unversioned(TriggerData *trigdata, CasTable *table)
 }
 
 /*
+ * What an UPDATE has sent as the version: what the witness saw, or, where
+ * there is no witness, what the row has by now.
+ */
+static int64
+sent_version(TriggerData *trigdata, CasTable *table, bool *isnull)
+{
+	Datum		datum;
+
+	for (int i = 0; i < MAX_SENT_VERSIONS; i++)
+	{
+		int			n = (newest_sent_version + MAX_SENT_VERSIONS - i) %
+			MAX_SENT_VERSIONS;
+		SentVersion *sent = &sent_versions[n];
+
+		if (sent->relid == table->relid &&
+			ItemPointerEquals(&sent->tid, &trigdata->tg_trigtuple->t_self))
+		{
+			sent->relid = InvalidOid;
+			*isnull = sent->isnull;
+			return sent->version;
+		}
+	}
+	datum = slot_getattr(trigdata->tg_newslot, table->version, isnull);
+	return *isnull ? 0 : cas_version_value(table, datum);
+}
+
+/*
  * The version of a row that an UPDATE writes.  The order of the rules is the
  * contract's; each is one paragraph.
  */
@@ -448,10 +504,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 	{
 		int64		sent;
 
-		datum = slot_getattr(trigdata->tg_newslot, table->version,
-							 &new_isnull);
-		new = new_isnull ? 0 : cas_version_value(table, datum);
-
+		new = sent_version(trigdata, table, &new_isnull);
 		switch (settings->writers)
 		{
 			case CAS_WRITERS_BUMP:
@@ -494,7 +547,7 @@ inserted_version(TriggerData *trigdata, CasTable *table)
 	bool		isnull;
 	Datum		datum;
 
-	if (table->settings.sequence != NULL)
+	if (table->settings.sequence.length > 0)
 		return draw_version(trigdata->tg_relation, table, 0);
 	datum = slot_getattr(trigdata->tg_trigslot, table->version, &isnull);
 	return isnull ? 1 : cas_version_value(table, datum);
@@ -540,6 +593,43 @@ with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
 }
 
 /*
+ * cas_witness() RETURNS trigger: remembers the version that an UPDATE sends,
+ * before other triggers assign to it.  cas_enable() makes the trigger.
+ */
+Datum
+cas_witness(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	CasTable   *table;
+	SentVersion *sent;
+	Datum		datum;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_witness() was not called by the trigger manager")));
+	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_witness() must be fired BEFORE UPDATE, FOR EACH ROW")));
+
+	table = cas_table_of(trigdata->tg_relation);
+	if (table != NULL)
+	{
+		newest_sent_version = (newest_sent_version + 1) % MAX_SENT_VERSIONS;
+		sent = &sent_versions[newest_sent_version];
+		sent->relid = table->relid;
+		sent->tid = trigdata->tg_trigtuple->t_self;
+		datum = slot_getattr(trigdata->tg_newslot, table->version,
+							 &sent->isnull);
+		sent->version = sent->isnull ? 0 : cas_version_value(table, datum);
+	}
+	return PointerGetDatum(trigdata->tg_newtuple);
+}
+
+/*
  * cas_guard() RETURNS trigger: the guard.  cas_enable() makes the trigger.
  */
 Datum
@@ -561,11 +651,8 @@ cas_guard(PG_FUNCTION_ARGS)
 
 	table = cas_table_of(trigdata->tg_relation);
 	if (table == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("guard trigger \"%s\" has no arguments",
-						trigdata->tg_trigger->tgname),
-				 errhint("Use cas_enable() to make the guard.")));
+		elog(ERROR, "guard not found among the triggers of table \"%s\"",
+			 RelationGetRelationName(trigdata->tg_relation));
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		return PointerGetDatum(with_version(trigdata->tg_trigtuple,

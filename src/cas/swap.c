@@ -55,6 +55,11 @@
  */
 #define MAX_TRIES 5
 
+PG_FUNCTION_INFO_V1(cas_reached);
+
+/* Whether cas_reached() was called; may_delete() asks. */
+static bool reached = false;
+
 /* Plans kept per table; the columns that payloads name make more. */
 #define MAX_PLANS 64
 
@@ -67,7 +72,9 @@ typedef enum CasPlanKind
 	CAS_PLAN_INSERT,
 	CAS_PLAN_INSERT_NEW_KEY,	/* the key's default makes one */
 	CAS_PLAN_UPDATE,
+	CAS_PLAN_DIFFERS,			/* finds what UPDATE should have written */
 	CAS_PLAN_DELETE,
+	CAS_PLAN_REACH_DELETE,		/* deletes nothing, see may_delete() */
 	CAS_PLAN_RENAME
 } CasPlanKind;
 
@@ -126,7 +133,7 @@ append_payload(StringInfo sql, CasTable *table)
 		return;
 	}
 	appendStringInfoString(sql,
-						   "(SELECT pg_catalog.to_jsonb(r) FROM (SELECT ");
+						   "(SELECT pg_catalog.to_jsonb(r.*) FROM (SELECT ");
 	for (AttrNumber a = 1; a <= table->desc->natts; a++)
 	{
 		if (!is_payload_column(table, a))
@@ -178,8 +185,8 @@ first_column_parameter(CasTable *table, CasPlanKind kind)
 static bool
 has_version(CasPlanKind kind)
 {
-	return kind == CAS_PLAN_UPDATE || kind == CAS_PLAN_DELETE ||
-		kind == CAS_PLAN_RENAME;
+	return kind == CAS_PLAN_UPDATE || kind == CAS_PLAN_DIFFERS ||
+		kind == CAS_PLAN_DELETE || kind == CAS_PLAN_RENAME;
 }
 
 static int
@@ -221,22 +228,31 @@ append_where_version(StringInfo sql, CasTable *table)
 					 version_parameter(table));
 }
 
-/* Append that a column differs from a parameter. */
+/* The extension's schema is that of the function that was called. */
+static const char *
+extension_schema(CasCall *call)
+{
+	return quote_identifier(get_namespace_name(get_func_namespace(call->function)));
+}
+
+/*
+ * Append that a column differs from a parameter by its stored image.  The
+ * casts to record keep ROW *<> ROW from being taken apart by columns.
+ */
 static void
 append_differs(StringInfo sql, CasCall *call, AttrNumber attnum, int param)
 {
 	CasTable   *table = call->table;
-	CasNames    *path = &table->settings.version_path;
+	CasNames   *path = &table->settings.version_path;
 
-	appendStringInfo(sql, "%s.cas_differs(t.%s",
-					 quote_identifier(get_namespace_name(get_func_namespace(call->function))),
-					 column_name(table, attnum));
-	if (attnum != table->payload)
+	if (path->length == 0 || attnum != table->payload)
 	{
-		appendStringInfo(sql, ", $%d)", param);
+		appendStringInfo(sql, "ROW(t.%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($%d)::pg_catalog.record",
+						 column_name(table, attnum), param);
 		return;
 	}
-	appendStringInfo(sql, "::pg_catalog.jsonb, $%d, ARRAY[", param);
+	appendStringInfo(sql, "%s.cas_differs(t.%s::pg_catalog.jsonb, $%d, ARRAY[",
+					 extension_schema(call), column_name(table, attnum), param);
 	for (int i = 0; i < path->length; i++)
 		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "",
 						 quote_literal_cstr(path->names[i]));
@@ -284,30 +300,37 @@ append_insert(StringInfo sql, CasCall *call, const CasPlan *plan,
 						 quote_identifier(get_constraint_name(table->key_constraint)));
 }
 
+/* Append the search for the key and version of a row that differs. */
 static void
-append_update(StringInfo sql, CasCall *call, const CasPlan *plan,
-			  const char *relation)
+append_where_differs(StringInfo sql, CasCall *call, const CasPlan *plan)
 {
-	CasTable   *table = call->table;
-	StringInfoData differs;
-	const char *separator = "";
-	int			param = first_column_parameter(table, plan->kind);
+	int			param = first_column_parameter(call->table, plan->kind);
+	const char *separator = " AND (";
 	int			a = -1;
 
-	initStringInfo(&differs);
-	appendStringInfo(sql, "UPDATE %s AS t SET ", relation);
+	append_where_version(sql, call->table);
 	while ((a = bms_next_member(plan->columns, a)) >= 0)
 	{
-		appendStringInfo(sql, "%s%s = $%d", separator,
-						 column_name(table, a), param);
-		if (*separator)
-			appendStringInfoString(&differs, " OR ");
-		append_differs(&differs, call, a, param++);
+		appendStringInfoString(sql, separator);
+		append_differs(sql, call, a, param++);
+		separator = " OR ";
+	}
+	appendStringInfoString(sql, ")");
+}
+
+static void
+append_set(StringInfo sql, CasTable *table, const CasPlan *plan)
+{
+	int			param = first_column_parameter(table, plan->kind);
+	const char *separator = " SET ";
+	int			a = -1;
+
+	while ((a = bms_next_member(plan->columns, a)) >= 0)
+	{
+		appendStringInfo(sql, "%s%s = $%d", separator, column_name(table, a),
+						 param++);
 		separator = ", ";
 	}
-	append_where_version(sql, table);
-	if (plan->compares)
-		appendStringInfo(sql, " AND (%s)", differs.data);
 }
 
 static void
@@ -359,11 +382,27 @@ prepare(CasCall *call, const CasPlan *plan)
 			append_insert(&sql, call, plan, name);
 			break;
 		case CAS_PLAN_UPDATE:
-			append_update(&sql, call, plan, relation);
+			appendStringInfo(&sql, "UPDATE %s AS t", relation);
+			append_set(&sql, table, plan);
+			if (plan->compares)
+				append_where_differs(&sql, call, plan);
+			else
+				append_where_version(&sql, table);
+			break;
+		case CAS_PLAN_DIFFERS:
+			appendStringInfo(&sql, "SELECT %s FROM %s AS t", row.data,
+							 relation);
+			append_where_differs(&sql, call, plan);
 			break;
 		case CAS_PLAN_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s AS t", relation);
 			append_where_version(&sql, table);
+			break;
+		case CAS_PLAN_REACH_DELETE:
+			appendStringInfo(&sql, "DELETE FROM %s AS t", relation);
+			append_where_key(&sql, table);
+			appendStringInfo(&sql, " AND %s.cas_reached()",
+							 extension_schema(call));
 			break;
 		case CAS_PLAN_RENAME:
 			append_rename(&sql, table, relation);
@@ -372,6 +411,7 @@ prepare(CasCall *call, const CasPlan *plan)
 	switch (plan->kind)
 	{
 		case CAS_PLAN_READ:
+		case CAS_PLAN_DIFFERS:
 			break;
 		case CAS_PLAN_LOCK_SHARE:
 			appendStringInfoString(&sql, " FOR SHARE");
@@ -386,6 +426,7 @@ prepare(CasCall *call, const CasPlan *plan)
 		case CAS_PLAN_INSERT_NEW_KEY:
 		case CAS_PLAN_UPDATE:
 		case CAS_PLAN_DELETE:
+		case CAS_PLAN_REACH_DELETE:
 		case CAS_PLAN_RENAME:
 			appendStringInfo(&sql, " RETURNING %s", row.data);
 			break;
@@ -520,6 +561,15 @@ plan_for(CasCall *call, CasPlanKind kind, const CasWrite *write)
  * ----------
  */
 
+static void
+changed_since_snapshot(CasCall *call)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update"),
+			 errtable(call->rel)));
+}
+
 /* Take the one row that a statement returned, into the caller's memory. */
 static void
 take_row(CasCall *call, CasRow *row)
@@ -593,8 +643,13 @@ run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 			 SPI_result_code_string(rc));
 	processed = SPI_processed;
 	if (processed > 1)
+	{
+		/* a snapshot can have a row that is gone and the one in its place */
+		if (IsolationUsesXactSnapshot())
+			changed_since_snapshot(call);
 		elog(ERROR, "more than one row for a primary key in table \"%s\"",
 			 RelationGetRelationName(call->rel));
+	}
 	if (processed == 1)
 		take_row(call, row);
 	SPI_freetuptable(SPI_tuptable);
@@ -641,15 +696,6 @@ run_read(CasCall *call, CasKey *key, Snapshot snapshot, CasRow *row)
  * Looking at a row
  * ----------
  */
-
-static void
-changed_since_snapshot(CasCall *call)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent update"),
-			 errtable(call->rel)));
-}
 
 static bool
 has_policies(CasCall *call)
@@ -926,6 +972,34 @@ write_payload(CasCall *call, CasKey *key, int64 expected,
 	return run_update(call, CAS_PLAN_UPDATE, key, expected, write, NULL, row);
 }
 
+static void
+suppressed(CasCall *call, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a trigger on table \"%s\" suppressed the %s",
+					RelationGetRelationName(call->rel), what),
+			 errtable(call->rel)));
+}
+
+/*
+ * What it comes to that nothing was written to a row that we have locked at
+ * the expected version: the payload is the row's already, or a trigger has
+ * suppressed the write.
+ */
+static CasOutcome
+unchanged(CasCall *call, CasKey *key, int64 expected, const CasWrite *write)
+{
+	CasRow		row;
+
+	if (!bms_is_empty(write->columns) &&
+		(!write->comparable ||
+		 run(call, CAS_PLAN_DIFFERS, key, expected, write, NULL,
+			 InvalidSnapshot, &row)))
+		suppressed(call, "update");
+	return CAS_UNCHANGED;
+}
+
 /* What a write that was done comes to: the guard may have seen no change. */
 static CasOutcome
 written(const CasRow *row, int64 expected)
@@ -955,7 +1029,7 @@ write_locked(CasCall *call, CasKey *key, int64 version, Jsonb *payload,
 				 errmsg("row in table \"%s\" was changed by the function that computes its payload",
 						RelationGetRelationName(call->rel)),
 				 errtable(call->rel)));
-	return CAS_UNCHANGED;
+	return unchanged(call, key, version, &write);
 }
 
 /* ----------
@@ -984,7 +1058,7 @@ swap_update(CasCall *call, CasKey *key, int64 expected, Jsonb *payload,
 	/* Equal already, or of this version only since we waited. */
 	if (write_payload(call, key, expected, &write, row))
 		return written(row, expected);
-	return CAS_UNCHANGED;
+	return unchanged(call, key, expected, &write);
 }
 
 /*
@@ -1102,6 +1176,15 @@ swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 	CasWrite	write;
 
 	payload_columns(call, key, payload, &write);
+
+	/*
+	 * INSERT does not mind a row that the snapshot has and that is gone since;
+	 * the snapshot would then have two of one key.
+	 */
+	if (key != NULL && IsolationUsesXactSnapshot() &&
+		current_row(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+		return CAS_EXISTS;
+
 	for (int tries = 1;; tries++)
 	{
 		if (run(call, key ? CAS_PLAN_INSERT : CAS_PLAN_INSERT_NEW_KEY, key, 0,
@@ -1115,13 +1198,38 @@ swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 		if (key != NULL && has_policies(call))
 			return no_row(call, key, CAS_EXISTS, row);
 		if (key == NULL || tries >= MAX_TRIES)
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-					 errmsg("a trigger on table \"%s\" suppressed the row",
-							RelationGetRelationName(call->rel)),
-					 errtable(call->rel)));
+			suppressed(call, "insert");
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/*
+ * Whether the caller's policies for DELETE let it come to a row.  They may
+ * hide one that those for SELECT and UPDATE have shown us.  Policies are
+ * asked before conditions, so a DELETE whose condition says no, and notes
+ * that it was asked, tells.
+ */
+static bool
+may_delete(CasCall *call, CasKey *key)
+{
+	CasRow		row;
+
+	if (!has_policies(call))
+		return true;
+	reached = false;
+	run(call, CAS_PLAN_REACH_DELETE, key, 0, NULL, NULL, InvalidSnapshot,
+		&row);
+	return reached;
+}
+
+/*
+ * cas_reached() RETURNS boolean: false, and notes the call.  Internal.
+ */
+Datum
+cas_reached(PG_FUNCTION_ARGS)
+{
+	reached = true;
+	PG_RETURN_BOOL(false);
 }
 
 /*
@@ -1135,20 +1243,15 @@ swap_delete(CasCall *call, CasKey *key, int64 expected, CasRow *row)
 		if (run(call, CAS_PLAN_DELETE, key, expected, NULL, NULL,
 				InvalidSnapshot, row))
 			return CAS_DELETED;
-		if (!current_row(call, key, CAS_LOCK_UPDATE, row))
+		if (!current_row(call, key, CAS_LOCK_UPDATE, row) ||
+			!may_delete(call, key))
 			return no_row(call, key, CAS_MISSING, row);
 		if (!matches(row, expected))
 			return CAS_CONFLICT;
 
-		/* Of this version only since we waited; or as for create. */
-		if (tries >= MAX_TRIES && has_policies(call))
-			return no_row(call, key, CAS_MISSING, row);
+		/* Of this version only since we waited; or a trigger said no. */
 		if (tries >= MAX_TRIES)
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-					 errmsg("a trigger on table \"%s\" suppressed the deletion",
-							RelationGetRelationName(call->rel)),
-					 errtable(call->rel)));
+			suppressed(call, "deletion");
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -1172,11 +1275,7 @@ change_key(CasCall *call, CasKey *key, int64 version, CasKey *new_key,
 		done = run_update(call, CAS_PLAN_RENAME, key, version, NULL, new_key,
 						  row);
 		if (!done)
-			ereport(ERROR,
-					(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-					 errmsg("a trigger on table \"%s\" suppressed the renaming",
-							RelationGetRelationName(call->rel)),
-					 errtable(call->rel)));
+			suppressed(call, "renaming");
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

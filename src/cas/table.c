@@ -18,8 +18,14 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/nbtree.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_depend.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -36,6 +42,7 @@
 
 
 extern Datum cas_guard(PG_FUNCTION_ARGS);
+extern Datum cas_witness(PG_FUNCTION_ARGS);
 
 typedef struct CasTableEntry
 {
@@ -65,6 +72,27 @@ forget_table(Datum arg, Oid relid)
 		entry->valid = false;
 }
 
+/* A BEFORE ROW trigger that runs our function, or NULL. */
+static Trigger *
+find_trigger(Relation rel, PGFunction function)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+		FmgrInfo	fmgr;
+
+		if (!TRIGGER_FOR_ROW(trigger->tgtype) ||
+			!TRIGGER_FOR_BEFORE(trigger->tgtype))
+			continue;
+		fmgr_info(trigger->tgfoid, &fmgr);
+		if (fmgr.fn_addr == function)
+			return trigger;
+	}
+	return NULL;
+}
+
 /*
  * The guard among a relation's triggers, or NULL.  It is known by its code,
  * not by its name.
@@ -72,21 +100,14 @@ forget_table(Datum arg, Oid relid)
 Trigger *
 cas_guard_trigger(Relation rel)
 {
-	TriggerDesc *triggers = rel->trigdesc;
+	return find_trigger(rel, cas_guard);
+}
 
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-		FmgrInfo	function;
-
-		if (trigger->tgnargs == 0 || !TRIGGER_FOR_ROW(trigger->tgtype) ||
-			!TRIGGER_FOR_BEFORE(trigger->tgtype))
-			continue;
-		fmgr_info(trigger->tgfoid, &function);
-		if (function.fn_addr == cas_guard)
-			return trigger;
-	}
-	return NULL;
+/* Likewise its witness. */
+Trigger *
+cas_witness_trigger(Relation rel)
+{
+	return find_trigger(rel, cas_witness);
 }
 
 /* The table's name as regclass input reads it, qualified. */
@@ -110,13 +131,13 @@ setting_value(char *argument, const char *name)
 	return NULL;
 }
 
-/* A list of strings, each in double quotes; false if it is malformed. */
+/* A list of names, in double quotes or plain; false if it is malformed. */
 static bool
-setting_list(const char *value, CasNames *list)
+setting_list(const char *value, char separator, CasNames *list)
 {
 	List	   *strings;
 
-	if (!SplitGUCList(pstrdup(value), ',', &strings))
+	if (!SplitGUCList(pstrdup(value), separator, &strings))
 		return false;
 	list->length = list_length(strings);
 	list->names = palloc(sizeof(char *) * Max(list->length, 1));
@@ -143,11 +164,12 @@ parse_setting(char *argument, CasSettings *settings)
 	else if (strcmp(argument, "unversioned=reject") == 0)
 		settings->reject_unversioned = true;
 	else if ((value = setting_value(argument, "sequence")) != NULL)
-		settings->sequence = pstrdup(value);
+		return setting_list(value, '.', &settings->sequence) &&
+			settings->sequence.length == 2;
 	else if ((value = setting_value(argument, "ignore_columns")) != NULL)
-		return setting_list(value, &settings->ignore_columns);
+		return setting_list(value, ',', &settings->ignore_columns);
 	else if ((value = setting_value(argument, "version_path")) != NULL)
-		return setting_list(value, &settings->version_path);
+		return setting_list(value, ',', &settings->version_path);
 	else if (strcmp(argument, "enforce=error") == 0)
 		settings->warn_only = false;
 	else if (strcmp(argument, "enforce=warn") == 0)
@@ -175,6 +197,108 @@ cas_parse_settings(Trigger *trigger, CasSettings *settings)
 	if (settings->version_path.length > 0 && settings->payload_column == NULL)
 		return "the guard has a version path, but no payload column";
 	return NULL;
+}
+
+/* For ereport(): a DETAIL that has but the table. */
+int
+cas_errdetail_table(Relation rel)
+{
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "table", cas_relation_name(rel));
+	return errdetail_internal("%s", detail_end(&detail));
+}
+
+/* The table, or the one that it is a partition of, at the top. */
+static Oid
+root_of(Relation rel)
+{
+	return rel->rd_rel->relispartition ?
+		llast_oid(get_partition_ancestors(RelationGetRelid(rel))) :
+		RelationGetRelid(rel);
+}
+
+/* The table's owner; a partition's is that of the table it is part of. */
+Oid
+cas_owner(Relation rel)
+{
+	HeapTuple	tuple;
+	Oid			owner;
+
+	if (!rel->rd_rel->relispartition)
+		return rel->rd_rel->relowner;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(root_of(rel)));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", root_of(rel));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * The sequence that cas_enable() made for a table, or InvalidOid; the table
+ * is given by its row type, on which the sequence depends (enable.c).
+ */
+static Oid
+dependent_sequence(Oid rowtype)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	ScanKeyData keys[3];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			sequence = InvalidOid;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(TypeRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(rowtype));
+	ScanKeyInit(&keys[2], Anum_pg_depend_refobjsubid, BTEqualStrategyNumber,
+				F_INT4EQ, Int32GetDatum(0));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 3,
+							  keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (form->classid == RelationRelationId &&
+			form->deptype == DEPENDENCY_AUTO &&
+			get_rel_relkind(form->objid) == RELKIND_SEQUENCE)
+			sequence = form->objid;
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return sequence;
+}
+
+/*
+ * The sequence for a table's versions, or InvalidOid.  The settings name it,
+ * but who makes a guard by hand could name any, and the guard asks for no
+ * right on it; so it must have the table's owner.  Else it is the one that
+ * depends on the table, whatever it is called and whoever has it by now; a
+ * dump does not carry that along.
+ */
+Oid
+cas_sequence(Relation rel, const CasSettings *settings)
+{
+	Oid			schema = get_namespace_oid(settings->sequence.names[0], true);
+	Oid			sequence = InvalidOid;
+	HeapTuple	tuple;
+
+	if (OidIsValid(schema))
+		sequence = get_relname_relid(settings->sequence.names[1], schema);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(sequence));
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+		bool		ours = form->relkind == RELKIND_SEQUENCE &&
+			form->relowner == cas_owner(rel);
+
+		ReleaseSysCache(tuple);
+		if (ours)
+			return sequence;
+	}
+	return dependent_sequence(get_rel_type_id(root_of(rel)));
 }
 
 /*
@@ -591,6 +715,12 @@ cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 	}
 
 	type = getBaseType(type);
+	if (type == VARCHAROID && key_type != VARCHAROID)
+	{
+		/* has text's representation */
+		cas_key_from_text(table, TextDatumGetCString(id), key);
+		return;
+	}
 	path = type == key_type ? COERCION_PATH_RELABELTYPE :
 		find_coercion_pathway(key_type, type,
 							  is_integer(type) && is_integer(key_type) ?
