@@ -278,6 +278,14 @@ CREATE FUNCTION cas_try_rename(rel regclass, id anyelement, expected_version big
 COMMENT ON FUNCTION cas_try_rename(regclass, anyelement, bigint, anyelement) IS
     'gives a row another id, if it has the expected version; outcome: renamed | conflict | missing | exists, with the row as written, or, where nothing was, as it now stands';
 
+-- 1.4 Many rows at once
+
+CREATE FUNCTION cas_txn(compare jsonb, success jsonb, failure jsonb DEFAULT '[]')
+    RETURNS jsonb
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cas_txn(jsonb, jsonb, jsonb) IS
+    'locks all rows named, decides the comparisons, and does the operations of success if all hold, else those of failure, all or none; returns {"succeeded", "compare": [{"table", "id", "ok", "version"}], "results": [{"op", "table", "id", "outcome", "version"}]}; 22023 for a malformed request, with its position; an operation''s own SQLSTATE, with its position in DETAIL';
+
 --
 -- 2. Allocation (src/alloc)
 --

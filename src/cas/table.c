@@ -38,6 +38,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 #include "utils/varlena.h"
 
 
@@ -336,8 +337,9 @@ load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 	Oid			equals;
 	HeapTuple	tuple;
 	Form_pg_operator op;
-	Oid			input,
-				output;
+	Oid			hash;
+	Oid			input;
+	Oid			output;
 	bool		is_varlena;
 
 	att = TupleDescAttr(RelationGetDescr(rel),
@@ -362,6 +364,10 @@ load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 	fmgr_info(op->oprcode, &column->equal);
 	ReleaseSysCache(tuple);
 	fmgr_info(index_getprocid(index, i + 1, BTORDER_PROC), &column->compare);
+
+	hash = lookup_type_cache(att->atttypid, TYPECACHE_HASH_PROC)->hash_proc;
+	if (OidIsValid(hash))
+		fmgr_info(hash, &column->hash);
 
 	getTypeInputInfo(att->atttypid, &input, &column->input_param);
 	fmgr_info(input, &column->input);
@@ -553,51 +559,51 @@ cas_table_of(Relation rel)
  * ----------
  */
 
+/* What the id of a table looks like, for hints. */
+static char *
+expected_id(CasTable *table)
+{
+	StringInfoData text;
+
+	if (table->nkeys == 1)
+		return psprintf("The id is a value of type %s.",
+						format_type_with_typemod(table->keys[0].type,
+												 table->keys[0].typmod));
+	initStringInfo(&text);
+	appendStringInfoString(&text, "The id is a JSON object with the fields");
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&text, "%s \"%s\" (%s)", i > 0 ? "," : "",
+						 table->keys[i].name,
+						 format_type_with_typemod(table->keys[i].type,
+												  table->keys[i].typmod));
+	appendStringInfoChar(&text, '.');
+	return text.data;
+}
+
 /*
  * Error context callback while a key is read: whatever its type objects to
  * is, to the caller, a malformed argument.
  */
 static void
-explain_malformed_key(void *arg)
+explain_malformed_key(void *table)
 {
-	Oid			type = *(Oid *) arg;
+	int			category = ERRCODE_TO_CATEGORY(geterrcode());
 
-	if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+	/* a domain's constraints are of the second */
+	if (category != ERRCODE_DATA_EXCEPTION &&
+		category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		return;
 	errcode(ERRCODE_INVALID_PARAMETER_VALUE);
-	errhint("The id is a value of type %s.", format_type_be(type));
-}
-
-static Datum
-key_column_input(CasKeyColumn *column, char *text)
-{
-	ErrorContextCallback context;
-	Datum		value;
-
-	context.callback = explain_malformed_key;
-	context.arg = &column->type;
-	context.previous = error_context_stack;
-	error_context_stack = &context;
-	value = InputFunctionCall(&column->input, text, column->input_param,
-							  column->typmod);
-	error_context_stack = context.previous;
-	return value;
+	errhint("%s", expected_id(table));
 }
 
 static void
 malformed_composite_key(CasTable *table, const char *problem)
 {
-	StringInfoData names;
-
-	initStringInfo(&names);
-	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(&names, "%s\"%s\"", i > 0 ? ", " : "",
-						 table->keys[i].name);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid id: %s", problem),
-			 errhint("The id is a JSON object with the fields %s.",
-					 names.data)));
+			 errhint("%s", expected_id(table))));
 }
 
 /* A key of several columns is an object with just those columns. */
@@ -606,13 +612,11 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 {
 	Datum	   *values;
 	bool	   *nulls;
-	ErrorContextCallback context;
-	Oid			rowtype = table->rowtype;
 
 	if (!JB_ROOT_IS_OBJECT(id))
-		malformed_composite_key(table, "not a JSON object");
+		malformed_composite_key(table, "it is not a JSON object");
 	if (JB_ROOT_COUNT(id) != table->nkeys)
-		malformed_composite_key(table, "wrong number of fields");
+		malformed_composite_key(table, "it has too few or too many fields");
 	for (int i = 0; i < table->nkeys; i++)
 		if (getKeyJsonValueFromContainer(&id->root, table->keys[i].name,
 										 strlen(table->keys[i].name),
@@ -621,13 +625,7 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 
 	values = palloc(sizeof(Datum) * table->desc->natts);
 	nulls = palloc(sizeof(bool) * table->desc->natts);
-	context.callback = explain_malformed_key;
-	context.arg = &rowtype;
-	context.previous = error_context_stack;
-	error_context_stack = &context;
 	cas_populate(table, id, values, nulls);
-	error_context_stack = context.previous;
-
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		int			att = table->keys[i].attnum - 1;
@@ -638,29 +636,20 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 	}
 }
 
-/*
- * A key from the text form of an id.
- */
-void
-cas_key_from_text(CasTable *table, char *id, CasKey *key)
+static void
+key_from_text(CasTable *table, char *id, CasKey *key)
 {
-	if (table->nkeys > 1)
-	{
-		ErrorContextCallback context;
-		Oid			type = JSONBOID;
-		Datum		object;
+	CasKeyColumn *column = &table->keys[0];
 
-		context.callback = explain_malformed_key;
-		context.arg = &type;
-		context.previous = error_context_stack;
-		error_context_stack = &context;
-		object = DirectFunctionCall1(jsonb_in, CStringGetDatum(id));
-		error_context_stack = context.previous;
-		composite_key(table, DatumGetJsonbP(object), key);
-	}
+	if (table->nkeys > 1)
+		composite_key(table,
+					  DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+														 CStringGetDatum(id))),
+					  key);
 	else
-		key->values[0] = key_column_input(&table->keys[0], id);
-	key->text = cas_key_text(table, key->values, NULL);
+		key->values[0] = InputFunctionCall(&column->input, id,
+										   column->input_param,
+										   column->typmod);
 }
 
 static bool
@@ -688,61 +677,31 @@ call_cast(Oid cast, Datum value, Oid collation)
 }
 
 /*
- * A key from an argument of any type: text, the key's own type, one with an
- * implicit cast to it, any integer for an integer, or jsonb for a key of
- * several columns.
+ * A key of one column from a value of another type, which must have an
+ * implicit cast to the column's; integers may be of any width.
  */
-void
-cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
+static void
+key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
 {
 	CasKeyColumn *column = &table->keys[0];
 	Oid			key_type = getBaseType(column->type);
 	Oid			cast = InvalidOid;
-	CoercionPathType path;
+	CoercionPathType path = COERCION_PATH_RELABELTYPE;
 
-	if (type == TEXTOID)
-	{
-		cas_key_from_text(table, TextDatumGetCString(id), key);
-		return;
-	}
-	if (table->nkeys > 1)
-	{
-		if (getBaseType(type) != JSONBOID)
-			malformed_composite_key(table, format_type_be(type));
-		composite_key(table, DatumGetJsonbP(id), key);
-		key->text = cas_key_text(table, key->values, NULL);
-		return;
-	}
-
-	type = getBaseType(type);
-	if (type == VARCHAROID && key_type != VARCHAROID)
-	{
-		/* has text's representation */
-		cas_key_from_text(table, TextDatumGetCString(id), key);
-		return;
-	}
-	path = type == key_type ? COERCION_PATH_RELABELTYPE :
-		find_coercion_pathway(key_type, type,
-							  is_integer(type) && is_integer(key_type) ?
-							  COERCION_ASSIGNMENT : COERCION_IMPLICIT,
-							  &cast);
+	if (type != key_type)
+		path = find_coercion_pathway(key_type, type,
+									 is_integer(type) &&
+									 is_integer(key_type) ?
+									 COERCION_ASSIGNMENT : COERCION_IMPLICIT,
+									 &cast);
 	switch (path)
 	{
 		case COERCION_PATH_RELABELTYPE:
 			key->values[0] = id;
 			break;
 		case COERCION_PATH_FUNC:
-			{
-				ErrorContextCallback context;
-
-				context.callback = explain_malformed_key;
-				context.arg = &column->type;
-				context.previous = error_context_stack;
-				error_context_stack = &context;
-				key->values[0] = call_cast(cast, id, column->collation);
-				error_context_stack = context.previous;
-				break;
-			}
+			key->values[0] = call_cast(cast, id, column->collation);
+			break;
 		case COERCION_PATH_NONE:
 		case COERCION_PATH_ARRAYCOERCE:
 		case COERCION_PATH_COERCEVIAIO:
@@ -753,11 +712,46 @@ cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 							format_type_be(column->type)),
 					 errhint("Cast the id, or give its text form.")));
 	}
-	key->text = cas_key_text(table, key->values, NULL);
 
 	/* a domain over the type, or a length, has its say as for text */
 	if (column->type != type)
-		key->values[0] = key_column_input(column, key->text);
+		key_from_text(table, OutputFunctionCall(&column->output,
+												key->values[0]), key);
+}
+
+/*
+ * A key from an argument of any type: text, the key's own type, one with an
+ * implicit cast to it, or jsonb for a key of several columns.
+ */
+void
+cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
+{
+	ErrorContextCallback context;
+
+	context.callback = explain_malformed_key;
+	context.arg = table;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+
+	type = getBaseType(type);
+	if (type == TEXTOID || type == VARCHAROID)
+		key_from_text(table, TextDatumGetCString(id), key);
+	else if (table->nkeys == 1)
+		key_from_value(table, id, type, key);
+	else if (type == JSONBOID)
+		composite_key(table, DatumGetJsonbP(id), key);
+	else
+		malformed_composite_key(table, "it is not a JSON object");
+	key->text = cas_key_text(table, key->values, NULL);
+
+	error_context_stack = context.previous;
+}
+
+/* A key from the text form of an id. */
+void
+cas_key_from_text(CasTable *table, char *id, CasKey *key)
+{
+	cas_key_from_argument(table, CStringGetTextDatum(id), TEXTOID, key);
 }
 
 /* A composite key as the JSON object of its columns. */
