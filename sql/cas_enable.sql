@@ -64,7 +64,8 @@ SELECT cas_enable('plain', versions => 'table', writers => 'echo');
 SELECT settings('plain');
 SELECT cas_enable('plain', unversioned => 'reject');
 SELECT settings('plain');
-SELECT count(*) FROM pg_trigger WHERE tgrelid = 'plain'::regclass;
+SELECT count(*) FROM pg_trigger
+WHERE tgrelid = 'plain'::regclass AND tgfoid = 'cas_guard()'::regprocedure;
 -- back to counting by row, there is no sequence any more
 SELECT count(*) FROM pg_class
 WHERE relkind = 'S' AND relnamespace = 'cas_enable'::regnamespace;

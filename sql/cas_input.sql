@@ -177,7 +177,6 @@ SELECT version FROM cas_lock('t', '{1,2}');
 SELECT version FROM cas_lock('t', '{1,2}', 'share');
 SELECT version FROM cas_lock('t', ARRAY[1, 2]::smallint[]);
 SELECT version FROM cas_lock('t', ARRAY['1', '2']::varchar[]);
-SELECT version FROM cas_lock('t', ARRAY['1']::name[]);
 SELECT raises($$SELECT cas_lock('t', '1')$$) LIKE '22023 %hint: %';
 SELECT cas_rename('t', 1, 1, 2), cas_rename('t', '2', 2, '3'), cas_rename('t', 3::bigint, 3, 1::bigint);
 -- from a query, of each type

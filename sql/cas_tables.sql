@@ -63,7 +63,8 @@ SELECT cas_enable('t', 'v', 'body', writers => 'echo', versions => 'table',
 SELECT problem('t');
 
 -- The guard is disabled.
-SELECT tgname AS guard FROM pg_trigger WHERE tgrelid = 't'::regclass \gset
+SELECT tgname AS guard FROM pg_trigger
+WHERE tgrelid = 't'::regclass AND tgfoid = 'cas_guard()'::regprocedure \gset
 ALTER TABLE t DISABLE TRIGGER :"guard";
 SELECT problem('t');
 SELECT raises('SELECT * FROM cas_get(''t'', 1)');
@@ -74,6 +75,19 @@ SELECT raises('SELECT cas_update(''t'', 1, 1, ''{"a": 1}'')');
 ALTER TABLE t ENABLE ALWAYS TRIGGER :"guard";
 SELECT cas_update('t', 1, 1, '{"a": 1}');
 ALTER TABLE t ENABLE TRIGGER :"guard";
+SELECT problem('t');
+
+-- So is any part of it.
+ALTER TABLE t DISABLE TRIGGER USER;
+SELECT problem('t') <> 'none';
+ALTER TABLE t ENABLE TRIGGER USER;
+SELECT problem('t');
+SELECT format('ALTER TABLE t DISABLE TRIGGER %I', tgname) AS disable,
+	format('ALTER TABLE t ENABLE TRIGGER %I', tgname) AS enable
+FROM pg_trigger WHERE tgrelid = 't'::regclass AND tgfoid <> 'cas_guard()'::regprocedure \gset
+:disable;
+SELECT problem('t') <> 'none';
+:enable;
 SELECT problem('t');
 
 -- A later trigger, created afterwards.

@@ -177,6 +177,24 @@ SELECT raises('UPDATE t SET n = 5, v = v WHERE id = 2');
 SELECT id, n, v FROM t ORDER BY id;
 DROP TRIGGER a ON t;
 
+-- So it is whatever the name of the trigger is.
+CREATE TRIGGER " " BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('bump');
+SELECT raises('UPDATE t SET n = 6, v = v WHERE id = 2') LIKE 'PT409%'
+	OR (SELECT problem IS NOT NULL FROM cas_tables WHERE rel = 't'::regclass) AS refused_or_said;
+DROP TRIGGER " " ON t;
+-- with 'echo', too: a trigger cannot make a stale version right
+SELECT cas_enable('t', 'v', writers => 'echo', unversioned => 'reject');
+CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('bump');
+UPDATE t SET n = 6, v = v WHERE id = 2;
+SELECT raises('UPDATE t SET n = 7, v = v - 1 WHERE id = 2');
+SELECT raises('UPDATE t SET n = 7, v = v - 1, id = 20 WHERE id = 2') LIKE 'PT409%';
+-- a statement of many rows, and a trigger that writes another one between
+UPDATE t SET n = n + 10, v = v;
+SELECT raises('UPDATE t SET n = n + 10, v = CASE WHEN id = 2 THEN v - 1 ELSE v END');
+SELECT id, n, v FROM t ORDER BY id;
+DROP TRIGGER a ON t;
+SELECT cas_enable('t', 'v', unversioned => 'reject');
+
 -- Assigning to another column: a change like any other.
 CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('column');
 SELECT raises('UPDATE t SET n = n WHERE id = 1');
