@@ -32,6 +32,11 @@ CREATE FUNCTION cas_witness() RETURNS trigger
 COMMENT ON FUNCTION cas_witness() IS
     'the guard''s witness: remembers the version that an UPDATE sets, before other triggers assign to it; made by cas_enable()';
 
+CREATE FUNCTION cas_truncate() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION cas_truncate() IS
+    'keeps TRUNCATE ... RESTART IDENTITY from starting the sequence of a table''s versions again; made by cas_enable()';
+
 CREATE FUNCTION cas_enable(
         rel regclass,
         version_column name DEFAULT 'resource_version',

@@ -29,6 +29,9 @@
 /* Its witness must see what the statement made of it, and sorts before. */
 #define CAS_WITNESS_TRIGGER	"!cas_witness"
 
+/* And this keeps TRUNCATE from starting the versions' sequence again. */
+#define CAS_TRUNCATE_TRIGGER	"cas_truncate"
+
 typedef enum CasWriters
 {
 	CAS_WRITERS_BUMP,			/* a client sends old + 1 */
@@ -187,6 +190,7 @@ typedef struct CasWrite
 extern CasTable *cas_table_of(Relation rel);
 extern Trigger *cas_guard_trigger(Relation rel);
 extern Trigger *cas_witness_trigger(Relation rel);
+extern Trigger *cas_truncate_trigger(Relation rel);
 extern char *cas_parse_settings(Trigger *trigger, CasSettings *settings);
 extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
 								  CasKey *key);

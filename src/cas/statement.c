@@ -174,8 +174,10 @@ append_differs(StringInfo sql, CasCall *call, AttrNumber attnum, int param)
 
 	if (path->length == 0 || attnum != table->payload)
 	{
-		appendStringInfo(sql, "ROW(t.%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($%d)::pg_catalog.record",
-						 column_name(table, attnum), param);
+		appendStringInfo(sql, "ROW(t.%s%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($%d)::pg_catalog.record",
+						 column_name(table, attnum),
+						 attnum == table->payload ? "::pg_catalog.jsonb" : "",
+						 param);
 		return;
 	}
 	appendStringInfo(sql, "%s.cas_differs(t.%s::pg_catalog.jsonb, $%d, ARRAY[",

@@ -18,14 +18,11 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/nbtree.h"
-#include "access/table.h"
 #include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -44,6 +41,7 @@
 
 extern Datum cas_guard(PG_FUNCTION_ARGS);
 extern Datum cas_witness(PG_FUNCTION_ARGS);
+extern Datum cas_truncate(PG_FUNCTION_ARGS);
 
 typedef struct CasTableEntry
 {
@@ -73,9 +71,9 @@ forget_table(Datum arg, Oid relid)
 		entry->valid = false;
 }
 
-/* A BEFORE ROW trigger that runs our function, or NULL. */
+/* A BEFORE trigger that runs our function, or NULL. */
 static Trigger *
-find_trigger(Relation rel, PGFunction function)
+find_trigger(Relation rel, bool for_row, PGFunction function)
 {
 	TriggerDesc *triggers = rel->trigdesc;
 
@@ -84,7 +82,7 @@ find_trigger(Relation rel, PGFunction function)
 		Trigger    *trigger = &triggers->triggers[i];
 		FmgrInfo	fmgr;
 
-		if (!TRIGGER_FOR_ROW(trigger->tgtype) ||
+		if ((TRIGGER_FOR_ROW(trigger->tgtype) != 0) != for_row ||
 			!TRIGGER_FOR_BEFORE(trigger->tgtype))
 			continue;
 		fmgr_info(trigger->tgfoid, &fmgr);
@@ -101,14 +99,21 @@ find_trigger(Relation rel, PGFunction function)
 Trigger *
 cas_guard_trigger(Relation rel)
 {
-	return find_trigger(rel, cas_guard);
+	return find_trigger(rel, true, cas_guard);
 }
 
 /* Likewise its witness. */
 Trigger *
 cas_witness_trigger(Relation rel)
 {
-	return find_trigger(rel, cas_witness);
+	return find_trigger(rel, true, cas_witness);
+}
+
+/* And the trigger that keeps the sequence of versions from TRUNCATE. */
+Trigger *
+cas_truncate_trigger(Relation rel)
+{
+	return find_trigger(rel, false, cas_truncate);
 }
 
 /* The table's name as regclass input reads it, qualified. */
@@ -238,46 +243,10 @@ cas_owner(Relation rel)
 }
 
 /*
- * The sequence that cas_enable() made for a table, or InvalidOid; the table
- * is given by its row type, on which the sequence depends (enable.c).
- */
-static Oid
-dependent_sequence(Oid rowtype)
-{
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
-	ScanKeyData keys[3];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			sequence = InvalidOid;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(TypeRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(rowtype));
-	ScanKeyInit(&keys[2], Anum_pg_depend_refobjsubid, BTEqualStrategyNumber,
-				F_INT4EQ, Int32GetDatum(0));
-	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 3,
-							  keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-
-		if (form->classid == RelationRelationId &&
-			form->deptype == DEPENDENCY_AUTO &&
-			get_rel_relkind(form->objid) == RELKIND_SEQUENCE)
-			sequence = form->objid;
-	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
-	return sequence;
-}
-
-/*
  * The sequence for a table's versions, or InvalidOid.  The settings name it,
  * but who makes a guard by hand could name any, and the guard asks for no
- * right on it; so it must have the table's owner.  Else it is the one that
- * depends on the table, whatever it is called and whoever has it by now; a
- * dump does not carry that along.
+ * right on it; so it must have the table's owner.  If there is none of that
+ * name any more, it is the one that the version column owns.
  */
 Oid
 cas_sequence(Relation rel, const CasSettings *settings)
@@ -285,6 +254,7 @@ cas_sequence(Relation rel, const CasSettings *settings)
 	Oid			schema = get_namespace_oid(settings->sequence.names[0], true);
 	Oid			sequence = InvalidOid;
 	HeapTuple	tuple;
+	ListCell   *lc;
 
 	if (OidIsValid(schema))
 		sequence = get_relname_relid(settings->sequence.names[1], schema);
@@ -299,7 +269,17 @@ cas_sequence(Relation rel, const CasSettings *settings)
 		if (ours)
 			return sequence;
 	}
-	return dependent_sequence(get_rel_type_id(root_of(rel)));
+
+	foreach(lc, getOwnedSequences(root_of(rel)))
+	{
+		Oid			table;
+		int32		column;
+
+		if (sequenceIsOwned(lfirst_oid(lc), DEPENDENCY_AUTO, &table, &column) &&
+			column == get_attnum(table, settings->version_column))
+			return lfirst_oid(lc);
+	}
+	return InvalidOid;
 }
 
 /*
