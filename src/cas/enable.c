@@ -277,24 +277,32 @@ check_columns(Relation rel, const CasSettings *settings, Bitmapset *key)
 }
 
 /*
- * A BEFORE ROW trigger on INSERT or UPDATE that fires after a guard of that
- * name, or NULL.  It could change the row behind the guard's back.
+ * A trigger that could change the row behind the guard's back, or NULL: one
+ * BEFORE ROW, on INSERT or UPDATE, that fires after the guard, or before its
+ * witness.
  */
 static Trigger *
-later_trigger(Relation rel, const char *name)
+misplaced_trigger(Relation rel, const char *guard_name,
+				  const char *witness_name)
 {
 	TriggerDesc *triggers = rel->trigdesc;
 	Trigger    *guard = cas_guard_trigger(rel);
+	Trigger    *witness = cas_witness_trigger(rel);
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
 
-		if (TRIGGER_FOR_ROW(trigger->tgtype) &&
-			TRIGGER_FOR_BEFORE(trigger->tgtype) &&
-			(TRIGGER_FOR_INSERT(trigger->tgtype) ||
+		if (trigger == guard || trigger == witness ||
+			!TRIGGER_FOR_ROW(trigger->tgtype) ||
+			!TRIGGER_FOR_BEFORE(trigger->tgtype))
+			continue;
+		if ((TRIGGER_FOR_INSERT(trigger->tgtype) ||
 			 TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
-			trigger != guard && strcmp(trigger->tgname, name) > 0)
+			strcmp(trigger->tgname, guard_name) > 0)
+			return trigger;
+		if (TRIGGER_FOR_UPDATE(trigger->tgtype) &&
+			strcmp(trigger->tgname, witness_name) < 0)
 			return trigger;
 	}
 	return NULL;
@@ -303,15 +311,18 @@ later_trigger(Relation rel, const char *name)
 static void
 check_triggers(Relation rel)
 {
-	Trigger    *later = later_trigger(rel, CAS_GUARD_TRIGGER);
+	Trigger    *misplaced = misplaced_trigger(rel, CAS_GUARD_TRIGGER,
+											  CAS_WITNESS_TRIGGER);
 
-	if (later != NULL)
+	if (misplaced != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("trigger \"%s\" of table \"%s\" would fire after the guard",
-						later->tgname, RelationGetRelationName(rel)),
-				 errdetail("BEFORE triggers fire in the order of their names, and the guard, \"%s\", must be the last.",
-						   CAS_GUARD_TRIGGER),
+				 errmsg("trigger \"%s\" of table \"%s\" would fire %s",
+						misplaced->tgname, RelationGetRelationName(rel),
+						strcmp(misplaced->tgname, CAS_GUARD_TRIGGER) > 0 ?
+						"after the guard" : "before the guard's witness"),
+				 errdetail("BEFORE triggers fire in the order of their names. \"%s\" must be the first and \"%s\" the last.",
+						   CAS_WITNESS_TRIGGER, CAS_GUARD_TRIGGER),
 				 errhint("Rename the trigger with ALTER TRIGGER ... RENAME TO."),
 				 errtable(rel)));
 }
@@ -774,24 +785,27 @@ find_problems(Relation rel, Trigger *guard, const CasSettings *settings,
 {
 	Form_pg_attribute att;
 	Trigger    *witness;
-	Trigger    *later;
+	Trigger    *misplaced;
 
 	if (guard->tgenabled == TRIGGER_DISABLED ||
 		guard->tgenabled == TRIGGER_FIRES_ON_REPLICA)
 		appendStringInfo(another(problems), "the guard is disabled");
 	witness = cas_witness_trigger(rel);
-	if (settings->sequence.length > 0 && !rel->rd_rel->relispartition &&
-		cas_truncate_trigger(rel) == NULL)
-		appendStringInfoString(another(problems),
-							   "the trigger for TRUNCATE is missing");
 	if (witness == NULL || witness->tgenabled == TRIGGER_DISABLED ||
 		witness->tgenabled == TRIGGER_FIRES_ON_REPLICA)
 		appendStringInfoString(another(problems),
 							   "the guard's witness is missing or disabled");
-	later = later_trigger(rel, guard->tgname);
-	if (later != NULL)
-		appendStringInfo(another(problems), "trigger \"%s\" fires after the guard",
-					later->tgname);
+	if (settings->sequence.length > 0 && !rel->rd_rel->relispartition &&
+		cas_truncate_trigger(rel) == NULL)
+		appendStringInfoString(another(problems),
+							   "the trigger for TRUNCATE is missing");
+	misplaced = misplaced_trigger(rel, guard->tgname,
+								  witness ? witness->tgname : "");
+	if (misplaced != NULL)
+		appendStringInfo(another(problems), "trigger \"%s\" fires %s",
+						 misplaced->tgname,
+						 strcmp(misplaced->tgname, guard->tgname) > 0 ?
+						 "after the guard" : "before the guard's witness");
 	att = find_column(rel, settings->version_column);
 	if (att == NULL)
 		appendStringInfo(another(problems), "version column \"%s\" does not exist",

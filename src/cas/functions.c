@@ -596,6 +596,31 @@ compare_keys(const void *a, const void *b, void *table)
 	return cas_key_compare(table, a, b);
 }
 
+/* Error context callback while the text of an array is read. */
+static void
+explain_malformed_array(void *arg)
+{
+	errcode(ERRCODE_INVALID_PARAMETER_VALUE);
+	errhint("The ids are an array, such as '{a,b}'.");
+}
+
+static ArrayType *
+array_from_text(text *array)
+{
+	ErrorContextCallback context;
+	Datum		result;
+
+	context.callback = explain_malformed_array;
+	context.arg = NULL;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+	result = OidFunctionCall3(F_ARRAY_IN,
+							  CStringGetDatum(text_to_cstring(array)),
+							  ObjectIdGetDatum(TEXTOID), Int32GetDatum(-1));
+	error_context_stack = context.previous;
+	return DatumGetArrayTypeP(result);
+}
+
 /*
  * The keys in an array of ids, ordered, each once.  An array without a type,
  * as literals and drivers' parameters are, comes as text.
@@ -615,10 +640,7 @@ get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n)
 
 	require_argument(fcinfo, argno, "ids");
 	if (get_fn_expr_argtype(fcinfo->flinfo, argno) == TEXTOID)
-		array = DatumGetArrayTypeP(OidFunctionCall3(F_ARRAY_IN,
-													CStringGetDatum(text_to_cstring(PG_GETARG_TEXT_PP(argno))),
-													ObjectIdGetDatum(TEXTOID),
-													Int32GetDatum(-1)));
+		array = array_from_text(PG_GETARG_TEXT_PP(argno));
 	else
 		array = PG_GETARG_ARRAYTYPE_P(argno);
 	type = ARR_ELEMTYPE(array);

@@ -163,29 +163,35 @@ extension_schema(CasCall *call)
 }
 
 /*
- * Append that a column differs from a parameter by its stored image.  The
- * casts to record keep ROW *<> ROW from being taken apart by columns.
+ * Append that a column differs from a parameter by its stored image: for a
+ * payload document by our own function, which can leave the version's path
+ * out; for other columns by PostgreSQL's operator on records.  (Of ours, there
+ * is none for other types.  It would have to be polymorphic, and a function
+ * that fits better could be put in its place.)  The casts to record keep
+ * ROW *<> ROW from being taken apart by columns.
  */
 static void
 append_differs(StringInfo sql, CasCall *call, AttrNumber attnum, int param)
 {
 	CasTable   *table = call->table;
 	CasNames   *path = &table->settings.version_path;
+	const char *column = column_name(table, attnum);
 
-	if (path->length == 0 || attnum != table->payload)
+	if (attnum != table->payload)
 	{
-		appendStringInfo(sql, "ROW(t.%s%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($%d)::pg_catalog.record",
-						 column_name(table, attnum),
-						 attnum == table->payload ? "::pg_catalog.jsonb" : "",
-						 param);
+		appendStringInfo(sql, "ROW(t.%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($%d)::pg_catalog.record",
+						 column, param);
 		return;
 	}
-	appendStringInfo(sql, "%s.cas_differs(t.%s::pg_catalog.jsonb, $%d, ARRAY[",
-					 extension_schema(call), column_name(table, attnum), param);
+	appendStringInfo(sql, "%s.cas_differs(t.%s::pg_catalog.jsonb, $%d, ",
+					 extension_schema(call), column, param);
+	if (path->length == 0)
+		appendStringInfoString(sql, "NULL");
 	for (int i = 0; i < path->length; i++)
-		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "",
+		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "ARRAY[",
 						 quote_literal_cstr(path->names[i]));
-	appendStringInfoString(sql, "]::pg_catalog.text[])");
+	appendStringInfo(sql, "%s::pg_catalog.text[])",
+					 path->length > 0 ? "]" : "");
 }
 
 static void
