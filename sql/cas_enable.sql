@@ -248,6 +248,10 @@ CREATE TRIGGER zzz_insert BEFORE INSERT ON trig
 	FOR EACH ROW EXECUTE FUNCTION nop();
 SELECT raises($$SELECT cas_enable('trig')$$);
 DROP TRIGGER zzz_insert ON trig;
+-- one that would fire before the guard has seen what the statement sets
+CREATE TRIGGER " " BEFORE UPDATE ON trig FOR EACH ROW EXECUTE FUNCTION nop();
+SELECT raises($$SELECT cas_enable('trig')$$);
+DROP TRIGGER " " ON trig;
 -- triggers that cannot change the row may have any name
 CREATE TRIGGER zzz_delete BEFORE DELETE ON trig
 	FOR EACH ROW EXECUTE FUNCTION nop();

@@ -206,6 +206,11 @@ PREPARE try_delete AS SELECT * FROM cas_try_delete($1, $2, $3);
 PREPARE try_rename AS SELECT * FROM cas_try_rename($1, $2, $3, $4);
 SELECT name, parameter_types FROM pg_prepared_statements
 WHERE statement LIKE '%cas\_%' ORDER BY name COLLATE "C";
+-- and \gdesc sends them as a driver does
+SELECT cas_update($1, $2, $3, $4), cas_create($1, $2, $4), cas_delete($1, $2, $3) \gdesc
+SELECT * FROM cas_get($1, $2) \gdesc
+SELECT * FROM cas_lock($1, $2, $3) \gdesc
+SELECT * FROM cas_try_rename($1, $2, $3, $4) \gdesc
 EXECUTE create_('t', '7', '{"n": 1}');
 EXECUTE update_('t', '7', '1', '{"n": 2}');
 EXECUTE patch('t', '7', 2, '{"n": 3}');

@@ -237,6 +237,39 @@ SELECT outcome, version, payload FROM cas_try_update('doc', 'A', 14, '{"s": 3}')
 SELECT outcome, version, payload FROM cas_try_update('doc', 'A', 13, '{"s": 3}');
 COMMIT;
 SELECT version, payload FROM cas_get('doc', 'A');
+-- What a transaction did itself is no conflict to it, at any isolation level:
+-- rows made, changed, renamed, deleted and made again after its snapshot.
+CREATE PROCEDURE busy(t regclass, key text, p text) LANGUAGE plpgsql AS $$
+DECLARE
+	n bigint;
+BEGIN
+	EXECUTE format('SELECT count(*) FROM %s', t) INTO n;
+	RAISE NOTICE '%: % % % % % % % % % % %', current_setting('transaction_isolation'),
+		cas_create(t, key, p::jsonb), cas_update(t, key, 1, '{"n": 2}'),
+		(cas_try_update(t, key, 1, '{"n": 3}')).outcome, cas_delete(t, key, 2),
+		(cas_try_update(t, key, 2, '{"n": 3}')).outcome, cas_create(t, key, '{"n": 4}'),
+		cas_rename(t, key, 1, key || '2'), cas_put(t, key, '{"n": 5}'),
+		(cas_try_rename(t, key, 1, key || '2')).outcome,
+		(SELECT string_agg(id || version, ' ' ORDER BY id) FROM cas_lock(t, ARRAY[key, key || '2'])),
+		(SELECT version FROM cas_get(t, key || '2'));
+	EXECUTE format('UPDATE %s SET v = v + 1 WHERE id = $1', t) USING key;
+	RAISE NOTICE '% % % %', (cas_try_update(t, key, 1, '{"n": 6}')).outcome, cas_merge(t, key, '{"n": 7}'),
+		cas_delete(t, key, 3), cas_delete(t, key || '2', 2);
+END
+$$;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+CALL busy('doc', 'rr', '{"n": 1}');
+CALL busy('col', 'rr', '{"n": 1}');
+COMMIT;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+CALL busy('doc', 'ser', '{"n": 1}');
+CALL busy('col', 'ser', '{"n": 1}');
+SAVEPOINT s;
+CALL busy('col', 'sp', '{"n": 1}');
+ROLLBACK TO s;
+CALL busy('col', 'sp', '{"n": 1}');
+COMMIT;
+CALL busy('doc', 'rc', '{"n": 1}');
 -- a try form's composite, used as a value
 SELECT (r).outcome, (r).version, r IS NULL FROM cas_try_update('doc', 'A', 14, '{"s": 4}') r;
 SELECT cas_try_update('doc', 'A', 14, '{"s": 4}');

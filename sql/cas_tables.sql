@@ -82,13 +82,28 @@ ALTER TABLE t DISABLE TRIGGER USER;
 SELECT problem('t') <> 'none';
 ALTER TABLE t ENABLE TRIGGER USER;
 SELECT problem('t');
-SELECT format('ALTER TABLE t DISABLE TRIGGER %I', tgname) AS disable,
-	format('ALTER TABLE t ENABLE TRIGGER %I', tgname) AS enable
-FROM pg_trigger WHERE tgrelid = 't'::regclass AND tgfoid <> 'cas_guard()'::regprocedure \gset
-:disable;
-SELECT problem('t') <> 'none';
-:enable;
-SELECT problem('t');
+DO $$
+DECLARE
+	part name;
+BEGIN
+	FOR part IN SELECT tgname FROM pg_trigger WHERE tgrelid = 't'::regclass
+		ORDER BY tgname COLLATE "C" LOOP
+		EXECUTE format('ALTER TABLE t DISABLE TRIGGER %I', part);
+		RAISE NOTICE 'without %: told: %', part, problem('t') <> 'none';
+		EXECUTE format('ALTER TABLE t ENABLE TRIGGER %I', part);
+		RAISE NOTICE 'with it: told: %', problem('t') <> 'none';
+		EXECUTE format('ALTER TABLE t ENABLE REPLICA TRIGGER %I', part);
+		RAISE NOTICE 'as a replica''s: told: %', problem('t') <> 'none';
+		EXECUTE format('ALTER TABLE t ENABLE TRIGGER %I', part);
+		BEGIN
+			EXECUTE format('DROP TRIGGER %I ON t', part);
+			RAISE NOTICE 'dropped: %', coalesce(problem('t'), 'not guarded');
+			RAISE 'undo';
+		EXCEPTION WHEN raise_exception THEN
+		END;
+	END LOOP;
+END
+$$;
 
 -- A later trigger, created afterwards.
 CREATE FUNCTION nop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
@@ -101,6 +116,10 @@ DROP TRIGGER zzzz ON t;
 CREATE TRIGGER zzzz BEFORE DELETE ON t FOR EACH ROW EXECUTE FUNCTION nop();
 SELECT problem('t');
 DROP TRIGGER zzzz ON t;
+-- an earlier one
+CREATE TRIGGER " " BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION nop();
+SELECT problem('t');
+DROP TRIGGER " " ON t;
 
 -- Columns renamed: every writer is told, and none passes.
 ALTER TABLE t RENAME v TO w;

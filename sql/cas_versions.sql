@@ -80,6 +80,40 @@ INSERT INTO t VALUES (1, 0);
 SELECT resource_version > :top AS rising FROM t;
 SELECT max(resource_version) AS top FROM t \gset
 
+-- with other tables, by way of a foreign key, as a replica, rolled back
+CREATE TABLE t_child (id int PRIMARY KEY, tid int REFERENCES t);
+CREATE TABLE t_parent (id int PRIMARY KEY);
+ALTER TABLE t ADD pid int REFERENCES t_parent;
+CREATE FUNCTION after_truncate(command text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+	top bigint = max(resource_version) FROM t;
+BEGIN
+	EXECUTE command;
+	DELETE FROM t;
+	INSERT INTO t VALUES (1, 0);
+	RETURN resource_version > top FROM t;
+END
+$$;
+SELECT after_truncate('TRUNCATE t_parent, t, t_child RESTART IDENTITY');
+SELECT after_truncate('TRUNCATE t_parent RESTART IDENTITY CASCADE');
+SELECT after_truncate('TRUNCATE t RESTART IDENTITY CASCADE');
+-- (a replica's INSERT brings its version along: here it is the default, 1)
+SET session_replication_role = replica;
+SELECT after_truncate('TRUNCATE t RESTART IDENTITY CASCADE');
+RESET session_replication_role;
+TRUNCATE t CASCADE;
+INSERT INTO t VALUES (1, 0);
+SELECT resource_version > :top AS rising FROM t;
+SELECT max(resource_version) AS top FROM t \gset
+BEGIN;
+TRUNCATE t RESTART IDENTITY CASCADE;
+INSERT INTO t VALUES (2, 0);
+ROLLBACK;
+INSERT INTO t VALUES (2, 0);
+SELECT resource_version > :top AS rising FROM t WHERE id = 2;
+SELECT max(resource_version) AS top FROM t \gset
+TRUNCATE t CASCADE;
+
 -- Settings changed and changed back keep on rising above what is present.
 SELECT cas_enable('t', versions => 'table', writers => 'echo', unversioned => 'reject');
 INSERT INTO t VALUES (2, 0);
@@ -134,6 +168,12 @@ SELECT cas_rename('parted', 1, 1, 12) > 2 AS rising;
 UPDATE parted SET n = 1 WHERE id = 11;
 SELECT count(DISTINCT resource_version) FROM parted;
 INSERT INTO parted_1 VALUES (1, 0) RETURNING resource_version > 3 AS rising;
+SELECT max(resource_version) AS top FROM parted \gset
+TRUNCATE parted RESTART IDENTITY;
+INSERT INTO parted VALUES (1, 0), (11, 0) RETURNING resource_version > :top AS rising;
+SELECT max(resource_version) AS top FROM parted \gset
+TRUNCATE parted_1 RESTART IDENTITY;
+INSERT INTO parted VALUES (1, 0) RETURNING resource_version > :top AS rising;
 
 --
 -- version_path
