@@ -241,6 +241,13 @@ ROLLBACK TO s;
 SELECT id, n, v FROM t WHERE id = 1;
 COMMIT;
 SELECT id, n, v FROM t WHERE id = 1;
+-- at a cursor
+BEGIN;
+DECLARE c CURSOR FOR SELECT * FROM t WHERE id = 1 FOR UPDATE;
+FETCH c;
+UPDATE t SET n = n WHERE CURRENT OF c RETURNING v;
+UPDATE t SET n = 40 WHERE CURRENT OF c RETURNING v;
+ROLLBACK;
 -- twice in one statement, the second is not done: PostgreSQL's own rule
 WITH a AS (UPDATE t SET n = 50 WHERE id = 1 RETURNING v),
 	b AS (UPDATE t SET n = 60 WHERE id = 1 RETURNING v)

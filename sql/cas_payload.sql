@@ -165,6 +165,16 @@ SELECT ctid = :'place' AS not_moved FROM d;
 SELECT cas_update('d', 'a', 4, '{"a": 2}');
 DROP TRIGGER before ON d;
 DROP TRIGGER after ON d;
+-- what writes ignored columns only is a write, and leaves the version
+CREATE TABLE i (id int PRIMARY KEY, n int, seen int);
+SELECT cas_enable('i', ignore_columns => '{seen}');
+SELECT cas_create('i', 1, '{"n": 1}');
+SELECT * FROM cas_try_update('i', 1, 1, '{"seen": 5}');
+SELECT * FROM cas_try_update('i', 1, 1, '{"seen": 5}');
+SELECT * FROM cas_try_patch('i', 1, 1, '{"seen": 6}');
+SELECT cas_merge('i', 1, '{"seen": 7}'), cas_put('i', 1, '{"seen": 8}');
+SELECT * FROM cas_try_update('i', 1, 1, '{"seen": 9, "n": 2}');
+SELECT * FROM i;
 -- a document that is NULL
 INSERT INTO d VALUES ('null', NULL);
 SELECT * FROM cas_get('d', 'null');
