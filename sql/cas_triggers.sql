@@ -193,7 +193,10 @@ UPDATE t SET n = n + 10, v = v;
 SELECT raises('UPDATE t SET n = n + 10, v = CASE WHEN id = 2 THEN v - 1 ELSE v END');
 SELECT id, n, v FROM t ORDER BY id;
 DROP TRIGGER a ON t;
+
 SELECT cas_enable('t', 'v', unversioned => 'reject');
+DELETE FROM t;
+INSERT INTO t VALUES (1, 4, NULL, 5), (2, 4, NULL, 2), (3, 3, NULL, 2);
 
 -- Assigning to another column: a change like any other.
 CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('column');
