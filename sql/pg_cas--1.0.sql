@@ -32,6 +32,11 @@ CREATE FUNCTION cas_witness() RETURNS trigger
 COMMENT ON FUNCTION cas_witness() IS
     'the guard''s witness: remembers the version that an UPDATE sets, before other triggers assign to it; made by cas_enable()';
 
+CREATE FUNCTION cas_truncate() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION cas_truncate() IS
+    'keeps TRUNCATE ... RESTART IDENTITY from starting the sequence of a table''s versions again; made by cas_enable()';
+
 CREATE FUNCTION cas_enable(
         rel regclass,
         version_column name DEFAULT 'resource_version',
@@ -277,6 +282,14 @@ CREATE FUNCTION cas_try_rename(rel regclass, id anyelement, expected_version big
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION cas_try_rename(regclass, anyelement, bigint, anyelement) IS
     'gives a row another id, if it has the expected version; outcome: renamed | conflict | missing | exists, with the row as written, or, where nothing was, as it now stands';
+
+-- 1.4 Many rows at once
+
+CREATE FUNCTION cas_txn(compare jsonb, success jsonb, failure jsonb DEFAULT '[]')
+    RETURNS jsonb
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cas_txn(jsonb, jsonb, jsonb) IS
+    'locks all rows named, decides the comparisons, and does the operations of success if all hold, else those of failure, all or none; returns {"succeeded", "compare": [{"table", "id", "ok", "version"}], "results": [{"op", "table", "id", "outcome", "version"}]}; 22023 for a malformed request, with its position; an operation''s own SQLSTATE, with its position in DETAIL';
 
 --
 -- 2. Allocation (src/alloc)

@@ -24,7 +24,7 @@
  * to it look alike by the time the guard fires, and a trigger that counts
  * versions itself is just what a table may have had before: it would make any
  * stale UPDATE look right.  So there is a second trigger, the witness, which
- * fires first, on UPDATEs that set the version, and remembers what was sent.
+ * fires first and remembers what was sent.
  *
  * The functions of this extension write under the caller's rights and may
  * not have any on the version column, so they cannot mention it; they have
@@ -36,8 +36,11 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
 #include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
@@ -46,8 +49,10 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(cas_guard);
+PG_FUNCTION_INFO_V1(cas_truncate);
 
 PG_FUNCTION_INFO_V1(cas_witness);
 
@@ -447,6 +452,14 @@ report_unversioned(TriggerData *trigdata, CasTable *table)
 			 errtablecol(rel, table->version)));
 }
 
+/* Whether an UPDATE has the version in its SET list. */
+static bool
+version_is_set(TriggerData *trigdata, CasTable *table)
+{
+	return bms_is_member(table->version - FirstLowInvalidHeapAttributeNumber,
+						 trigdata->tg_updatedcols);
+}
+
 /*
  * What an UPDATE has sent as the version: what the witness saw, or, where
  * there is no witness, what the row has by now.
@@ -499,8 +512,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 			next_version(rel, table, old) : old;
 
 	/* A mentioned version must be the protocol's. */
-	if (bms_is_member(table->version - FirstLowInvalidHeapAttributeNumber,
-					  trigdata->tg_updatedcols))
+	if (version_is_set(trigdata, table))
 	{
 		int64		sent;
 
@@ -616,7 +628,7 @@ cas_witness(PG_FUNCTION_ARGS)
 				 errmsg("cas_witness() must be fired BEFORE UPDATE, FOR EACH ROW")));
 
 	table = cas_table_of(trigdata->tg_relation);
-	if (table != NULL)
+	if (table != NULL && version_is_set(trigdata, table))
 	{
 		newest_sent_version = (newest_sent_version + 1) % MAX_SENT_VERSIONS;
 		sent = &sent_versions[newest_sent_version];
@@ -663,4 +675,45 @@ cas_guard(PG_FUNCTION_ARGS)
 										trigdata->tg_newslot,
 										trigdata->tg_relation, table,
 										updated_version(trigdata, table)));
+}
+
+/*
+ * cas_truncate() RETURNS trigger: has TRUNCATE ... RESTART IDENTITY, which is
+ * about to start the sequence of the table's versions again, do so where it
+ * stands.  The table is locked, so nobody draws from it meanwhile.
+ * cas_enable() makes the trigger.
+ */
+Datum
+cas_truncate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	CasTable   *table;
+	Oid			sequence;
+	Relation	catalog;
+	HeapTuple	tuple;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_truncate() must be fired BEFORE TRUNCATE")));
+
+	table = cas_table_of(trigdata->tg_relation);
+	if (table == NULL || table->settings.sequence.length == 0)
+		return PointerGetDatum(NULL);
+	sequence = cas_sequence(trigdata->tg_relation, &table->settings);
+	if (!OidIsValid(sequence))
+		return PointerGetDatum(NULL);
+
+	catalog = table_open(SequenceRelationId, RowExclusiveLock);
+	tuple = SearchSysCacheCopy1(SEQRELID, ObjectIdGetDatum(sequence));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for sequence %u", sequence);
+	((Form_pg_sequence) GETSTRUCT(tuple))->seqstart =
+		nextval_internal(sequence, false);
+	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+	heap_freetuple(tuple);
+	table_close(catalog, RowExclusiveLock);
+	return PointerGetDatum(NULL);
 }
