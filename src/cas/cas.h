@@ -250,6 +250,8 @@ extern bool statement_update(CasCall *call, CasPlanKind kind, CasKey *key,
 							 CasKey *new_key, CasRow *row);
 extern bool statement_read(CasCall *call, CasKey *key, Snapshot snapshot,
 						   CasRow *row);
+extern bool statement_read_as_of(CasCall *call, CasKey *key,
+								 CommandId command, CasRow *row);
 extern void statement_outdated(CasCall *call);
 
 /* swap.c */

@@ -20,6 +20,7 @@
 #include "cas.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -84,7 +85,8 @@ typedef struct TxnRow
 	CasLockMode lock;
 	bool		versioned;		/* a comparison has its version */
 	const struct TxnList *written_by;	/* the last list read that writes it */
-	bool		found;
+	bool		locked;			/* it was there when it was to be locked, */
+	bool		found;			/* and it is there now */
 	CasRow		row;
 } TxnRow;
 
@@ -513,11 +515,14 @@ lock_row(TxnRow *row)
 {
 	CasCall    *call = &row->table->call;
 
-	row->found = swap_lock_or_read(call, &row->key, row->lock, &row->row);
-	if (row->found)
-		return;
-	absent_key_lock(call->table, &row->key);
-	row->found = swap_lock_or_read(call, &row->key, row->lock, &row->row);
+	row->locked = swap_lock_or_read(call, &row->key, row->lock, &row->row);
+	if (!row->locked)
+	{
+		absent_key_lock(call->table, &row->key);
+		row->locked = swap_lock_or_read(call, &row->key, row->lock,
+										&row->row);
+	}
+	row->found = row->locked;
 }
 
 static void
@@ -623,35 +628,44 @@ do_swap(TxnItem *item, int64 *version, CasRow *row)
 }
 
 /*
- * Do an operation on a row that was missing when it was locked.  What is
- * there now has slipped in by a plain INSERT, and we said that it was not.
+ * Whether there is a row under a key that was missing when it was locked,
+ * which this transaction has not made since, as by a trigger: then a plain
+ * INSERT has slipped in, and we said that there was none.
  */
-static CasOutcome
-do_without_row(TxnItem *item, CasRow *row)
+static bool
+has_slipped_in(TxnItem *item, CommandId locked, CasRow *row)
 {
-	CasCall    *call = &item->table->call;
-
-	if (item->op == TXN_CREATE || item->op == TXN_PUT)
-		return swap_create(call, &item->row->key, item->document, row);
-	return swap_read(call, &item->row->key, row) ? CAS_EXISTS : CAS_MISSING;
+	return statement_read_as_of(&item->table->call, &item->row->key, locked,
+								row);
 }
 
-/* Do an operation, but raise nothing yet that is in its way. */
+/*
+ * Do an operation, but raise nothing yet that is in its way.  locked is the
+ * command at which all rows had been locked.
+ */
 static CasOutcome
-do_operation(TxnItem *item, int64 *version, CasRow *row)
+do_operation(TxnItem *item, CommandId locked, int64 *version, CasRow *row)
 {
 	CasCall    *call = &item->table->call;
 	TxnRow	   *same = item->row ? item->row->same : NULL;
 	CasOutcome	outcome;
 
+	if (same != NULL && !same->locked && !same->found)
+	{
+		call->payload_wanted = false;
+		if (has_slipped_in(item, locked, row))
+			return CAS_EXISTS;
+		same->found = swap_read(call, &item->row->key, row);
+	}
+
 	call->payload_wanted = item->op == TXN_GET && call->payload_readable;
-	if (same != NULL && !same->found)
-		outcome = do_without_row(item, row);
-	else if (item->op == TXN_GET)
-		outcome = swap_read(call, &item->row->key, row) ?
-			CAS_UNCHANGED : CAS_MISSING;
+	if (same == NULL || same->found || item->op == TXN_CREATE ||
+		item->op == TXN_PUT)
+		outcome = item->op != TXN_GET ? do_swap(item, version, row) :
+			swap_read(call, &item->row->key, row) ? CAS_UNCHANGED :
+			CAS_MISSING;
 	else
-		outcome = do_swap(item, version, row);
+		outcome = CAS_MISSING;
 
 	/* for the operations that follow */
 	if (same != NULL && outcome == CAS_CREATED)
@@ -786,6 +800,7 @@ push_result(JsonbParseState **state, TxnItem *item, CasOutcome outcome,
 static void
 push_operations(JsonbParseState **state, const TxnList *list)
 {
+	CommandId	locked = GetCurrentCommandId(false);
 	MemoryContext mcxt = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(mcxt, "cas_txn operation",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -803,7 +818,7 @@ push_operations(JsonbParseState **state, const TxnList *list)
 		MemoryContextSwitchTo(scratch);
 		PG_TRY();
 		{
-			outcome = do_operation(item, &version, &row);
+			outcome = do_operation(item, locked, &version, &row);
 		}
 		PG_CATCH();
 		{
