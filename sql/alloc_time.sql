@@ -110,6 +110,7 @@ SELECT count(*) FROM alloc_history;
 RESET pg_cas.history_retention;
 SHOW pg_cas.history_retention;
 SELECT pg_cas_reap(0);
+SELECT alloc_reap(-1);
 -- rows of units that were released do not pile up for ever, and their units
 -- are there as before
 SELECT alloc_pool_create('pile', '{1-5000}', 'int');

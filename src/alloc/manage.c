@@ -1041,9 +1041,10 @@ alloc_reap(PG_FUNCTION_ARGS)
 
 	require_argument(fcinfo, 0, "batch");
 	batch = PG_GETARG_INT32(0);
-	if (batch <= 0)
-		invalid_argument("batch must be greater than zero",
-						 "It is the number of rows to clean up in one call.");
+	if (batch < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"batch\" must not be negative")));
 	PreventCommandIfReadOnly("alloc_reap()");
 
 	begin_sql(&session, nsp);

@@ -778,6 +778,13 @@ another(StringInfo problems)
 	return problems;
 }
 
+static bool
+is_off(Trigger *trigger)
+{
+	return trigger == NULL || trigger->tgenabled == TRIGGER_DISABLED ||
+		trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA;
+}
+
 /* What has happened to a table since it was put under compare-and-swap. */
 static void
 find_problems(Relation rel, Trigger *guard, const CasSettings *settings,
@@ -787,18 +794,16 @@ find_problems(Relation rel, Trigger *guard, const CasSettings *settings,
 	Trigger    *witness;
 	Trigger    *misplaced;
 
-	if (guard->tgenabled == TRIGGER_DISABLED ||
-		guard->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+	if (is_off(guard))
 		appendStringInfo(another(problems), "the guard is disabled");
 	witness = cas_witness_trigger(rel);
-	if (witness == NULL || witness->tgenabled == TRIGGER_DISABLED ||
-		witness->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+	if (is_off(witness))
 		appendStringInfoString(another(problems),
 							   "the guard's witness is missing or disabled");
 	if (settings->sequence.length > 0 && !rel->rd_rel->relispartition &&
-		cas_truncate_trigger(rel) == NULL)
+		is_off(cas_truncate_trigger(rel)))
 		appendStringInfoString(another(problems),
-							   "the trigger for TRUNCATE is missing");
+							   "the trigger for TRUNCATE is missing or disabled");
 	misplaced = misplaced_trigger(rel, guard->tgname,
 								  witness ? witness->tgname : "");
 	if (misplaced != NULL)
