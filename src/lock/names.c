@@ -35,6 +35,8 @@
  *	is there for every snapshot, however old, whatever becomes of our
  *	transaction.  The caller holds the name's queue lock in ExclusiveLock mode,
  *	so no two sessions make the same one; the unique index is the last word.
+ *	The record holds the whole page: what changes otherwise on it, hint bits,
+ *	need not be logged, so replay may not rely on the page it finds.
  *
  * Snapshots
  *
@@ -285,9 +287,10 @@ names_create(NameTable *names, Datum name)
 	/* Now let it stand by itself: see the head of this file. */
 	buffer = ReadBuffer(names->rel,
 						ItemPointerGetBlockNumber(&tuple->t_self));
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	xlog = GenericXLogStart(names->rel);
-	page = GenericXLogRegisterBuffer(xlog, buffer, 0);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	page = GenericXLogRegisterBuffer(xlog, buffer,
+									 GENERIC_XLOG_FULL_IMAGE);
 	header = (HeapTupleHeader)
 		PageGetItem(page,
 					PageGetItemId(page,
