@@ -45,6 +45,15 @@
  *	the newest version is therefore one that began before the last exclusive
  *	holder's commit: names_check_snapshot() sends it away with 40001.  That a
  *	purged name cannot hide this is names_purge()'s care.
+ *
+ * Dumps
+ *
+ *	A frozen row is there for old snapshots too, so one that stands between a
+ *	name's purge and its making sees two rows, which a dump could not restore.
+ *	Nobody needs the rows of lock_name, for fences come from the sequence: they
+ *	are not dumped.  Of lease_state are dumped the leases that are held; the
+ *	version that names_create() makes is held by nobody, and the one that was
+ *	purged was released.
  */
 #include "lock.h"
 
@@ -564,7 +573,9 @@ older_than(NameTable *names, TransactionId horizon)
 
 /*
  * Purge up to so many names that nobody holds or waits for, and of the leases
- * only those that were released; return how many that were.
+ * only those that were released; return how many that were.  What is not to be
+ * purged is not locked; and what looks as if it were is looked at again once
+ * it is locked, which keeps its row for us until our transaction ends.
  *
  * A row whose newest version some running snapshot may not see stays: made
  * again, the name could not tell that snapshot's owner that it is too old.
@@ -582,7 +593,8 @@ names_purge(NameTable *names, int batch)
 		bool		isnull;
 		LOCKTAG		tag;
 
-		if (names_held(names, &xid) != HOLD_NONE)
+		if (leased(names, names->slot) || !older_than(names, horizon) ||
+			names_held(names, &xid) != HOLD_NONE)
 			continue;
 		name_locktag(&tag, names_get(names, Anum_name, &isnull),
 					 names->queue);
