@@ -25,6 +25,7 @@
 #define LOCK_QUEUE			0x6C01	/* before a resource's row */
 #define LOCK_UPGRADE		0x6C02	/* of who upgrades a resource */
 #define LEASE_QUEUE			0x6C03	/* before a lease's row */
+#define LOCK_FENCE			0x6C04	/* around the sequence of fences */
 
 /* Longest name, in bytes; an index entry must have room for it. */
 #define MAX_RESOURCE_NAME	1024
