@@ -54,13 +54,15 @@ fence_locktag(LOCKTAG *tag, Oid relid)
 }
 
 /*
- * Draw the next fence.  The caller holds the lock that it is for, and calls
- * fence_flush() before the number leaves the server.
+ * Draw the next fence for the name whose row is in the slot.  The caller holds
+ * the lock that it is for, and calls fence_flush() before the number leaves the
+ * server.  Raises 55000 if the sequence does not rise: its owner can set it
+ * back, or have each session keep numbers of its own by CACHE.
  */
 int64
-fence_next(Oid schema)
+fence_next(NameTable *names)
 {
-	Oid			relid = fence_sequence(schema);
+	Oid			relid = fence_sequence(names->schema);
 	LOCKTAG		tag;
 	int64		fence;
 
@@ -68,6 +70,13 @@ fence_next(Oid schema)
 	(void) LockAcquire(&tag, ShareLock, false, false);
 	fence = nextval_internal(relid, false);
 	LockRelease(&tag, ShareLock, false);
+	if (fence <= names_fence(names))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sequence \"%s\" is not as pg_cas left it",
+						get_rel_name(relid)),
+				 errdetail("It has given a fence that is not larger than the last one."),
+				 errhint("See that it has CACHE 1 and INCREMENT 1, and call lock_fence_advance().")));
 	return fence;
 }
 

@@ -107,7 +107,7 @@ lease_take(NameTable *names, Datum name, text *holder, Interval *ttl,
 		return;
 	}
 
-	grant->fence = fence_next(names->schema);
+	grant->fence = fence_next(names);
 	grant->holder = holder;
 	grant->expires_at = lease_end(now, ttl);
 

@@ -116,7 +116,7 @@ extern Datum checked_name(Datum name, const char *argument);
 extern void name_locktag(LOCKTAG *tag, Datum name, uint16 lock_class);
 
 /* fence.c */
-extern int64 fence_next(Oid schema);
+extern int64 fence_next(NameTable *names);
 extern void fence_flush(Oid schema);
 extern void fence_advance(Oid schema, int64 by);
 

@@ -89,7 +89,7 @@ resource_take(NameTable *names, Datum name, HoldMode mode,
 
 	if (mode == HOLD_EXCLUSIVE)
 	{
-		*fence = fence_next(names->schema);
+		*fence = fence_next(names);
 		values[Anum_fence - 1] = Int64GetDatum(*fence);
 		replace[Anum_fence - 1] = true;
 		names_update(names, values, nulls, replace);
