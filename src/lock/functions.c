@@ -13,7 +13,6 @@
 #include "executor/execdesc.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "parser/parse_func.h"
 #include "storage/procarray.h"
 #include "tcop/pquery.h"
 #include "utils/acl.h"
@@ -23,6 +22,7 @@
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(lock_acquire);
@@ -317,9 +317,14 @@ lock_assert(PG_FUNCTION_ARGS)
 static bool
 may_see_holders(Oid schema)
 {
-	List	   *function = list_make2(makeString(get_namespace_name(schema)),
-									  makeString("lock_acquire"));
-	Oid			oid = LookupFuncName(function, -1, NULL, true);
+	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, INTERVALOID};
+	oidvector  *signature = buildoidvector(types, lengthof(types));
+	Oid			oid;
+
+	oid = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+						  CStringGetDatum("lock_acquire"),
+						  PointerGetDatum(signature),
+						  ObjectIdGetDatum(schema));
 
 	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
 		(OidIsValid(oid) &&
