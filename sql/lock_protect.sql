@@ -198,6 +198,19 @@ SELECT lock_protect(NULL, 'x');
 \echo :SQLSTATE
 SELECT lock_protect_trigger();
 \echo :SQLSTATE
+CREATE TABLE misused (id int);
+CREATE TRIGGER own BEFORE INSERT ON misused FOR EACH ROW EXECUTE FUNCTION lock_protect_trigger('x');
+INSERT INTO misused VALUES (1);
+DROP TRIGGER own ON misused;
+-- Triggers of others, of the same names, are theirs.
+CREATE TRIGGER lock_protect BEFORE INSERT ON misused FOR EACH ROW
+    EXECUTE FUNCTION suppress_redundant_updates_trigger();
+SELECT lock_unprotect('misused');
+SELECT lock_protect('misused', 'x');
+ALTER TRIGGER lock_protect ON misused RENAME TO lock_protect_truncate;
+SELECT lock_unprotect('misused');
+SELECT lock_protect('misused', 'x');
+\echo :SQLSTATE
 CREATE TRIGGER own BEFORE UPDATE ON owned FOR EACH STATEMENT EXECUTE FUNCTION lock_protect_trigger('x');
 UPDATE owned SET id = 1;
 \echo :SQLSTATE

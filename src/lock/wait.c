@@ -150,7 +150,7 @@ wait_for(NameTable *names, Datum name, HoldMode mode,
 	{
 		if (patience->limited)
 		{
-			disable_timeout(LOCK_TIMEOUT, false);
+			disable_timeout(LOCK_TIMEOUT, true);
 			LockTimeout = lock_timeout;
 		}
 		if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE)
