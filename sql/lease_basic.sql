@@ -57,6 +57,10 @@ ROLLBACK TO s;
 SELECT lease_renew('l', :second, '1h');
 ROLLBACK;
 SELECT lease_guard('l', :second) IS NOT NULL AS "still held";
+-- Also in one statement, which does not see what it writes itself.
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT lease_release('l', :second), lease_guard('l', :second);
+ROLLBACK;
 SELECT lease_release('l', :second);
 SELECT lease_release('l', :second);
 SELECT lease_renew('l', :second, '1h');

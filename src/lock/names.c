@@ -355,6 +355,17 @@ names_lock(NameTable *names, LockTupleMode mode, LockWaitPolicy policy)
 }
 
 /*
+ * Who wrote the version in the slot?
+ */
+static TransactionId
+row_xmin(NameTable *names)
+{
+	BufferHeapTupleTableSlot *slot = (BufferHeapTupleTableSlot *) names->slot;
+
+	return HeapTupleHeaderGetXmin(slot->base.tuple->t_data);
+}
+
+/*
  * Is the row that of a lease which was granted and not released?
  */
 static bool
@@ -366,7 +377,8 @@ leased(NameTable *names, TupleTableSlot *row)
 
 /*
  * Raise 40001 if the transaction's snapshot is older than the last change of
- * holder of the locked row.  A lease's renewal is none.
+ * holder of the locked row.  A lease's renewal is none.  What we wrote after
+ * we were checked is nobody else's, though this statement does not see it yet.
  */
 void
 names_check_snapshot(NameTable *names, Datum name)
@@ -377,6 +389,7 @@ names_check_snapshot(NameTable *names, Datum name)
 	bool		isnull;
 
 	if (!IsolationUsesXactSnapshot() ||
+		TransactionIdIsCurrentTransactionId(row_xmin(names)) ||
 		table_tuple_satisfies_snapshot(names->rel, names->slot, snapshot))
 		return;
 
@@ -560,25 +573,13 @@ names_next(NameTable *names, TableScanDesc scan)
 }
 
 /*
- * Was the row's version written before all transactions from the horizon on?
- */
-static bool
-older_than(NameTable *names, TransactionId horizon)
-{
-	BufferHeapTupleTableSlot *slot = (BufferHeapTupleTableSlot *) names->slot;
-	HeapTupleHeader tuple = slot->base.tuple->t_data;
-
-	return TransactionIdPrecedes(HeapTupleHeaderGetXmin(tuple), horizon);
-}
-
-/*
  * Purge up to so many names that nobody holds or waits for, and of the leases
  * only those that were released; return how many that were.  What is not to be
  * purged is not locked; and what looks as if it were is looked at again once
  * it is locked, which keeps its row for us until our transaction ends.
  *
- * A row whose newest version some running snapshot may not see stays: made
- * again, the name could not tell that snapshot's owner that it is too old.
+ * A row that was written after the horizon stays, for some running snapshot
+ * may not see its newest version: made again, the name could not tell that snapshot's owner that it is too old.
  */
 int64
 names_purge(NameTable *names, int batch)
@@ -593,7 +594,8 @@ names_purge(NameTable *names, int batch)
 		bool		isnull;
 		LOCKTAG		tag;
 
-		if (leased(names, names->slot) || !older_than(names, horizon) ||
+		if (leased(names, names->slot) ||
+			!TransactionIdPrecedes(row_xmin(names), horizon) ||
 			names_held(names, &xid) != HOLD_NONE)
 			continue;
 		name_locktag(&tag, names_get(names, Anum_name, &isnull),
@@ -602,7 +604,8 @@ names_purge(NameTable *names, int batch)
 			LOCKACQUIRE_NOT_AVAIL)
 			continue;
 		if (names_lock(names, LockTupleExclusive, LockWaitSkip) == TM_Ok &&
-			older_than(names, horizon) && !leased(names, names->slot))
+			TransactionIdPrecedes(row_xmin(names), horizon) &&
+			!leased(names, names->slot))
 		{
 			simple_heap_delete(names->rel, &names->tid);
 			purged++;
