@@ -25,12 +25,14 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
@@ -107,14 +109,70 @@ expand_resource(const char *resource, Relation rel, ColumnValue value,
 	return name.data;
 }
 
+/*
+ * The value as text, which is the same whatever the writer's settings: two who
+ * write the same row must mean the same resource.
+ */
+static char *
+stable_text(Oid type, Datum value)
+{
+	static const struct
+	{
+		const char *name;
+		const char *value;
+	}			settings[] =
+	{
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"TimeZone", "UTC"},
+		{"extra_float_digits", "1"},
+		{"bytea_output", "hex"},
+		{"lc_monetary", "C"},
+		{"search_path", "pg_catalog, pg_temp"},
+	};
+	int			level = -1;
+	Oid			output;
+	bool		isvarlena;
+	char	   *result;
+
+	switch (getBaseType(type))
+	{
+		case BOOLOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case UUIDOID:
+			/* These depend on no setting. */
+			break;
+
+		default:
+			level = NewGUCNestLevel();
+			for (int i = 0; i < lengthof(settings); i++)
+				if (strcmp(GetConfigOption(settings[i].name, false, false),
+						   settings[i].value) != 0)
+					(void) set_config_option(settings[i].name,
+											 settings[i].value,
+											 PGC_USERSET, PGC_S_SESSION,
+											 GUC_ACTION_SAVE, true, 0, false);
+	}
+
+	getTypeOutputInfo(type, &output, &isvarlena);
+	result = OidOutputFunctionCall(output, value);
+	if (level != -1)
+		AtEOXact_GUC(true, level);
+	return result;
+}
+
 /* A ColumnValue: the row's. */
 static char *
 row_value(Relation rel, int attnum, void *arg)
 {
 	Row		   *row = (Row *) arg;
 	Form_pg_attribute att = TupleDescAttr(row->desc, attnum - 1);
-	Oid			output;
-	bool		isvarlena;
 	Datum		value;
 	bool		isnull;
 
@@ -125,8 +183,7 @@ row_value(Relation rel, int attnum, void *arg)
 				 errmsg("column \"%s\" of relation \"%s\" is null, so no resource covers the row",
 						NameStr(att->attname), RelationGetRelationName(rel)),
 				 errtablecol(rel, attnum)));
-	getTypeOutputInfo(att->atttypid, &output, &isvarlena);
-	return OidOutputFunctionCall(output, value);
+	return stable_text(att->atttypid, value);
 }
 
 /* A ColumnValue: notes that there are columns, and which the role can't read. */
