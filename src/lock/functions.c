@@ -389,8 +389,10 @@ lock_holders_read(PG_FUNCTION_ARGS)
 			TimestampTz since = lock->waitStart;
 			bool		shared;
 
+			/* Of the upgrade lock's users only the upgrader has that mode. */
 			if (memcmp(&lock->locktag, &queue, sizeof(LOCKTAG)) != 0 &&
-				memcmp(&lock->locktag, &upgrade, sizeof(LOCKTAG)) != 0)
+				(memcmp(&lock->locktag, &upgrade, sizeof(LOCKTAG)) != 0 ||
+				 !(lock->holdMask & LOCKBIT_ON(ShareUpdateExclusiveLock))))
 				continue;
 
 			/* The head of the line waits for something else. */

@@ -121,6 +121,9 @@ extern void fence_flush(Oid schema);
 extern void fence_advance(Oid schema, int64 by);
 
 /* wait.c */
+extern void take_locktag(NameTable *names, Datum name, HoldMode mode,
+						 const LOCKTAG *tag, LOCKMODE lockmode,
+						 const Patience *patience);
 extern bool wait_for_row(NameTable *names, Datum name, HoldMode mode,
 						 LockTupleMode tuplemode, const Patience *patience);
 extern void wait_in_line(NameTable *names, Datum name, bool found,
