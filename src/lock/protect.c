@@ -357,7 +357,7 @@ open_protectable(Oid relid)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("cannot protect table \"%s\", which is part of an inheritance tree",
 						RelationGetRelationName(rel)),
-				 errdetail("A statement on the parent would not see the child's protection.")));
+				 errdetail("Only partitions get the parent's triggers; other children, present or future, would be written without its lock.")));
 	return rel;
 }
 
