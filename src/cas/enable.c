@@ -548,7 +548,7 @@ stamp_documents(Oid relid, const char *name, const CasSettings *settings)
 		guard_expectation.key = NULL;
 		execute("UPDATE %s SET %s = %s WHERE %s IS NOT NULL AND "
 				"(%s::pg_catalog.jsonb OPERATOR(pg_catalog.#>) %s) "
-				"IS DISTINCT FROM pg_catalog.to_jsonb(%s)",
+				"OPERATOR(pg_catalog.=) pg_catalog.to_jsonb(%s) IS NOT TRUE",
 				name, payload, payload, payload, payload,
 				names_array(&settings->version_path),
 				quote_identifier(settings->version_column));

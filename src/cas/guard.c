@@ -278,7 +278,7 @@ draw_version(Relation rel, CasTable *table, int64 after)
 						RelationGetRelationName(rel),
 						table->settings.sequence.names[0],
 						table->settings.sequence.names[1]),
-				 errhint("Give it the table's owner, or call cas_enable() again to make a new one."),
+				 errhint("Call cas_enable() again to make a new one."),
 				 errtable(rel)));
 	version = nextval_internal(sequence, false);
 	if (version <= after)
@@ -479,6 +479,8 @@ sent_version(TriggerData *trigdata, CasTable *table, bool *isnull)
 			ItemPointerEquals(&sent->tid, &trigdata->tg_trigtuple->t_self))
 		{
 			sent->relid = InvalidOid;
+			newest_sent_version = (n + MAX_SENT_VERSIONS - 1) %
+				MAX_SENT_VERSIONS;
 			*isnull = sent->isnull;
 			return sent->version;
 		}
@@ -501,6 +503,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 	Datum		datum;
 	int64		old;
 	int64		new;
+	bool		expected;
 
 	/* A NULL, which only a guard that was off lets in, counts as 0. */
 	datum = slot_getattr(trigdata->tg_trigslot, table->version, &old_isnull);
@@ -540,11 +543,13 @@ updated_version(TriggerData *trigdata, CasTable *table)
 	}
 
 	/* Not mentioned, and nothing changed that counts: no new version. */
+	expected = settings->reject_unversioned &&
+		is_expected_row(trigdata, table);
 	if (!row_differs(trigdata, table, true))
 		return old;
 
 	/* Else it is advanced, or was required. */
-	if (settings->reject_unversioned && !is_expected_row(trigdata, table))
+	if (settings->reject_unversioned && !expected)
 		report_unversioned(trigdata, table);
 	return next_version(rel, table, old);
 }
@@ -591,11 +596,17 @@ with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
 		datum = slot_getattr(slot, table->payload, &isnull);
 		if (!isnull)
 		{
-			columns[n] = table->payload;
-			values[n++] =
-				JsonbPGetDatum(document_stamp(DatumGetJsonbP(datum),
-											  &table->settings.version_path,
-											  version));
+			Jsonb	   *document = DatumGetJsonbP(datum);
+			Jsonb	   *stamped = document_stamp(document,
+												 &table->settings.version_path,
+												 version);
+
+			if (VARSIZE(stamped) != VARSIZE(document) ||
+				memcmp(stamped, document, VARSIZE(stamped)) != 0)
+			{
+				columns[n] = table->payload;
+				values[n++] = JsonbPGetDatum(stamped);
+			}
 		}
 	}
 	if (n == 0)

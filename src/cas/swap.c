@@ -585,7 +585,7 @@ swap_put(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 {
 	int64		version;
 
-	for (;;)
+	for (int tries = 1;; tries++)
 	{
 		if (lock_to_write(call, key, row, &version))
 			return write_locked(call, key, version, payload, row);
@@ -593,7 +593,8 @@ swap_put(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 			return CAS_CREATED;
 
 		/* it was created meanwhile; if we can't see it, give up */
-		if (row->version_isnull)
+		if (row->version_isnull ||
+			(tries >= MAX_TRIES && has_policies(call)))
 			return CAS_EXISTS;
 		CHECK_FOR_INTERRUPTS();
 	}
