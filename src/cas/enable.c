@@ -30,6 +30,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "request/request.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -624,6 +625,7 @@ cas_enable(PG_FUNCTION_ARGS)
 	Oid			sequence = InvalidOid;
 	int			nest;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	relid = PG_GETARG_OID(0);
 	get_settings(fcinfo, &settings, &by_table);
@@ -689,6 +691,7 @@ cas_disable(PG_FUNCTION_ARGS)
 	char	   *trigger;
 	Oid			sequence;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	PreventCommandIfReadOnly("cas_disable()");
 	rel = open_own_table(fcinfo, ShareRowExclusiveLock);
 	guard = cas_guard_trigger(rel);

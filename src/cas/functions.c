@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "request/request.h"
 #include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -86,6 +87,8 @@ begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 {
 	Oid			relid;
 
+	request_enter(fcinfo, lockmode == RowExclusiveLock ?
+				  REQUEST_WRITES : REQUEST_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	relid = PG_GETARG_OID(0);
 	if (XactReadOnly && lockmode > AccessShareLock)

@@ -35,6 +35,7 @@
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
+#include "request/request.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -560,6 +561,7 @@ cas_guard(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("cas_guard() must be fired BEFORE INSERT OR UPDATE, FOR EACH ROW")));
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	table = cas_table_of(trigdata->tg_relation);
 	if (table == NULL)
 		elog(ERROR, "guard not found among the triggers of table \"%s\"",
