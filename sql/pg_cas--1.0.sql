@@ -27,6 +27,16 @@ CREATE FUNCTION cas_guard() RETURNS trigger
 COMMENT ON FUNCTION cas_guard() IS
     'the guard: advances the version of every row that is written; PT409 for a version that is not the protocol''s, PT428 for none where one is demanded, 22003 at the top of the version''s type; made by cas_enable()';
 
+CREATE FUNCTION cas_witness() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION cas_witness() IS
+    'the guard''s witness: remembers the version that an UPDATE sets, before other triggers assign to it; made by cas_enable()';
+
+CREATE FUNCTION cas_truncate() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION cas_truncate() IS
+    'keeps TRUNCATE ... RESTART IDENTITY from starting the sequence of a table''s versions again; made by cas_enable()';
+
 CREATE FUNCTION cas_enable(
         rel regclass,
         version_column name DEFAULT 'resource_version',
@@ -110,10 +120,23 @@ CREATE FUNCTION cas_get(rel regclass, id anyelement)
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION cas_get(regclass, anyelement) IS
     'reads a row by its id, 0 or 1 row; payload is null without SELECT on it; PT400 if the table is not under compare-and-swap';
+
+-- An untyped array, as a literal or a driver's parameter, is taken as text;
+-- without the one for varchar[], that would not know which of two to go to.
 CREATE FUNCTION cas_lock(rel regclass, ids text[], mode text DEFAULT 'update')
     RETURNS SETOF cas_row
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
 COMMENT ON FUNCTION cas_lock(regclass, text[], text) IS
+    'locks rows until the end of the transaction, in the order of their keys, and returns them as they are under the lock; missing ones give no row; mode: update | share';
+CREATE FUNCTION cas_lock(rel regclass, ids text, mode text DEFAULT 'update')
+    RETURNS SETOF cas_row
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION cas_lock(regclass, text, text) IS
+    'locks rows until the end of the transaction, in the order of their keys, and returns them as they are under the lock; missing ones give no row; mode: update | share';
+CREATE FUNCTION cas_lock(rel regclass, ids varchar[], mode text DEFAULT 'update')
+    RETURNS SETOF cas_row
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION cas_lock(regclass, varchar[], text) IS
     'locks rows until the end of the transaction, in the order of their keys, and returns them as they are under the lock; missing ones give no row; mode: update | share';
 CREATE FUNCTION cas_lock(rel regclass, ids anyarray, mode text DEFAULT 'update')
     RETURNS SETOF cas_row
@@ -259,6 +282,14 @@ CREATE FUNCTION cas_try_rename(rel regclass, id anyelement, expected_version big
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION cas_try_rename(regclass, anyelement, bigint, anyelement) IS
     'gives a row another id, if it has the expected version; outcome: renamed | conflict | missing | exists, with the row as written, or, where nothing was, as it now stands';
+
+-- 1.4 Many rows at once
+
+CREATE FUNCTION cas_txn(compare jsonb, success jsonb, failure jsonb DEFAULT '[]')
+    RETURNS jsonb
+    AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cas_txn(jsonb, jsonb, jsonb) IS
+    'locks all rows named, decides the comparisons, and does the operations of success if all hold, else those of failure, all or none; returns {"succeeded", "compare": [{"table", "id", "ok", "version"}], "results": [{"op", "table", "id", "outcome", "version"}]}; 22023 for a malformed request, with its position; an operation''s own SQLSTATE, with its position in DETAIL';
 
 --
 -- 2. Allocation (src/alloc)

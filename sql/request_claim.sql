@@ -159,6 +159,7 @@ SELECT leaks(command) FROM (VALUES
 	('SELECT cas_try_patch(''counter'', 1, 1, ''{"n": 1}'')'),
 	('SELECT cas_try_delete(''counter'', 1, 1)'),
 	('SELECT cas_try_rename(''counter'', 1, 1, 2)'),
+	('SELECT cas_txn(''[]'', ''[]'')'),
 	('SELECT request_once(''claim'', ''k'', ''{}'', ''same(jsonb)'')'),
 	('SELECT request_begin(''claim'', ''k'', ''{}'')'),
 	('SELECT request_done(''claim'', ''k'', ''{}'')')) AS v (command)
@@ -247,6 +248,7 @@ SELECT leaks(command) FROM (VALUES
 	('SELECT cas_try_patch(''counter'', 1, 1, ''{"n": 1}'')'),
 	('SELECT cas_try_delete(''counter'', 1, 1)'),
 	('SELECT cas_try_rename(''counter'', 1, 1, 2)'),
+	('SELECT cas_txn(''[]'', ''[]'')'),
 	('SELECT request_once(''claim'', ''k'', ''{}'', ''same(jsonb)'')')) AS v (command)
 WHERE leaks(command) IS NOT NULL;
 ROLLBACK;

@@ -3,9 +3,11 @@
  *		The room of versioned rows: what its files share.
  *
  * functions.c checks arguments and shapes answers; swap.c finds, locks,
- * compares and writes one row; table.c knows what a guarded table is;
- * document.c works on payload documents; guard.c is the trigger; enable.c
- * puts a table under compare-and-swap.
+ * compares and writes one row, txn.c many; statement.c has the SQL that they
+ * run; absent.c locks a key that has no row; table.c knows what a guarded
+ * table is, payload.c what a payload writes to it; document.c works on JSON
+ * documents; guard.c is the trigger; enable.c puts a table under
+ * compare-and-swap.
  */
 #ifndef PG_CAS_CAS_H
 #define PG_CAS_CAS_H
@@ -23,6 +25,12 @@
  * what the others made of the row.
  */
 #define CAS_GUARD_TRIGGER	"zzz_cas_guard"
+
+/* Its witness must see what the statement made of it, and sorts before. */
+#define CAS_WITNESS_TRIGGER	"!cas_witness"
+
+/* And this keeps TRUNCATE from starting the versions' sequence again. */
+#define CAS_TRUNCATE_TRIGGER	"cas_truncate"
 
 typedef enum CasWriters
 {
@@ -60,6 +68,7 @@ typedef struct CasKeyColumn
 	char	   *equals;			/* OPERATOR(schema.name), for SQL */
 	FmgrInfo	equal;
 	FmgrInfo	compare;
+	FmgrInfo	hash;			/* fn_oid invalid: the type has none */
 	FmgrInfo	input;
 	Oid			input_param;
 	FmgrInfo	output;
@@ -152,9 +161,36 @@ typedef enum CasLockMode
 	CAS_LOCK_UPDATE
 } CasLockMode;
 
+/* Kinds of statements, each on one row (statement.c). */
+typedef enum CasPlanKind
+{
+	CAS_PLAN_READ,
+	CAS_PLAN_LOCK_SHARE,
+	CAS_PLAN_LOCK_NO_KEY_UPDATE,
+	CAS_PLAN_LOCK_UPDATE,
+	CAS_PLAN_INSERT,
+	CAS_PLAN_INSERT_NEW_KEY,	/* the key's default makes one */
+	CAS_PLAN_UPDATE,
+	CAS_PLAN_DIFFERS,			/* finds what UPDATE should have written */
+	CAS_PLAN_DELETE,
+	CAS_PLAN_REACH_DELETE,		/* deletes nothing, see may_delete() */
+	CAS_PLAN_RENAME
+} CasPlanKind;
+
+/* Values for columns, as a payload names them. */
+typedef struct CasWrite
+{
+	Bitmapset  *columns;
+	bool		comparable;		/* the caller may read all of them */
+	Datum	   *values;			/* by attribute number - 1 */
+	bool	   *nulls;
+} CasWrite;
+
 /* table.c */
 extern CasTable *cas_table_of(Relation rel);
 extern Trigger *cas_guard_trigger(Relation rel);
+extern Trigger *cas_witness_trigger(Relation rel);
+extern Trigger *cas_truncate_trigger(Relation rel);
 extern char *cas_parse_settings(Trigger *trigger, CasSettings *settings);
 extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
 								  CasKey *key);
@@ -168,6 +204,15 @@ extern int	cas_errdetail_table(Relation rel);
 extern Oid	cas_owner(Relation rel);
 extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
 
+/* functions.c */
+extern void cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
+						   FunctionCallInfo fcinfo);
+extern void cas_check_apply_function(Oid function);
+extern const char *cas_outcome_name(CasOutcome outcome);
+extern void cas_raise_outcome(CasCall *call, const CasKey *key,
+							  int64 expected, CasOutcome outcome,
+							  const CasRow *row, const char *position);
+
 /* document.c */
 extern Jsonb *document_merge(Jsonb *target, Jsonb *patch);
 extern Jsonb *document_stamp(Jsonb *document, const CasNames *path,
@@ -180,10 +225,30 @@ extern Jsonb *document_pick(Jsonb *document, Jsonb *names);
 extern Jsonb *document_changes(Jsonb *old, Jsonb *new);
 extern CasNames cas_path_from_array(Datum array);
 
+/* absent.c */
+extern void absent_key_create(CasTable *table, const CasKey *key);
+extern void absent_key_lock(CasTable *table, const CasKey *key);
+
 /* guard.c */
 extern GuardExpectation guard_expectation;
 extern int64 cas_version_value(CasTable *table, Datum value);
 extern void cas_log_conflict(Relation rel, StringInfo detail);
+
+/* payload.c */
+extern bool is_payload_column(CasTable *table, AttrNumber attnum);
+extern void payload_columns(CasCall *call, CasKey *key, Jsonb *payload,
+							CasWrite *write);
+
+/* statement.c */
+extern bool statement_run(CasCall *call, CasPlanKind kind, CasKey *key,
+						  int64 version, const CasWrite *write,
+						  CasKey *new_key, Snapshot snapshot, CasRow *row);
+extern bool statement_update(CasCall *call, CasPlanKind kind, CasKey *key,
+							 int64 version, const CasWrite *write,
+							 CasKey *new_key, CasRow *row);
+extern bool statement_read(CasCall *call, CasKey *key, Snapshot snapshot,
+						   CasRow *row);
+extern void statement_outdated(CasCall *call);
 
 /* swap.c */
 extern CasOutcome swap_create(CasCall *call, CasKey *key, Jsonb *payload,
@@ -205,5 +270,7 @@ extern CasOutcome swap_put(CasCall *call, CasKey *key, Jsonb *payload,
 extern bool swap_read(CasCall *call, CasKey *key, CasRow *row);
 extern bool swap_lock(CasCall *call, CasKey *key, CasLockMode mode,
 					  CasRow *row);
+extern bool swap_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode,
+							  CasRow *row);
 
 #endif							/* PG_CAS_CAS_H */

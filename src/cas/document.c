@@ -1,6 +1,6 @@
 /*
  * document.c
- *		Payload documents: merge patch, the version inside them, and whether
+ *		JSON documents: merge patch, the version inside them, and whether
  *		two of them are the same.
  *
  * "The same" is by stored image, byte for byte, as PostgreSQL's *= operator

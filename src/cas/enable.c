@@ -8,9 +8,10 @@
  * against writers from the checks to the end of the transaction, so what was
  * checked is what the guard finds.
  *
- * The sequence of a table whose versions are the table's is not owned by its
- * column, as TRUNCATE ... RESTART IDENTITY would then start it again.  It
- * depends on the table as a whole instead, and goes when that is dropped.
+ * The sequence of a table whose versions are the table's is owned by its
+ * version column, so that it is renamed, given away, dumped and dropped as one
+ * expects.  TRUNCATE ... RESTART IDENTITY starts such a sequence again, which
+ * must not happen to this one; a trigger of the table's sees to it (guard.c).
  */
 #include "cas.h"
 
@@ -277,23 +278,32 @@ check_columns(Relation rel, const CasSettings *settings, Bitmapset *key)
 }
 
 /*
- * A BEFORE ROW trigger on INSERT or UPDATE that fires after the guard, or
- * NULL.  It could change the row behind the guard's back.
+ * A trigger that could change the row behind the guard's back, or NULL: one
+ * BEFORE ROW, on INSERT or UPDATE, that fires after the guard, or before its
+ * witness.
  */
 static Trigger *
-later_trigger(Relation rel, const char *guard)
+misplaced_trigger(Relation rel, const char *guard_name,
+				  const char *witness_name)
 {
 	TriggerDesc *triggers = rel->trigdesc;
+	Trigger    *guard = cas_guard_trigger(rel);
+	Trigger    *witness = cas_witness_trigger(rel);
 
 	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
 	{
 		Trigger    *trigger = &triggers->triggers[i];
 
-		if (TRIGGER_FOR_ROW(trigger->tgtype) &&
-			TRIGGER_FOR_BEFORE(trigger->tgtype) &&
-			(TRIGGER_FOR_INSERT(trigger->tgtype) ||
+		if (trigger == guard || trigger == witness ||
+			!TRIGGER_FOR_ROW(trigger->tgtype) ||
+			!TRIGGER_FOR_BEFORE(trigger->tgtype))
+			continue;
+		if ((TRIGGER_FOR_INSERT(trigger->tgtype) ||
 			 TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
-			strcmp(trigger->tgname, guard) > 0)
+			strcmp(trigger->tgname, guard_name) > 0)
+			return trigger;
+		if (TRIGGER_FOR_UPDATE(trigger->tgtype) &&
+			strcmp(trigger->tgname, witness_name) < 0)
 			return trigger;
 	}
 	return NULL;
@@ -302,15 +312,18 @@ later_trigger(Relation rel, const char *guard)
 static void
 check_triggers(Relation rel)
 {
-	Trigger    *later = later_trigger(rel, CAS_GUARD_TRIGGER);
+	Trigger    *misplaced = misplaced_trigger(rel, CAS_GUARD_TRIGGER,
+											  CAS_WITNESS_TRIGGER);
 
-	if (later != NULL)
+	if (misplaced != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("trigger \"%s\" of table \"%s\" would fire after the guard",
-						later->tgname, RelationGetRelationName(rel)),
-				 errdetail("BEFORE triggers fire in the order of their names, and the guard, \"%s\", must be the last.",
-						   CAS_GUARD_TRIGGER),
+				 errmsg("trigger \"%s\" of table \"%s\" would fire %s",
+						misplaced->tgname, RelationGetRelationName(rel),
+						strcmp(misplaced->tgname, CAS_GUARD_TRIGGER) > 0 ?
+						"after the guard" : "before the guard's witness"),
+				 errdetail("BEFORE triggers fire in the order of their names. \"%s\" must be the first and \"%s\" the last.",
+						   CAS_WITNESS_TRIGGER, CAS_GUARD_TRIGGER),
 				 errhint("Rename the trigger with ALTER TRIGGER ... RENAME TO."),
 				 errtable(rel)));
 }
@@ -392,34 +405,33 @@ sequence_name(Oid sequence)
 									  get_rel_name(sequence));
 }
 
-/* Make a sequence for a table's versions. */
+/*
+ * Make a sequence for a table's versions, or, if there is one already, see
+ * that it belongs to the version column.
+ */
 static Oid
-create_sequence(Oid relid, const CasSettings *settings)
+prepare_sequence(Oid relid, const char *name, Oid owner,
+				 const CasSettings *settings, Oid sequence)
 {
 	Oid			schema = get_rel_namespace(relid);
-	char	   *relname;
 
-	relname = ChooseRelationName(get_rel_name(relid),
-								 settings->version_column, "seq", schema,
-								 false);
-	execute("CREATE SEQUENCE %s",
-			quote_qualified_identifier(get_namespace_name(schema), relname));
-	return get_relname_relid(relname, schema);
-}
+	if (!OidIsValid(sequence))
+	{
+		char	   *relname;
 
-/* Have a sequence dropped with its table; a restored one has forgotten. */
-static void
-tie_sequence(Oid sequence, Oid relid)
-{
-	ObjectAddress depender;
-	ObjectAddress referenced;
-
-	ObjectAddressSet(depender, RelationRelationId, sequence);
-	ObjectAddressSet(referenced, RelationRelationId, relid);
-	deleteDependencyRecordsForSpecific(RelationRelationId, sequence,
-									   DEPENDENCY_AUTO, RelationRelationId,
-									   relid);
-	recordDependencyOn(&depender, &referenced, DEPENDENCY_AUTO);
+		relname = ChooseRelationName(get_rel_name(relid),
+									 settings->version_column, "seq", schema,
+									 false);
+		execute("CREATE SEQUENCE %s",
+				quote_qualified_identifier(get_namespace_name(schema),
+										   relname));
+		sequence = get_relname_relid(relname, schema);
+	}
+	execute("ALTER SEQUENCE %s OWNER TO %s", sequence_name(sequence),
+			quote_identifier(GetUserNameFromId(owner, false)));
+	execute("ALTER SEQUENCE %s OWNED BY %s.%s", sequence_name(sequence),
+			name, quote_identifier(settings->version_column));
+	return sequence;
 }
 
 /* Set a table's sequence beyond the greatest version there is. */
@@ -481,11 +493,12 @@ names_array(const CasNames *names)
 	return sql.data;
 }
 
-/* Make the guard, its arguments being the settings. */
+/* Make the guard, its arguments being the settings, and its companions. */
 static void
 create_guard(const char *name, const CasSettings *settings, Oid sequence,
 			 Oid function)
 {
+	const char *schema = quote_identifier(get_namespace_name(get_func_namespace(function)));
 	StringInfoData arguments;
 
 	initStringInfo(&arguments);
@@ -510,9 +523,14 @@ create_guard(const char *name, const CasSettings *settings, Oid sequence,
 
 	execute("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW "
 			"EXECUTE FUNCTION %s.cas_guard(%s)",
-			CAS_GUARD_TRIGGER, name,
-			quote_identifier(get_namespace_name(get_func_namespace(function))),
-			arguments.data);
+			CAS_GUARD_TRIGGER, name, schema, arguments.data);
+	execute("CREATE TRIGGER \"%s\" BEFORE UPDATE ON %s FOR EACH ROW "
+			"EXECUTE FUNCTION %s.cas_witness()",
+			CAS_WITNESS_TRIGGER, name, schema);
+	if (OidIsValid(sequence))
+		execute("CREATE TRIGGER %s BEFORE TRUNCATE ON %s FOR EACH STATEMENT "
+				"EXECUTE FUNCTION %s.cas_truncate()",
+				CAS_TRUNCATE_TRIGGER, name, schema);
 }
 
 /*
@@ -579,6 +597,9 @@ open_own_table(FunctionCallInfo fcinfo, LOCKMODE lockmode)
 		aclcheck_error(ACLCHECK_NOT_OWNER,
 					   get_relkind_objtype(rel->rd_rel->relkind),
 					   RelationGetRelationName(rel));
+
+	/* such as by the call of cas_apply() whose function calls us */
+	CheckTableNotInUse(rel, get_func_name(fcinfo->flinfo->fn_oid));
 	return rel;
 }
 
@@ -594,6 +615,32 @@ without_row_security(void)
 	set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
 					  GUC_ACTION_SAVE, true, 0, false);
 	return nest;
+}
+
+/* The names of the guard and its companions, as far as they are there. */
+static List *
+former_triggers(Relation rel)
+{
+	List	   *names = NIL;
+	Trigger    *triggers[] = {
+		cas_guard_trigger(rel),
+		cas_witness_trigger(rel),
+		cas_truncate_trigger(rel)
+	};
+
+	for (int i = 0; i < lengthof(triggers); i++)
+		if (triggers[i] != NULL)
+			names = lappend(names, pstrdup(triggers[i]->tgname));
+	return names;
+}
+
+static void
+drop_triggers(const char *table, List *names)
+{
+	ListCell   *lc;
+
+	foreach(lc, names)
+		execute("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)), table);
 }
 
 /* A guard's sequence, if it has one that is really its table's. */
@@ -621,7 +668,8 @@ cas_enable(PG_FUNCTION_ARGS)
 	Relation	rel;
 	Trigger    *guard;
 	char	   *name;
-	char	   *former_guard = NULL;
+	List	   *former;
+	Oid			owner;
 	Oid			sequence = InvalidOid;
 	int			nest;
 
@@ -641,12 +689,11 @@ cas_enable(PG_FUNCTION_ARGS)
 	check_columns(rel, &settings, check_key(rel));
 	check_triggers(rel);
 	name = cas_relation_name(rel);
+	owner = rel->rd_rel->relowner;
 	guard = cas_guard_trigger(rel);
+	former = former_triggers(rel);
 	if (guard != NULL)
-	{
-		former_guard = pstrdup(guard->tgname);
 		sequence = guard_sequence(rel, guard);
-	}
 
 	/* commands refuse a table that somebody has open; the lock is kept */
 	relation_close(rel, NoLock);
@@ -655,14 +702,11 @@ cas_enable(PG_FUNCTION_ARGS)
 		elog(ERROR, "SPI_connect failed");
 	nest = without_row_security();
 	prepare_version(name, &settings, add_version);
-	if (former_guard != NULL)
-		execute("DROP TRIGGER %s ON %s", quote_identifier(former_guard),
-				name);
+	drop_triggers(name, former);
 	if (by_table)
 	{
-		if (!OidIsValid(sequence))
-			sequence = create_sequence(relid, &settings);
-		tie_sequence(sequence, relid);
+		sequence = prepare_sequence(relid, name, owner, &settings,
+									sequence);
 		advance_sequence(sequence, name, &settings);
 	}
 	else if (OidIsValid(sequence))
@@ -688,7 +732,7 @@ cas_disable(PG_FUNCTION_ARGS)
 	Relation	rel;
 	Trigger    *guard;
 	char	   *name;
-	char	   *trigger;
+	List	   *former;
 	Oid			sequence;
 
 	request_enter(fcinfo, REQUEST_JOINS);
@@ -710,13 +754,13 @@ cas_disable(PG_FUNCTION_ARGS)
 				 errhint("Disable the partitioned table."),
 				 errtable(rel)));
 	name = cas_relation_name(rel);
-	trigger = pstrdup(guard->tgname);
+	former = former_triggers(rel);
 	sequence = guard_sequence(rel, guard);
 	relation_close(rel, NoLock);
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	execute("DROP TRIGGER %s ON %s", quote_identifier(trigger), name);
+	drop_triggers(name, former);
 	if (OidIsValid(sequence))
 		execute("DROP SEQUENCE %s", sequence_name(sequence));
 	SPI_finish();
@@ -737,21 +781,39 @@ another(StringInfo problems)
 	return problems;
 }
 
+static bool
+is_off(Trigger *trigger)
+{
+	return trigger == NULL || trigger->tgenabled == TRIGGER_DISABLED ||
+		trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA;
+}
+
 /* What has happened to a table since it was put under compare-and-swap. */
 static void
 find_problems(Relation rel, Trigger *guard, const CasSettings *settings,
 			  StringInfo problems)
 {
 	Form_pg_attribute att;
-	Trigger    *later;
+	Trigger    *witness;
+	Trigger    *misplaced;
 
-	if (guard->tgenabled == TRIGGER_DISABLED ||
-		guard->tgenabled == TRIGGER_FIRES_ON_REPLICA)
+	if (is_off(guard))
 		appendStringInfo(another(problems), "the guard is disabled");
-	later = later_trigger(rel, guard->tgname);
-	if (later != NULL)
-		appendStringInfo(another(problems), "trigger \"%s\" fires after the guard",
-					later->tgname);
+	witness = cas_witness_trigger(rel);
+	if (is_off(witness))
+		appendStringInfoString(another(problems),
+							   "the guard's witness is missing or disabled");
+	if (settings->sequence.length > 0 && !rel->rd_rel->relispartition &&
+		is_off(cas_truncate_trigger(rel)))
+		appendStringInfoString(another(problems),
+							   "the trigger for TRUNCATE is missing or disabled");
+	misplaced = misplaced_trigger(rel, guard->tgname,
+								  witness ? witness->tgname : "");
+	if (misplaced != NULL)
+		appendStringInfo(another(problems), "trigger \"%s\" fires %s",
+						 misplaced->tgname,
+						 strcmp(misplaced->tgname, guard->tgname) > 0 ?
+						 "after the guard" : "before the guard's witness");
 	att = find_column(rel, settings->version_column);
 	if (att == NULL)
 		appendStringInfo(another(problems), "version column \"%s\" does not exist",

@@ -22,6 +22,7 @@
 #include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -79,18 +80,12 @@ payload_readable(CasTable *table)
 }
 
 /*
- * Begin a call: open and lock the table, which must be guarded, and connect
- * to SPI.
+ * Open and lock a table for a call of a function; it must be guarded.
  */
-static void
-begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
+void
+cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
+			   FunctionCallInfo fcinfo)
 {
-	Oid			relid;
-
-	request_enter(fcinfo, lockmode == RowExclusiveLock ?
-				  REQUEST_WRITES : REQUEST_JOINS);
-	require_argument(fcinfo, 0, "rel");
-	relid = PG_GETARG_OID(0);
 	if (XactReadOnly && lockmode > AccessShareLock)
 		PreventCommandIfReadOnly(psprintf("%s()",
 										  get_func_name(fcinfo->flinfo->fn_oid)));
@@ -123,6 +118,16 @@ begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 	call->caller = CurrentMemoryContext;
 	call->payload_readable = payload_readable(call->table);
 	call->payload_wanted = false;
+}
+
+/* Begin a call on the table that is the first argument, and connect to SPI. */
+static void
+begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
+{
+	request_enter(fcinfo, lockmode == RowExclusiveLock ?
+				  REQUEST_WRITES : REQUEST_JOINS);
+	require_argument(fcinfo, 0, "rel");
+	cas_begin_call(call, PG_GETARG_OID(0), lockmode, fcinfo);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 }
@@ -174,24 +179,20 @@ get_document(FunctionCallInfo fcinfo, int argno, const char *name)
 }
 
 /*
- * The function that cas_apply() is to call.  It is called with the caller's
+ * See that cas_apply() can call a function.  It is called with the caller's
  * rights, so the caller must have the right to.
  */
-static void
-get_apply_function(FunctionCallInfo fcinfo, int argno, FmgrInfo *fn)
+void
+cas_check_apply_function(Oid function)
 {
-	Oid			oid;
-	HeapTuple	tuple;
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Form_pg_proc proc;
 	bool		fits;
 
-	require_argument(fcinfo, argno, "fn");
-	oid = PG_GETARG_OID(argno);
-	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("function with OID %u does not exist", oid)));
+				 errmsg("function with OID %u does not exist", function)));
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
 	fits = proc->prokind == PROKIND_FUNCTION && !proc->proretset &&
 		proc->prorettype == JSONBOID && proc->pronargs == 2 &&
@@ -202,13 +203,13 @@ get_apply_function(FunctionCallInfo fcinfo, int argno, FmgrInfo *fn)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("function %s cannot compute a payload",
-						format_procedure(oid)),
+						format_procedure(function)),
 				 errhint("It must be a function (payload jsonb, args jsonb) RETURNS jsonb.")));
-	if (object_aclcheck(ProcedureRelationId, oid, GetUserId(),
+	if (object_aclcheck(ProcedureRelationId, function, GetUserId(),
 						ACL_EXECUTE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(oid));
-	InvokeFunctionExecuteHook(oid);
-	fmgr_info(oid, fn);
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION,
+					   get_func_name(function));
+	InvokeFunctionExecuteHook(function);
 }
 
 /* ----------
@@ -216,8 +217,8 @@ get_apply_function(FunctionCallInfo fcinfo, int argno, FmgrInfo *fn)
  * ----------
  */
 
-static const char *
-outcome_name(CasOutcome outcome)
+const char *
+cas_outcome_name(CasOutcome outcome)
 {
 	switch (outcome)
 	{
@@ -241,31 +242,29 @@ outcome_name(CasOutcome outcome)
 	return NULL;				/* not reached */
 }
 
-/* Start an error's DETAIL; the id is what the caller gave. */
+/*
+ * Start an error's DETAIL; the id is what the caller gave, the position where
+ * in a cas_txn(), or NULL.
+ */
 static void
-begin_detail(StringInfo detail, CasCall *call, const char *id)
+begin_detail(StringInfo detail, CasCall *call, const CasKey *key,
+			 const char *position)
 {
 	detail_begin(detail);
+	if (position != NULL)
+		detail_text(detail, "position", position);
 	detail_text(detail, "table", cas_relation_name(call->rel));
-	detail_text(detail, "id", id);
+	detail_text(detail, "id", key->text);
 }
 
+/*
+ * Raise what an outcome means, if nothing was written, and log a conflict
+ * even if it is not to be raised.  For CAS_EXISTS, key is the one taken.
+ */
 static void
-conflict_detail(StringInfo detail, CasCall *call, CasRequest *request,
-				CasRow *row)
-{
-	begin_detail(detail, call, request->key.text);
-	detail_int(detail, "expected", request->expected);
-	if (row->version_isnull)
-		detail_null(detail, "actual");
-	else
-		detail_int(detail, "actual", row->version);
-}
-
-/* Raise what an outcome means, if nothing was written. */
-static void
-raise_outcome(CasCall *call, CasRequest *request, CasOutcome outcome,
-			  CasRow *row)
+report_outcome(CasCall *call, const CasKey *key, int64 expected,
+			   CasOutcome outcome, const CasRow *row, const char *position,
+			   bool raise)
 {
 	const char *relname = RelationGetRelationName(call->rel);
 	StringInfoData detail;
@@ -279,7 +278,17 @@ raise_outcome(CasCall *call, CasRequest *request, CasOutcome outcome,
 		case CAS_RENAMED:
 			break;
 		case CAS_CONFLICT:
-			conflict_detail(&detail, call, request, row);
+			if (!raise && !pg_cas_log_conflicts)
+				break;
+			begin_detail(&detail, call, key, position);
+			detail_int(&detail, "expected", expected);
+			if (row->version_isnull)
+				detail_null(&detail, "actual");
+			else
+				detail_int(&detail, "actual", row->version);
+			cas_log_conflict(call->rel, &detail);
+			if (!raise)
+				break;
 			ereport(ERROR,
 					(errcode(ERRCODE_CAS_CONFLICT),
 					 errmsg("version conflict in table \"%s\"", relname),
@@ -288,7 +297,9 @@ raise_outcome(CasCall *call, CasRequest *request, CasOutcome outcome,
 					 errtablecol(call->rel, call->table->version)));
 			break;
 		case CAS_MISSING:
-			begin_detail(&detail, call, request->key.text);
+			if (!raise)
+				break;
+			begin_detail(&detail, call, key, position);
 			ereport(ERROR,
 					(errcode(ERRCODE_CAS_NOT_FOUND),
 					 errmsg("no such row in table \"%s\"", relname),
@@ -297,9 +308,9 @@ raise_outcome(CasCall *call, CasRequest *request, CasOutcome outcome,
 					 errtable(call->rel)));
 			break;
 		case CAS_EXISTS:
-			begin_detail(&detail, call,
-						 request->renames ? request->new_key.text :
-						 request->key.text);
+			if (!raise)
+				break;
+			begin_detail(&detail, call, key, position);
 			ereport(ERROR,
 					(errcode(ERRCODE_UNIQUE_VIOLATION),
 					 errmsg("row already exists in table \"%s\"", relname),
@@ -309,6 +320,14 @@ raise_outcome(CasCall *call, CasRequest *request, CasOutcome outcome,
 										get_constraint_name(call->table->key_constraint))));
 			break;
 	}
+}
+
+/* The same for an operation of cas_txn(). */
+void
+cas_raise_outcome(CasCall *call, const CasKey *key, int64 expected,
+				  CasOutcome outcome, const CasRow *row, const char *position)
+{
+	report_outcome(call, key, expected, outcome, row, position, true);
 }
 
 /* An answer of the composite type that the function returns. */
@@ -330,7 +349,7 @@ make_result(FunctionCallInfo fcinfo, CasOutcome outcome, CasRow *row)
 		MemoryContextSwitchTo(old);
 		fcinfo->flinfo->fn_extra = desc;
 	}
-	values[0] = CStringGetTextDatum(outcome_name(outcome));
+	values[0] = CStringGetTextDatum(cas_outcome_name(outcome));
 	values[1] = CStringGetTextDatum(row->id);
 	values[2] = Int64GetDatum(row->version);
 	nulls[2] = row->version_isnull;
@@ -355,15 +374,9 @@ do_swap(FunctionCallInfo fcinfo, Swap swap, bool try_form)
 	if (!PG_ARGISNULL(1))
 		get_key(fcinfo, 1, "id", &call, &request.key);
 	outcome = swap(fcinfo, &call, &request, &row);
-	if (outcome == CAS_CONFLICT && pg_cas_log_conflicts)
-	{
-		StringInfoData detail;
-
-		conflict_detail(&detail, &call, &request, &row);
-		cas_log_conflict(call.rel, &detail);
-	}
-	if (!try_form)
-		raise_outcome(&call, &request, outcome, &row);
+	report_outcome(&call, request.renames && outcome == CAS_EXISTS ?
+				   &request.new_key : &request.key, request.expected,
+				   outcome, &row, NULL, !try_form);
 	end_call(&call);
 	if (!try_form)
 		PG_RETURN_INT64(row.version);
@@ -447,7 +460,9 @@ apply(FunctionCallInfo fcinfo, CasCall *call, CasRequest *request,
 	FmgrInfo	fn;
 
 	require_argument(fcinfo, 1, "id");
-	get_apply_function(fcinfo, 2, &fn);
+	require_argument(fcinfo, 2, "fn");
+	cas_check_apply_function(PG_GETARG_OID(2));
+	fmgr_info(PG_GETARG_OID(2), &fn);
 	return swap_apply(call, &request->key, &fn,
 					  PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3), row);
 }
@@ -584,7 +599,35 @@ compare_keys(const void *a, const void *b, void *table)
 	return cas_key_compare(table, a, b);
 }
 
-/* The keys in an array of ids, ordered, each once. */
+/* Error context callback while the text of an array is read. */
+static void
+explain_malformed_array(void *arg)
+{
+	errcode(ERRCODE_INVALID_PARAMETER_VALUE);
+	errhint("The ids are an array, such as '{a,b}'.");
+}
+
+static ArrayType *
+array_from_text(text *array)
+{
+	ErrorContextCallback context;
+	Datum		result;
+
+	context.callback = explain_malformed_array;
+	context.arg = NULL;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+	result = OidFunctionCall3(F_ARRAY_IN,
+							  CStringGetDatum(text_to_cstring(array)),
+							  ObjectIdGetDatum(TEXTOID), Int32GetDatum(-1));
+	error_context_stack = context.previous;
+	return DatumGetArrayTypeP(result);
+}
+
+/*
+ * The keys in an array of ids, ordered, each once.  An array without a type,
+ * as literals and drivers' parameters are, comes as text.
+ */
 static CasKey *
 get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n)
 {
@@ -599,7 +642,10 @@ get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n)
 	char		typalign;
 
 	require_argument(fcinfo, argno, "ids");
-	array = PG_GETARG_ARRAYTYPE_P(argno);
+	if (get_fn_expr_argtype(fcinfo->flinfo, argno) == TEXTOID)
+		array = array_from_text(PG_GETARG_TEXT_PP(argno));
+	else
+		array = PG_GETARG_ARRAYTYPE_P(argno);
 	type = ARR_ELEMTYPE(array);
 	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
 	deconstruct_array(array, type, typlen, typbyval, typalign, &ids, &nulls,

@@ -20,6 +20,12 @@
  * COMMITTED a writer that waited for another one is compared with what the
  * other committed.
  *
+ * What a statement says of the version and what other BEFORE triggers assign
+ * to it look alike by the time the guard fires, and a trigger that counts
+ * versions itself is just what a table may have had before: it would make any
+ * stale UPDATE look right.  So there is a second trigger, the witness, which
+ * fires first and remembers what was sent.
+ *
  * The functions of this extension write under the caller's rights and may
  * not have any on the version column, so they cannot mention it; they have
  * compared it already, under the row's lock.  They announce the row that they
@@ -30,8 +36,11 @@
 
 #include "access/htup_details.h"
 #include "access/sysattr.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
 #include "catalog/partition.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
@@ -41,10 +50,34 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(cas_guard);
+PG_FUNCTION_INFO_V1(cas_truncate);
+
+PG_FUNCTION_INFO_V1(cas_witness);
 
 GuardExpectation guard_expectation = {InvalidOid, NULL};
+
+/*
+ * What UPDATEs have sent as the versions of rows that the guard has yet to
+ * see.  There are several only while triggers between the witness and the
+ * guard do UPDATEs themselves, one for each level of that; so the newest for
+ * a row is the right one, and those that an error has left behind are never
+ * asked for.
+ */
+typedef struct SentVersion
+{
+	Oid			relid;
+	ItemPointerData tid;
+	bool		isnull;
+	int64		version;
+} SentVersion;
+
+#define MAX_SENT_VERSIONS 64
+
+static SentVersion sent_versions[MAX_SENT_VERSIONS];
+static int	newest_sent_version = 0;
 
 /* Whether relid is the announced table or a partition of it. */
 static bool
@@ -420,6 +453,41 @@ report_unversioned(TriggerData *trigdata, CasTable *table)
 			 errtablecol(rel, table->version)));
 }
 
+/* Whether an UPDATE has the version in its SET list. */
+static bool
+version_is_set(TriggerData *trigdata, CasTable *table)
+{
+	return bms_is_member(table->version - FirstLowInvalidHeapAttributeNumber,
+						 trigdata->tg_updatedcols);
+}
+
+/*
+ * What an UPDATE has sent as the version: what the witness saw, or, where
+ * there is no witness, what the row has by now.
+ */
+static int64
+sent_version(TriggerData *trigdata, CasTable *table, bool *isnull)
+{
+	Datum		datum;
+
+	for (int i = 0; i < MAX_SENT_VERSIONS; i++)
+	{
+		int			n = (newest_sent_version + MAX_SENT_VERSIONS - i) %
+			MAX_SENT_VERSIONS;
+		SentVersion *sent = &sent_versions[n];
+
+		if (sent->relid == table->relid &&
+			ItemPointerEquals(&sent->tid, &trigdata->tg_trigtuple->t_self))
+		{
+			sent->relid = InvalidOid;
+			*isnull = sent->isnull;
+			return sent->version;
+		}
+	}
+	datum = slot_getattr(trigdata->tg_newslot, table->version, isnull);
+	return *isnull ? 0 : cas_version_value(table, datum);
+}
+
 /*
  * The version of a row that an UPDATE writes.  The order of the rules is the
  * contract's; each is one paragraph.
@@ -445,15 +513,11 @@ updated_version(TriggerData *trigdata, CasTable *table)
 			next_version(rel, table, old) : old;
 
 	/* A mentioned version must be the protocol's. */
-	if (bms_is_member(table->version - FirstLowInvalidHeapAttributeNumber,
-					  trigdata->tg_updatedcols))
+	if (version_is_set(trigdata, table))
 	{
 		int64		sent;
 
-		datum = slot_getattr(trigdata->tg_newslot, table->version,
-							 &new_isnull);
-		new = new_isnull ? 0 : cas_version_value(table, datum);
-
+		new = sent_version(trigdata, table, &new_isnull);
 		switch (settings->writers)
 		{
 			case CAS_WRITERS_BUMP:
@@ -542,6 +606,43 @@ with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
 }
 
 /*
+ * cas_witness() RETURNS trigger: remembers the version that an UPDATE sends,
+ * before other triggers assign to it.  cas_enable() makes the trigger.
+ */
+Datum
+cas_witness(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	CasTable   *table;
+	SentVersion *sent;
+	Datum		datum;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_witness() was not called by the trigger manager")));
+	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_witness() must be fired BEFORE UPDATE, FOR EACH ROW")));
+
+	table = cas_table_of(trigdata->tg_relation);
+	if (table != NULL && version_is_set(trigdata, table))
+	{
+		newest_sent_version = (newest_sent_version + 1) % MAX_SENT_VERSIONS;
+		sent = &sent_versions[newest_sent_version];
+		sent->relid = table->relid;
+		sent->tid = trigdata->tg_trigtuple->t_self;
+		datum = slot_getattr(trigdata->tg_newslot, table->version,
+							 &sent->isnull);
+		sent->version = sent->isnull ? 0 : cas_version_value(table, datum);
+	}
+	return PointerGetDatum(trigdata->tg_newtuple);
+}
+
+/*
  * cas_guard() RETURNS trigger: the guard.  cas_enable() makes the trigger.
  */
 Datum
@@ -576,4 +677,45 @@ cas_guard(PG_FUNCTION_ARGS)
 										trigdata->tg_newslot,
 										trigdata->tg_relation, table,
 										updated_version(trigdata, table)));
+}
+
+/*
+ * cas_truncate() RETURNS trigger: has TRUNCATE ... RESTART IDENTITY, which is
+ * about to start the sequence of the table's versions again, do so where it
+ * stands.  The table is locked, so nobody draws from it meanwhile.
+ * cas_enable() makes the trigger.
+ */
+Datum
+cas_truncate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	CasTable   *table;
+	Oid			sequence;
+	Relation	catalog;
+	HeapTuple	tuple;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) ||
+		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
+		!TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("cas_truncate() must be fired BEFORE TRUNCATE")));
+
+	table = cas_table_of(trigdata->tg_relation);
+	if (table == NULL || table->settings.sequence.length == 0)
+		return PointerGetDatum(NULL);
+	sequence = cas_sequence(trigdata->tg_relation, &table->settings);
+	if (!OidIsValid(sequence))
+		return PointerGetDatum(NULL);
+
+	catalog = table_open(SequenceRelationId, RowExclusiveLock);
+	tuple = SearchSysCacheCopy1(SEQRELID, ObjectIdGetDatum(sequence));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for sequence %u", sequence);
+	((Form_pg_sequence) GETSTRUCT(tuple))->seqstart =
+		nextval_internal(sequence, false);
+	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
+	heap_freetuple(tuple);
+	table_close(catalog, RowExclusiveLock);
+	return PointerGetDatum(NULL);
 }

@@ -18,15 +18,11 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/nbtree.h"
-#include "access/relation.h"
-#include "access/table.h"
 #include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -39,10 +35,13 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 #include "utils/varlena.h"
 
 
 extern Datum cas_guard(PG_FUNCTION_ARGS);
+extern Datum cas_witness(PG_FUNCTION_ARGS);
+extern Datum cas_truncate(PG_FUNCTION_ARGS);
 
 typedef struct CasTableEntry
 {
@@ -72,6 +71,27 @@ forget_table(Datum arg, Oid relid)
 		entry->valid = false;
 }
 
+/* A BEFORE trigger that runs our function, or NULL. */
+static Trigger *
+find_trigger(Relation rel, bool for_row, PGFunction function)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *trigger = &triggers->triggers[i];
+		FmgrInfo	fmgr;
+
+		if ((TRIGGER_FOR_ROW(trigger->tgtype) != 0) != for_row ||
+			!TRIGGER_FOR_BEFORE(trigger->tgtype))
+			continue;
+		fmgr_info(trigger->tgfoid, &fmgr);
+		if (fmgr.fn_addr == function)
+			return trigger;
+	}
+	return NULL;
+}
+
 /*
  * The guard among a relation's triggers, or NULL.  It is known by its code,
  * not by its name.
@@ -79,21 +99,21 @@ forget_table(Datum arg, Oid relid)
 Trigger *
 cas_guard_trigger(Relation rel)
 {
-	TriggerDesc *triggers = rel->trigdesc;
+	return find_trigger(rel, true, cas_guard);
+}
 
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-		FmgrInfo	function;
+/* Likewise its witness. */
+Trigger *
+cas_witness_trigger(Relation rel)
+{
+	return find_trigger(rel, true, cas_witness);
+}
 
-		if (!TRIGGER_FOR_ROW(trigger->tgtype) ||
-			!TRIGGER_FOR_BEFORE(trigger->tgtype))
-			continue;
-		fmgr_info(trigger->tgfoid, &function);
-		if (function.fn_addr == cas_guard)
-			return trigger;
-	}
-	return NULL;
+/* And the trigger that keeps the sequence of versions from TRUNCATE. */
+Trigger *
+cas_truncate_trigger(Relation rel)
+{
+	return find_trigger(rel, false, cas_truncate);
 }
 
 /* The table's name as regclass input reads it, qualified. */
@@ -196,68 +216,45 @@ cas_errdetail_table(Relation rel)
 	return errdetail_internal("%s", detail_end(&detail));
 }
 
+/* The table, or the one that it is a partition of, at the top. */
+static Oid
+root_of(Relation rel)
+{
+	return rel->rd_rel->relispartition ?
+		llast_oid(get_partition_ancestors(RelationGetRelid(rel))) :
+		RelationGetRelid(rel);
+}
+
 /* The table's owner; a partition's is that of the table it is part of. */
 Oid
 cas_owner(Relation rel)
 {
-	Relation	root;
+	HeapTuple	tuple;
 	Oid			owner;
 
 	if (!rel->rd_rel->relispartition)
 		return rel->rd_rel->relowner;
-	root = relation_open(llast_oid(get_partition_ancestors(RelationGetRelid(rel))),
-						 AccessShareLock);
-	owner = root->rd_rel->relowner;
-	relation_close(root, AccessShareLock);
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(root_of(rel)));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", root_of(rel));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
 	return owner;
-}
-
-/* The sequence that cas_enable() made for a table, or InvalidOid. */
-static Oid
-dependent_sequence(Oid relid)
-{
-	Relation	depend = table_open(DependRelationId, AccessShareLock);
-	ScanKeyData keys[3];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			sequence = InvalidOid;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(RelationRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(relid));
-	ScanKeyInit(&keys[2], Anum_pg_depend_refobjsubid, BTEqualStrategyNumber,
-				F_INT4EQ, Int32GetDatum(0));
-	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 3,
-							  keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
-
-		if (form->classid == RelationRelationId &&
-			form->deptype == DEPENDENCY_AUTO &&
-			get_rel_relkind(form->objid) == RELKIND_SEQUENCE)
-			sequence = form->objid;
-	}
-	systable_endscan(scan);
-	table_close(depend, AccessShareLock);
-	return sequence;
 }
 
 /*
  * The sequence for a table's versions, or InvalidOid.  The settings name it,
  * but who makes a guard by hand could name any, and the guard asks for no
- * right on it; so it must have the table's owner.  Else it is the one that
- * depends on the table, whatever it is called and whoever has it by now; a
- * dump does not carry that along.
+ * right on it; so it must have the table's owner.  If there is none of that
+ * name any more, it is the one that the version column owns.
  */
 Oid
 cas_sequence(Relation rel, const CasSettings *settings)
 {
-	Oid			relid = RelationGetRelid(rel);
 	Oid			schema = get_namespace_oid(settings->sequence.names[0], true);
 	Oid			sequence = InvalidOid;
 	HeapTuple	tuple;
+	ListCell   *lc;
 
 	if (OidIsValid(schema))
 		sequence = get_relname_relid(settings->sequence.names[1], schema);
@@ -272,9 +269,17 @@ cas_sequence(Relation rel, const CasSettings *settings)
 		if (ours)
 			return sequence;
 	}
-	if (rel->rd_rel->relispartition)
-		relid = llast_oid(get_partition_ancestors(relid));
-	return dependent_sequence(relid);
+
+	foreach(lc, getOwnedSequences(root_of(rel)))
+	{
+		Oid			table;
+		int32		column;
+
+		if (sequenceIsOwned(lfirst_oid(lc), DEPENDENCY_AUTO, &table, &column) &&
+			column == get_attnum(table, settings->version_column))
+			return lfirst_oid(lc);
+	}
+	return InvalidOid;
 }
 
 /*
@@ -312,8 +317,9 @@ load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 	Oid			equals;
 	HeapTuple	tuple;
 	Form_pg_operator op;
-	Oid			input,
-				output;
+	Oid			hash;
+	Oid			input;
+	Oid			output;
 	bool		is_varlena;
 
 	att = TupleDescAttr(RelationGetDescr(rel),
@@ -338,6 +344,10 @@ load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 	fmgr_info(op->oprcode, &column->equal);
 	ReleaseSysCache(tuple);
 	fmgr_info(index_getprocid(index, i + 1, BTORDER_PROC), &column->compare);
+
+	hash = lookup_type_cache(att->atttypid, TYPECACHE_HASH_PROC)->hash_proc;
+	if (OidIsValid(hash))
+		fmgr_info(hash, &column->hash);
 
 	getTypeInputInfo(att->atttypid, &input, &column->input_param);
 	fmgr_info(input, &column->input);
@@ -529,51 +539,51 @@ cas_table_of(Relation rel)
  * ----------
  */
 
+/* What the id of a table looks like, for hints. */
+static char *
+expected_id(CasTable *table)
+{
+	StringInfoData text;
+
+	if (table->nkeys == 1)
+		return psprintf("The id is a value of type %s.",
+						format_type_with_typemod(table->keys[0].type,
+												 table->keys[0].typmod));
+	initStringInfo(&text);
+	appendStringInfoString(&text, "The id is a JSON object with the fields");
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&text, "%s \"%s\" (%s)", i > 0 ? "," : "",
+						 table->keys[i].name,
+						 format_type_with_typemod(table->keys[i].type,
+												  table->keys[i].typmod));
+	appendStringInfoChar(&text, '.');
+	return text.data;
+}
+
 /*
  * Error context callback while a key is read: whatever its type objects to
  * is, to the caller, a malformed argument.
  */
 static void
-explain_malformed_key(void *arg)
+explain_malformed_key(void *table)
 {
-	Oid			type = *(Oid *) arg;
+	int			category = ERRCODE_TO_CATEGORY(geterrcode());
 
-	if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+	/* a domain's constraints are of the second */
+	if (category != ERRCODE_DATA_EXCEPTION &&
+		category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		return;
 	errcode(ERRCODE_INVALID_PARAMETER_VALUE);
-	errhint("The id is a value of type %s.", format_type_be(type));
-}
-
-static Datum
-key_column_input(CasKeyColumn *column, char *text)
-{
-	ErrorContextCallback context;
-	Datum		value;
-
-	context.callback = explain_malformed_key;
-	context.arg = &column->type;
-	context.previous = error_context_stack;
-	error_context_stack = &context;
-	value = InputFunctionCall(&column->input, text, column->input_param,
-							  column->typmod);
-	error_context_stack = context.previous;
-	return value;
+	errhint("%s", expected_id(table));
 }
 
 static void
 malformed_composite_key(CasTable *table, const char *problem)
 {
-	StringInfoData names;
-
-	initStringInfo(&names);
-	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(&names, "%s\"%s\"", i > 0 ? ", " : "",
-						 table->keys[i].name);
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid id: %s", problem),
-			 errhint("The id is a JSON object with the fields %s.",
-					 names.data)));
+			 errhint("%s", expected_id(table))));
 }
 
 /* A key of several columns is an object with just those columns. */
@@ -582,13 +592,11 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 {
 	Datum	   *values;
 	bool	   *nulls;
-	ErrorContextCallback context;
-	Oid			rowtype = table->rowtype;
 
 	if (!JB_ROOT_IS_OBJECT(id))
-		malformed_composite_key(table, "not a JSON object");
+		malformed_composite_key(table, "it is not a JSON object");
 	if (JB_ROOT_COUNT(id) != table->nkeys)
-		malformed_composite_key(table, "wrong number of fields");
+		malformed_composite_key(table, "it has too few or too many fields");
 	for (int i = 0; i < table->nkeys; i++)
 		if (getKeyJsonValueFromContainer(&id->root, table->keys[i].name,
 										 strlen(table->keys[i].name),
@@ -597,13 +605,7 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 
 	values = palloc(sizeof(Datum) * table->desc->natts);
 	nulls = palloc(sizeof(bool) * table->desc->natts);
-	context.callback = explain_malformed_key;
-	context.arg = &rowtype;
-	context.previous = error_context_stack;
-	error_context_stack = &context;
 	cas_populate(table, id, values, nulls);
-	error_context_stack = context.previous;
-
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		int			att = table->keys[i].attnum - 1;
@@ -614,29 +616,20 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 	}
 }
 
-/*
- * A key from the text form of an id.
- */
-void
-cas_key_from_text(CasTable *table, char *id, CasKey *key)
+static void
+key_from_text(CasTable *table, char *id, CasKey *key)
 {
-	if (table->nkeys > 1)
-	{
-		ErrorContextCallback context;
-		Oid			type = JSONBOID;
-		Datum		object;
+	CasKeyColumn *column = &table->keys[0];
 
-		context.callback = explain_malformed_key;
-		context.arg = &type;
-		context.previous = error_context_stack;
-		error_context_stack = &context;
-		object = DirectFunctionCall1(jsonb_in, CStringGetDatum(id));
-		error_context_stack = context.previous;
-		composite_key(table, DatumGetJsonbP(object), key);
-	}
+	if (table->nkeys > 1)
+		composite_key(table,
+					  DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+														 CStringGetDatum(id))),
+					  key);
 	else
-		key->values[0] = key_column_input(&table->keys[0], id);
-	key->text = cas_key_text(table, key->values, NULL);
+		key->values[0] = InputFunctionCall(&column->input, id,
+										   column->input_param,
+										   column->typmod);
 }
 
 static bool
@@ -664,55 +657,31 @@ call_cast(Oid cast, Datum value, Oid collation)
 }
 
 /*
- * A key from an argument of any type: text, the key's own type, one with an
- * implicit cast to it, any integer for an integer, or jsonb for a key of
- * several columns.
+ * A key of one column from a value of another type, which must have an
+ * implicit cast to the column's; integers may be of any width.
  */
-void
-cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
+static void
+key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
 {
 	CasKeyColumn *column = &table->keys[0];
 	Oid			key_type = getBaseType(column->type);
 	Oid			cast = InvalidOid;
-	CoercionPathType path;
+	CoercionPathType path = COERCION_PATH_RELABELTYPE;
 
-	if (type == TEXTOID)
-	{
-		cas_key_from_text(table, TextDatumGetCString(id), key);
-		return;
-	}
-	if (table->nkeys > 1)
-	{
-		if (getBaseType(type) != JSONBOID)
-			malformed_composite_key(table, format_type_be(type));
-		composite_key(table, DatumGetJsonbP(id), key);
-		key->text = cas_key_text(table, key->values, NULL);
-		return;
-	}
-
-	type = getBaseType(type);
-	path = type == key_type ? COERCION_PATH_RELABELTYPE :
-		find_coercion_pathway(key_type, type,
-							  is_integer(type) && is_integer(key_type) ?
-							  COERCION_ASSIGNMENT : COERCION_IMPLICIT,
-							  &cast);
+	if (type != key_type)
+		path = find_coercion_pathway(key_type, type,
+									 is_integer(type) &&
+									 is_integer(key_type) ?
+									 COERCION_ASSIGNMENT : COERCION_IMPLICIT,
+									 &cast);
 	switch (path)
 	{
 		case COERCION_PATH_RELABELTYPE:
 			key->values[0] = id;
 			break;
 		case COERCION_PATH_FUNC:
-			{
-				ErrorContextCallback context;
-
-				context.callback = explain_malformed_key;
-				context.arg = &column->type;
-				context.previous = error_context_stack;
-				error_context_stack = &context;
-				key->values[0] = call_cast(cast, id, column->collation);
-				error_context_stack = context.previous;
-				break;
-			}
+			key->values[0] = call_cast(cast, id, column->collation);
+			break;
 		case COERCION_PATH_NONE:
 		case COERCION_PATH_ARRAYCOERCE:
 		case COERCION_PATH_COERCEVIAIO:
@@ -723,11 +692,46 @@ cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 							format_type_be(column->type)),
 					 errhint("Cast the id, or give its text form.")));
 	}
-	key->text = cas_key_text(table, key->values, NULL);
 
 	/* a domain over the type, or a length, has its say as for text */
 	if (column->type != type)
-		key->values[0] = key_column_input(column, key->text);
+		key_from_text(table, OutputFunctionCall(&column->output,
+												key->values[0]), key);
+}
+
+/*
+ * A key from an argument of any type: text, the key's own type, one with an
+ * implicit cast to it, or jsonb for a key of several columns.
+ */
+void
+cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
+{
+	ErrorContextCallback context;
+
+	context.callback = explain_malformed_key;
+	context.arg = table;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+
+	type = getBaseType(type);
+	if (type == TEXTOID || type == VARCHAROID)
+		key_from_text(table, TextDatumGetCString(id), key);
+	else if (table->nkeys == 1)
+		key_from_value(table, id, type, key);
+	else if (type == JSONBOID)
+		composite_key(table, DatumGetJsonbP(id), key);
+	else
+		malformed_composite_key(table, "it is not a JSON object");
+	key->text = cas_key_text(table, key->values, NULL);
+
+	error_context_stack = context.previous;
+}
+
+/* A key from the text form of an id. */
+void
+cas_key_from_text(CasTable *table, char *id, CasKey *key)
+{
+	cas_key_from_argument(table, CStringGetTextDatum(id), TEXTOID, key);
 }
 
 /* A composite key as the JSON object of its columns. */

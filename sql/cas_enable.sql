@@ -1,0 +1,348 @@
+-- Claim: cas_enable() puts any table with a usable primary key under
+-- compare-and-swap, with every option, and can be called again to change the
+-- settings; it refuses, and leaves untouched, what it cannot guard;
+-- cas_disable() takes the guard off and keeps the column.
+\pset format unaligned
+\pset tuples_only on
+CREATE SCHEMA cas_enable;
+SET search_path = cas_enable, public;
+
+-- What a command raises: SQLSTATE and message, detail (ours is JSON), hint,
+-- and the fields for schema, table, column and constraint.
+CREATE FUNCTION raises(command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	message text; detail text; hint text; s text; t text; c text; n text;
+BEGIN
+	EXECUTE command;
+	RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
+		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
+		s = SCHEMA_NAME, t = TABLE_NAME, c = COLUMN_NAME, n = CONSTRAINT_NAME;
+	IF SQLSTATE LIKE 'PT%' AND detail > '' THEN
+		detail = detail::jsonb;
+	END IF;
+	RETURN concat_ws(E'\n', SQLSTATE || ' ' || message,
+		'  detail: ' || nullif(detail, ''), '  hint: ' || nullif(hint, ''),
+		'  on: ' || nullif(concat_ws(' ', nullif(s, ''), nullif(t, ''),
+			nullif(c, ''), nullif(n, '')), ''));
+END
+$$;
+
+-- The settings of one table.
+CREATE FUNCTION settings(t regclass) RETURNS text LANGUAGE sql AS $$
+	SELECT concat_ws(' ', version_column, payload_column, writers, unversioned,
+		versions, 'ignore', ignore_columns, 'path', version_path, enforce,
+		'problem', problem)
+	FROM cas_tables WHERE rel = t
+$$;
+
+--
+-- The version column is added if it is missing: existing rows read 1, and
+-- nothing is rewritten.
+--
+CREATE TABLE plain (id text PRIMARY KEY, n int);
+INSERT INTO plain VALUES ('a', 1), ('b', 2);
+SELECT pg_relation_filenode('plain') AS node \gset
+SELECT cas_enable('plain');
+SELECT pg_relation_filenode('plain') = :node AS not_rewritten;
+SELECT id, n, resource_version FROM plain ORDER BY id;
+SELECT format_type(atttypid, atttypmod), attnotnull,
+	pg_get_expr(adbin, adrelid)
+FROM pg_attribute JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE attrelid = 'plain'::regclass AND attname = 'resource_version';
+SELECT settings('plain');
+INSERT INTO plain VALUES ('c', 3);
+UPDATE plain SET n = 4 WHERE id = 'c';
+SELECT id, n, resource_version FROM plain WHERE id = 'c';
+
+-- Called again, it changes the settings: what is not said is the default.
+SELECT cas_enable('plain', writers => 'echo', unversioned => 'reject',
+	ignore_columns => '{n}', enforce => 'warn');
+SELECT settings('plain');
+SELECT cas_enable('plain', versions => 'table', writers => 'echo');
+SELECT settings('plain');
+SELECT cas_enable('plain', unversioned => 'reject');
+SELECT settings('plain');
+SELECT count(*) FROM pg_trigger
+WHERE tgrelid = 'plain'::regclass AND tgfoid = 'cas_guard()'::regprocedure;
+-- back to counting by row, there is no sequence any more
+SELECT count(*) FROM pg_class
+WHERE relkind = 'S' AND relnamespace = 'cas_enable'::regnamespace;
+-- another version column
+SELECT cas_enable('plain', version_column => 'rev');
+SELECT settings('plain');
+SELECT id, rev, resource_version FROM plain ORDER BY id;
+UPDATE plain SET n = 5 WHERE id = 'c';
+SELECT id, rev, resource_version FROM plain WHERE id = 'c';
+
+--
+-- An existing column of each integer type is taken as it is.
+--
+CREATE TABLE small (id int PRIMARY KEY, v smallint NOT NULL DEFAULT 0, n int);
+CREATE TABLE medium (id int PRIMARY KEY, v integer DEFAULT 7, n int);
+CREATE TABLE large (id int PRIMARY KEY, v bigint, n int);
+INSERT INTO small VALUES (1, 5, 0), (2, DEFAULT, 0);
+INSERT INTO medium VALUES (1, 5, 0), (2, DEFAULT, 0);
+INSERT INTO large VALUES (1, 5, 0), (2, 1000000000000, 0);
+SELECT cas_enable('small', 'v');
+SELECT cas_enable('medium', 'v');
+SELECT cas_enable('large', 'v');
+UPDATE small SET n = n + 1;
+UPDATE medium SET n = n + 1;
+UPDATE large SET n = n + 1;
+SELECT 'small', id, v, pg_typeof(v) FROM small
+UNION ALL SELECT 'medium', id, v, pg_typeof(v) FROM medium
+UNION ALL SELECT 'large', id, v, pg_typeof(v) FROM large ORDER BY 1, 2;
+SELECT attrelid::regclass, attnotnull, pg_get_expr(adbin, adrelid)
+FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+WHERE attrelid IN ('small'::regclass, 'medium'::regclass, 'large'::regclass)
+	AND attname = 'v' ORDER BY attrelid::regclass::text COLLATE "C";
+
+-- With NULLs in it, it is refused; the hint is the UPDATE to run.
+CREATE TABLE "Mit Lücken" (id int PRIMARY KEY, "Vers""ion" integer, n int);
+INSERT INTO "Mit Lücken" VALUES (1, NULL), (2, 8), (3, NULL);
+SELECT raises($$SELECT cas_enable('"Mit Lücken"', 'Vers"ion')$$);
+DO $$
+DECLARE
+	remedy text;
+BEGIN
+	PERFORM cas_enable('"Mit Lücken"', 'Vers"ion');
+EXCEPTION WHEN not_null_violation THEN
+	GET STACKED DIAGNOSTICS remedy = PG_EXCEPTION_HINT;
+	EXECUTE remedy;
+END
+$$;
+SELECT * FROM "Mit Lücken" ORDER BY id;
+SELECT cas_enable('"Mit Lücken"', 'Vers"ion');
+SELECT settings('"Mit Lücken"');
+
+-- Columns that cannot be a version.
+CREATE TABLE wrong (id int PRIMARY KEY, t text, num numeric, b boolean,
+	g bigint GENERATED ALWAYS AS (id + 1) STORED,
+	i bigint GENERATED BY DEFAULT AS IDENTITY,
+	ia bigint GENERATED ALWAYS AS IDENTITY);
+SELECT raises($$SELECT cas_enable('wrong', 't')$$);
+SELECT raises($$SELECT cas_enable('wrong', 'num')$$);
+SELECT raises($$SELECT cas_enable('wrong', 'b')$$);
+SELECT raises($$SELECT cas_enable('wrong', 'g')$$);
+SELECT raises($$SELECT cas_enable('wrong', 'i')$$);
+SELECT raises($$SELECT cas_enable('wrong', 'ia')$$);
+SELECT raises($$SELECT cas_enable('wrong', 'id')$$);
+SELECT raises($$SELECT cas_enable('wrong', 'ctid')$$);
+SELECT raises($$SELECT cas_enable('wrong', 'xmin')$$);
+SELECT settings('wrong') IS NULL AS untouched;
+
+--
+-- The payload column.
+--
+CREATE TABLE doc (id text PRIMARY KEY, body jsonb, j json, t text,
+	g jsonb GENERATED ALWAYS AS (body -> 'g') STORED, n int);
+SELECT raises($$SELECT cas_enable('doc', payload_column => 'nothing')$$);
+SELECT raises($$SELECT cas_enable('doc', payload_column => 'j')$$);
+SELECT raises($$SELECT cas_enable('doc', payload_column => 't')$$);
+SELECT raises($$SELECT cas_enable('doc', payload_column => 'g')$$);
+SELECT attname FROM pg_attribute
+WHERE attrelid = 'doc'::regclass AND attname = 'resource_version';
+SELECT cas_enable('doc', payload_column => 'body');
+SELECT settings('doc');
+CREATE DOMAIN document AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
+CREATE TABLE doc2 (id text PRIMARY KEY, body document);
+SELECT cas_enable('doc2', payload_column => 'body', version_path => '{m,v}');
+SELECT settings('doc2');
+SELECT cas_create('doc2', 'a', '{"x": 1}');
+SELECT * FROM doc2;
+SELECT raises($$SELECT cas_update('doc2', 'a', 1, '[1]')$$);
+
+--
+-- Words, lists and paths.
+--
+SELECT raises($$SELECT cas_enable('doc', writers => 'both')$$);
+SELECT raises($$SELECT cas_enable('doc', writers => 'BUMP')$$);
+SELECT raises($$SELECT cas_enable('doc', unversioned => 'deny')$$);
+SELECT raises($$SELECT cas_enable('doc', versions => '')$$);
+SELECT raises($$SELECT cas_enable('doc', enforce => 'off')$$);
+SELECT raises($$SELECT cas_enable('doc', versions => 'table')$$);
+SELECT raises($$SELECT cas_enable('doc', versions => 'table', writers => 'bump')$$);
+SELECT raises($$SELECT cas_enable('doc', version_path => '{v}')$$);
+SELECT raises($$SELECT cas_enable('doc', payload_column => 'body', version_path => '{}')$$);
+SELECT raises($$SELECT cas_enable('doc', payload_column => 'body', version_path => '{a,NULL}')$$);
+SELECT raises($$SELECT cas_enable('doc', ignore_columns => '{nothing}')$$);
+SELECT raises($$SELECT cas_enable('doc', ignore_columns => '{n,NULL}')$$);
+SELECT raises($$SELECT cas_enable('doc', ignore_columns => '{id}')$$);
+SELECT raises($$SELECT cas_enable('doc', ignore_columns => '{resource_version}')$$);
+-- the settings are those of before
+SELECT settings('doc');
+
+-- NULL in a required argument.
+SELECT raises($$SELECT cas_enable(NULL)$$);
+SELECT raises($$SELECT cas_enable('doc', version_column => NULL)$$);
+SELECT raises($$SELECT cas_enable('doc', writers => NULL)$$);
+SELECT raises($$SELECT cas_enable('doc', unversioned => NULL)$$);
+SELECT raises($$SELECT cas_enable('doc', versions => NULL)$$);
+SELECT raises($$SELECT cas_enable('doc', ignore_columns => NULL)$$);
+SELECT raises($$SELECT cas_enable('doc', enforce => NULL)$$);
+SELECT raises($$SELECT cas_disable(NULL)$$);
+
+--
+-- Tables that cannot be guarded.
+--
+CREATE TABLE nokey (id int, n int);
+SELECT raises($$SELECT cas_enable('nokey')$$);
+CREATE TABLE uniquekey (id int UNIQUE NOT NULL, n int);
+SELECT raises($$SELECT cas_enable('uniquekey')$$);
+CREATE TABLE laterkey (id int PRIMARY KEY DEFERRABLE, n int);
+SELECT raises($$SELECT cas_enable('laterkey')$$);
+CREATE VIEW aview AS SELECT * FROM plain;
+SELECT raises($$SELECT cas_enable('aview')$$);
+CREATE MATERIALIZED VIEW matview AS SELECT * FROM plain;
+SELECT raises($$SELECT cas_enable('matview')$$);
+CREATE SEQUENCE aseq;
+SELECT raises($$SELECT cas_enable('aseq')$$);
+SELECT raises($$SELECT cas_enable('plain_pkey')$$);
+CREATE TYPE atype AS (id int);
+SELECT raises($$SELECT cas_enable('atype')$$);
+CREATE FOREIGN DATA WRAPPER regress_cas_enable_fdw;
+CREATE SERVER regress_cas_enable_server
+	FOREIGN DATA WRAPPER regress_cas_enable_fdw;
+CREATE FOREIGN TABLE faraway (id int, n int) SERVER regress_cas_enable_server;
+SELECT raises($$SELECT cas_enable('faraway')$$);
+CREATE TABLE parted (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+CREATE TABLE part1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+SELECT raises($$SELECT cas_enable('part1')$$);
+CREATE TABLE parent (id int PRIMARY KEY, n int);
+CREATE TABLE child (PRIMARY KEY (id)) INHERITS (parent);
+SELECT raises($$SELECT cas_enable('parent')$$);
+SELECT raises($$SELECT cas_enable('child')$$);
+SELECT raises($$SELECT cas_enable('pg_class')$$);
+SELECT raises($$SELECT cas_enable('pg_authid')$$);
+SELECT raises($$SELECT cas_enable(1::oid)$$);
+-- none of them was changed
+SELECT attrelid::regclass FROM pg_attribute
+WHERE attname = 'resource_version' AND attrelid IN ('nokey'::regclass,
+	'uniquekey'::regclass, 'laterkey'::regclass, 'faraway'::regclass,
+	'part1'::regclass, 'parent'::regclass, 'child'::regclass);
+-- once its child is gone, the parent is a table like any other
+ALTER TABLE child NO INHERIT parent;
+SELECT cas_enable('parent');
+SELECT cas_enable('child');
+
+-- A temporary table of one's own will do.
+CREATE TEMP TABLE mine (id int PRIMARY KEY, n int);
+SELECT cas_enable('mine');
+SELECT cas_create('mine', 1, '{"n": 1}'), cas_update('mine', 1, 1, '{"n": 2}');
+SELECT * FROM mine;
+CREATE UNLOGGED TABLE fast (id int PRIMARY KEY, n int);
+SELECT cas_enable('fast');
+
+-- A BEFORE trigger that would fire after the guard.
+CREATE FUNCTION nop() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TABLE trig (id int PRIMARY KEY, n int);
+CREATE TRIGGER zzz_last BEFORE UPDATE ON trig
+	FOR EACH ROW EXECUTE FUNCTION nop();
+SELECT raises($$SELECT cas_enable('trig')$$);
+ALTER TRIGGER zzz_last ON trig RENAME TO a_first;
+SELECT cas_enable('trig');
+SELECT cas_disable('trig');
+CREATE TRIGGER zzz_insert BEFORE INSERT ON trig
+	FOR EACH ROW EXECUTE FUNCTION nop();
+SELECT raises($$SELECT cas_enable('trig')$$);
+DROP TRIGGER zzz_insert ON trig;
+-- one that would fire before the guard has seen what the statement sets
+CREATE TRIGGER " " BEFORE UPDATE ON trig FOR EACH ROW EXECUTE FUNCTION nop();
+SELECT raises($$SELECT cas_enable('trig')$$);
+DROP TRIGGER " " ON trig;
+-- triggers that cannot change the row may have any name
+CREATE TRIGGER zzz_delete BEFORE DELETE ON trig
+	FOR EACH ROW EXECUTE FUNCTION nop();
+CREATE TRIGGER zzz_after AFTER UPDATE ON trig
+	FOR EACH ROW EXECUTE FUNCTION nop();
+CREATE TRIGGER zzz_statement BEFORE UPDATE ON trig
+	FOR EACH STATEMENT EXECUTE FUNCTION nop();
+SELECT cas_enable('trig');
+
+--
+-- For the table's owner only, or a member of it.
+--
+CREATE ROLE regress_cas_enable_owner;
+CREATE ROLE regress_cas_enable_member IN ROLE regress_cas_enable_owner;
+CREATE ROLE regress_cas_enable_other;
+GRANT USAGE, CREATE ON SCHEMA cas_enable TO PUBLIC;
+CREATE TABLE owned (id int PRIMARY KEY, n int);
+ALTER TABLE owned OWNER TO regress_cas_enable_owner;
+GRANT ALL ON owned TO regress_cas_enable_other;
+SET ROLE regress_cas_enable_other;
+SELECT raises($$SELECT cas_enable('owned')$$);
+SET ROLE regress_cas_enable_owner;
+SELECT cas_enable('owned', versions => 'table', writers => 'echo');
+SET ROLE regress_cas_enable_other;
+SELECT raises($$SELECT cas_enable('owned')$$);
+SELECT raises($$SELECT cas_disable('owned')$$);
+-- who may write the table needs no right on its sequence
+INSERT INTO owned VALUES (1, 1);
+UPDATE owned SET n = 2;
+SELECT * FROM owned;
+-- a role that has no right on a table does not see it in the view
+RESET ROLE;
+REVOKE ALL ON owned FROM regress_cas_enable_other;
+SET ROLE regress_cas_enable_other;
+SELECT count(*) FROM cas_tables WHERE rel = 'owned'::regclass;
+RESET ROLE;
+GRANT SELECT (id) ON owned TO regress_cas_enable_other;
+SET ROLE regress_cas_enable_other;
+SELECT count(*) FROM cas_tables WHERE rel = 'owned'::regclass;
+RESET ROLE;
+REVOKE SELECT (id) ON owned FROM regress_cas_enable_other;
+GRANT pg_monitor TO regress_cas_enable_other;
+SET ROLE regress_cas_enable_other;
+SELECT settings('owned');
+SET ROLE regress_cas_enable_member;
+SELECT settings('owned');
+SELECT cas_disable('owned');
+RESET ROLE;
+SELECT settings('owned') IS NULL AS disabled;
+
+--
+-- cas_disable() keeps the column and what is in it.
+--
+SELECT id, rev FROM plain ORDER BY id;
+SELECT cas_disable('plain');
+UPDATE plain SET n = 0, rev = 100 WHERE id = 'a';
+UPDATE plain SET n = 0 WHERE id = 'b';
+SELECT id, rev FROM plain ORDER BY id;
+SELECT raises($$SELECT cas_disable('plain')$$);
+SELECT raises($$SELECT * FROM cas_get('plain', 'a')$$);
+SELECT raises($$SELECT cas_update('plain', 'a', 1, '{"n": 1}')$$);
+SELECT raises($$SELECT cas_disable('aview')$$);
+SELECT raises($$SELECT cas_disable('part1')$$);
+SELECT cas_enable('parted');
+SELECT raises($$SELECT cas_disable('part1')$$);
+SELECT cas_disable('parted');
+-- and on again
+SELECT cas_enable('plain', 'rev');
+UPDATE plain SET n = 1 WHERE id = 'a';
+SELECT rev FROM plain WHERE id = 'a';
+-- the sequence of versions goes with the table
+CREATE TABLE counted (id int PRIMARY KEY);
+SELECT cas_enable('counted', versions => 'table', writers => 'echo');
+SELECT relname FROM pg_class
+WHERE relkind = 'S' AND relnamespace = 'cas_enable'::regnamespace
+	AND relname LIKE 'counted%';
+DROP TABLE counted;
+SELECT relname FROM pg_class
+WHERE relkind = 'S' AND relnamespace = 'cas_enable'::regnamespace
+	AND relname LIKE 'counted%';
+
+-- All of it is rolled back with the transaction.
+CREATE TABLE undone (id int PRIMARY KEY, n int);
+BEGIN;
+SELECT cas_enable('undone', versions => 'table', writers => 'echo');
+ROLLBACK;
+SELECT settings('undone') IS NULL AS undone;
+SELECT raises($$SELECT * FROM cas_get('undone', 1)$$);
+
+SET client_min_messages = warning;
+DROP SCHEMA cas_enable CASCADE;
+DROP FOREIGN DATA WRAPPER regress_cas_enable_fdw CASCADE;
+DROP ROLE regress_cas_enable_owner, regress_cas_enable_member,
+	regress_cas_enable_other;

@@ -1,0 +1,311 @@
+-- Claim: the guard gets on with what else is on the table: foreign keys' own
+-- actions advance the version and never fail, what other triggers assign to
+-- the version is overwritten, what they assign to other columns counts, and
+-- nothing that a trigger does gets past the guard.
+\pset format unaligned
+\pset tuples_only on
+CREATE SCHEMA cas_triggers;
+SET search_path = cas_triggers, public;
+
+-- What a command raises: SQLSTATE and message, detail (ours is JSON), hint,
+-- and the fields for schema, table, column and constraint.
+CREATE FUNCTION raises(command text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	message text; detail text; hint text; s text; t text; c text; n text;
+BEGIN
+	EXECUTE command;
+	RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
+		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
+		s = SCHEMA_NAME, t = TABLE_NAME, c = COLUMN_NAME, n = CONSTRAINT_NAME;
+	IF SQLSTATE LIKE 'PT%' AND detail > '' THEN
+		detail = detail::jsonb;
+	END IF;
+	RETURN concat_ws(E'\n', SQLSTATE || ' ' || message,
+		'  detail: ' || nullif(detail, ''), '  hint: ' || nullif(hint, ''),
+		'  on: ' || nullif(concat_ws(' ', nullif(s, ''), nullif(t, ''),
+			nullif(c, ''), nullif(n, '')), ''));
+END
+$$;
+
+--
+-- Rule 1: a foreign key's own action.
+--
+CREATE TABLE team (name text PRIMARY KEY, boss text);
+CREATE TABLE member (id int PRIMARY KEY, team text DEFAULT 'none', other text,
+	n int, v bigint NOT NULL DEFAULT 1,
+	shout text GENERATED ALWAYS AS (upper(team)) STORED,
+	FOREIGN KEY (team) REFERENCES team ON UPDATE CASCADE ON DELETE SET NULL,
+	FOREIGN KEY (other) REFERENCES team ON UPDATE SET NULL ON DELETE CASCADE);
+SELECT cas_enable('team');
+CREATE FUNCTION enable_member(writers text, unversioned text, enforce text DEFAULT 'error')
+RETURNS void LANGUAGE sql AS $$
+	SELECT cas_enable('member', 'v', writers => $1, unversioned => $2, enforce => $3)
+$$;
+SELECT enable_member('bump', 'allow');
+INSERT INTO team VALUES ('red'), ('blue'), ('green'), ('none');
+INSERT INTO member (id, team, other) VALUES (1, 'red', NULL), (2, 'blue', 'red'),
+	(3, 'blue', 'blue'), (4, NULL, 'green');
+UPDATE team SET name = 'crimson' WHERE name = 'red';
+SELECT id, team, other, shout, v FROM member ORDER BY id;
+SELECT enable_member('bump', 'reject');
+UPDATE team SET name = 'red' WHERE name = 'crimson';
+DELETE FROM team WHERE name = 'red';
+SELECT id, team, other, shout, v FROM member ORDER BY id;
+SELECT enable_member('echo', 'reject');
+UPDATE team SET name = 'navy' WHERE name = 'blue';
+SELECT id, team, other, shout, v FROM member ORDER BY id;
+SELECT enable_member('echo', 'reject', 'warn');
+DELETE FROM team WHERE name = 'navy';
+SELECT id, team, other, shout, v FROM member ORDER BY id;
+-- by way of the functions
+SELECT enable_member('bump', 'reject');
+INSERT INTO member (id, team) VALUES (5, 'green');
+SELECT cas_rename('team', 'green', 1, 'lime');
+SELECT id, team, other, shout, v FROM member ORDER BY id;
+SELECT cas_delete('team', 'lime', 2);
+SELECT id, team, other, v FROM member ORDER BY id;
+
+-- SET DEFAULT, and an action on columns that are ignored: no new version.
+CREATE TABLE visit (id int PRIMARY KEY, team text DEFAULT 'none'
+	REFERENCES team ON DELETE SET DEFAULT ON UPDATE CASCADE, n int);
+SELECT cas_enable('visit', unversioned => 'reject');
+INSERT INTO team VALUES ('red'), ('blue');
+INSERT INTO visit VALUES (1, 'red'), (2, 'blue');
+DELETE FROM team WHERE name = 'red';
+SELECT * FROM visit ORDER BY id;
+SELECT cas_enable('visit', unversioned => 'reject', ignore_columns => '{team}');
+UPDATE team SET name = 'cyan' WHERE name = 'blue';
+SELECT * FROM visit ORDER BY id;
+
+-- A key that refers to its own table, and one of several columns.
+CREATE TABLE tree (id int PRIMARY KEY, parent int
+	REFERENCES tree ON UPDATE CASCADE ON DELETE SET NULL, n int);
+SELECT cas_enable('tree');
+INSERT INTO tree VALUES (1, NULL, 0), (2, 1, 0), (3, 2, 0), (4, 1, 0);
+UPDATE tree SET id = 10 WHERE id = 1;
+SELECT * FROM tree ORDER BY id;
+SELECT cas_enable('tree', unversioned => 'reject');
+SELECT cas_rename('tree', 10, 2, 100);
+DELETE FROM tree WHERE id = 2;
+SELECT * FROM tree ORDER BY id;
+
+-- Not a foreign key's action: what a trigger does beneath one.
+CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE tree SET n = n + 1 WHERE id = 100;
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER meddle AFTER UPDATE OF team ON visit
+	FOR EACH ROW EXECUTE FUNCTION meddle();
+SELECT raises($$UPDATE team SET name = 'red' WHERE name = 'cyan'$$);
+SELECT id, team FROM visit ORDER BY id;
+-- even if it writes the columns of a foreign key
+CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE tree SET parent = NULL WHERE id = 4;
+	RETURN NULL;
+END
+$$;
+SELECT raises($$UPDATE team SET name = 'red' WHERE name = 'cyan'$$);
+SELECT * FROM tree ORDER BY id;
+-- a foreign key's action inside a trigger is still one
+DROP TRIGGER meddle ON visit;
+CREATE OR REPLACE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE team SET name = name || '!' WHERE name = 'cyan';
+	RETURN NULL;
+END
+$$;
+CREATE TABLE bell (id int PRIMARY KEY, n int);
+SELECT cas_enable('bell');
+CREATE TRIGGER ring AFTER INSERT ON bell FOR EACH ROW EXECUTE FUNCTION meddle();
+SELECT cas_enable('visit', unversioned => 'reject');
+SELECT cas_create('bell', 1, '{}');
+SELECT * FROM visit ORDER BY id;
+
+--
+-- Other BEFORE triggers.
+--
+CREATE TABLE t (id int PRIMARY KEY, n int, changed text, v bigint);
+CREATE FUNCTION assign() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	CASE TG_ARGV[0]
+		WHEN 'version' THEN NEW.v = 99;
+		WHEN 'null' THEN NEW.v = NULL;
+		WHEN 'bump' THEN NEW.v = NEW.v + 1;
+		WHEN 'column' THEN NEW.changed = TG_OP;
+		WHEN 'undo' THEN NEW.n = OLD.n;
+	END CASE;
+	RETURN NEW;
+END
+$$;
+SELECT cas_enable('t', 'v');
+INSERT INTO t VALUES (1, 0), (2, 0), (3, 0);
+
+-- Assigning to the version: overwritten, whether anything else changed or not.
+CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('version');
+UPDATE t SET n = 1 WHERE id = 1;
+UPDATE t SET n = n WHERE id = 2;
+SELECT id, n, v FROM t ORDER BY id;
+SELECT cas_update('t', 3, 1, '{"n": 3}');
+SELECT raises($$SELECT cas_update('t', 3, 99, '{"n": 4}')$$);
+SELECT id, n, v FROM t ORDER BY id;
+DROP TRIGGER a ON t;
+CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('null');
+UPDATE t SET n = 2 WHERE id = 1;
+SELECT id, n, v FROM t ORDER BY id;
+DROP TRIGGER a ON t;
+-- a trigger that counts versions by itself, as tables had before
+CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('bump');
+UPDATE t SET n = 3 WHERE id = 1;
+SELECT cas_update('t', 1, 4, '{"n": 4}');
+SELECT id, n, v FROM t ORDER BY id;
+DROP TRIGGER a ON t;
+SELECT cas_enable('t', 'v', unversioned => 'reject');
+CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('version');
+SELECT raises('UPDATE t SET n = 4 WHERE id = 2');
+DROP TRIGGER a ON t;
+-- a trigger's assignment does not count as the statement's mentioning it
+CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('bump');
+SELECT raises('UPDATE t SET n = 4 WHERE id = 2');
+-- and what the statement mentions is the statement's, not the trigger's
+UPDATE t SET n = 4, v = v + 1 WHERE id = 2;
+SELECT raises('UPDATE t SET n = 5, v = v WHERE id = 2');
+SELECT id, n, v FROM t ORDER BY id;
+DROP TRIGGER a ON t;
+
+-- So it is whatever the name of the trigger is.
+CREATE TRIGGER " " BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('bump');
+SELECT raises('UPDATE t SET n = 6, v = v WHERE id = 2') LIKE 'PT409%'
+	OR (SELECT problem IS NOT NULL FROM cas_tables WHERE rel = 't'::regclass) AS refused_or_said;
+DROP TRIGGER " " ON t;
+-- with 'echo', too: a trigger cannot make a stale version right
+SELECT cas_enable('t', 'v', writers => 'echo', unversioned => 'reject');
+CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('bump');
+UPDATE t SET n = 6, v = v WHERE id = 2;
+SELECT raises('UPDATE t SET n = 7, v = v - 1 WHERE id = 2');
+SELECT raises('UPDATE t SET n = 7, v = v - 1, id = 20 WHERE id = 2') LIKE 'PT409%';
+-- a statement of many rows, and a trigger that writes another one between
+UPDATE t SET n = n + 10, v = v;
+SELECT raises('UPDATE t SET n = n + 10, v = CASE WHEN id = 2 THEN v - 1 ELSE v END');
+SELECT id, n, v FROM t ORDER BY id;
+DROP TRIGGER a ON t;
+
+SELECT cas_enable('t', 'v', unversioned => 'reject');
+DELETE FROM t;
+INSERT INTO t VALUES (1, 4, NULL, 5), (2, 4, NULL, 2), (3, 3, NULL, 2);
+
+-- Assigning to another column: a change like any other.
+CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('column');
+SELECT raises('UPDATE t SET n = n WHERE id = 1');
+SELECT cas_enable('t', 'v');
+UPDATE t SET n = n WHERE id = 1;
+SELECT id, n, changed, v FROM t WHERE id = 1;
+UPDATE t SET n = n WHERE id = 1;
+SELECT id, n, changed, v FROM t WHERE id = 1;
+-- 'unchanged' is decided before triggers run
+SELECT outcome, version FROM cas_try_update('t', 2, 2, '{"n": 4}');
+SELECT id, n, changed, v FROM t WHERE id = 2;
+SELECT outcome, version, payload FROM cas_try_update('t', 2, 2, '{"n": 5}');
+DROP TRIGGER a ON t;
+-- one that undoes the change: nothing has changed
+CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('undo');
+UPDATE t SET n = 100 WHERE id = 1;
+SELECT id, n, v FROM t WHERE id = 1;
+SELECT outcome, version, payload FROM cas_try_update('t', 1, 6, '{"n": 100}');
+DROP TRIGGER a ON t;
+
+-- One that suppresses the row: nothing is written, and a swap says so.
+CREATE FUNCTION suppress() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER a BEFORE INSERT OR UPDATE OR DELETE ON t
+	FOR EACH ROW EXECUTE FUNCTION suppress();
+UPDATE t SET n = 100 WHERE id = 1;
+SELECT id, n, v FROM t WHERE id = 1;
+SELECT raises($$SELECT cas_create('t', 50, '{}')$$) LIKE '09000 %';
+SELECT raises($$SELECT cas_delete('t', 1, 6)$$) LIKE '09000 %';
+SELECT raises($$SELECT cas_rename('t', 1, 6, 60)$$) LIKE '09000 %';
+SELECT raises($$SELECT cas_update('t', 1, 6, '{"n": 100}')$$) LIKE '09000 %';
+SELECT raises($$SELECT cas_merge('t', 1, '{"n": 100}')$$) LIKE '09000 %';
+SELECT raises($$SELECT cas_patch('t', 1, 6, '{"n": 100}')$$) LIKE '09000 %';
+SELECT id, n, v FROM t ORDER BY id;
+DROP TRIGGER a ON t;
+
+-- AFTER triggers see the row with its new version; one that writes the row
+-- again advances it again.
+CREATE TABLE log (line text);
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO log VALUES (concat_ws(' ', TG_OP, OLD.v, NEW.v));
+	IF NEW.n = 1000 THEN
+		UPDATE t SET n = 1001 WHERE id = NEW.id;
+	END IF;
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON t
+	FOR EACH ROW EXECUTE FUNCTION note();
+SELECT cas_create('t', 7, '{"n": 1}'), cas_update('t', 7, 1, '{"n": 2}'),
+	cas_rename('t', 7, 2, 8), cas_delete('t', 8, 3);
+SELECT * FROM log;
+TRUNCATE log;
+SELECT cas_update('t', 1, 6, '{"n": 1000}');
+SELECT id, n, v FROM t WHERE id = 1;
+SELECT * FROM log;
+-- a trigger's error is passed on, and nothing is written
+CREATE OR REPLACE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE 'not today' USING ERRCODE = 'XX123';
+END
+$$;
+SELECT raises($$SELECT cas_try_update('t', 1, 8, '{"n": 0}')$$);
+SELECT raises($$SELECT cas_try_create('t', 9, '{"n": 0}')$$);
+SELECT raises($$SELECT cas_try_rename('t', 1, 8, 9)$$);
+SELECT id, n, v FROM t ORDER BY id;
+DROP TRIGGER note ON t;
+
+-- A BEFORE trigger that writes another row of the table, 'reject': its writes
+-- are not the function's.
+CREATE FUNCTION neighbour() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.id = 1 THEN
+		UPDATE t SET n = -1 WHERE id = 3;
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION neighbour();
+SELECT cas_enable('t', 'v', unversioned => 'reject');
+SELECT raises($$SELECT cas_update('t', 1, 8, '{"n": 0}')$$);
+SELECT id, n, v FROM t ORDER BY id;
+DROP TRIGGER a ON t;
+SELECT cas_update('t', 1, 8, '{"n": 0}');
+
+-- A BEFORE trigger that calls a swap on another row.
+CREATE OR REPLACE FUNCTION neighbour() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.id = 1 THEN
+		PERFORM cas_merge('t', 3, '{"n": -1}');
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION neighbour();
+SELECT cas_update('t', 1, 9, '{"n": 1}');
+SELECT id, n, v FROM t ORDER BY id;
+
+-- A rule on the table.
+CREATE TABLE ruled (id int PRIMARY KEY, n int);
+SELECT cas_enable('ruled');
+CREATE TABLE audit (id int, n int);
+CREATE RULE also AS ON UPDATE TO ruled DO ALSO INSERT INTO audit VALUES (NEW.id, NEW.n);
+INSERT INTO ruled VALUES (1, 1);
+UPDATE ruled SET n = 2;
+SELECT cas_update('ruled', 1, 2, '{"n": 3}');
+SELECT * FROM ruled;
+SELECT * FROM audit;
+
+SET client_min_messages = warning;
+DROP SCHEMA cas_triggers CASCADE;

@@ -1,0 +1,629 @@
+/*
+ * statement.c
+ *		The statements that swap.c is made of: their text, their plans, and
+ *		running them.
+ *
+ * Each is ordinary SQL on one row, found by its primary key, with the values
+ * as parameters.  Names are quoted and qualified, operators, types and
+ * functions qualified, so no search_path can put anything in their place.
+ * They run through SPI with the caller's rights.
+ *
+ * Plans are saved with the table (table.c), by the kind of the statement, the
+ * columns that it writes, and what it returns.  A saved plan that the catalogs
+ * have moved away from is made anew from the names of today.
+ */
+#include "cas.h"
+
+#include "access/xact.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* Plans kept per table; the columns that payloads name make more. */
+#define MAX_PLANS 64
+
+typedef struct CasPlan
+{
+	CasPlanKind kind;
+	bool		payload;		/* the row that it returns has its payload */
+	bool		compares;		/* it writes only what differs */
+	Bitmapset  *columns;		/* that it writes, by attribute number */
+	SPIPlanPtr	plan;
+} CasPlan;
+
+/* ----------
+ * Text
+ * ----------
+ */
+
+static const char *
+column_name(CasTable *table, AttrNumber attnum)
+{
+	return quote_identifier(NameStr(TupleDescAttr(table->desc,
+												  attnum - 1)->attname));
+}
+
+/* Append the payload, as one expression of type jsonb. */
+static void
+append_payload(StringInfo sql, CasTable *table)
+{
+	const char *separator = "";
+
+	if (table->payload != 0)
+	{
+		appendStringInfo(sql, "t.%s", column_name(table, table->payload));
+		return;
+	}
+	appendStringInfoString(sql,
+						   "(SELECT pg_catalog.to_jsonb(r.*) FROM (SELECT ");
+	for (AttrNumber a = 1; a <= table->desc->natts; a++)
+	{
+		if (!is_payload_column(table, a))
+			continue;
+		appendStringInfo(sql, "%st.%s", separator, column_name(table, a));
+		separator = ", ";
+	}
+	appendStringInfoString(sql, ") AS r)");
+}
+
+/* Append what every statement returns: key, version and perhaps payload. */
+static void
+append_row(StringInfo sql, CasTable *table, bool payload)
+{
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(sql, "t.%s, ", quote_identifier(table->keys[i].name));
+	appendStringInfo(sql, "t.%s", column_name(table, table->version));
+	if (payload)
+	{
+		appendStringInfoString(sql, ", ");
+		append_payload(sql, table);
+	}
+}
+
+/*
+ * Parameters come in this order: the key, the version, the columns written
+ * by attribute number, the new key; each where the kind of statement has it.
+ */
+static int
+version_parameter(CasTable *table)
+{
+	return table->nkeys + 1;
+}
+
+static int
+first_column_parameter(CasTable *table, CasPlanKind kind)
+{
+	switch (kind)
+	{
+		case CAS_PLAN_INSERT_NEW_KEY:
+			return 1;
+		case CAS_PLAN_INSERT:
+			return table->nkeys + 1;
+		default:
+			return table->nkeys + 2;
+	}
+}
+
+static bool
+has_version(CasPlanKind kind)
+{
+	return kind == CAS_PLAN_UPDATE || kind == CAS_PLAN_DIFFERS ||
+		kind == CAS_PLAN_DELETE || kind == CAS_PLAN_RENAME;
+}
+
+static int
+parameter_types(CasTable *table, const CasPlan *plan, Oid *types)
+{
+	int			n = 0;
+	int			a = -1;
+
+	if (plan->kind != CAS_PLAN_INSERT_NEW_KEY)
+		for (int i = 0; i < table->nkeys; i++)
+			types[n++] = table->keys[i].type;
+	if (has_version(plan->kind))
+		types[n++] = INT8OID;
+	while ((a = bms_next_member(plan->columns, a)) >= 0)
+		types[n++] = a == table->payload ? JSONBOID :
+			TupleDescAttr(table->desc, a - 1)->atttypid;
+	if (plan->kind == CAS_PLAN_RENAME)
+		for (int i = 0; i < table->nkeys; i++)
+			types[n++] = table->keys[i].type;
+	return n;
+}
+
+static void
+append_where_key(StringInfo sql, CasTable *table)
+{
+	appendStringInfoString(sql, " WHERE ");
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(sql, "%st.%s %s $%d", i > 0 ? " AND " : "",
+						 quote_identifier(table->keys[i].name),
+						 table->keys[i].equals, i + 1);
+}
+
+static void
+append_where_version(StringInfo sql, CasTable *table)
+{
+	append_where_key(sql, table);
+	appendStringInfo(sql, " AND t.%s OPERATOR(pg_catalog.=) $%d",
+					 column_name(table, table->version),
+					 version_parameter(table));
+}
+
+/* The extension's schema is that of the function that was called. */
+static const char *
+extension_schema(CasCall *call)
+{
+	return quote_identifier(get_namespace_name(get_func_namespace(call->function)));
+}
+
+/*
+ * Append that a column differs from a parameter by its stored image: for a
+ * payload document by our own function, which can leave the version's path
+ * out; for other columns by PostgreSQL's operator on records.  (Of ours, there
+ * is none for other types.  It would have to be polymorphic, and a function
+ * that fits better could be put in its place.)  The casts to record keep
+ * ROW *<> ROW from being taken apart by columns.
+ */
+static void
+append_differs(StringInfo sql, CasCall *call, AttrNumber attnum, int param)
+{
+	CasTable   *table = call->table;
+	CasNames   *path = &table->settings.version_path;
+	const char *column = column_name(table, attnum);
+
+	if (attnum != table->payload)
+	{
+		appendStringInfo(sql, "ROW(t.%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($%d)::pg_catalog.record",
+						 column, param);
+		return;
+	}
+	appendStringInfo(sql, "%s.cas_differs(t.%s::pg_catalog.jsonb, $%d, ",
+					 extension_schema(call), column, param);
+	if (path->length == 0)
+		appendStringInfoString(sql, "NULL");
+	for (int i = 0; i < path->length; i++)
+		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "ARRAY[",
+						 quote_literal_cstr(path->names[i]));
+	appendStringInfo(sql, "%s::pg_catalog.text[])",
+					 path->length > 0 ? "]" : "");
+}
+
+static void
+append_insert(StringInfo sql, CasCall *call, const CasPlan *plan,
+			  const char *relation)
+{
+	CasTable   *table = call->table;
+	StringInfoData names;
+	StringInfoData values;
+	const char *overriding = "";
+	int			param = first_column_parameter(table, plan->kind);
+	int			a = -1;
+
+	initStringInfo(&names);
+	initStringInfo(&values);
+	for (int i = 0; plan->kind == CAS_PLAN_INSERT && i < table->nkeys; i++)
+	{
+		AttrNumber	attnum = table->keys[i].attnum;
+
+		appendStringInfo(&names, ", %s", column_name(table, attnum));
+		appendStringInfo(&values, ", $%d", i + 1);
+		if (TupleDescAttr(table->desc, attnum - 1)->attidentity ==
+			ATTRIBUTE_IDENTITY_ALWAYS)
+			overriding = "OVERRIDING SYSTEM VALUE ";
+	}
+	while ((a = bms_next_member(plan->columns, a)) >= 0)
+	{
+		appendStringInfo(&names, ", %s", column_name(table, a));
+		appendStringInfo(&values, ", $%d", param++);
+	}
+
+	/* both lists begin with ", " */
+	if (names.len == 0)
+		appendStringInfo(sql, "INSERT INTO %s AS t DEFAULT VALUES", relation);
+	else
+		appendStringInfo(sql, "INSERT INTO %s AS t (%s) %sVALUES (%s)",
+						 relation, names.data + 2, overriding,
+						 values.data + 2);
+	if (plan->kind == CAS_PLAN_INSERT)
+		appendStringInfo(sql, " ON CONFLICT ON CONSTRAINT %s DO NOTHING",
+						 quote_identifier(get_constraint_name(table->key_constraint)));
+}
+
+/* Append the search for the key and version of a row that differs. */
+static void
+append_where_differs(StringInfo sql, CasCall *call, const CasPlan *plan)
+{
+	int			param = first_column_parameter(call->table, plan->kind);
+	const char *separator = " AND (";
+	int			a = -1;
+
+	append_where_version(sql, call->table);
+	while ((a = bms_next_member(plan->columns, a)) >= 0)
+	{
+		appendStringInfoString(sql, separator);
+		append_differs(sql, call, a, param++);
+		separator = " OR ";
+	}
+	appendStringInfoString(sql, ")");
+}
+
+static void
+append_set(StringInfo sql, CasTable *table, const CasPlan *plan)
+{
+	int			param = first_column_parameter(table, plan->kind);
+	const char *separator = " SET ";
+	int			a = -1;
+
+	while ((a = bms_next_member(plan->columns, a)) >= 0)
+	{
+		appendStringInfo(sql, "%s%s = $%d", separator, column_name(table, a),
+						 param++);
+		separator = ", ";
+	}
+}
+
+static void
+append_rename(StringInfo sql, CasTable *table, const char *relation)
+{
+	appendStringInfo(sql, "UPDATE %s AS t SET ", relation);
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(sql, "%s%s = $%d", i > 0 ? ", " : "",
+						 quote_identifier(table->keys[i].name),
+						 version_parameter(table) + 1 + i);
+	append_where_version(sql, table);
+}
+
+/* Prepare the statement that a plan describes. */
+static SPIPlanPtr
+prepare(CasCall *call, const CasPlan *plan)
+{
+	CasTable   *table = call->table;
+	char	   *name = cas_relation_name(call->rel);
+	char	   *relation = name;
+	StringInfoData row;
+	StringInfoData sql;
+	bool		partitioned;
+	Oid		   *types;
+	int			n;
+	SPIPlanPtr	prepared;
+
+	/* the guard does not reach inheritance children, so neither do we */
+	partitioned = call->rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+	if (!partitioned)
+		relation = psprintf("ONLY %s", name);
+
+	initStringInfo(&row);
+	append_row(&row, table, plan->payload);
+
+	initStringInfo(&sql);
+	switch (plan->kind)
+	{
+		case CAS_PLAN_READ:
+		case CAS_PLAN_LOCK_SHARE:
+		case CAS_PLAN_LOCK_NO_KEY_UPDATE:
+		case CAS_PLAN_LOCK_UPDATE:
+			appendStringInfo(&sql, "SELECT %s FROM %s AS t", row.data,
+							 relation);
+			append_where_key(&sql, table);
+			break;
+		case CAS_PLAN_INSERT:
+		case CAS_PLAN_INSERT_NEW_KEY:
+			append_insert(&sql, call, plan, name);
+			break;
+		case CAS_PLAN_UPDATE:
+			appendStringInfo(&sql, "UPDATE %s AS t", relation);
+			append_set(&sql, table, plan);
+			if (plan->compares)
+				append_where_differs(&sql, call, plan);
+			else
+				append_where_version(&sql, table);
+			break;
+		case CAS_PLAN_DIFFERS:
+			appendStringInfo(&sql, "SELECT %s FROM %s AS t", row.data,
+							 relation);
+			append_where_differs(&sql, call, plan);
+			break;
+		case CAS_PLAN_DELETE:
+			appendStringInfo(&sql, "DELETE FROM %s AS t", relation);
+			append_where_version(&sql, table);
+			break;
+		case CAS_PLAN_REACH_DELETE:
+			appendStringInfo(&sql, "DELETE FROM %s AS t", relation);
+			append_where_key(&sql, table);
+			appendStringInfo(&sql, " AND %s.cas_reached()",
+							 extension_schema(call));
+			break;
+		case CAS_PLAN_RENAME:
+			append_rename(&sql, table, relation);
+			break;
+	}
+	switch (plan->kind)
+	{
+		case CAS_PLAN_READ:
+		case CAS_PLAN_DIFFERS:
+			break;
+		case CAS_PLAN_LOCK_SHARE:
+			appendStringInfoString(&sql, " FOR SHARE");
+			break;
+		case CAS_PLAN_LOCK_NO_KEY_UPDATE:
+			appendStringInfoString(&sql, " FOR NO KEY UPDATE");
+			break;
+		case CAS_PLAN_LOCK_UPDATE:
+			appendStringInfoString(&sql, " FOR UPDATE");
+			break;
+		case CAS_PLAN_INSERT:
+		case CAS_PLAN_INSERT_NEW_KEY:
+		case CAS_PLAN_UPDATE:
+		case CAS_PLAN_DELETE:
+		case CAS_PLAN_REACH_DELETE:
+		case CAS_PLAN_RENAME:
+			appendStringInfo(&sql, " RETURNING %s", row.data);
+			break;
+	}
+
+	/*
+	 * A search by primary key has one good plan, so none is made anew per
+	 * call; but in a partitioned table, planning for the key at hand is what
+	 * leaves the other partitions alone.
+	 */
+	types = palloc(sizeof(Oid) * (2 * table->nkeys + 1 + table->desc->natts));
+	n = parameter_types(table, plan, types);
+	prepared = SPI_prepare_cursor(sql.data, n, types,
+								  partitioned ? 0 : CURSOR_OPT_GENERIC_PLAN);
+	if (prepared == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed: %s",
+			 SPI_result_code_string(SPI_result));
+	return prepared;
+}
+
+/* ----------
+ * Plans
+ * ----------
+ */
+
+static void
+free_plan(void *plan)
+{
+	SPI_freeplan((SPIPlanPtr) plan);
+}
+
+static void
+free_plans(void *table)
+{
+	ListCell   *lc;
+
+	foreach(lc, ((CasTable *) table)->plans)
+		SPI_freeplan(((CasPlan *) lfirst(lc))->plan);
+}
+
+static MemoryContextCallback *
+make_callback(MemoryContext mcxt, MemoryContextCallbackFunction function,
+			  void *arg)
+{
+	MemoryContextCallback *callback;
+
+	callback = MemoryContextAlloc(mcxt, sizeof(MemoryContextCallback));
+	callback->func = function;
+	callback->arg = arg;
+	return callback;
+}
+
+static CasPlan *
+find_plan(CasTable *table, const CasPlan *wanted)
+{
+	ListCell   *lc;
+
+	foreach(lc, table->plans)
+	{
+		CasPlan    *plan = lfirst(lc);
+
+		if (plan->kind == wanted->kind && plan->payload == wanted->payload &&
+			plan->compares == wanted->compares &&
+			bms_equal(plan->columns, wanted->columns))
+			return plan;
+	}
+	return NULL;
+}
+
+/*
+ * The plan for a statement of the kind.  Plans are saved with the table; one
+ * that the catalogs have moved away from is made anew, since its text may
+ * hold names of the past.  An outer call may be running the old one, so that
+ * is freed only at the end of the transaction.
+ */
+static SPIPlanPtr
+plan_for(CasCall *call, CasPlanKind kind, const CasWrite *write)
+{
+	CasTable   *table = call->table;
+	CasPlan		wanted = {0};
+	CasPlan    *plan;
+	SPIPlanPtr	prepared;
+
+	wanted.kind = kind;
+	wanted.payload = call->payload_wanted;
+	if (write != NULL)
+	{
+		wanted.columns = write->columns;
+		wanted.compares = kind == CAS_PLAN_UPDATE && write->comparable;
+	}
+
+	plan = find_plan(table, &wanted);
+	if (plan != NULL && SPI_plan_is_valid(plan->plan))
+		return plan->plan;
+
+	prepared = prepare(call, &wanted);
+	if (plan != NULL)
+	{
+		MemoryContext mcxt = TopTransactionContext;
+
+		MemoryContextRegisterResetCallback(mcxt,
+										   make_callback(mcxt, free_plan,
+														 plan->plan));
+	}
+	else
+	{
+		MemoryContext old;
+
+		/* beyond the limit, a plan is for one call and goes with it */
+		if (list_length(table->plans) >= MAX_PLANS)
+			return prepared;
+		old = MemoryContextSwitchTo(table->mcxt);
+		if (table->plans == NIL)
+			MemoryContextRegisterResetCallback(table->mcxt,
+											   make_callback(table->mcxt,
+															 free_plans,
+															 table));
+		plan = palloc(sizeof(CasPlan));
+		*plan = wanted;
+		plan->columns = bms_copy(wanted.columns);
+		plan->plan = prepared;
+		table->plans = lappend(table->plans, plan);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_keepplan(prepared);
+	plan->plan = prepared;
+	return prepared;
+}
+
+/* ----------
+ * Running them
+ * ----------
+ */
+
+/* Raise 40001, for what PostgreSQL does not see itself. */
+void
+statement_outdated(CasCall *call)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update"),
+			 errtable(call->rel)));
+}
+
+/* Take the one row that a statement returned, into the caller's memory. */
+static void
+take_row(CasCall *call, CasRow *row)
+{
+	CasTable   *table = call->table;
+	HeapTuple	tuple = SPI_tuptable->vals[0];
+	TupleDesc	desc = SPI_tuptable->tupdesc;
+	MemoryContext old = MemoryContextSwitchTo(call->caller);
+	Datum		values[INDEX_MAX_KEYS];
+	bool		nulls[INDEX_MAX_KEYS];
+	Datum		datum;
+	bool		isnull;
+
+	for (int i = 0; i < table->nkeys; i++)
+		values[i] = heap_getattr(tuple, i + 1, desc, &nulls[i]);
+	row->id = cas_key_text(table, values, nulls);
+
+	datum = heap_getattr(tuple, table->nkeys + 1, desc, &row->version_isnull);
+	row->version = row->version_isnull ? 0 :
+		cas_version_value(table, datum);
+
+	row->payload = NULL;
+	if (call->payload_wanted)
+	{
+		datum = heap_getattr(tuple, table->nkeys + 2, desc, &isnull);
+		if (!isnull)
+			row->payload = DatumGetJsonbPCopy(datum);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Run a statement; true if it found, or wrote, its row, which is then in
+ * *row.  new_key is RENAME's; write what is written to columns.
+ */
+bool
+statement_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
+	const CasWrite *write, CasKey *new_key, Snapshot snapshot, CasRow *row)
+{
+	CasTable   *table = call->table;
+	SPIPlanPtr	plan = plan_for(call, kind, write);
+	int			size = 2 * table->nkeys + 1 + table->desc->natts;
+	Datum	   *values = palloc(sizeof(Datum) * size);
+	char	   *nulls = palloc(size);
+	int			n = 0;
+	int			a = -1;
+	int			rc;
+	uint64		processed;
+
+	memset(nulls, ' ', size);
+	if (kind != CAS_PLAN_INSERT_NEW_KEY)
+		for (int i = 0; i < table->nkeys; i++)
+			values[n++] = key->values[i];
+	if (has_version(kind))
+		values[n++] = Int64GetDatum(version);
+	while (write != NULL && (a = bms_next_member(write->columns, a)) >= 0)
+	{
+		values[n] = write->values[a - 1];
+		if (write->nulls[a - 1])
+			nulls[n] = 'n';
+		n++;
+	}
+	if (kind == CAS_PLAN_RENAME)
+		for (int i = 0; i < table->nkeys; i++)
+			values[n++] = new_key->values[i];
+
+	rc = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot,
+							  false, true, 0);
+	if (rc < 0)
+		elog(ERROR, "SPI_execute_snapshot failed: %s",
+			 SPI_result_code_string(rc));
+	processed = SPI_processed;
+	if (processed > 1)
+	{
+		/* a snapshot can have a row that is gone and the one in its place */
+		if (IsolationUsesXactSnapshot())
+			statement_outdated(call);
+		elog(ERROR, "more than one row for a primary key in table \"%s\"",
+			 RelationGetRelationName(call->rel));
+	}
+	if (processed == 1)
+		take_row(call, row);
+	SPI_freetuptable(SPI_tuptable);
+	pfree(values);
+	pfree(nulls);
+	return processed == 1;
+}
+
+/*
+ * Run an UPDATE, announced to the guard where that demands a version.
+ */
+bool
+statement_update(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
+		   const CasWrite *write, CasKey *new_key, CasRow *row)
+{
+	GuardExpectation former = guard_expectation;
+	bool		done = false;
+
+	if (!call->table->settings.reject_unversioned)
+		return statement_run(call, kind, key, version, write, new_key, InvalidSnapshot,
+				   row);
+	PG_TRY();
+	{
+		guard_expectation.relid = call->table->relid;
+		guard_expectation.key = key;
+		done = statement_run(call, kind, key, version, write, new_key, InvalidSnapshot,
+				   row);
+	}
+	PG_FINALLY();
+	{
+		guard_expectation = former;
+	}
+	PG_END_TRY();
+	return done;
+}
+
+bool
+statement_read(CasCall *call, CasKey *key, Snapshot snapshot, CasRow *row)
+{
+	return statement_run(call, CAS_PLAN_READ, key, 0, NULL, NULL, snapshot, row);
+}

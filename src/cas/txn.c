@@ -1,0 +1,808 @@
+/*
+ * txn.c
+ *		cas_txn(): many rows of many tables in one call, all or nothing.
+ *
+ * The form is that of etcd's transactions: comparisons, a list of operations
+ * for when they all hold, and one for when they do not.
+ *
+ * The request is read whole before anything is done, so a malformed one does
+ * nothing.  Then all rows named anywhere, also in the list that will not run,
+ * are locked in one order, by table and primary key, which is cas_lock()'s
+ * order, too; those that are not there by absent.c.  So two calls cannot
+ * deadlock with one another.  Under the locks the comparisons are decided, and
+ * what they were decided on stays so to the end of the transaction, but for a
+ * plain INSERT of a key that was missing, which the primary key's index finds.
+ *
+ * Rows that no operation writes are locked in share mode, so that calls which
+ * only compare with the same row do not wait for each other.  Who may not
+ * lock a row compares with the latest committed one.
+ */
+#include "cas.h"
+
+#include "access/relation.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "request/request.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+
+PG_FUNCTION_INFO_V1(cas_txn);
+
+typedef enum TxnOp
+{
+	TXN_CREATE,
+	TXN_UPDATE,
+	TXN_PATCH,
+	TXN_DELETE,
+	TXN_RENAME,
+	TXN_MERGE,
+	TXN_APPLY,
+	TXN_PUT,
+	TXN_GET
+} TxnOp;
+
+/* What an operation takes beside op, table and id, and how it locks. */
+typedef struct TxnOpShape
+{
+	const char *name;
+	const char *required;		/* NULL: nothing */
+	const char *optional;
+	CasLockMode lock;
+} TxnOpShape;
+
+static const TxnOpShape shapes[] =
+{
+	[TXN_CREATE] = {"create", "payload", NULL, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_UPDATE] = {"update", "payload", "version", CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_PATCH] = {"patch", "patch", "version", CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_DELETE] = {"delete", NULL, "version", CAS_LOCK_UPDATE},
+	[TXN_RENAME] = {"rename", "new_id", "version", CAS_LOCK_UPDATE},
+	[TXN_MERGE] = {"merge", "patch", NULL, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_APPLY] = {"apply", "fn", "args", CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_PUT] = {"put", "payload", NULL, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_GET] = {"get", NULL, NULL, CAS_LOCK_SHARE},
+};
+
+typedef struct TxnTable
+{
+	char	   *name;			/* as the request has it */
+	CasCall		call;
+} TxnTable;
+
+/*
+ * A row that the request names.  Where it does so more than once, one of the
+ * structs stands for all, and the others lead to it.
+ */
+typedef struct TxnRow
+{
+	TxnTable   *table;
+	CasKey		key;
+	struct TxnRow *same;
+	CasLockMode lock;
+	bool		versioned;		/* a comparison has its version */
+	const struct TxnList *written_by;	/* the last list read that writes it */
+	bool		found;
+	CasRow		row;
+} TxnRow;
+
+/* A comparison or an operation. */
+typedef struct TxnItem
+{
+	char	   *position;		/* such as success[2] */
+	JsonbContainer *fields;
+	TxnTable   *table;
+	TxnRow	   *row;			/* NULL: create makes the key */
+	TxnRow	   *new_row;		/* of rename */
+	int64		version;		/* -1: none given */
+	bool		exists;			/* comparison: else absent, if no version */
+	TxnOp		op;
+	Jsonb	   *document;		/* payload, patch or args; may be NULL */
+	FmgrInfo	fn;
+} TxnItem;
+
+typedef struct TxnList
+{
+	const char *name;
+	TxnItem    *items;
+	int			n;
+} TxnList;
+
+/* The request, as far as it has been read. */
+typedef struct Txn
+{
+	FunctionCallInfo fcinfo;
+	List	   *tables;			/* of TxnTable */
+	List	   *rows;			/* of TxnRow */
+} Txn;
+
+/* ----------
+ * Reading the request
+ * ----------
+ */
+
+static char *
+position_detail(const char *position)
+{
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "position", position);
+	return detail_end(&detail);
+}
+
+static void
+malformed(const char *position, const char *problem, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s %s", position, problem),
+			 errdetail_internal("%s", position_detail(position)),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+/* Error context callback: what is being read, for errors from below. */
+static void
+tell_position(void *position)
+{
+	errdetail_internal("%s", position_detail(position));
+}
+
+static char *
+field_position(const TxnItem *item, const char *field)
+{
+	return psprintf("%s.%s", item->position, field);
+}
+
+static JsonbValue *
+get_field(const TxnItem *item, const char *field)
+{
+	return getKeyJsonValueFromContainer(item->fields, field, strlen(field),
+										NULL);
+}
+
+static char *
+string_value(const JsonbValue *value)
+{
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* A field that must be a string. */
+static char *
+get_string(const TxnItem *item, const char *field)
+{
+	JsonbValue *value = get_field(item, field);
+
+	if (value == NULL)
+		malformed(field_position(item, field), "is missing", NULL);
+	if (value->type != jbvString)
+		malformed(field_position(item, field), "is not a string", NULL);
+	return string_value(value);
+}
+
+/* The version, or -1 if the item has none. */
+static int64
+get_version(const TxnItem *item)
+{
+	JsonbValue *value = get_field(item, "version");
+	char	   *text = "";
+
+	if (value == NULL)
+		return -1;
+	if (value->type == jbvNumeric)
+		text = DatumGetCString(DirectFunctionCall1(numeric_out,
+												   NumericGetDatum(value->val.numeric)));
+	if (*text == '\0' || strspn(text, "0123456789") != strlen(text) ||
+		strlen(text) > 18)
+		malformed(field_position(item, "version"), "is not a version",
+				  "A version is a whole number that is not negative.");
+	return DatumGetInt64(DirectFunctionCall1(int8in, CStringGetDatum(text)));
+}
+
+/* The table that an item names, opened and locked at its first mention. */
+static TxnTable *
+get_table(Txn *txn, const TxnItem *item)
+{
+	char	   *name = get_string(item, "table");
+	ErrorContextCallback context;
+	TxnTable   *table;
+	ListCell   *lc;
+
+	foreach(lc, txn->tables)
+	{
+		table = lfirst(lc);
+		if (strcmp(table->name, name) == 0)
+			return table;
+	}
+
+	context.callback = tell_position;
+	context.arg = field_position(item, "table");
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+	table = palloc0(sizeof(TxnTable));
+	table->name = name;
+	cas_begin_call(&table->call,
+				   DatumGetObjectId(DirectFunctionCall1(regclassin,
+														CStringGetDatum(name))),
+				   RowExclusiveLock, txn->fcinfo);
+	error_context_stack = context.previous;
+	txn->tables = lappend(txn->tables, table);
+	return table;
+}
+
+/* The row that a field names, or NULL if there is no such field, or null. */
+static TxnRow *
+get_row(Txn *txn, const TxnItem *item, const char *field, CasLockMode lock)
+{
+	JsonbValue *value = get_field(item, field);
+	ErrorContextCallback context;
+	TxnRow	   *row;
+	char	   *text;
+
+	if (value == NULL || value->type == jbvNull)
+		return NULL;
+	text = value->type == jbvString ? string_value(value) :
+		JsonbToCString(NULL, &JsonbValueToJsonb(value)->root, 0);
+
+	context.callback = tell_position;
+	context.arg = field_position(item, field);
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+	row = palloc0(sizeof(TxnRow));
+	row->table = item->table;
+	cas_key_from_text(item->table->call.table, text, &row->key);
+	row->lock = lock;
+	error_context_stack = context.previous;
+	txn->rows = lappend(txn->rows, row);
+	return row;
+}
+
+static TxnRow *
+require_row(Txn *txn, const TxnItem *item, const char *field, CasLockMode lock)
+{
+	TxnRow	   *row = get_row(txn, item, field, lock);
+
+	if (row == NULL)
+		malformed(field_position(item, field), "is missing", NULL);
+	return row;
+}
+
+/* See that an item has no fields but these; NULLs are passed over. */
+static void
+check_fields(const TxnItem *item, const char *const *names, int n)
+{
+	JsonbIterator *it = JsonbIteratorInit(item->fields);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		char	   *field;
+		bool		known = false;
+
+		if (token != WJB_KEY)
+			continue;
+		field = string_value(&v);
+		for (int i = 0; i < n; i++)
+			known = known || (names[i] && strcmp(names[i], field) == 0);
+		if (!known)
+			malformed(field_position(item, field), "is not a known field",
+					  NULL);
+	}
+}
+
+static bool
+is_true(const TxnItem *item, const char *field)
+{
+	JsonbValue *value = get_field(item, field);
+
+	if (value == NULL)
+		return false;
+	if (value->type != jbvBool || !value->val.boolean)
+		malformed(field_position(item, field), "is not true", NULL);
+	return true;
+}
+
+static void
+read_comparison(Txn *txn, TxnItem *item)
+{
+	static const char *const fields[] = {"table", "id", "version", "exists",
+	"absent"};
+	bool		absent;
+
+	check_fields(item, fields, lengthof(fields));
+	item->table = get_table(txn, item);
+	item->row = require_row(txn, item, "id", CAS_LOCK_SHARE);
+	item->version = get_version(item);
+	item->exists = is_true(item, "exists");
+	absent = is_true(item, "absent");
+	if ((item->version >= 0) + item->exists + absent != 1)
+		malformed(item->position, "does not say what to compare",
+				  "A comparison has one of \"version\": n, \"exists\": true and \"absent\": true.");
+	item->row->versioned = item->version >= 0;
+}
+
+static void
+read_operation(Txn *txn, TxnItem *item)
+{
+	char	   *name = get_string(item, "op");
+	const TxnOpShape *shape;
+	const char *fields[5] = {"op", "table", "id"};
+
+	for (item->op = 0; item->op < lengthof(shapes); item->op++)
+		if (strcmp(shapes[item->op].name, name) == 0)
+			break;
+	if (item->op == lengthof(shapes))
+		malformed(field_position(item, "op"), "is not an operation",
+				  "Operations are create, update, patch, delete, rename, merge, apply, put and get.");
+
+	shape = &shapes[item->op];
+	fields[3] = shape->required;
+	fields[4] = shape->optional;
+	check_fields(item, fields, lengthof(fields));
+	if (shape->required != NULL && get_field(item, shape->required) == NULL)
+		malformed(field_position(item, shape->required), "is missing", NULL);
+
+	item->table = get_table(txn, item);
+	item->row = item->op == TXN_CREATE ?
+		get_row(txn, item, "id", shape->lock) :
+		require_row(txn, item, "id", shape->lock);
+	item->version = -1;
+
+	switch (item->op)
+	{
+		case TXN_UPDATE:
+		case TXN_PATCH:
+			item->version = get_version(item);
+			/* FALLTHROUGH */
+		case TXN_CREATE:
+		case TXN_MERGE:
+		case TXN_PUT:
+			item->document = JsonbValueToJsonb(get_field(item,
+														 shape->required));
+			break;
+		case TXN_DELETE:
+			item->version = get_version(item);
+			break;
+		case TXN_RENAME:
+			item->version = get_version(item);
+			item->new_row = require_row(txn, item, "new_id", shape->lock);
+			break;
+		case TXN_APPLY:
+			{
+				char	   *fn = get_string(item, "fn");
+				ErrorContextCallback context;
+				Oid			function;
+
+				context.callback = tell_position;
+				context.arg = field_position(item, "fn");
+				context.previous = error_context_stack;
+				error_context_stack = &context;
+				function = DatumGetObjectId(DirectFunctionCall1(regprocedurein,
+																CStringGetDatum(fn)));
+				cas_check_apply_function(function);
+				error_context_stack = context.previous;
+				fmgr_info(function, &item->fn);
+				if (get_field(item, "args") != NULL)
+					item->document = JsonbValueToJsonb(get_field(item,
+																 "args"));
+				break;
+			}
+		case TXN_GET:
+			break;
+	}
+}
+
+/* Read one of the three lists. */
+static void
+read_list(Txn *txn, int argno, const char *name, TxnList *list)
+{
+	Jsonb	   *array;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	v;
+
+	require_argument(txn->fcinfo, argno, name);
+	array = DatumGetJsonbP(txn->fcinfo->args[argno].value);
+	if (!JB_ROOT_IS_ARRAY(array) || JB_ROOT_IS_SCALAR(array))
+		malformed(name, "is not a JSON array", NULL);
+
+	list->name = name;
+	list->n = 0;
+	list->items = MemoryContextAllocExtended(CurrentMemoryContext,
+											 sizeof(TxnItem) *
+											 Max(JB_ROOT_COUNT(array), 1),
+											 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	it = JsonbIteratorInit(&array->root);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		TxnItem    *item = &list->items[list->n];
+
+		if (token != WJB_ELEM)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		item->position = psprintf("%s[%d]", name, list->n);
+		if (v.type != jbvBinary || !JsonContainerIsObject(v.val.binary.data))
+			malformed(item->position, "is not a JSON object", NULL);
+		item->fields = v.val.binary.data;
+		if (argno == 0)
+			read_comparison(txn, item);
+		else
+			read_operation(txn, item);
+		list->n++;
+	}
+}
+
+/* ----------
+ * Locking
+ * ----------
+ */
+
+/* The order in which rows are locked. */
+static int
+compare_rows(const ListCell *a, const ListCell *b)
+{
+	const TxnRow *x = lfirst(a);
+	const TxnRow *y = lfirst(b);
+	Oid			xrel = x->table->call.table->relid;
+	Oid			yrel = y->table->call.table->relid;
+
+	if (xrel != yrel)
+		return xrel < yrel ? -1 : 1;
+	return cas_key_compare(x->table->call.table, &x->key, &y->key);
+}
+
+/* Order the rows, and have each stand once for all its mentions. */
+static void
+fold_rows(Txn *txn)
+{
+	List	   *rows = NIL;
+	TxnRow	   *former = NULL;
+	ListCell   *lc;
+
+	list_sort(txn->rows, compare_rows);
+	foreach(lc, txn->rows)
+	{
+		TxnRow	   *row = lfirst(lc);
+
+		if (former != NULL &&
+			former->table->call.table->relid == row->table->call.table->relid &&
+			cas_key_compare(row->table->call.table, &former->key,
+							&row->key) == 0)
+		{
+			row->same = former;
+			former->lock = Max(former->lock, row->lock);
+			former->versioned = former->versioned || row->versioned;
+			continue;
+		}
+		row->same = row;
+		rows = lappend(rows, row);
+		former = row;
+	}
+	txn->rows = rows;
+}
+
+static void
+lock_rows(Txn *txn)
+{
+	ListCell   *lc;
+
+	foreach(lc, txn->rows)
+	{
+		TxnRow	   *row = lfirst(lc);
+		CasCall    *call = &row->table->call;
+
+		CHECK_FOR_INTERRUPTS();
+		row->found = swap_lock_or_read(call, &row->key, row->lock, &row->row);
+		if (row->found)
+			continue;
+		absent_key_lock(call->table, &row->key);
+		row->found = swap_lock_or_read(call, &row->key, row->lock, &row->row);
+	}
+}
+
+/* ----------
+ * Operations
+ * ----------
+ */
+
+static bool
+takes_version(TxnOp op)
+{
+	const char *optional = shapes[op].optional;
+
+	return optional != NULL && strcmp(optional, "version") == 0;
+}
+
+/*
+ * An operation that swaps needs a version: its own, or, in the list that runs
+ * when the comparisons hold, one that they have; or the row is one that the
+ * list itself has written before.
+ */
+static void
+check_versions(const TxnList *list, bool compared)
+{
+	for (int i = 0; i < list->n; i++)
+	{
+		TxnItem    *item = &list->items[i];
+
+		if (takes_version(item->op) && item->version < 0 &&
+			!(compared && item->row->same->versioned) &&
+			item->row->same->written_by != list)
+			malformed(field_position(item, "version"), "is missing",
+					  "It can be left out only where a comparison has the row's version and holds.");
+		if (item->op != TXN_GET && item->row != NULL)
+			item->row->same->written_by = list;
+		if (item->new_row != NULL)
+			item->new_row->same->written_by = list;
+	}
+}
+
+/* Do one operation, and raise what is in its way. */
+static CasOutcome
+do_operation(TxnItem *item, CasRow *row)
+{
+	CasCall    *call = &item->table->call;
+	CasKey	   *key = item->row ? &item->row->key : NULL;
+	CasKey	   *taken = key;
+	int64		version = item->version;
+	CasOutcome	outcome = CAS_MISSING;
+
+	call->payload_wanted = false;
+
+	/* the row is locked, so its version is the one that was compared */
+	if (takes_version(item->op) && version < 0 &&
+		swap_lock(call, key, shapes[item->op].lock, row))
+		version = row->version;
+	switch (item->op)
+	{
+		case TXN_CREATE:
+			outcome = swap_create(call, key, item->document, row);
+			break;
+		case TXN_UPDATE:
+			outcome = swap_update(call, key, version, item->document, row);
+			break;
+		case TXN_PATCH:
+			outcome = swap_patch(call, key, version, item->document, row);
+			break;
+		case TXN_DELETE:
+			outcome = swap_delete(call, key, version, row);
+			break;
+		case TXN_RENAME:
+			taken = &item->new_row->key;
+			outcome = swap_rename(call, key, version, taken, row);
+			break;
+		case TXN_MERGE:
+			outcome = swap_merge(call, key, item->document, row);
+			break;
+		case TXN_APPLY:
+			outcome = swap_apply(call, key, &item->fn, item->document, row);
+			break;
+		case TXN_PUT:
+			outcome = swap_put(call, key, item->document, row);
+			break;
+		case TXN_GET:
+			elog(ERROR, "get is no write");
+			break;
+	}
+	cas_raise_outcome(call, outcome == CAS_EXISTS ? taken : key, version,
+					  outcome, row, item->position);
+	return outcome;
+}
+
+/* ----------
+ * The answer
+ * ----------
+ */
+
+static void
+push_key(JsonbParseState **state, const char *field)
+{
+	JsonbValue	v;
+
+	v.type = jbvString;
+	v.val.string.val = unconstify(char *, field);
+	v.val.string.len = strlen(field);
+	pushJsonbValue(state, WJB_KEY, &v);
+}
+
+static void
+push_string(JsonbParseState **state, const char *field, const char *value)
+{
+	JsonbValue	v;
+
+	push_key(state, field);
+	v.type = jbvString;
+	v.val.string.val = unconstify(char *, value);
+	v.val.string.len = strlen(value);
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static void
+push_bool(JsonbParseState **state, const char *field, bool value)
+{
+	JsonbValue	v;
+
+	push_key(state, field);
+	v.type = jbvBool;
+	v.val.boolean = value;
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static void
+push_version(JsonbParseState **state, bool found, const CasRow *row)
+{
+	JsonbValue	v;
+
+	push_key(state, "version");
+	if (found && !row->version_isnull)
+	{
+		v.type = jbvNumeric;
+		v.val.numeric = int64_to_numeric(row->version);
+	}
+	else
+		v.type = jbvNull;
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+/* Push what the comparisons came to; true if they all hold. */
+static bool
+push_comparisons(JsonbParseState **state, const TxnList *list)
+{
+	bool		all = true;
+
+	push_key(state, "compare");
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < list->n; i++)
+	{
+		TxnItem    *item = &list->items[i];
+		TxnRow	   *row = item->row->same;
+		bool		ok;
+
+		if (item->version >= 0)
+			ok = row->found && !row->row.version_isnull &&
+				row->row.version == item->version;
+		else
+			ok = row->found == item->exists;
+		all = all && ok;
+
+		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+		push_string(state, "table", item->table->name);
+		push_string(state, "id", item->row->key.text);
+		push_bool(state, "ok", ok);
+		push_version(state, row->found, &row->row);
+		pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	}
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+	return all;
+}
+
+/* Do an operation and push its result. */
+static void
+push_operation(JsonbParseState **state, TxnItem *item, MemoryContext scratch)
+{
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	CasRow		row = {0};
+	const char *outcome;
+	bool		found = true;
+
+	if (item->op == TXN_GET)
+	{
+		item->table->call.payload_wanted = item->table->call.payload_readable;
+		found = swap_read(&item->table->call, &item->row->key, &row);
+		outcome = found ? "found" : "missing";
+	}
+	else
+		outcome = cas_outcome_name(do_operation(item, &row));
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(scratch);
+
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	push_string(state, "op", shapes[item->op].name);
+	push_string(state, "table", item->table->name);
+	push_string(state, "id", found ? row.id : item->row->key.text);
+	push_string(state, "outcome", outcome);
+	push_version(state, found, &row);
+	if (item->op == TXN_GET)
+	{
+		JsonbValue	v = {.type = jbvNull};
+
+		push_key(state, "payload");
+		if (row.payload != NULL &&
+			!JsonbExtractScalar(&row.payload->root, &v))
+			JsonbToJsonbValue(row.payload, &v);
+		pushJsonbValue(state, WJB_VALUE, &v);
+	}
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+/*
+ * Do the operations of a list and push their results.  An error that is not
+ * of our making does not know its position, so it is told.
+ */
+static void
+push_operations(JsonbParseState **state, const TxnList *list)
+{
+	MemoryContext mcxt = CurrentMemoryContext;
+	MemoryContext scratch = AllocSetContextCreate(mcxt, "cas_txn operation",
+												  ALLOCSET_DEFAULT_SIZES);
+	volatile int i = 0;
+
+	push_key(state, "results");
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	PG_TRY();
+	{
+		for (i = 0; i < list->n; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			push_operation(state, &list->items[i], scratch);
+		}
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		StringInfoData detail;
+
+		MemoryContextSwitchTo(mcxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (error->detail == NULL ||
+			strncmp(error->detail, "{\"position\"", 11) != 0)
+		{
+			detail_begin(&detail);
+			detail_text(&detail, "position", list->items[i].position);
+			if (error->detail != NULL)
+				detail_text(&detail, "detail", error->detail);
+			error->detail = detail_end(&detail);
+		}
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+	MemoryContextDelete(scratch);
+}
+
+/*
+ * cas_txn(compare jsonb, success jsonb, failure jsonb) RETURNS jsonb
+ */
+Datum
+cas_txn(PG_FUNCTION_ARGS)
+{
+	Txn			txn = {fcinfo, NIL, NIL};
+	TxnList		compare;
+	TxnList		success;
+	TxnList		failure;
+	JsonbParseState *state = NULL;
+	Jsonb	   *answer;
+	bool		all;
+	MemoryContext caller = CurrentMemoryContext;
+	ListCell   *lc;
+
+	request_enter(fcinfo, REQUEST_WRITES);
+	PreventCommandIfReadOnly("cas_txn()");
+	read_list(&txn, 0, "compare", &compare);
+	read_list(&txn, 1, "success", &success);
+	read_list(&txn, 2, "failure", &failure);
+	fold_rows(&txn);
+	check_versions(&success, true);
+	check_versions(&failure, false);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	lock_rows(&txn);
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	all = push_comparisons(&state, &compare);
+	push_bool(&state, "succeeded", all);
+	push_operations(&state, all ? &success : &failure);
+	answer = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	MemoryContextSwitchTo(caller);
+	answer = memcpy(palloc(VARSIZE(answer)), answer, VARSIZE(answer));
+	SPI_finish();
+
+	foreach(lc, txn.tables)
+		relation_close(((TxnTable *) lfirst(lc))->call.rel, NoLock);
+	PG_RETURN_JSONB_P(answer);
+}
