@@ -38,20 +38,13 @@ sub start
 	return $self;
 }
 
-# Stop it, as a deployment would.
+# Stop it, as a deployment would, and return what it has said on standard
+# error.
 sub stop
 {
 	my ($self) = @_;
 	$self->{process}->signal('TERM');
 	$self->{process}->finish;
-	return;
-}
-
-# What it has said on standard error.
-sub complaints
-{
-	my ($self) = @_;
-	$self->{process}->pump_nb;
 	return $self->{err};
 }
 

@@ -31,8 +31,7 @@ sub story
 	  for 1 .. 2;
 	push @seen, ($service->ask('GET /counter'))[1];
 
-	$service->stop;
-	my $complaints = $service->complaints;
+	my $complaints = $service->stop;
 	$service = PgCasService->start($node, $mode);
 	push @seen, ($service->ask('GET /counter'))[1];
 	$service->stop;
