@@ -299,6 +299,120 @@ COMMENT ON FUNCTION cas_txn(jsonb, jsonb, jsonb) IS
 -- 3. Named resources and leases (src/lock)
 --
 
+CREATE TABLE lock_name (
+    name text COLLATE "C" PRIMARY KEY,
+    fence bigint NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE lock_name IS
+    'internal: the rows whose locks are the locks on named resources';
+
+CREATE TABLE lease_state (
+    name text COLLATE "C" PRIMARY KEY,
+    fence bigint NOT NULL,
+    holder text,
+    owner regrole,
+    acquired_at timestamptz,
+    expires_at timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE lease_state IS
+    'internal: leases, those that were released (holder null) included';
+
+CREATE SEQUENCE lock_fence;
+COMMENT ON SEQUENCE lock_fence IS
+    'internal: the source of the fences of all locks and leases';
+
+SELECT pg_catalog.pg_extension_config_dump('lock_name', '');
+SELECT pg_catalog.pg_extension_config_dump('lease_state', '');
+SELECT pg_catalog.pg_extension_config_dump('lock_fence', '');
+
+CREATE FUNCTION lock_acquire(exclusive text[], shared text[] DEFAULT '{}', wait interval DEFAULT NULL)
+    RETURNS TABLE (name text, mode text, fence bigint)
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_acquire(text[], text[], interval) IS
+    'locks named resources until the end of the transaction, in byte order; each exclusive holder gets a new, larger fence; 55P03 when wait is over, 40001 for a snapshot older than the last holder''s commit';
+
+CREATE FUNCTION lock_assert(name text, mode text DEFAULT 'exclusive') RETURNS void
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_assert(text, text) IS
+    'raises PT428 unless this transaction holds the named resource in this mode or a stronger one';
+
+CREATE FUNCTION lock_protect_trigger() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_protect_trigger() IS
+    'internal: the trigger of tables under lock_protect';
+
+CREATE FUNCTION lock_protect(rel regclass, resource text) RETURNS void
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_protect(regclass, text) IS
+    'lets rows of the table be written only under the exclusive lock on the resource, in which {column} stands for the row''s value';
+
+CREATE FUNCTION lock_unprotect(rel regclass) RETURNS void
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_unprotect(regclass) IS
+    'undoes lock_protect';
+
+CREATE FUNCTION lock_holders_read()
+    RETURNS TABLE (name text, mode text, pid integer, waiting boolean, since timestamptz)
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_holders_read() IS
+    'internal: the rows of lock_holders';
+
+CREATE VIEW lock_holders AS
+    SELECT h.name, h.mode, h.pid, h.waiting, h.since, NULL::text AS request
+    FROM lock_holders_read() AS h;
+COMMENT ON VIEW lock_holders IS
+    'who holds and who waits for named resources; pid is null for a prepared transaction';
+GRANT SELECT ON lock_holders TO PUBLIC;
+
+CREATE FUNCTION lock_fence_advance(by bigint DEFAULT 1000000) RETURNS void
+    AS 'MODULE_PATHNAME' LANGUAGE C SECURITY DEFINER;
+COMMENT ON FUNCTION lock_fence_advance(bigint) IS
+    'skips so many fences, after a restore or a failover to a standby that lagged';
+REVOKE EXECUTE ON FUNCTION lock_fence_advance(bigint) FROM PUBLIC;
+
+CREATE FUNCTION lock_reap(batch integer) RETURNS bigint
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_reap(integer) IS
+    'internal: purges up to so many names that are not in use, for pg_cas_reap';
+REVOKE EXECUTE ON FUNCTION lock_reap(integer) FROM PUBLIC;
+
+CREATE FUNCTION lease_acquire(name text, holder text, ttl interval) RETURNS bigint
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lease_acquire(text, text, interval) IS
+    'acquires a lease and returns its fence; PT423 if another holder has it; a statement of its own';
+
+CREATE FUNCTION lease_try_acquire(name text, holder text, ttl interval)
+    RETURNS TABLE (fence bigint, holder text, expires_at timestamptz)
+    AS 'MODULE_PATHNAME' LANGUAGE C ROWS 1;
+COMMENT ON FUNCTION lease_try_acquire(text, text, interval) IS
+    'acquires a lease, or with a null fence says which holder has it until when; a statement of its own';
+
+CREATE FUNCTION lease_renew(name text, fence bigint, ttl interval) RETURNS timestamptz
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lease_renew(text, bigint, interval) IS
+    'lets the lease end so long from now and returns when; PT412 with an older fence, PT404 if it was released';
+
+CREATE FUNCTION lease_release(name text, fence bigint) RETURNS boolean
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lease_release(text, bigint) IS
+    'releases the lease; false if there is nothing to release, PT412 with an older fence';
+
+CREATE FUNCTION lease_guard(name text, fence bigint) RETURNS void
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lease_guard(text, bigint) IS
+    'raises PT412 unless the fence is the lease''s current one, and keeps takeover and release off until the end of the transaction';
+
+CREATE VIEW lease_holders WITH (security_barrier) AS
+    SELECT s.name, s.holder, s.owner, s.fence, s.acquired_at, s.expires_at,
+           s.expires_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AS expired
+    FROM lease_state AS s
+    WHERE s.holder IS NOT NULL
+      AND (pg_catalog.pg_has_role(s.owner, 'USAGE')
+           OR pg_catalog.pg_has_role('pg_monitor', 'USAGE'));
+COMMENT ON VIEW lease_holders IS
+    'the leases that were granted and not released, of this role and roles that it is a member of; all for members of pg_monitor';
+GRANT SELECT ON lease_holders TO PUBLIC;
+
 --
 -- 4. Requests (src/request)
 --
@@ -363,9 +477,10 @@ REVOKE EXECUTE ON FUNCTION request_reap(integer) FROM PUBLIC;
 
 CREATE FUNCTION pg_cas_reap(batch integer DEFAULT 10000) RETURNS bigint
     LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-    AS 'SELECT @extschema@.request_reap($1)';
+    AS 'SELECT @extschema@.lock_reap($1)
+        OPERATOR(pg_catalog.+) @extschema@.request_reap($1)';
 COMMENT ON FUNCTION pg_cas_reap(integer) IS
-    'removes up to so many things that are no longer of use, and returns how many that were: requests older than pg_cas.request_retention';
+    'removes what is no longer of use, up to so many of each kind, and returns how many that were: unused lock names, requests older than pg_cas.request_retention';
 REVOKE EXECUTE ON FUNCTION pg_cas_reap(integer) FROM PUBLIC;
 
 --

@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "storage/proc.h"
+#include "utils/datum.h"
 
 #define ABSENT_KEY		0x6301
 #define ABSENT_TABLE	0x6302
@@ -32,31 +33,41 @@
 #define MAX_KEY_LOCKS	256
 
 static void
-lock_tag(uint32 key, uint16 kind, Oid relid, LOCKMODE mode)
+set_table_tag(LOCKTAG *tag, CasTable *table)
 {
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, relid, key, kind);
-	(void) LockAcquire(&tag, mode, false, false);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, table->root, 0, ABSENT_TABLE);
 }
 
-/* Keys that are equal hash alike; where a type can't hash, all do. */
-static uint32
-hash_key(CasTable *table, const CasKey *key)
+/*
+ * Keys that are equal must have the same tag, and others should not, since
+ * that would put them out of order.  A type's hash alone does not see to that:
+ * the one for bigint folds its halves.  So where values that are equal have
+ * the same image, that is hashed, too.
+ */
+static void
+set_key_tag(LOCKTAG *tag, CasTable *table, const CasKey *key)
 {
-	uint32		hash = 0;
+	uint32		hash = hash_uint32(table->root);
+	uint32		image = 0;
 
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		CasKeyColumn *column = &table->keys[i];
+		Form_pg_attribute att = TupleDescAttr(table->desc,
+											  column->attnum - 1);
 
 		if (OidIsValid(column->hash.fn_oid))
 			hash = hash_combine(hash,
 								DatumGetUInt32(FunctionCall1Coll(&column->hash,
 																 column->collation,
 																 key->values[i])));
+		if (table->keys_equal_image)
+			image = hash_combine(image,
+								 datum_image_hash(key->values[i],
+												  att->attbyval,
+												  att->attlen));
 	}
-	return hash;
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, hash, image, ABSENT_KEY);
 }
 
 /*
@@ -68,19 +79,20 @@ absent_key_create(CasTable *table, const CasKey *key)
 {
 	static LocalTransactionId transaction = InvalidLocalTransactionId;
 	static int	locks = 0;
+	LOCKTAG		tag;
+
+	set_key_tag(&tag, table, key);
+	if (LockHeldByMe(&tag, ExclusiveLock))
+		return;					/* we are within cas_txn(), or after it */
 
 	if (transaction != MyProc->lxid)
 	{
 		transaction = MyProc->lxid;
 		locks = 0;
 	}
-	if (locks < MAX_KEY_LOCKS)
-	{
-		locks++;
-		lock_tag(hash_key(table, key), ABSENT_KEY, table->relid, ShareLock);
-	}
-	else
-		lock_tag(0, ABSENT_TABLE, table->relid, ShareLock);
+	if (locks++ >= MAX_KEY_LOCKS)
+		set_table_tag(&tag, table);
+	(void) LockAcquire(&tag, ShareLock, false, false);
 }
 
 /*
@@ -90,6 +102,10 @@ absent_key_create(CasTable *table, const CasKey *key)
 void
 absent_key_lock(CasTable *table, const CasKey *key)
 {
-	lock_tag(0, ABSENT_TABLE, table->relid, RowExclusiveLock);
-	lock_tag(hash_key(table, key), ABSENT_KEY, table->relid, ExclusiveLock);
+	LOCKTAG		tag;
+
+	set_table_tag(&tag, table);
+	(void) LockAcquire(&tag, RowExclusiveLock, false, false);
+	set_key_tag(&tag, table, key);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }

@@ -82,6 +82,7 @@ typedef struct CasKeyColumn
 typedef struct CasTable
 {
 	Oid			relid;
+	Oid			root;			/* relid, or the table it is a partition of */
 	MemoryContext mcxt;
 
 	CasSettings settings;
@@ -93,6 +94,7 @@ typedef struct CasTable
 
 	int			nkeys;			/* 0: no usable primary key */
 	CasKeyColumn *keys;
+	bool		keys_equal_image;	/* equal keys have equal images */
 	Oid			key_constraint;
 
 	Oid			rowtype;
@@ -248,6 +250,8 @@ extern bool statement_update(CasCall *call, CasPlanKind kind, CasKey *key,
 							 CasKey *new_key, CasRow *row);
 extern bool statement_read(CasCall *call, CasKey *key, Snapshot snapshot,
 						   CasRow *row);
+extern bool statement_read_as_of(CasCall *call, CasKey *key,
+								 CommandId command, CasRow *row);
 extern void statement_outdated(CasCall *call);
 
 /* swap.c */

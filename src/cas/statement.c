@@ -539,11 +539,13 @@ take_row(CasCall *call, CasRow *row)
 
 /*
  * Run a statement; true if it found, or wrote, its row, which is then in
- * *row.  new_key is RENAME's; write what is written to columns.
+ * *row.  new_key is RENAME's; write what is written to columns.  as_of leaves
+ * the snapshot as it is, which else sees all that this transaction has done.
  */
-bool
-statement_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
-	const CasWrite *write, CasKey *new_key, Snapshot snapshot, CasRow *row)
+static bool
+run_plan(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
+		 const CasWrite *write, CasKey *new_key, Snapshot snapshot,
+		 bool as_of, CasRow *row)
 {
 	CasTable   *table = call->table;
 	SPIPlanPtr	plan = plan_for(call, kind, write);
@@ -573,7 +575,7 @@ statement_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 			values[n++] = new_key->values[i];
 
 	rc = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot,
-							  false, true, 0);
+							  as_of, true, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s",
 			 SPI_result_code_string(rc));
@@ -592,6 +594,15 @@ statement_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 	pfree(values);
 	pfree(nulls);
 	return processed == 1;
+}
+
+bool
+statement_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
+			  const CasWrite *write, CasKey *new_key, Snapshot snapshot,
+			  CasRow *row)
+{
+	return run_plan(call, kind, key, version, write, new_key, snapshot, false,
+					row);
 }
 
 /*
@@ -626,4 +637,19 @@ bool
 statement_read(CasCall *call, CasKey *key, Snapshot snapshot, CasRow *row)
 {
 	return statement_run(call, CAS_PLAN_READ, key, 0, NULL, NULL, snapshot, row);
+}
+
+/*
+ * Read a row as others have committed it by now, and this transaction had
+ * done by that command.
+ */
+bool
+statement_read_as_of(CasCall *call, CasKey *key, CommandId command,
+					 CasRow *row)
+{
+	Snapshot	snapshot = GetLatestSnapshot();
+
+	snapshot->curcid = command;
+	return run_plan(call, CAS_PLAN_READ, key, 0, NULL, NULL, snapshot, true,
+					row);
 }

@@ -237,13 +237,6 @@ unchanged(CasCall *call, CasKey *key, int64 expected, const CasWrite *write)
 	return CAS_UNCHANGED;
 }
 
-/* What a write that was done comes to: the guard may have seen no change. */
-static CasOutcome
-written(const CasRow *row, int64 expected)
-{
-	return matches(row, expected) ? CAS_UNCHANGED : CAS_UPDATED;
-}
-
 /*
  * Write a payload to a row that we have locked at the version.  If nothing is
  * written, the payload was the row's already - or the row is not what we
@@ -258,7 +251,7 @@ write_locked(CasCall *call, CasKey *key, int64 version, Jsonb *payload,
 
 	payload_columns(call, key, payload, &write);
 	if (write_payload(call, key, version, &write, row))
-		return written(row, version);
+		return CAS_UPDATED;
 	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, row) ||
 		!matches(row, version))
 		ereport(ERROR,
@@ -285,7 +278,7 @@ swap_update(CasCall *call, CasKey *key, int64 expected, Jsonb *payload,
 
 	payload_columns(call, key, payload, &write);
 	if (write_payload(call, key, expected, &write, row))
-		return written(row, expected);
+		return CAS_UPDATED;
 
 	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
 		return no_row(call, key, CAS_MISSING, row);
@@ -294,7 +287,7 @@ swap_update(CasCall *call, CasKey *key, int64 expected, Jsonb *payload,
 
 	/* Equal already, or of this version only since we waited. */
 	if (write_payload(call, key, expected, &write, row))
-		return written(row, expected);
+		return CAS_UPDATED;
 	return unchanged(call, key, expected, &write);
 }
 
@@ -545,20 +538,38 @@ change_key(CasCall *call, CasKey *key, int64 version, CasKey *new_key,
 }
 
 /*
+ * Lock a key that a row is to get; true if it is taken, by *row.
+ */
+static bool
+claim_key(CasCall *call, CasKey *key, CasRow *row)
+{
+	if (swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+		return true;
+	absent_key_create(call->table, key);
+	return swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row);
+}
+
+/*
  * Give a row another key, if it has the expected version and the key is free.
- * Its own key is not.
+ * Its own key is not.  The two are locked in their order, as everywhere.
  */
 CasOutcome
 swap_rename(CasCall *call, CasKey *key, int64 expected, CasKey *new_key,
 			CasRow *row)
 {
+	CasRow		other;
+	bool		new_first = cas_key_compare(call->table, new_key, key) < 0;
+	bool		taken = new_first && claim_key(call, new_key, &other);
+
 	if (!swap_lock(call, key, CAS_LOCK_UPDATE, row))
 		return no_row(call, key, CAS_MISSING, row);
 	if (!matches(row, expected))
 		return CAS_CONFLICT;
-	absent_key_create(call->table, new_key);
-	if (swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row))
+	if (taken || (!new_first && claim_key(call, new_key, &other)))
+	{
+		*row = other;
 		return CAS_EXISTS;
+	}
 	if (change_key(call, key, expected, new_key, row))
 		return CAS_RENAMED;
 	if (swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row))

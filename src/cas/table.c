@@ -372,6 +372,7 @@ load_key(CasTable *table, Relation rel)
 	table->keys = palloc0(sizeof(CasKeyColumn) * table->nkeys);
 	for (int i = 0; i < table->nkeys; i++)
 		load_key_column(&table->keys[i], rel, index, i);
+	table->keys_equal_image = _bt_allequalimage(index, false);
 	index_close(index, AccessShareLock);
 	table->key_constraint = get_index_constraint(indexid);
 }
@@ -425,6 +426,7 @@ load_table(CasTable *table, Relation rel, Trigger *guard)
 
 	table->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	table->rowtype = rel->rd_rel->reltype;
+	table->root = root_of(rel);
 	table->desc->tdtypeid = table->rowtype;
 
 	table->version = setting_column(rel, settings->version_column);

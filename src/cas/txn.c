@@ -20,6 +20,7 @@
 #include "cas.h"
 
 #include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -80,11 +81,13 @@ typedef struct TxnRow
 {
 	TxnTable   *table;
 	CasKey		key;
+	char	   *position;		/* of its first mention */
 	struct TxnRow *same;
 	CasLockMode lock;
 	bool		versioned;		/* a comparison has its version */
 	const struct TxnList *written_by;	/* the last list read that writes it */
-	bool		found;
+	bool		locked;			/* it was there when it was to be locked, */
+	bool		found;			/* and it is there now */
 	CasRow		row;
 } TxnRow;
 
@@ -186,6 +189,7 @@ get_string(const TxnItem *item, const char *field)
 static int64
 get_version(const TxnItem *item)
 {
+	static const char greatest[] = "9223372036854775807";
 	JsonbValue *value = get_field(item, "version");
 	char	   *text = "";
 
@@ -195,7 +199,8 @@ get_version(const TxnItem *item)
 		text = DatumGetCString(DirectFunctionCall1(numeric_out,
 												   NumericGetDatum(value->val.numeric)));
 	if (*text == '\0' || strspn(text, "0123456789") != strlen(text) ||
-		strlen(text) > 18)
+		strlen(text) > strlen(greatest) ||
+		(strlen(text) == strlen(greatest) && strcmp(text, greatest) > 0))
 		malformed(field_position(item, "version"), "is not a version",
 				  "A version is a whole number that is not negative.");
 	return DatumGetInt64(DirectFunctionCall1(int8in, CStringGetDatum(text)));
@@ -254,6 +259,7 @@ get_row(Txn *txn, const TxnItem *item, const char *field, CasLockMode lock)
 	row->table = item->table;
 	cas_key_from_text(item->table->call.table, text, &row->key);
 	row->lock = lock;
+	row->position = item->position;
 	error_context_stack = context.previous;
 	txn->rows = lappend(txn->rows, row);
 	return row;
@@ -440,14 +446,14 @@ read_list(Txn *txn, int argno, const char *name, TxnList *list)
  * ----------
  */
 
-/* The order in which rows are locked. */
+/* The order in which rows are locked; a partition's are its table's. */
 static int
 compare_rows(const ListCell *a, const ListCell *b)
 {
 	const TxnRow *x = lfirst(a);
 	const TxnRow *y = lfirst(b);
-	Oid			xrel = x->table->call.table->relid;
-	Oid			yrel = y->table->call.table->relid;
+	Oid			xrel = x->table->call.table->root;
+	Oid			yrel = y->table->call.table->root;
 
 	if (xrel != yrel)
 		return xrel < yrel ? -1 : 1;
@@ -468,7 +474,7 @@ fold_rows(Txn *txn)
 		TxnRow	   *row = lfirst(lc);
 
 		if (former != NULL &&
-			former->table->call.table->relid == row->table->call.table->relid &&
+			former->table->call.table->root == row->table->call.table->root &&
 			cas_key_compare(row->table->call.table, &former->key,
 							&row->key) == 0)
 		{
@@ -484,23 +490,65 @@ fold_rows(Txn *txn)
 	txn->rows = rows;
 }
 
+/*
+ * In a PG_CATCH(): raise the error again, its DETAIL saying where in the
+ * request it arose, and what it said before.
+ */
+static void
+rethrow_at(const char *position, MemoryContext mcxt)
+{
+	ErrorData  *error;
+	StringInfoData detail;
+
+	MemoryContextSwitchTo(mcxt);
+	error = CopyErrorData();
+	FlushErrorState();
+	detail_begin(&detail);
+	detail_text(&detail, "position", position);
+	if (error->detail != NULL)
+		detail_text(&detail, "detail", error->detail);
+	error->detail = detail_end(&detail);
+	ReThrowError(error);
+}
+
+static void
+lock_row(TxnRow *row)
+{
+	CasCall    *call = &row->table->call;
+
+	row->locked = swap_lock_or_read(call, &row->key, row->lock, &row->row);
+	if (!row->locked)
+	{
+		absent_key_lock(call->table, &row->key);
+		row->locked = swap_lock_or_read(call, &row->key, row->lock,
+										&row->row);
+	}
+	row->found = row->locked;
+}
+
 static void
 lock_rows(Txn *txn)
 {
+	MemoryContext mcxt = CurrentMemoryContext;
+	TxnRow	   *volatile row = NULL;
 	ListCell   *lc;
 
-	foreach(lc, txn->rows)
+	PG_TRY();
 	{
-		TxnRow	   *row = lfirst(lc);
-		CasCall    *call = &row->table->call;
-
-		CHECK_FOR_INTERRUPTS();
-		row->found = swap_lock_or_read(call, &row->key, row->lock, &row->row);
-		if (row->found)
-			continue;
-		absent_key_lock(call->table, &row->key);
-		row->found = swap_lock_or_read(call, &row->key, row->lock, &row->row);
+		foreach(lc, txn->rows)
+		{
+			CHECK_FOR_INTERRUPTS();
+			row = lfirst(lc);
+			lock_row(row);
+		}
 	}
+	PG_CATCH();
+	{
+		if (row == NULL)
+			PG_RE_THROW();
+		rethrow_at(row->position, mcxt);
+	}
+	PG_END_TRY();
 }
 
 /* ----------
@@ -540,55 +588,93 @@ check_versions(const TxnList *list, bool compared)
 	}
 }
 
-/* Do one operation, and raise what is in its way. */
+/*
+ * Do an operation on a row that is there, or on one that it makes.
+ */
 static CasOutcome
-do_operation(TxnItem *item, CasRow *row)
+do_swap(TxnItem *item, int64 *version, CasRow *row)
 {
 	CasCall    *call = &item->table->call;
 	CasKey	   *key = item->row ? &item->row->key : NULL;
-	CasKey	   *taken = key;
-	int64		version = item->version;
-	CasOutcome	outcome = CAS_MISSING;
-
-	call->payload_wanted = false;
 
 	/* the row is locked, so its version is the one that was compared */
-	if (takes_version(item->op) && version < 0 &&
+	*version = item->version;
+	if (takes_version(item->op) && item->version < 0 &&
 		swap_lock(call, key, shapes[item->op].lock, row))
-		version = row->version;
+		*version = row->version;
+
 	switch (item->op)
 	{
 		case TXN_CREATE:
-			outcome = swap_create(call, key, item->document, row);
-			break;
+			return swap_create(call, key, item->document, row);
 		case TXN_UPDATE:
-			outcome = swap_update(call, key, version, item->document, row);
-			break;
+			return swap_update(call, key, *version, item->document, row);
 		case TXN_PATCH:
-			outcome = swap_patch(call, key, version, item->document, row);
-			break;
+			return swap_patch(call, key, *version, item->document, row);
 		case TXN_DELETE:
-			outcome = swap_delete(call, key, version, row);
-			break;
+			return swap_delete(call, key, *version, row);
 		case TXN_RENAME:
-			taken = &item->new_row->key;
-			outcome = swap_rename(call, key, version, taken, row);
-			break;
+			return swap_rename(call, key, *version, &item->new_row->key, row);
 		case TXN_MERGE:
-			outcome = swap_merge(call, key, item->document, row);
-			break;
+			return swap_merge(call, key, item->document, row);
 		case TXN_APPLY:
-			outcome = swap_apply(call, key, &item->fn, item->document, row);
-			break;
+			return swap_apply(call, key, &item->fn, item->document, row);
 		case TXN_PUT:
-			outcome = swap_put(call, key, item->document, row);
-			break;
+			return swap_put(call, key, item->document, row);
 		case TXN_GET:
-			elog(ERROR, "get is no write");
 			break;
 	}
-	cas_raise_outcome(call, outcome == CAS_EXISTS ? taken : key, version,
-					  outcome, row, item->position);
+	elog(ERROR, "get is no swap");
+	return CAS_MISSING;			/* not reached */
+}
+
+/*
+ * Whether there is a row under a key that was missing when it was locked,
+ * which this transaction has not made since, as by a trigger: then a plain
+ * INSERT has slipped in, and we said that there was none.
+ */
+static bool
+has_slipped_in(TxnItem *item, CommandId locked, CasRow *row)
+{
+	return statement_read_as_of(&item->table->call, &item->row->key, locked,
+								row);
+}
+
+/*
+ * Do an operation, but raise nothing yet that is in its way.  locked is the
+ * command at which all rows had been locked.
+ */
+static CasOutcome
+do_operation(TxnItem *item, CommandId locked, int64 *version, CasRow *row)
+{
+	CasCall    *call = &item->table->call;
+	TxnRow	   *same = item->row ? item->row->same : NULL;
+	CasOutcome	outcome;
+
+	if (same != NULL && !same->locked && !same->found)
+	{
+		call->payload_wanted = false;
+		if (has_slipped_in(item, locked, row))
+			return CAS_EXISTS;
+		same->found = swap_read(call, &item->row->key, row);
+	}
+
+	call->payload_wanted = item->op == TXN_GET && call->payload_readable;
+	if (same == NULL || same->found || item->op == TXN_CREATE ||
+		item->op == TXN_PUT)
+		outcome = item->op != TXN_GET ? do_swap(item, version, row) :
+			swap_read(call, &item->row->key, row) ? CAS_UNCHANGED :
+			CAS_MISSING;
+	else
+		outcome = CAS_MISSING;
+
+	/* for the operations that follow */
+	if (same != NULL && outcome == CAS_CREATED)
+		same->found = true;
+	if (outcome == CAS_DELETED || outcome == CAS_RENAMED)
+		same->found = false;
+	if (outcome == CAS_RENAMED)
+		item->new_row->same->found = true;
 	return outcome;
 }
 
@@ -679,87 +765,78 @@ push_comparisons(JsonbParseState **state, const TxnList *list)
 	return all;
 }
 
-/* Do an operation and push its result. */
 static void
-push_operation(JsonbParseState **state, TxnItem *item, MemoryContext scratch)
+push_result(JsonbParseState **state, TxnItem *item, CasOutcome outcome,
+			const CasRow *row)
 {
-	MemoryContext old = MemoryContextSwitchTo(scratch);
-	CasRow		row = {0};
-	const char *outcome;
-	bool		found = true;
+	bool		found = outcome != CAS_MISSING;
+	const char *name = cas_outcome_name(outcome);
 
 	if (item->op == TXN_GET)
-	{
-		item->table->call.payload_wanted = item->table->call.payload_readable;
-		found = swap_read(&item->table->call, &item->row->key, &row);
-		outcome = found ? "found" : "missing";
-	}
-	else
-		outcome = cas_outcome_name(do_operation(item, &row));
-	MemoryContextSwitchTo(old);
-	MemoryContextReset(scratch);
+		name = found ? "found" : "missing";
 
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	push_string(state, "op", shapes[item->op].name);
 	push_string(state, "table", item->table->name);
-	push_string(state, "id", found ? row.id : item->row->key.text);
-	push_string(state, "outcome", outcome);
-	push_version(state, found, &row);
+	push_string(state, "id", found ? row->id : item->row->key.text);
+	push_string(state, "outcome", name);
+	push_version(state, found, row);
 	if (item->op == TXN_GET)
 	{
 		JsonbValue	v = {.type = jbvNull};
 
 		push_key(state, "payload");
-		if (row.payload != NULL &&
-			!JsonbExtractScalar(&row.payload->root, &v))
-			JsonbToJsonbValue(row.payload, &v);
+		if (found && row->payload != NULL &&
+			!JsonbExtractScalar(&row->payload->root, &v))
+			JsonbToJsonbValue(row->payload, &v);
 		pushJsonbValue(state, WJB_VALUE, &v);
 	}
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
 /*
- * Do the operations of a list and push their results.  An error that is not
- * of our making does not know its position, so it is told.
+ * Do the operations of a list and push their results; the first that fails
+ * ends the call.
  */
 static void
 push_operations(JsonbParseState **state, const TxnList *list)
 {
+	CommandId	locked = GetCurrentCommandId(false);
 	MemoryContext mcxt = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(mcxt, "cas_txn operation",
 												  ALLOCSET_DEFAULT_SIZES);
-	volatile int i = 0;
 
 	push_key(state, "results");
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	PG_TRY();
+	for (int i = 0; i < list->n; i++)
 	{
-		for (i = 0; i < list->n; i++)
-		{
-			CHECK_FOR_INTERRUPTS();
-			push_operation(state, &list->items[i], scratch);
-		}
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-		StringInfoData detail;
+		TxnItem    *item = &list->items[i];
+		int64		version = item->version;
+		CasRow		row = {0};
+		CasOutcome	outcome;
 
-		MemoryContextSwitchTo(mcxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		if (error->detail == NULL ||
-			strncmp(error->detail, "{\"position\"", 11) != 0)
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(scratch);
+		PG_TRY();
 		{
-			detail_begin(&detail);
-			detail_text(&detail, "position", list->items[i].position);
-			if (error->detail != NULL)
-				detail_text(&detail, "detail", error->detail);
-			error->detail = detail_end(&detail);
+			outcome = do_operation(item, locked, &version, &row);
 		}
-		ReThrowError(error);
+		PG_CATCH();
+		{
+			rethrow_at(item->position, mcxt);
+		}
+		PG_END_TRY();
+		MemoryContextSwitchTo(mcxt);
+		MemoryContextReset(scratch);
+
+		if (item->op != TXN_GET || outcome == CAS_EXISTS)
+			cas_raise_outcome(&item->table->call,
+							  outcome == CAS_EXISTS && item->new_row ?
+							  &item->new_row->key :
+							  item->row ? &item->row->key : NULL,
+							  version, outcome, &row, item->position);
+		push_result(state, item, outcome, &row);
 	}
-	PG_END_TRY();
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 	MemoryContextDelete(scratch);
 }

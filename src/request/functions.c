@@ -239,6 +239,6 @@ request_reap(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"batch\" must not be negative")));
-	PreventCommandIfReadOnly("request_reap()");
+	PreventCommandIfReadOnly("pg_cas_reap()");
 	PG_RETURN_INT64(request_purge(fcinfo, PG_GETARG_INT32(0)));
 }

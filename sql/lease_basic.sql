@@ -1,0 +1,139 @@
+--
+-- A lease is held by one holder at a time, by the server's clock; each holder
+-- has a fence of its own, and only the current one can do anything with it.
+--
+CREATE SCHEMA lease_basic_test;
+SET search_path = lease_basic_test, public;
+\set VERBOSITY sqlstate
+\set SHOW_CONTEXT never
+
+SELECT lease_acquire('l', 'one', '1h') AS first \gset
+SELECT lease_acquire('l', 'one', '1h') AS second \gset
+SELECT :second > :first AS "the same holder gets a new fence";
+SELECT fence, holder, expires_at > now() AS later FROM lease_try_acquire('l', 'two', '1h');
+\set VERBOSITY terse
+SELECT lease_acquire('l', 'two', '1h');
+\set VERBOSITY sqlstate
+SELECT name, holder, fence = :second AS current, acquired_at <= now() AS acquired,
+       expires_at - acquired_at AS ttl, expired
+FROM lease_holders WHERE name = 'l';
+
+-- The old fence is void, and so is one that never was.
+SELECT lease_guard('l', :first);
+SELECT lease_renew('l', :first, '1h');
+SELECT lease_release('l', :first);
+SELECT lease_guard('l', :second + 1000);
+SELECT lease_guard('l', -1);
+
+-- What the errors say, but for numbers and times.
+CREATE FUNCTION attempt(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    details text;
+    hint text;
+BEGIN
+    EXECUTE 'SELECT ' || call;
+    RETURN 'served';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS details = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    RETURN regexp_replace(concat_ws(E'\n', SQLSTATE || ' ' || SQLERRM, details, hint), '\m[0-9]+\M', 'N', 'g');
+END
+$$;
+\pset format unaligned
+SELECT attempt(format('lease_guard(''l'', %s)', :first));
+SELECT attempt('lease_guard(''none'', 7)');
+SELECT attempt('lease_renew(''none'', 7, ''1h'')');
+\pset format aligned
+
+-- The current one guards, renews and releases, in one transaction too.
+BEGIN;
+SELECT lease_guard('l', :second);
+SELECT lease_renew('l', :second, '2h') > now() + interval '1h' AS renewed;
+SELECT lease_guard('l', :second);
+SELECT lease_release('l', :second);
+SELECT lease_release('l', :second);
+SAVEPOINT s;
+SELECT lease_guard('l', :second);
+ROLLBACK TO s;
+SELECT lease_renew('l', :second, '1h');
+ROLLBACK;
+SELECT lease_guard('l', :second) IS NOT NULL AS "still held";
+SELECT lease_release('l', :second);
+SELECT lease_release('l', :second);
+SELECT lease_renew('l', :second, '1h');
+SELECT lease_guard('l', :second);
+SELECT count(*) FROM lease_holders WHERE name = 'l';
+
+-- What never was.
+SELECT lease_release('none', 1);
+SELECT lease_renew('none', 1, '1h');
+SELECT lease_guard('none', 1);
+
+-- Expired, the lease is still its holder's until somebody takes over.
+SELECT fence AS third FROM lease_try_acquire('l', 'one', '1 microsecond') \gset
+SELECT pg_sleep(0.001);
+SELECT holder, expired FROM lease_holders WHERE name = 'l';
+SELECT lease_guard('l', :third);
+SELECT lease_renew('l', :third, '1 microsecond') IS NOT NULL AS renewed;
+SELECT pg_sleep(0.001);
+SELECT lease_acquire('l', 'two', '1h') AS fourth \gset
+SELECT :fourth > :third AS "taken over";
+SELECT lease_guard('l', :third);
+SELECT lease_renew('l', :third, '1h');
+SELECT lease_release('l', :third);
+SELECT lease_guard('l', :fourth);
+
+-- Purged when it has been released, it is made again with a larger fence.
+SELECT pg_cas_reap() >= 0 AS reaped;
+SELECT lease_guard('l', :fourth);
+SELECT lease_release('l', :fourth);
+SELECT pg_cas_reap() > 0 AS reaped;
+SELECT lease_release('l', :fourth);
+SELECT lease_renew('l', :fourth, '1h');
+SELECT lease_guard('l', :fourth);
+SELECT lease_acquire('l', 'two', '1h') > :fourth AS larger;
+
+-- To acquire is a statement of its own.
+BEGIN;
+SELECT lease_acquire('l', 'two', '1h');
+ROLLBACK;
+BEGIN;
+SELECT * FROM lease_try_acquire('l', 'two', '1h');
+ROLLBACK;
+SELECT lease_acquire('l', 'two', '1h')\; SELECT 1;
+DO $$BEGIN PERFORM lease_acquire('l', 'two', '1h'); END$$;
+CREATE FUNCTION acquire() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN SELECT * FROM lease_try_acquire('l', 'two', '1h') LOOP
+        RETURN r.fence;
+    END LOOP;
+END
+$$;
+SELECT acquire();
+CREATE TABLE t AS SELECT lease_acquire('l', 'two', '1h');
+SET default_transaction_isolation = 'serializable';
+SELECT lease_acquire('l', 'two', '1h') > 0 AS granted;
+RESET default_transaction_isolation;
+SET default_transaction_read_only = on;
+SELECT lease_acquire('l', 'two', '1h');
+SELECT lease_guard('l', 1);
+RESET default_transaction_read_only;
+
+-- Malformed arguments.
+SELECT lease_acquire(NULL, 'two', '1h');
+SELECT lease_acquire('l', NULL, '1h');
+SELECT lease_acquire('l', 'two', NULL);
+SELECT lease_acquire('', 'two', '1h');
+SELECT lease_acquire('l', '', '1h');
+SELECT lease_acquire(repeat('x', 1025), 'two', '1h');
+SELECT lease_acquire('l', 'two', '0');
+SELECT * FROM lease_try_acquire('l', 'two', '-1h');
+SELECT lease_acquire('l', 'two', '178000000 years');
+SELECT lease_renew('l', 1, NULL);
+SELECT lease_renew('l', 1, '0');
+SELECT lease_guard('l', NULL);
+SELECT lease_release(NULL, 1);
+
+SELECT lease_release('l', fence) FROM lease_holders WHERE name = 'l';
+DROP SCHEMA lease_basic_test CASCADE;

@@ -1,0 +1,129 @@
+--
+-- Nobody but the functions touches the extension's tables, the functions
+-- check the caller, nothing depends on its search_path, and an owner who
+-- alters the tables gets an error and not a crash.
+--
+CREATE SCHEMA lock_rights_test;
+SET search_path = lock_rights_test, public;
+\set VERBOSITY terse
+\set SHOW_CONTEXT never
+CREATE ROLE lock_rights_a;
+CREATE ROLE lock_rights_b;
+CREATE ROLE lock_rights_member IN ROLE lock_rights_a;
+CREATE ROLE lock_rights_monitor IN ROLE pg_monitor;
+GRANT USAGE, CREATE ON SCHEMA lock_rights_test
+    TO lock_rights_a, lock_rights_b, lock_rights_member;
+
+SET ROLE lock_rights_a;
+SELECT * FROM lock_name;
+\echo :SQLSTATE
+INSERT INTO lock_name VALUES ('x', 1);
+\echo :SQLSTATE
+DELETE FROM lease_state;
+\echo :SQLSTATE
+SELECT nextval('lock_fence');
+\echo :SQLSTATE
+SELECT lock_fence_advance();
+\echo :SQLSTATE
+SELECT pg_cas_reap();
+\echo :SQLSTATE
+SELECT lock_reap(1);
+\echo :SQLSTATE
+
+-- A search_path full of look-alikes changes nothing.
+CREATE TABLE lock_name (name text PRIMARY KEY, fence bigint);
+CREATE TABLE lease_state (name text PRIMARY KEY, fence bigint);
+CREATE SEQUENCE lock_fence;
+CREATE FUNCTION trap(text, text) RETURNS boolean LANGUAGE plpgsql AS
+    $$BEGIN RAISE EXCEPTION 'trapped'; END$$;
+CREATE OPERATOR = (LEFTARG = text, RIGHTARG = text, FUNCTION = trap);
+CREATE OPERATOR < (LEFTARG = text, RIGHTARG = text, FUNCTION = trap);
+CREATE FUNCTION pg_has_role(oid, text) RETURNS boolean LANGUAGE plpgsql AS
+    $$BEGIN RAISE EXCEPTION 'trapped'; END$$;
+SET search_path = lock_rights_test, pg_catalog, public;
+BEGIN;
+SELECT mode FROM lock_acquire('{rights}', '{more}');
+SELECT lock_assert('rights');
+SELECT mode, waiting FROM lock_holders;
+COMMIT;
+SELECT lease_acquire('rights', 'h', '1h') > 0 AS granted;
+SELECT count(*) FROM lease_holders;
+SELECT count(*) FROM lock_rights_test.lock_name;
+SELECT last_value, is_called FROM lock_rights_test.lock_fence;
+DROP TABLE lock_rights_test.lock_name, lock_rights_test.lease_state;
+DROP SEQUENCE lock_rights_test.lock_fence;
+DROP OPERATOR lock_rights_test.= (text, text);
+DROP OPERATOR lock_rights_test.< (text, text);
+SET search_path = lock_rights_test, public;
+
+-- A lease belongs to the role that made it, and its members.
+SELECT name, holder, owner, expired FROM lease_holders;
+SET ROLE lock_rights_member;
+SELECT name, holder, owner, expired FROM lease_holders;
+SELECT fence > 0 AS granted, holder FROM lease_try_acquire('rights', 'h', '1h');
+SELECT lease_renew('rights', fence, '1h') > now() AS renewed FROM lease_holders;
+SET ROLE lock_rights_b;
+SELECT * FROM lease_holders;
+SELECT lease_acquire('rights', 'h', '1h');
+\echo :SQLSTATE
+SELECT * FROM lease_try_acquire('rights', 'other', '1h');
+\echo :SQLSTATE
+SELECT lease_guard('rights', 1);
+\echo :SQLSTATE
+SELECT lease_renew('rights', 1, '1h');
+\echo :SQLSTATE
+SELECT lease_release('rights', 1);
+\echo :SQLSTATE
+SET ROLE lock_rights_monitor;
+SELECT name, holder, owner, expired FROM lease_holders;
+SET ROLE lock_rights_a;
+SELECT lease_release('rights', fence) FROM lease_holders;
+-- Released, it is still that role's, until it is purged.
+SET ROLE lock_rights_b;
+SELECT lease_acquire('rights', 'h', '1h');
+\echo :SQLSTATE
+RESET ROLE;
+SELECT pg_cas_reap() > 0 AS reaped;
+SET ROLE lock_rights_b;
+SELECT lease_acquire('rights', 'h', '1h') > 0 AS granted;
+SELECT lease_release('rights', fence) FROM lease_holders;
+RESET ROLE;
+
+-- Who may not lock does not see who does.
+REVOKE EXECUTE ON FUNCTION lock_acquire(text[], text[], interval) FROM PUBLIC;
+BEGIN;
+SELECT mode FROM lock_acquire('{rights}');
+SET LOCAL ROLE lock_rights_a;
+SELECT * FROM lock_holders;
+SAVEPOINT s;
+SELECT lock_acquire('{rights}');
+\echo :SQLSTATE
+ROLLBACK TO s;
+SET LOCAL ROLE lock_rights_monitor;
+SELECT name, mode FROM lock_holders;
+COMMIT;
+GRANT EXECUTE ON FUNCTION lock_acquire(text[], text[], interval) TO PUBLIC;
+
+-- The tables as somebody's ALTER left them.
+CREATE FUNCTION attempt(alteration text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE alteration;
+    PERFORM lock_acquire('{rights}');
+    PERFORM lease_guard('rights', 1);
+    RETURN 'served';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ' ' || SQLERRM;
+END
+$$;
+SELECT attempt('ALTER TABLE public.lock_name ALTER fence TYPE int');
+SELECT attempt('ALTER TABLE public.lock_name DROP fence');
+SELECT attempt('ALTER TABLE public.lock_name ADD more int');
+SELECT attempt('ALTER TABLE public.lock_name DROP CONSTRAINT lock_name_pkey');
+SELECT attempt('ALTER TABLE public.lock_name ALTER name TYPE text COLLATE "POSIX"');
+SELECT attempt('CREATE INDEX ON public.lock_name (upper(name))');
+SELECT attempt('ALTER TABLE public.lock_name RENAME TO other');
+SELECT attempt('ALTER SEQUENCE public.lock_fence RENAME TO other');
+SELECT attempt('ALTER TABLE public.lease_state ALTER expires_at TYPE text');
+
+DROP SCHEMA lock_rights_test CASCADE;
+DROP ROLE lock_rights_member, lock_rights_a, lock_rights_b, lock_rights_monitor;

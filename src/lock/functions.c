@@ -1,0 +1,618 @@
+/*
+ * functions.c
+ *		The SQL functions of named resources and leases: check the arguments,
+ *		call, shape the answer.
+ */
+#include "lock.h"
+
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "executor/execdesc.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "request/request.h"
+#include "storage/procarray.h"
+#include "tcop/pquery.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(lock_acquire);
+PG_FUNCTION_INFO_V1(lock_assert);
+PG_FUNCTION_INFO_V1(lock_holders_read);
+PG_FUNCTION_INFO_V1(lock_fence_advance);
+PG_FUNCTION_INFO_V1(lock_reap);
+PG_FUNCTION_INFO_V1(lease_acquire);
+PG_FUNCTION_INFO_V1(lease_try_acquire);
+PG_FUNCTION_INFO_V1(lease_renew);
+PG_FUNCTION_INFO_V1(lease_release);
+PG_FUNCTION_INFO_V1(lease_guard);
+
+typedef struct Request
+{
+	Datum		name;
+	HoldMode	mode;
+} Request;
+
+/*
+ * Refuse in a read-only transaction and on a standby.
+ */
+static void
+require_writable(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandDuringRecovery(function);
+}
+
+/*
+ * Does the call stand in the statement that the client sent, a SELECT, and not
+ * in a function that the statement calls?  What the executor sets up for an
+ * expression lies in its query's memory context, so we compare that with the
+ * one of the portal being run.  A cursor that a function opens is a portal
+ * too, but its rows do not go to the client (nor, for EXECUTE and DECLARE
+ * CURSOR WITH HOLD, to the store from which the client gets them).
+ */
+static bool
+call_is_top_level(FunctionCallInfo fcinfo)
+{
+	QueryDesc  *query = ActivePortal ? ActivePortal->queryDesc : NULL;
+
+	return query != NULL && query->estate != NULL && query->dest != NULL &&
+		(query->dest->mydest == DestRemote ||
+		 query->dest->mydest == DestRemoteExecute ||
+		 query->dest->mydest == DestTuplestore) &&
+		fcinfo->flinfo->fn_mcxt == query->estate->es_query_cxt;
+}
+
+/*
+ * Begin an answer of several columns.
+ */
+static Tuplestorestate *
+begin_rows(FunctionCallInfo fcinfo, TupleDesc *desc)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext old;
+	Tuplestorestate *rows;
+
+	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
+		!(rsinfo->allowedModes & SFRM_Materialize))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("set-valued function called in context that cannot accept a set")));
+	if (get_call_result_type(fcinfo, NULL, desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+
+	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
+	*desc = CreateTupleDescCopy(*desc);
+	rows = tuplestore_begin_heap(false, false, work_mem);
+	MemoryContextSwitchTo(old);
+	rsinfo->returnMode = SFRM_Materialize;
+	rsinfo->setResult = rows;
+	rsinfo->setDesc = *desc;
+	return rows;
+}
+
+/*
+ * Read 'exclusive' or 'shared'.
+ */
+static HoldMode
+parse_mode(text *mode)
+{
+	char	   *value = text_to_cstring(mode);
+
+	if (strcmp(value, "exclusive") == 0)
+		return HOLD_EXCLUSIVE;
+	if (strcmp(value, "shared") == 0)
+		return HOLD_SHARED;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for argument \"mode\": \"%s\"", value),
+			 errhint("Use \"exclusive\" or \"shared\".")));
+}
+
+/*
+ * Add the array's names to the requests.
+ */
+static Request *
+add_requests(Request *requests, int *n, ArrayType *array,
+			 const char *argument, HoldMode mode)
+{
+	Datum	   *names;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT,
+					  &names, &nulls, &count);
+	requests = repalloc_huge(requests,
+							 ((Size) *n + count + 1) * sizeof(Request));
+	for (int i = 0; i < count; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument \"%s\" must not contain nulls",
+							argument)));
+		requests[*n].name = checked_name(names[i], argument);
+		requests[*n].mode = mode;
+		(*n)++;
+	}
+	return requests;
+}
+
+/* qsort comparator: byte order, of equal names the exclusive one first. */
+static int
+compare_requests(const void *left, const void *right)
+{
+	const Request *a = (const Request *) left;
+	const Request *b = (const Request *) right;
+	text	   *x = DatumGetTextPP(a->name);
+	text	   *y = DatumGetTextPP(b->name);
+	int			xlen = VARSIZE_ANY_EXHDR(x);
+	int			ylen = VARSIZE_ANY_EXHDR(y);
+	int			order = memcmp(VARDATA_ANY(x), VARDATA_ANY(y),
+							   Min(xlen, ylen));
+
+	if (order == 0)
+		order = xlen - ylen;
+	return order != 0 ? order : (int) b->mode - (int) a->mode;
+}
+
+/*
+ * Sort the requests into the order in which they are taken, fold those of the
+ * same name into the strongest, and return how many are left.
+ */
+static int
+sort_requests(Request *requests, int n)
+{
+	int			kept = 0;
+
+	qsort(requests, n, sizeof(Request), compare_requests);
+	for (int i = 0; i < n; i++)
+	{
+		HoldMode	mode = requests[i].mode;
+
+		if (kept > 0)
+		{
+			/* Equal but for the mode? */
+			requests[i].mode = requests[kept - 1].mode;
+			if (compare_requests(&requests[kept - 1], &requests[i]) == 0)
+				continue;
+			requests[i].mode = mode;
+		}
+		requests[kept++] = requests[i];
+	}
+	return kept;
+}
+
+/*
+ * How long does the call wait, from now on?
+ */
+static Patience
+parse_wait(FunctionCallInfo fcinfo, int argno)
+{
+	Patience	patience = {false};
+
+	if (!PG_ARGISNULL(argno))
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		patience.limited = true;
+		patience.deadline =
+			DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+													TimestampTzGetDatum(now),
+													PG_GETARG_DATUM(argno)));
+		if (patience.deadline < now)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("argument \"wait\" must not be negative")));
+	}
+	return patience;
+}
+
+/*
+ * lock_acquire(exclusive text[], shared text[], wait interval)
+ */
+Datum
+lock_acquire(PG_FUNCTION_ARGS)
+{
+	Request    *requests = palloc(sizeof(Request));
+	int			n = 0;
+	Patience	patience;
+	NameTable	names;
+	Tuplestorestate *rows;
+	TupleDesc	desc;
+	bool		fenced = false;
+
+	request_enter(fcinfo, REQUEST_JOINS);
+	require_argument(fcinfo, 0, "exclusive");
+	require_argument(fcinfo, 1, "shared");
+	requests = add_requests(requests, &n, PG_GETARG_ARRAYTYPE_P(0),
+							"exclusive", HOLD_EXCLUSIVE);
+	requests = add_requests(requests, &n, PG_GETARG_ARRAYTYPE_P(1),
+							"shared", HOLD_SHARED);
+	n = sort_requests(requests, n);
+	patience = parse_wait(fcinfo, 2);
+
+	require_writable("lock_acquire()");
+	if (!IsTransactionBlock() && call_is_top_level(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
+				 errmsg("lock_acquire() outside a transaction block would be gone at once"),
+				 errhint("Use BEGIN first.")));
+
+	rows = begin_rows(fcinfo, &desc);
+	names_open(&names, fcinfo, NAME_LOCK, true);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[3] = {0};
+		bool		nulls[3] = {0};
+		HoldMode	mode;
+		int64		fence;
+
+		CHECK_FOR_INTERRUPTS();
+		mode = resource_take(&names, requests[i].name, requests[i].mode,
+							 &patience, &fence);
+		values[0] = requests[i].name;
+		values[1] = CStringGetTextDatum(hold_mode_name(mode));
+		values[2] = Int64GetDatum(fence);
+		nulls[2] = mode != HOLD_EXCLUSIVE;
+		fenced |= mode == HOLD_EXCLUSIVE;
+		tuplestore_putvalues(rows, desc, values, nulls);
+	}
+	if (fenced)
+		fence_flush(names.schema);
+	names_close(&names);
+	return (Datum) 0;
+}
+
+/*
+ * lock_assert(name text, mode text)
+ */
+Datum
+lock_assert(PG_FUNCTION_ARGS)
+{
+	NameTable	names;
+	TransactionId xid;
+	Datum		name;
+	HoldMode	mode;
+	HoldMode	held = HOLD_NONE;
+
+	request_enter(fcinfo, REQUEST_JOINS);
+	require_argument(fcinfo, 0, "name");
+	require_argument(fcinfo, 1, "mode");
+	name = checked_name(PG_GETARG_DATUM(0), "name");
+	mode = parse_mode(PG_GETARG_TEXT_PP(1));
+
+	names_open(&names, fcinfo, NAME_LOCK, false);
+	if (names_find(&names, name))
+		held = names_held(&names, &xid);
+	names_close(&names);
+
+	if (held < mode)
+	{
+		StringInfoData detail;
+
+		detail_begin(&detail);
+		detail_text(&detail, "resource", TextDatumGetCString(name));
+		detail_text(&detail, "mode", hold_mode_name(mode));
+		ereport(ERROR,
+				(errcode(ERRCODE_CAS_REQUIRED),
+				 errmsg("this transaction does not hold the %s lock on \"%s\"",
+						hold_mode_name(mode), TextDatumGetCString(name)),
+				 errdetail_internal("%s", detail_end(&detail)),
+				 errhint("Call lock_acquire() first, in the same transaction.")));
+	}
+	PG_RETURN_VOID();
+}
+
+/*
+ * May the role see who holds which names?  Those may who can lock them.
+ */
+static bool
+may_see_holders(Oid schema)
+{
+	List	   *function = list_make2(makeString(get_namespace_name(schema)),
+									  makeString("lock_acquire"));
+	Oid			oid = LookupFuncName(function, -1, NULL, true);
+
+	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
+		(OidIsValid(oid) &&
+		 object_aclcheck(ProcedureRelationId, oid, GetUserId(),
+						 ACL_EXECUTE) == ACLCHECK_OK);
+}
+
+/*
+ * lock_holders_read(): the rows of the view lock_holders.  Holders are read
+ * from the names' rows, waiters from the lock manager: those who stand in a
+ * name's line or are upgrading, its head included, who waits for the row.
+ */
+Datum
+lock_holders_read(PG_FUNCTION_ARGS)
+{
+	NameTable	names;
+	Tuplestorestate *rows;
+	TupleDesc	desc;
+	TableScanDesc scan;
+	LockData   *locks;
+	Datum		values[5];
+	bool		nulls[5];
+
+	rows = begin_rows(fcinfo, &desc);
+	names_open(&names, fcinfo, NAME_LOCK, false);
+	if (!may_see_holders(names.schema))
+	{
+		names_close(&names);
+		return (Datum) 0;
+	}
+
+	locks = GetLockStatusData();
+	scan = table_beginscan(names.rel, SnapshotAny, 0, NULL);
+	while (names_next(&names, scan))
+	{
+		RowHolder  *holders;
+		int			n = names_holders(&names, &holders);
+		Datum		name = names_get(&names, Anum_name, &nulls[0]);
+		LOCKTAG		queue;
+		LOCKTAG		upgrade;
+
+		values[0] = name;
+		for (int i = 0; i < n; i++)
+		{
+			int			pid = BackendXidGetPid(holders[i].xid);
+
+			values[1] = CStringGetTextDatum(hold_mode_name(holders[i].mode));
+			values[2] = Int32GetDatum(pid);
+			values[3] = BoolGetDatum(false);
+			nulls[1] = nulls[3] = false;
+			nulls[2] = pid == 0;
+			nulls[4] = true;
+			tuplestore_putvalues(rows, desc, values, nulls);
+		}
+		pfree(holders);
+
+		name_locktag(&queue, name, LOCK_QUEUE);
+		name_locktag(&upgrade, name, LOCK_UPGRADE);
+		for (int i = 0; i < locks->nelements; i++)
+		{
+			LockInstanceData *lock = &locks->locks[i];
+			TimestampTz since = lock->waitStart;
+			bool		shared;
+
+			if (memcmp(&lock->locktag, &queue, sizeof(LOCKTAG)) != 0 &&
+				memcmp(&lock->locktag, &upgrade, sizeof(LOCKTAG)) != 0)
+				continue;
+
+			/* The head of the line waits for something else. */
+			for (int j = 0; j < locks->nelements && since == 0; j++)
+				if (locks->locks[j].pid == lock->pid)
+					since = locks->locks[j].waitStart;
+
+			shared = lock->waitLockMode == ShareLock ||
+				(lock->holdMask & LOCKBIT_ON(ShareLock)) != 0;
+			values[1] = CStringGetTextDatum(hold_mode_name(shared ?
+														   HOLD_SHARED :
+														   HOLD_EXCLUSIVE));
+			values[2] = Int32GetDatum(lock->pid);
+			values[3] = BoolGetDatum(true);
+			values[4] = TimestampTzGetDatum(since);
+			nulls[1] = nulls[2] = nulls[3] = false;
+			nulls[4] = since == 0;
+			tuplestore_putvalues(rows, desc, values, nulls);
+		}
+	}
+	table_endscan(scan);
+	names_close(&names);
+	return (Datum) 0;
+}
+
+/*
+ * lock_fence_advance(by bigint): a definer's function, the definer being the
+ * role that installed the extension.
+ */
+Datum
+lock_fence_advance(PG_FUNCTION_ARGS)
+{
+	int64		by;
+
+	request_enter(fcinfo, REQUEST_JOINS);
+	require_argument(fcinfo, 0, "by");
+	by = PG_GETARG_INT64(0);
+	if (by <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"by\" must be positive")));
+	require_writable("lock_fence_advance()");
+	fence_advance(get_func_namespace(fcinfo->flinfo->fn_oid), by);
+	PG_RETURN_VOID();
+}
+
+/*
+ * lock_reap(batch int) RETURNS bigint: the part of pg_cas_reap() for unused
+ * names of locks and leases.
+ */
+Datum
+lock_reap(PG_FUNCTION_ARGS)
+{
+	int			batch;
+	int64		reaped = 0;
+
+	require_argument(fcinfo, 0, "batch");
+	batch = PG_GETARG_INT32(0);
+	if (batch < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"batch\" must not be negative")));
+	require_writable("pg_cas_reap()");
+
+	for (NameKind kind = NAME_LOCK; kind <= NAME_LEASE; kind++)
+	{
+		NameTable	names;
+
+		names_open(&names, fcinfo, kind, true);
+		reaped += names_purge(&names, batch - reaped);
+		names_close(&names);
+	}
+	PG_RETURN_INT64(reaped);
+}
+
+/*
+ * Common part of lease_acquire() and lease_try_acquire(), which have the same
+ * arguments.  What is granted is on disk when the client is told: it commits
+ * with this statement, whatever synchronous_commit says.
+ */
+static void
+acquire_lease(FunctionCallInfo fcinfo, const char *function,
+			  LeaseGrant *grant)
+{
+	NameTable	names;
+	Datum		name;
+	Datum		holder;
+	Interval   *ttl;
+
+	request_enter(fcinfo, REQUEST_JOINS);
+	require_argument(fcinfo, 0, "name");
+	require_argument(fcinfo, 1, "holder");
+	require_argument(fcinfo, 2, "ttl");
+	name = checked_name(PG_GETARG_DATUM(0), "name");
+	holder = checked_name(PG_GETARG_DATUM(1), "holder");
+	ttl = PG_GETARG_INTERVAL_P(2);
+	(void) lease_end(GetCurrentTimestamp(), ttl);
+
+	require_writable(function);
+	PreventInTransactionBlock(call_is_top_level(fcinfo), function);
+
+	names_open(&names, fcinfo, NAME_LEASE, true);
+	lease_take(&names, name, DatumGetTextPP(holder), ttl, grant);
+	if (grant->granted)
+	{
+		fence_flush(names.schema);
+		ForceSyncCommit();
+	}
+	names_close(&names);
+}
+
+/*
+ * lease_acquire(name text, holder text, ttl interval) RETURNS bigint
+ */
+Datum
+lease_acquire(PG_FUNCTION_ARGS)
+{
+	LeaseGrant	grant;
+
+	acquire_lease(fcinfo, "lease_acquire()", &grant);
+	if (!grant.granted)
+	{
+		char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+		char	   *holder = text_to_cstring(grant.holder);
+		char		expires_at[MAXDATELEN + 1];
+		StringInfoData detail;
+
+		JsonEncodeDateTime(expires_at, TimestampTzGetDatum(grant.expires_at),
+						   TIMESTAMPTZOID, NULL);
+		detail_begin(&detail);
+		detail_text(&detail, "lease", name);
+		detail_text(&detail, "holder", holder);
+		detail_text(&detail, "expires_at", expires_at);
+		ereport(ERROR,
+				(errcode(ERRCODE_CAS_HELD),
+				 errmsg("lease \"%s\" is held by \"%s\"", name, holder),
+				 errdetail_internal("%s", detail_end(&detail))));
+	}
+	PG_RETURN_INT64(grant.fence);
+}
+
+/*
+ * lease_try_acquire(name text, holder text, ttl interval)
+ */
+Datum
+lease_try_acquire(PG_FUNCTION_ARGS)
+{
+	LeaseGrant	grant;
+	Tuplestorestate *rows;
+	TupleDesc	desc;
+	Datum		values[3] = {0};
+	bool		nulls[3] = {0};
+
+	acquire_lease(fcinfo, "lease_try_acquire()", &grant);
+	rows = begin_rows(fcinfo, &desc);
+	values[0] = Int64GetDatum(grant.fence);
+	nulls[0] = !grant.granted;
+	values[1] = PointerGetDatum(grant.holder);
+	values[2] = TimestampTzGetDatum(grant.expires_at);
+	tuplestore_putvalues(rows, desc, values, nulls);
+	return (Datum) 0;
+}
+
+/*
+ * Check the arguments name and fence, and open the leases.
+ */
+static Datum
+open_lease(FunctionCallInfo fcinfo, const char *function, NameTable *names)
+{
+	Datum		name;
+
+	request_enter(fcinfo, REQUEST_JOINS);
+	require_argument(fcinfo, 0, "name");
+	require_argument(fcinfo, 1, "fence");
+	name = checked_name(PG_GETARG_DATUM(0), "name");
+	require_writable(function);
+	names_open(names, fcinfo, NAME_LEASE, true);
+	return name;
+}
+
+/*
+ * lease_renew(name text, fence bigint, ttl interval) RETURNS timestamptz
+ */
+Datum
+lease_renew(PG_FUNCTION_ARGS)
+{
+	NameTable	names;
+	Datum		name;
+	TimestampTz expires_at;
+
+	require_argument(fcinfo, 2, "ttl");
+	(void) lease_end(GetCurrentTimestamp(), PG_GETARG_INTERVAL_P(2));
+	name = open_lease(fcinfo, "lease_renew()", &names);
+	expires_at = lease_prolong(&names, name, PG_GETARG_INT64(1),
+							   PG_GETARG_INTERVAL_P(2));
+	names_close(&names);
+	PG_RETURN_TIMESTAMPTZ(expires_at);
+}
+
+/*
+ * lease_release(name text, fence bigint) RETURNS boolean
+ */
+Datum
+lease_release(PG_FUNCTION_ARGS)
+{
+	NameTable	names;
+	Datum		name = open_lease(fcinfo, "lease_release()", &names);
+	bool		released;
+
+	released = lease_give_up(&names, name, PG_GETARG_INT64(1));
+	names_close(&names);
+	PG_RETURN_BOOL(released);
+}
+
+/*
+ * lease_guard(name text, fence bigint) RETURNS void
+ */
+Datum
+lease_guard(PG_FUNCTION_ARGS)
+{
+	NameTable	names;
+	Datum		name = open_lease(fcinfo, "lease_guard()", &names);
+
+	lease_hold_off(&names, name, PG_GETARG_INT64(1));
+	names_close(&names);
+	PG_RETURN_VOID();
+}
