@@ -203,6 +203,11 @@ SET pg_cas.request = 'a';
 UPDATE counter SET n = n + 1 WHERE id = 1;
 SET pg_cas.request = 'b';
 UPDATE counter SET n = n + 1 WHERE id = 1;
+-- the next transaction is claimed by its own first write
+BEGIN;
+UPDATE counter SET n = n + 1 WHERE id = 1;
+SELECT request_claim('c');
+ROLLBACK;
 RESET pg_cas.request;
 
 --
