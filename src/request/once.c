@@ -91,7 +91,7 @@ static struct
 	},
 	[PURGE_REQUESTS] = {
 		"WITH old AS MATERIALIZED (SELECT scope, key FROM %1$s.request_result "
-		"WHERE at OPERATOR(pg_catalog.<) (pg_catalog.clock_timestamp() "
+		"WHERE at OPERATOR(pg_catalog.<) (pg_catalog.now() "
 		"OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1)) "
 		"ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED) "
 		"DELETE FROM %1$s.request_result AS r USING old "

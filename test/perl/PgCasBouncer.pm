@@ -7,6 +7,7 @@ use warnings;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Time::HiRes ();
 
 # Start one in this mode ("transaction", "session"), with more lines for its
 # settings.  It has one connection to the server, for whoever comes.
