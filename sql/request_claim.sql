@@ -117,6 +117,12 @@ MERGE INTO counter USING (VALUES (1)) AS v (id) ON counter.id = v.id
 WHEN MATCHED THEN UPDATE SET n = 8;
 ROLLBACK;
 
+BEGIN;
+SELECT request_claim('a');
+SET LOCAL pg_cas.request = 'b';
+DELETE FROM counter WHERE id = 1;
+ROLLBACK;
+
 -- reading a table or setting the setting is no claim
 BEGIN;
 SET LOCAL pg_cas.request = 'a';

@@ -521,8 +521,8 @@ create_guard(const char *name, const CasSettings *settings, Oid sequence,
 	append_argument(&arguments, "enforce",
 					settings->warn_only ? "warn" : "error");
 
-	execute("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW "
-			"EXECUTE FUNCTION %s.cas_guard(%s)",
+	execute("CREATE TRIGGER %s BEFORE INSERT OR UPDATE OR DELETE ON %s "
+			"FOR EACH ROW EXECUTE FUNCTION %s.cas_guard(%s)",
 			CAS_GUARD_TRIGGER, name, schema, arguments.data);
 	execute("CREATE TRIGGER \"%s\" BEFORE UPDATE ON %s FOR EACH ROW "
 			"EXECUTE FUNCTION %s.cas_witness()",
