@@ -6,6 +6,7 @@
 use strict;
 use warnings;
 
+use IPC::Run;
 use PgCas;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -145,6 +146,20 @@ SQL
 		qr/cas_merge\(\) must not run inside a transaction block/,
 		'what has begun as a transaction of a pipeline is refused');
 }
+
+# The documented query finds a transaction that nobody is at.
+my ($look) = slurp_file('docs/requests.md') =~ /```sql\n(SELECT pid.*?)```/s;
+$look =~ s/interval '10 s'/interval '0 s'/;
+my ($in, $answer) = ("BEGIN; SELECT 'left open';\n", '');
+my $idle = IPC::Run::start([ 'psql', '-XAtq', '-d', $node->connstr('app') ],
+	'<', \$in, '>', \$answer);
+$idle->pump until $answer =~ /left open/;
+$node->poll_query_until('app',
+	q{SELECT count(*) = 1 FROM pg_stat_activity WHERE state = 'idle in transaction'});
+like($node->safe_psql('app', $look), qr/SELECT 'left open';$/,
+	'the query on pg_stat_activity finds an abandoned transaction');
+$in = "ROLLBACK;\n\\q\n";
+$idle->finish;
 
 # The stored requests are dumped and restored with their scopes.
 $node->safe_psql('app', <<'SQL', extra_params => [ '-U', 'worker' ]);
