@@ -75,23 +75,22 @@ set_key_tag(LOCKTAG *tag, CasTable *table, const CasKey *key)
  * absent, and keep others from it until the end of the transaction.
  */
 void
-absent_key_create(CasTable *table, const CasKey *key)
+absent_key_create(CasCall *call, const CasKey *key)
 {
 	static LocalTransactionId transaction = InvalidLocalTransactionId;
 	static int	locks = 0;
 	LOCKTAG		tag;
 
-	set_key_tag(&tag, table, key);
-	if (LockHeldByMe(&tag, ExclusiveLock))
-		return;					/* we are within cas_txn(), or after it */
-
+	if (call->keys_locked)
+		return;
+	set_key_tag(&tag, call->table, key);
 	if (transaction != MyProc->lxid)
 	{
 		transaction = MyProc->lxid;
 		locks = 0;
 	}
 	if (locks++ >= MAX_KEY_LOCKS)
-		set_table_tag(&tag, table);
+		set_table_tag(&tag, call->table);
 	(void) LockAcquire(&tag, ShareLock, false, false);
 }
 

@@ -154,6 +154,7 @@ typedef struct CasCall
 	MemoryContext caller;		/* where answers are put */
 	bool		payload_wanted; /* statements return it */
 	bool		payload_readable;	/* the caller has SELECT on all of it */
+	bool		keys_locked;	/* by cas_txn(), the missing ones, too */
 } CasCall;
 
 typedef enum CasLockMode
@@ -228,7 +229,7 @@ extern Jsonb *document_changes(Jsonb *old, Jsonb *new);
 extern CasNames cas_path_from_array(Datum array);
 
 /* absent.c */
-extern void absent_key_create(CasTable *table, const CasKey *key);
+extern void absent_key_create(CasCall *call, const CasKey *key);
 extern void absent_key_lock(CasTable *table, const CasKey *key);
 
 /* guard.c */

@@ -118,6 +118,7 @@ cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
 	call->caller = CurrentMemoryContext;
 	call->payload_readable = payload_readable(call->table);
 	call->payload_wanted = false;
+	call->keys_locked = false;
 }
 
 /* Begin a call on the table that is the first argument, and connect to SPI. */

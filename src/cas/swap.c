@@ -407,7 +407,7 @@ swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 
 	payload_columns(call, key, payload, &write);
 	if (key != NULL)
-		absent_key_create(call->table, key);
+		absent_key_create(call, key);
 
 	/*
 	 * INSERT does not mind a row that the snapshot has and that is gone since;
@@ -545,7 +545,7 @@ claim_key(CasCall *call, CasKey *key, CasRow *row)
 {
 	if (swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
 		return true;
-	absent_key_create(call->table, key);
+	absent_key_create(call, key);
 	return swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row);
 }
 

@@ -232,6 +232,7 @@ get_table(Txn *txn, const TxnItem *item)
 				   DatumGetObjectId(DirectFunctionCall1(regclassin,
 														CStringGetDatum(name))),
 				   RowExclusiveLock, txn->fcinfo);
+	table->call.keys_locked = true;	/* they will be, before it matters */
 	error_context_stack = context.previous;
 	txn->tables = lappend(txn->tables, table);
 	return table;
@@ -588,9 +589,7 @@ check_versions(const TxnList *list, bool compared)
 	}
 }
 
-/*
- * Do an operation on a row that is there, or on one that it makes.
- */
+/* Do an operation on a row that is there, or a creation without a key. */
 static CasOutcome
 do_swap(TxnItem *item, int64 *version, CasRow *row)
 {
@@ -628,6 +627,18 @@ do_swap(TxnItem *item, int64 *version, CasRow *row)
 	return CAS_MISSING;			/* not reached */
 }
 
+/* Do an operation under a key that has no row. */
+static CasOutcome
+do_without_row(TxnItem *item, CasRow *row)
+{
+	CasCall    *call = &item->table->call;
+
+	/* a put that met a row now would overwrite what has slipped in */
+	if (item->op == TXN_CREATE || item->op == TXN_PUT)
+		return swap_create(call, &item->row->key, item->document, row);
+	return CAS_MISSING;
+}
+
 /*
  * Whether there is a row under a key that was missing when it was locked,
  * which this transaction has not made since, as by a trigger: then a plain
@@ -660,13 +671,13 @@ do_operation(TxnItem *item, CommandId locked, int64 *version, CasRow *row)
 	}
 
 	call->payload_wanted = item->op == TXN_GET && call->payload_readable;
-	if (same == NULL || same->found || item->op == TXN_CREATE ||
-		item->op == TXN_PUT)
-		outcome = item->op != TXN_GET ? do_swap(item, version, row) :
-			swap_read(call, &item->row->key, row) ? CAS_UNCHANGED :
-			CAS_MISSING;
+	if (same != NULL && !same->found)
+		outcome = do_without_row(item, row);
+	else if (item->op == TXN_GET)
+		outcome = swap_read(call, &item->row->key, row) ?
+			CAS_UNCHANGED : CAS_MISSING;
 	else
-		outcome = CAS_MISSING;
+		outcome = do_swap(item, version, row);
 
 	/* for the operations that follow */
 	if (same != NULL && outcome == CAS_CREATED)
