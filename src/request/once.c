@@ -141,6 +141,15 @@ extension_schema(FunctionCallInfo fcinfo)
 	return get_func_namespace(fcinfo->flinfo->fn_oid);
 }
 
+/* Raise 25006 if nothing can be written. */
+static void
+require_writable(FunctionCallInfo fcinfo)
+{
+	if (XactReadOnly)
+		PreventCommandIfReadOnly(psprintf("%s()",
+										  get_func_name(fcinfo->flinfo->fn_oid)));
+}
+
 /* The role whose tables these are. */
 static Oid
 tables_owner(Oid schema)
@@ -360,8 +369,7 @@ enter_scope(FunctionCallInfo fcinfo, text *scope)
 	while (run(schema, FIND_SCOPE, values, NULL) == 0)
 	{
 		CHECK_FOR_INTERRUPTS();
-		PreventCommandIfReadOnly(psprintf("%s()",
-										  get_func_name(fcinfo->flinfo->fn_oid)));
+		require_writable(fcinfo);
 		run(schema, MAKE_SCOPE, values, NULL);
 	}
 	owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
@@ -443,8 +451,7 @@ request_start(FunctionCallInfo fcinfo, RequestName *name, Jsonb *request,
 	{
 		/* What is done can be asked for; what is new cannot be begun. */
 		if (!find_request(schema, name, values, caller, result))
-			PreventCommandIfReadOnly(psprintf("%s()",
-											  get_func_name(fcinfo->flinfo->fn_oid)));
+			require_writable(fcinfo);
 	}
 	else
 	{
