@@ -4,6 +4,8 @@
  */
 #include "pg_cas.h"
 
+#include <limits.h>
+
 #include "request/request.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -41,6 +43,7 @@ assign_on_leak(int newval, void *extra)
 {
 	request_changed();
 }
+int			pg_cas_history_retention = 90 * 24 * 60;
 
 void
 _PG_init(void)
@@ -91,6 +94,15 @@ _PG_init(void)
 							PG_INT32_MAX,
 							PGC_USERSET,
 							GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("pg_cas.history_retention",
+							"Sets how long the history of allocations is kept.",
+							"0 writes none, -1 keeps all.",
+							&pg_cas_history_retention,
+							90 * 24 * 60, -1, INT_MAX,
+							PGC_SUSET,
+							GUC_UNIT_MIN,
 							NULL, NULL, NULL);
 
 	EmitWarningsOnPlaceholders("pg_cas");

@@ -32,6 +32,7 @@
 
 /* settings (pg_cas.c) */
 extern bool pg_cas_log_conflicts;
+extern int	pg_cas_history_retention;	/* minutes; 0: none, -1: for ever */
 
 /*
  * An error's DETAIL is one line of JSON, for machines.  It is put together

@@ -1,0 +1,151 @@
+-- Claim: only the owner's members change a pool, only they and members of
+-- granted roles use it or see it; nobody reaches the tables behind; names of
+-- any kind are safe, and so is a search_path full of look-alikes.
+CREATE SCHEMA alloc_rights_test;
+CREATE ROLE regress_alloc_owner;
+CREATE ROLE regress_alloc_member IN ROLE regress_alloc_owner;
+CREATE ROLE regress_alloc_user;
+CREATE ROLE regress_alloc_group;
+CREATE ROLE regress_alloc_friend IN ROLE regress_alloc_group;
+CREATE ROLE regress_alloc_monitor IN ROLE pg_monitor;
+GRANT USAGE ON SCHEMA alloc_rights_test TO PUBLIC;
+\set k '''00000000-0000-0000-0000-000000000001'''
+
+SET ROLE regress_alloc_owner;
+SELECT alloc_pool_create('mine', '{0-9}', 'int');
+SET ROLE regress_alloc_user;
+SELECT alloc_int('mine', :k);
+SELECT alloc_try_int('mine', :k);
+SELECT alloc_release('mine', :k);
+SELECT alloc_renew('mine', :k, '1 hour');
+SELECT * FROM alloc_get('mine', :k);
+SELECT * FROM alloc_find('mine', '1');
+SELECT * FROM alloc_many('mine', ARRAY[:k]::uuid[]);
+SELECT * FROM alloc_usage('mine');
+SELECT * FROM alloc_map('mine');
+SELECT * FROM alloc_verify('mine');
+SELECT alloc_grant('mine', 'regress_alloc_user');
+SELECT alloc_pool_grow('mine', '10-19');
+SELECT alloc_pool_set('mine', owner => 'regress_alloc_user');
+SELECT alloc_pool_drop('mine');
+SELECT alloc_reserve('mine', '1');
+SELECT alloc_rebuild('mine');
+SELECT count(*) FROM alloc_pools;
+SELECT count(*) FROM alloc_usage();
+-- the tables behind, and what serves the functions
+SELECT * FROM alloc_slot;
+SELECT * FROM alloc_pool;
+INSERT INTO alloc_slot VALUES (1, 1, 0);
+SELECT nextval('alloc_generation');
+SELECT * FROM alloc_visible;
+SELECT * FROM alloc_verify_of('{1}');
+
+-- what serves the views can be called by anyone, with anything
+SELECT alloc_describe(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+SELECT alloc_describe('ip', 5, 0, 0, 0, 0, 0, 0::smallint);
+SELECT alloc_describe('ip', 4, 0, 0, 0, 0, 0, 0::smallint);
+SELECT alloc_describe('ip', 4, -1, 0, 0, 0, 0, 0::smallint);
+SELECT alloc_describe('ip', 4, 3, 5, 5, 0, 0, 0::smallint);
+SELECT alloc_describe('prefix', 4, NULL, 0, 9, 0, 0, 200::smallint);
+SELECT alloc_describe('prefix', 4, NULL, 0, 9, 0, 0, -1::smallint);
+SELECT alloc_describe('int', NULL, NULL, 9, 0, 0, 0, 0::smallint);
+SELECT alloc_describe('int', NULL, NULL, 0, 'NaN', 0, 0, 0::smallint);
+SELECT alloc_describe('', 6, NULL, 0, 1e38, 0, 5, 0::smallint);
+SELECT alloc_range_text(NULL, NULL, NULL), alloc_range_text(4, 9, 8);
+SELECT alloc_range_text(4, -1, 8);
+SELECT alloc_range_text(4, 1e37, 1e38);
+
+-- a grant to a role is one to its members
+SET ROLE regress_alloc_member;
+SELECT alloc_grant('mine', 'regress_alloc_group');
+SET ROLE regress_alloc_group;
+SELECT alloc_int('mine', :k);
+SET ROLE regress_alloc_friend;
+SELECT alloc_int('mine', :k);
+SELECT value FROM alloc_units;
+SELECT pool, free FROM alloc_usage();
+SELECT alloc_pool_set('mine', strategy => 'lowest');
+SELECT alloc_revoke('mine', 'regress_alloc_group');
+SET ROLE regress_alloc_owner;
+SELECT alloc_revoke('mine', 'regress_alloc_group');
+SET ROLE regress_alloc_friend;
+SELECT alloc_release('mine', :k);
+SELECT count(*) FROM alloc_units;
+-- a monitor sees, and does no more
+SET ROLE regress_alloc_monitor;
+SELECT pool, value FROM alloc_units;
+SELECT pool, free FROM alloc_usage();
+SELECT * FROM alloc_verify('mine');
+SELECT alloc_release('mine', :k);
+-- one owns pools by membership, and gives them only to roles that one is in
+SET ROLE regress_alloc_member;
+SELECT alloc_pool_set('mine', owner => 'regress_alloc_user');
+SELECT alloc_pool_set('mine', owner => 'regress_alloc_member');
+SET ROLE regress_alloc_owner;
+SELECT alloc_pool_grow('mine', '10-19');
+RESET ROLE;
+SELECT owner FROM alloc_pools;
+SELECT alloc_grant('mine', 4294967295::oid::regrole);
+
+-- an owner of the tables who plants code finds that it is not run
+CREATE FUNCTION alloc_rights_test.trap() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN RAISE EXCEPTION 'trapped as %', current_user; END $$;
+CREATE TRIGGER trap BEFORE INSERT OR UPDATE OR DELETE ON alloc_slot
+    FOR EACH ROW EXECUTE FUNCTION alloc_rights_test.trap();
+SELECT alloc_int('mine', '00000000-0000-0000-0000-000000000002');
+SELECT alloc_release('mine', '00000000-0000-0000-0000-000000000002');
+DROP TRIGGER trap ON alloc_slot;
+-- and code in an index runs as that owner, in whatever call
+CREATE TABLE alloc_rights_test.seen (who name);
+GRANT ALL ON alloc_rights_test.seen TO PUBLIC;
+CREATE FUNCTION alloc_rights_test.who(int) RETURNS name IMMUTABLE LANGUAGE plpgsql
+    AS $$ BEGIN RETURN current_user; END $$;
+CREATE INDEX trap ON alloc_past (alloc_rights_test.who(pool));
+SET ROLE regress_alloc_member;
+SELECT alloc_int('mine', '00000000-0000-0000-0000-000000000002');
+SELECT alloc_release('mine', '00000000-0000-0000-0000-000000000002');
+SELECT current_user;
+RESET ROLE;
+SET enable_seqscan = off;
+SELECT count(*) FROM alloc_past WHERE alloc_rights_test.who(pool) = 'regress_alloc_member';
+RESET enable_seqscan;
+DROP INDEX trap;
+
+-- a search_path full of look-alikes
+CREATE FUNCTION alloc_rights_test.evil(anyelement, anyelement) RETURNS boolean
+    LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'look-alike called as %', current_user; END $$;
+CREATE FUNCTION alloc_rights_test.int4range(int, int, text) RETURNS int4range
+    LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'look-alike called'; END $$;
+CREATE FUNCTION alloc_rights_test.clock_timestamp() RETURNS timestamptz
+    LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'look-alike called'; END $$;
+CREATE OPERATOR alloc_rights_test.= (FUNCTION = alloc_rights_test.evil, LEFTARG = anyelement, RIGHTARG = anyelement);
+CREATE OPERATOR alloc_rights_test.<= (FUNCTION = alloc_rights_test.evil, LEFTARG = anyelement, RIGHTARG = anyelement);
+CREATE TABLE alloc_rights_test.alloc_pool (id int);
+CREATE TABLE alloc_rights_test.alloc_slot (id int);
+SET search_path = alloc_rights_test, pg_catalog, public;
+SELECT alloc_int('mine', '00000000-0000-0000-0000-000000000003') IS NOT NULL;
+SELECT alloc_pool_grow('mine', '30-39');
+SELECT alloc_reserve('mine', '30');
+SELECT alloc_pool_set('mine', strategy => 'lowest');
+SELECT count(*) FROM alloc_usage();
+SELECT count(*) FROM alloc_map('mine');
+SELECT count(*) FROM alloc_verify();
+SELECT count(*) FROM alloc_units;
+SELECT count(*) FROM alloc_pools;
+SELECT alloc_rebuild('mine');
+SELECT pg_cas_reap() >= 0;
+SHOW search_path;
+RESET search_path;
+
+-- names of any kind
+SELECT alloc_pool_create(n, '{0-0}', 'int') FROM unnest(ARRAY['Robert''); DROP TABLE alloc_slot;--',
+    '"', '\', E'new\nline', 'größe', '%s%n']) AS n;
+SELECT alloc_int(pool, :k) FROM alloc_pools WHERE pool <> 'mine' ORDER BY pool;
+SELECT alloc_int(pool, '00000000-0000-0000-0000-000000000002') FROM alloc_pools WHERE pool = '"';
+SELECT * FROM alloc_verify();
+
+SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
+SELECT count(alloc_pool_drop(pool)) > 0 FROM alloc_pools;
+DROP SCHEMA alloc_rights_test CASCADE;
+DROP ROLE regress_alloc_owner, regress_alloc_member, regress_alloc_user,
+    regress_alloc_group, regress_alloc_friend, regress_alloc_monitor;

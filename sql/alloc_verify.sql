@@ -1,0 +1,77 @@
+-- Claim: alloc_verify finds every kind of damage that is planted behind the
+-- functions' back, alloc_rebuild mends what can be recomputed, and whatever
+-- is damaged no unit is given out twice.
+CREATE SCHEMA alloc_verify_test;
+SET search_path = alloc_verify_test, public;
+CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
+    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+CREATE FUNCTION problems() RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT pool || ': ' || problem || ': ' || regexp_replace(detail, 'range \d+', 'range') FROM alloc_verify() $$;
+SELECT alloc_pool_create('a', '{0-9}', 'int');
+SELECT alloc_pool_create('l', '{0-9}', 'int', 'lowest');
+SELECT alloc_pool_create('m', '{10.0.0.0/24}', 'prefix', 'lowest');
+SELECT count(alloc_int(p, k(n))) FROM generate_series(1, 8) AS n, unnest('{a,l}'::text[]) AS p;
+SELECT count(alloc_release(p, k(n))) FROM generate_series(1, 3) AS n, unnest('{a,l}'::text[]) AS p;
+SELECT count(alloc_prefix('m', k(n), 26)) FROM generate_series(1, 3) AS n;
+SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
+SELECT problems();
+
+-- accelerators: out of the queue, in it wrongly, in a wrong place
+UPDATE alloc_slot SET rank = NULL WHERE lo = 0 AND ord = 0 AND key IS NULL;
+UPDATE alloc_slot SET rank = 7 WHERE lo = 5 AND span IS NULL;
+UPDATE alloc_slot SET rank = rank + 100 WHERE lo = 1 AND key IS NULL;
+SELECT problems();
+SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
+SELECT problems();
+-- the frontier too far, missing, too much, outside
+UPDATE alloc_frontier SET slot = 10;
+SELECT problems();
+SELECT outcome FROM generate_series(11, 15) AS n, alloc_try_int('a', k(n));
+SELECT count(DISTINCT value) = count(*) FROM alloc_units WHERE pool = 'a';
+SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
+SELECT outcome FROM generate_series(16, 20) AS n, alloc_try_int('a', k(n));
+SELECT problems();
+DELETE FROM alloc_frontier WHERE slot = 0;
+INSERT INTO alloc_frontier SELECT r.id, 0 FROM alloc_range AS r JOIN alloc_pool AS p ON p.id = r.pool WHERE p.name = 'm';
+SELECT problems();
+SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
+UPDATE alloc_frontier SET slot = 1000;
+SELECT problems();
+SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
+SELECT problems();
+-- waiting rows gone, or where there is no range
+DELETE FROM alloc_slot AS s USING alloc_pool AS p WHERE p.id = s.pool AND p.name = 'l' AND key IS NULL;
+UPDATE alloc_frontier SET slot = 8 WHERE range = (SELECT r.id FROM alloc_range AS r JOIN alloc_pool AS p ON p.id = r.pool WHERE p.name = 'l');
+INSERT INTO alloc_slot (pool, lo, ord, expires_at, rank) SELECT id, 50, 0, 'epoch', 0 FROM alloc_pool WHERE name = 'a';
+SELECT problems();
+SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
+SELECT problems();
+SELECT alloc_int('l', k(21)), alloc_int('l', k(22)), alloc_int('l', k(23)), alloc_int('l', k(24));
+SELECT problems();
+
+-- the truth: constraints refuse what they can
+\set VERBOSITY terse
+INSERT INTO alloc_slot (pool, lo, ord, key) SELECT id, 5, 0, k(99) FROM alloc_pool WHERE name = 'a';
+INSERT INTO alloc_slot (pool, lo, ord, key) SELECT id, 77, 0, k(5) FROM alloc_pool WHERE name = 'a';
+INSERT INTO alloc_slot (pool, lo, ord, key, span) SELECT id, 16, 4, k(99), '[16,31]' FROM alloc_pool WHERE name = 'm';
+\set VERBOSITY default
+-- and alloc_verify finds what is made in spite of them
+BEGIN;
+ALTER TABLE alloc_slot DROP CONSTRAINT alloc_slot_span;
+INSERT INTO alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 16, 4, k(3), 1, now(), '[16,31]' FROM alloc_pool WHERE name = 'm' ON CONFLICT DO NOTHING;
+INSERT INTO alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 17, 4, k(99), 1, now(), '[17,32]' FROM alloc_pool WHERE name = 'm';
+UPDATE alloc_slot SET span = '[0,1]' WHERE span = '[64,127]';
+UPDATE alloc_slot SET generation = NULL WHERE lo = 5 AND span IS NULL;
+DELETE FROM alloc_range AS r USING alloc_pool AS p WHERE p.id = r.pool AND p.name = 'l';
+SELECT problems();
+ROLLBACK;
+BEGIN;
+DROP INDEX alloc_slot_key;
+UPDATE alloc_slot SET key = k(5) WHERE key = k(6);
+SELECT problems();
+ROLLBACK;
+SELECT problems();
+
+SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
+SELECT count(alloc_pool_drop(pool)) > 0 FROM alloc_pools;
+DROP SCHEMA alloc_verify_test CASCADE;

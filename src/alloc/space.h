@@ -1,0 +1,79 @@
+/*
+ * space.h
+ *		A pool's space: which values it holds and how they are numbered.
+ *
+ * See space.c.  Nothing here needs the server, so that the arithmetic can be
+ * tested by itself, with sanitizers (test/unit).
+ */
+#ifndef PG_CAS_SPACE_H
+#define PG_CAS_SPACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Aligned to 8, since memory from palloc() is. */
+typedef unsigned __int128 u128 __attribute__((aligned(8)));
+
+#define U128_MAX	(~(u128) 0)
+
+/* Decimal digits of the largest u128, and the terminating zero. */
+#define U128_DIGITS	40
+
+/* A run of slots: first to last, both included. */
+typedef struct Extent
+{
+	u128		first;
+	u128		last;
+} Extent;
+
+/* A range of values, and the slots that stand for them. */
+typedef struct Range
+{
+	u128		first;			/* values, both included */
+	u128		last;
+	u128		base;			/* slot of the first value's first chunk */
+	bool		draining;		/* gives out no more */
+	int32_t		id;
+} Range;
+
+typedef struct Space
+{
+	int			chunk_bits;		/* log2 of the slots that each value has */
+	int			nranges;
+	Range	   *ranges;			/* by value, without overlap */
+	int			nreserved;
+	Extent	   *reserved;		/* in slots, ascending, without overlap */
+} Space;
+
+/* numbers */
+extern int	u128_print(u128 n, char *buf);
+extern bool u128_parse(const char *s, u128 *n);
+extern u128 u128_from_bytes(const unsigned char *bytes, int nbytes);
+extern void u128_to_bytes(u128 n, unsigned char *bytes, int nbytes);
+
+/* ranges */
+extern void network_hosts(u128 network, int width, int masklen,
+						  u128 *first, u128 *last);
+extern void network_all(u128 network, int width, int masklen,
+						u128 *first, u128 *last);
+extern bool range_base(u128 first, u128 last, int chunk_bits, u128 at_least,
+					   u128 *base);
+extern Extent range_slots(const Range *range, int chunk_bits);
+
+/* spaces */
+extern const Range *space_range_of_value(const Space *space, u128 value);
+extern const Range *space_range_of_slot(const Space *space, u128 slot);
+extern u128 space_slot(const Space *space, const Range *range, u128 value);
+extern u128 space_value(const Space *space, const Range *range, u128 slot);
+extern int	space_chunk(const Space *space, u128 slot);
+extern bool space_reserved(const Space *space, u128 slot, int order);
+extern bool space_fit(const Space *space, Extent gap, int order, u128 *slot);
+
+/* The last slot of the aligned block of 2^order slots that begins at slot. */
+static inline u128
+block_last(u128 slot, int order)
+{
+	return slot + (((u128) 1 << order) - 1);
+}
+
+#endif							/* PG_CAS_SPACE_H */

@@ -1,0 +1,756 @@
+/*
+ * store.c
+ *		The rows behind it all: reading and writing alloc_slot and its
+ *		companions.
+ *
+ * alloc_slot has one row per block of slots (space.c), in one of these
+ * states:
+ *
+ *	held		key is set.  It has run out if expires_at is past, and then
+ *				others may have it, though the row still stands.
+ *	waiting		key is NULL: released.  To be given out again from expires_at
+ *				on; before that it is cooling.
+ *
+ * A block without a row is free, too.  In pools whose units are all of one
+ * size a row stays for ever once made, so that blocks without one are those
+ * never used; rank queues its waiting rows for search.c, and is NULL in all
+ * other rows.  In mixed pools (prefixes; chunks beside addresses) a released
+ * unit's row is deleted, unless it has to cool.
+ *
+ * Three constraints are the truth that no unit is given out twice: unique
+ * (pool, lo), and unique (pool, key) on the held ones; and in mixed pools an
+ * exclusion constraint on span.  Rows are inserted speculatively, as
+ * INSERT ... ON CONFLICT does it: if another transaction has the slot or the
+ * key, whether committed or running, store_insert says so without waiting and
+ * without an error.  A waiting row's unit is given out again by a new version
+ * of the row, which needs no look at the slot's constraint: one row has one
+ * latest version.
+ *
+ * Why not SPI.  A search for something free is about the latest state at
+ * every isolation level.  The executor would fail it with 40001 under
+ * REPEATABLE READ for every row that changed meanwhile, and would feed SSI
+ * with reads that mean nothing.  So scans here use dirty snapshots, which see
+ * running transactions' rows and say whose they are, and which SSI leaves
+ * alone; and updates and deletes never wait, they report what is in the way.
+ *
+ * A scan that is not MVCC can miss a row that is being updated: it visits the
+ * old version when that is dead already, and has read the index page before
+ * the new version's entry was there.  A key's row is therefore looked for
+ * under the lock of its key (unit.c), which all who write it take, so that
+ * index entries are complete.  Searches for free slots can afford it: if the
+ * slot is not free after all, the constraint says so.
+ *
+ * No user code runs in here.  Our direct writes fire no triggers, and the
+ * predicates and expressions of indexes run as the tables' owner.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/index.h"
+#include "commands/sequence.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+#include "utils/rangetypes.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/typcache.h"
+#include "catalog/pg_type.h"
+
+#include "alloc/alloc.h"
+
+/* alloc_slot's columns */
+enum
+{
+	SLOT_POOL = 1,
+	SLOT_LO,
+	SLOT_ORD,
+	SLOT_KEY,
+	SLOT_GENERATION,
+	SLOT_ALLOCATED_AT,
+	SLOT_EXPIRES_AT,
+	SLOT_NOTE,
+	SLOT_RANK,
+	SLOT_SPAN
+};
+
+static const char *const slot_indexes[] = {
+	[BY_LO] = "alloc_slot_pkey",
+	[BY_KEY] = "alloc_slot_key",
+	[BY_RANK] = "alloc_slot_rank",
+	[BY_EXPIRY] = "alloc_slot_expiry"
+};
+
+/* A numeric for a number, and back. */
+Datum
+u128_numeric(u128 n)
+{
+	char		buf[U128_DIGITS];
+
+	if (n <= (u128) PG_INT64_MAX)
+		return DirectFunctionCall1(int8_numeric, Int64GetDatum((int64) n));
+	u128_print(n, buf);
+	return DirectFunctionCall3(numeric_in, CStringGetDatum(buf),
+							   ObjectIdGetDatum(InvalidOid),
+							   Int32GetDatum(-1));
+}
+
+u128
+numeric_u128(Datum numeric)
+{
+	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out,
+														   numeric));
+	u128		n;
+
+	if (!u128_parse(text, &n))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("allocation table holds the number \"%s\"", text)));
+	pfree(text);
+	return n;
+}
+
+/*
+ * Open alloc_slot.  Its indexes are opened when a scan asks for them.  Locks
+ * are kept until the transaction ends.
+ */
+void
+store_open(Store *store, Oid nsp, LOCKMODE mode)
+{
+	memset(store, 0, sizeof(*store));
+	store->nsp = nsp;
+	store->cxt = CurrentMemoryContext;
+	store->slot = table_open(alloc_relation(nsp, "alloc_slot"), mode);
+}
+
+void
+store_close(Store *store)
+{
+	for (int i = 0; i < SLOT_INDEXES; i++)
+	{
+		if (store->index[i] != NULL)
+			index_close(store->index[i], NoLock);
+	}
+	if (store->estate != NULL)
+	{
+		ExecCloseIndices(store->rri);
+		ExecDropSingleTupleTableSlot(store->row);
+		FreeExecutorState(store->estate);
+	}
+	table_close(store->slot, NoLock);
+}
+
+/*
+ * Scans.  The caller's keys are about the index's columns.
+ */
+static void
+scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
+		   ScanDirection direction, ScanKey keys, int nkeys)
+{
+	if (store->index[which] == NULL)
+		store->index[which] =
+			index_open(alloc_relation(store->nsp, slot_indexes[which]),
+					   AccessShareLock);
+
+	scan->store = store;
+	scan->direction = direction;
+	if (snapshot == NULL)
+	{
+		InitDirtySnapshot(scan->dirty);
+		snapshot = &scan->dirty;
+	}
+	scan->snapshot = snapshot;
+	scan->slot = table_slot_create(store->slot, NULL);
+	scan->cxt = AllocSetContextCreate(CurrentMemoryContext, "alloc_slot scan",
+									  ALLOCSET_SMALL_SIZES);
+	scan->desc = index_beginscan(store->slot, store->index[which], snapshot,
+								 nkeys, 0);
+	index_rescan(scan->desc, keys, nkeys, NULL, 0);
+}
+
+/*
+ * The next row.  Under a dirty snapshot that includes rows that a running
+ * transaction has inserted or is about to delete, and says so.  What row
+ * points to lives until the next call.
+ */
+bool
+slot_scan_next(SlotScan *scan, SlotRow *row)
+{
+	TupleTableSlot *slot = scan->slot;
+	MemoryContext caller;
+	Datum	   *values;
+	bool	   *isnull;
+
+	CHECK_FOR_INTERRUPTS();
+	if (!index_getnext_slot(scan->desc, scan->direction, slot))
+		return false;
+
+	MemoryContextReset(scan->cxt);
+	caller = MemoryContextSwitchTo(scan->cxt);
+	slot_getallattrs(slot);
+	values = slot->tts_values - 1;
+	isnull = slot->tts_isnull - 1;
+
+	row->lo = numeric_u128(values[SLOT_LO]);
+	row->order = DatumGetInt16(values[SLOT_ORD]);
+	row->held = !isnull[SLOT_KEY];
+	if (row->held)
+	{
+		row->key = *DatumGetUUIDP(values[SLOT_KEY]);
+		row->generation = DatumGetInt64(values[SLOT_GENERATION]);
+		row->allocated_at = DatumGetTimestampTz(values[SLOT_ALLOCATED_AT]);
+	}
+	row->expires = !isnull[SLOT_EXPIRES_AT];
+	if (row->expires)
+		row->expires_at = DatumGetTimestampTz(values[SLOT_EXPIRES_AT]);
+	row->has_note = !isnull[SLOT_NOTE];
+	if (row->has_note)
+		row->note = PointerGetDatum(PG_DETOAST_DATUM_COPY(values[SLOT_NOTE]));
+	MemoryContextSwitchTo(caller);
+
+	row->tid = slot->tts_tid;
+	row->inserter = InvalidTransactionId;
+	row->deleter = InvalidTransactionId;
+	row->token = 0;
+	if (scan->snapshot == &scan->dirty)
+	{
+		row->inserter = scan->dirty.xmin;
+		row->deleter = scan->dirty.xmax;
+		row->token = scan->dirty.speculativeToken;
+	}
+	if (TransactionIdIsValid(row->inserter))
+		row->own = false;
+	else
+	{
+		Datum		xmin = slot_getsysattr(slot,
+										   MinTransactionIdAttributeNumber,
+										   &row->own);
+
+		row->own =
+			TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
+	}
+	return true;
+}
+
+/* Does the snapshot see the row that the scan has just returned? */
+bool
+row_seen_by(SlotScan *scan, Snapshot snapshot)
+{
+	return table_tuple_satisfies_snapshot(scan->store->slot, scan->slot,
+										  snapshot);
+}
+
+void
+slot_scan_end(SlotScan *scan)
+{
+	index_endscan(scan->desc);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	MemoryContextDelete(scan->cxt);
+}
+
+static void
+key_int4(ScanKey key, int attno, int32 value)
+{
+	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(value));
+}
+
+static int
+lo_keys(ScanKey keys, int32 pool, Extent slots)
+{
+	key_int4(&keys[0], 1, pool);
+	if (slots.first == slots.last)
+	{
+		ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_NUMERIC_EQ,
+					u128_numeric(slots.first));
+		return 2;
+	}
+	ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_NUMERIC_GE,
+				u128_numeric(slots.first));
+	ScanKeyInit(&keys[2], 2, BTLessEqualStrategyNumber, F_NUMERIC_LE,
+				u128_numeric(slots.last));
+	return 3;
+}
+
+/*
+ * Rows that begin in the extent, ascending or descending, as the snapshot
+ * shows them; NULL: dirty.
+ */
+void
+scan_by_lo(SlotScan *scan, Store *store, int32 pool, Extent slots,
+		   ScanDirection direction, Snapshot snapshot)
+{
+	ScanKeyData keys[3];
+	int			nkeys = lo_keys(keys, pool, slots);
+
+	scan_begin(scan, store, BY_LO, snapshot, direction, keys, nkeys);
+}
+
+/* The versions of the key's row that the snapshot shows; NULL: dirty. */
+void
+scan_by_key(SlotScan *scan, Store *store, int32 pool, const pg_uuid_t *key,
+			Snapshot snapshot)
+{
+	ScanKeyData keys[2];
+
+	key_int4(&keys[0], 1, pool);
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(key));
+	scan_begin(scan, store, BY_KEY, snapshot, ForwardScanDirection, keys, 2);
+}
+
+/* Waiting rows whose rank is in the extent, by rank. */
+void
+scan_by_rank(SlotScan *scan, Store *store, int32 pool, Extent ranks)
+{
+	ScanKeyData keys[3];
+
+	key_int4(&keys[0], 1, pool);
+	ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_NUMERIC_GE,
+				u128_numeric(ranks.first));
+	ScanKeyInit(&keys[2], 2, BTLessEqualStrategyNumber, F_NUMERIC_LE,
+				u128_numeric(ranks.last));
+	scan_begin(scan, store, BY_RANK, NULL, ForwardScanDirection, keys, 3);
+}
+
+/* Held rows (in mixed pools: all) that have run out until then, by time. */
+void
+scan_by_expiry(SlotScan *scan, Store *store, int32 pool, TimestampTz until)
+{
+	ScanKeyData keys[2];
+
+	key_int4(&keys[0], 1, pool);
+	ScanKeyInit(&keys[1], 2, BTLessEqualStrategyNumber, F_TIMESTAMP_LE,
+				TimestampTzGetDatum(until));
+	scan_begin(scan, store, BY_EXPIRY, NULL, ForwardScanDirection, keys, 2);
+}
+
+/*
+ * Rows that are to run out after that time, cooling ones included, by time;
+ * with strategy "lowest", cooling ones in no useful order.
+ */
+void
+scan_cooling(SlotScan *scan, Store *store, const Pool *pool,
+			 TimestampTz after)
+{
+	ScanKeyData keys[2];
+
+	if (!pool->mixed)
+	{
+		Extent		ranks = {(u128) Max(after, 0), U128_MAX};
+
+		if (pool->strategy == STRATEGY_LOWEST)
+			ranks.first = 0;
+		scan_by_rank(scan, store, pool->id, ranks);
+		return;
+	}
+	key_int4(&keys[0], 1, pool->id);
+	ScanKeyInit(&keys[1], 2, BTGreaterStrategyNumber, F_TIMESTAMP_GT,
+				TimestampTzGetDatum(after));
+	scan_begin(scan, store, BY_EXPIRY, NULL, ForwardScanDirection, keys, 2);
+}
+
+/*
+ * Writing.
+ */
+
+/*
+ * Act as the owner of the tables until the matching leave_owner; if an error
+ * comes between, the end of the (sub)transaction does it.
+ */
+typedef struct Identity
+{
+	Oid			userid;
+	int			context;
+} Identity;
+
+static Identity
+enter_owner(Relation rel)
+{
+	Identity	caller;
+
+	GetUserIdAndSecContext(&caller.userid, &caller.context);
+	SetUserIdAndSecContext(rel->rd_rel->relowner,
+						   caller.context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	return caller;
+}
+
+static void
+leave_owner(Identity caller)
+{
+	SetUserIdAndSecContext(caller.userid, caller.context);
+}
+
+static ResultRelInfo *
+open_for_writing(Relation rel, EState **estate)
+{
+	ResultRelInfo *rri;
+	MemoryContext caller;
+
+	*estate = CreateExecutorState();
+	caller = MemoryContextSwitchTo((*estate)->es_query_cxt);
+	rri = makeNode(ResultRelInfo);
+	InitResultRelInfo(rri, rel, 0, NULL, 0);
+	ExecOpenIndices(rri, false);
+	MemoryContextSwitchTo(caller);
+	return rri;
+}
+
+/* When a waiting row's turn comes, as alloc_slot_rank orders them. */
+static u128
+row_rank(const Pool *pool, const SlotRow *row)
+{
+	if (pool->strategy == STRATEGY_LOWEST)
+		return row->lo;
+	return row->expires_at > 0 ? (u128) row->expires_at : 0;
+}
+
+static Datum
+block_span(u128 lo, int order)
+{
+	RangeBound	lower = {0};
+	RangeBound	upper = {0};
+	TypeCacheEntry *type;
+
+	lower.val = u128_numeric(lo);
+	lower.inclusive = true;
+	lower.lower = true;
+	upper.val = u128_numeric(block_last(lo, order));
+	upper.inclusive = true;
+	type = lookup_type_cache(NUMRANGEOID, TYPECACHE_RANGE_INFO);
+	return RangeTypePGetDatum(make_range(type, &lower, &upper, false));
+}
+
+/* Put row's image into the store's tuple slot. */
+static TupleTableSlot *
+form_row(Store *store, const Pool *pool, const SlotRow *row)
+{
+	TupleTableSlot *slot;
+	Datum	   *values;
+	bool	   *isnull;
+	MemoryContext caller;
+
+	if (store->estate == NULL)
+	{
+		caller = MemoryContextSwitchTo(store->cxt);
+		store->rri = open_for_writing(store->slot, &store->estate);
+		store->row = table_slot_create(store->slot, NULL);
+		MemoryContextSwitchTo(caller);
+	}
+	slot = store->row;
+	ExecClearTuple(slot);
+	ResetPerTupleExprContext(store->estate);
+	caller = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+
+	values = slot->tts_values - 1;
+	isnull = slot->tts_isnull - 1;
+	memset(slot->tts_isnull, true,
+		   sizeof(bool) * slot->tts_tupleDescriptor->natts);
+
+	values[SLOT_POOL] = Int32GetDatum(pool->id);
+	values[SLOT_LO] = u128_numeric(row->lo);
+	values[SLOT_ORD] = Int16GetDatum(row->order);
+	isnull[SLOT_POOL] = isnull[SLOT_LO] = isnull[SLOT_ORD] = false;
+	if (row->held)
+	{
+		values[SLOT_KEY] = UUIDPGetDatum(&row->key);
+		values[SLOT_GENERATION] = Int64GetDatum(row->generation);
+		values[SLOT_ALLOCATED_AT] = TimestampTzGetDatum(row->allocated_at);
+		isnull[SLOT_KEY] = isnull[SLOT_GENERATION] = false;
+		isnull[SLOT_ALLOCATED_AT] = false;
+	}
+	if (row->expires)
+	{
+		values[SLOT_EXPIRES_AT] = TimestampTzGetDatum(row->expires_at);
+		isnull[SLOT_EXPIRES_AT] = false;
+	}
+	if (row->held && row->has_note)
+	{
+		values[SLOT_NOTE] = row->note;
+		isnull[SLOT_NOTE] = false;
+	}
+	if (!row->held && !pool->mixed)
+	{
+		values[SLOT_RANK] = u128_numeric(row_rank(pool, row));
+		isnull[SLOT_RANK] = false;
+	}
+	if (pool->mixed)
+	{
+		values[SLOT_SPAN] = block_span(row->lo, row->order);
+		isnull[SLOT_SPAN] = false;
+	}
+	ExecStoreVirtualTuple(slot);
+	MemoryContextSwitchTo(caller);
+	return slot;
+}
+
+/*
+ * Insert a row.  False if another one stands in its place: the same slot, an
+ * overlapping span or the same key, of a committed or a running transaction.
+ * Nothing is waited for, but other insertions in progress.
+ */
+bool
+store_insert(Store *store, const Pool *pool, SlotRow *row)
+{
+	TupleTableSlot *slot = form_row(store, pool, row);
+	Identity	caller = enter_owner(store->slot);
+	TransactionId xid = GetCurrentTransactionId();
+	uint32		token;
+	bool		conflict = false;
+	List	   *conflicts;
+
+	token = SpeculativeInsertionLockAcquire(xid);
+	table_tuple_insert_speculative(store->slot, slot,
+								   GetCurrentCommandId(true), 0, NULL, token);
+	conflicts = ExecInsertIndexTuples(store->rri, slot, store->estate, false,
+									  true, &conflict, NIL);
+	list_free(conflicts);
+	table_tuple_complete_speculative(store->slot, slot, token, !conflict);
+	SpeculativeInsertionLockRelease(xid);
+
+	leave_owner(caller);
+	CommandCounterIncrement();
+	row->tid = slot->tts_tid;
+	return !conflict;
+}
+
+/*
+ * Make index entries for a new version of a row.  It has the slots of the one
+ * before, and unless new_key is true the key, or none.  As it took that one's
+ * place while nobody else could, it cannot collide in what it has of it, and
+ * that is not checked: the check would visit every dead version of the row,
+ * and there may be many as long as some idle transaction keeps them.
+ */
+static void
+index_version(Store *store, TupleTableSlot *slot, bool new_key)
+{
+	ResultRelInfo *rri = store->rri;
+	EState	   *estate = store->estate;
+	Oid			by_lo = alloc_relation(store->nsp, slot_indexes[BY_LO]);
+	Oid			by_key = alloc_relation(store->nsp, slot_indexes[BY_KEY]);
+
+	GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
+	for (int i = 0; i < rri->ri_NumIndices; i++)
+	{
+		Relation	index = rri->ri_IndexRelationDescs[i];
+		IndexInfo  *info = rri->ri_IndexRelationInfo[i];
+		Oid			relid = RelationGetRelid(index);
+		Datum		values[INDEX_MAX_KEYS];
+		bool		isnull[INDEX_MAX_KEYS];
+		bool		check = index->rd_index->indisunique &&
+			relid != by_lo && (relid != by_key || new_key);
+
+		if (!info->ii_ReadyForInserts)
+			continue;
+		if (info->ii_Predicate != NIL)
+		{
+			if (info->ii_PredicateState == NULL)
+				info->ii_PredicateState = ExecPrepareQual(info->ii_Predicate,
+														  estate);
+			if (!ExecQual(info->ii_PredicateState,
+						  GetPerTupleExprContext(estate)))
+				continue;
+		}
+		FormIndexDatum(info, slot, estate, values, isnull);
+		(void) index_insert(index, values, isnull, &slot->tts_tid,
+							store->slot,
+							check ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
+							false, info);
+	}
+}
+
+/*
+ * Write a new version of the row that a scan returned, unless it is no longer
+ * the latest one or is being changed.  Its slots must be unchanged; with
+ * new_key, the caller has the key's lock and knows that the key has no row.
+ */
+TM_Result
+store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key)
+{
+	TupleTableSlot *slot = form_row(store, pool, row);
+	Identity	caller = enter_owner(store->slot);
+	TM_FailureData failure;
+	LockTupleMode lockmode;
+	bool		update_indexes;
+	TM_Result	result;
+
+	result = table_tuple_update(store->slot, &row->tid, slot,
+								GetCurrentCommandId(true), SnapshotAny,
+								InvalidSnapshot, false, &failure, &lockmode,
+								&update_indexes);
+	if (result == TM_Ok)
+	{
+		if (update_indexes)
+			index_version(store, slot, new_key);
+		row->tid = slot->tts_tid;
+	}
+	leave_owner(caller);
+	CommandCounterIncrement();
+	return result;
+}
+
+/* Delete the row that a scan returned, under the same condition. */
+TM_Result
+store_delete(Store *store, const SlotRow *row)
+{
+	TM_FailureData failure;
+	ItemPointerData tid = row->tid;
+	TM_Result	result;
+
+	result = table_tuple_delete(store->slot, &tid, GetCurrentCommandId(true),
+								SnapshotAny, InvalidSnapshot, false, &failure,
+								false);
+	CommandCounterIncrement();
+	return result;
+}
+
+/* Record that the row's key held its unit, until ended_at. */
+void
+store_history(Store *store, const Pool *pool, const SlotRow *row,
+			  TimestampTz ended_at, const char *reason)
+{
+	Relation	rel;
+	EState	   *estate;
+	ResultRelInfo *rri;
+	TupleTableSlot *slot;
+	Identity	caller;
+	Datum	   *values;
+
+	if (pg_cas_history_retention == 0)
+		return;
+
+	rel = table_open(alloc_relation(store->nsp, "alloc_past"), RowExclusiveLock);
+	caller = enter_owner(rel);
+	rri = open_for_writing(rel, &estate);
+	slot = table_slot_create(rel, NULL);
+	ExecClearTuple(slot);
+	values = slot->tts_values;
+	memset(slot->tts_isnull, true,
+		   sizeof(bool) * slot->tts_tupleDescriptor->natts);
+	memset(slot->tts_isnull, false, sizeof(bool) * 7);
+	values[0] = Int32GetDatum(pool->id);
+	values[1] = CStringGetTextDatum(unit_text(pool, row->lo, row->order));
+	values[2] = UUIDPGetDatum(&row->key);
+	values[3] = Int64GetDatum(row->generation);
+	values[4] = TimestampTzGetDatum(row->allocated_at);
+	values[5] = TimestampTzGetDatum(Max(ended_at, row->allocated_at));
+	values[6] = CStringGetTextDatum(reason);
+	ExecStoreVirtualTuple(slot);
+
+	table_tuple_insert(rel, slot, GetCurrentCommandId(true), 0, NULL);
+	list_free(ExecInsertIndexTuples(rri, slot, estate, false, false, NULL,
+									NIL));
+	ExecCloseIndices(rri);
+	ExecDropSingleTupleTableSlot(slot);
+	FreeExecutorState(estate);
+	leave_owner(caller);
+	table_close(rel, NoLock);
+	CommandCounterIncrement();
+}
+
+int64
+store_next_generation(Store *store)
+{
+	return nextval_internal(alloc_relation(store->nsp, "alloc_generation"),
+							false);
+}
+
+/*
+ * alloc_frontier.  It says where a range's never-used slots begin; search.c
+ * tells how that is known.  A missing row means: at the range's beginning.
+ */
+static bool
+frontier_find(Relation rel, Relation index, int32 range, TupleTableSlot *slot)
+{
+	IndexScanDesc desc;
+	ScanKeyData key;
+	bool		found;
+
+	key_int4(&key, 1, range);
+	desc = index_beginscan(rel, index, SnapshotSelf, 1, 0);
+	index_rescan(desc, &key, 1, NULL, 0);
+	found = index_getnext_slot(desc, ForwardScanDirection, slot);
+	if (found)
+		ExecMaterializeSlot(slot);
+	index_endscan(desc);
+	return found;
+}
+
+bool
+store_frontier(Store *store, int32 range, u128 *next)
+{
+	Relation	rel = table_open(alloc_relation(store->nsp, "alloc_frontier"),
+								 AccessShareLock);
+	Relation	index = index_open(alloc_relation(store->nsp,
+												"alloc_frontier_pkey"),
+								   AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	bool		found = frontier_find(rel, index, range, slot);
+
+	if (found)
+	{
+		bool		isnull;
+
+		*next = numeric_u128(slot_getattr(slot, 2, &isnull));
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* Move a range's frontier on, unless someone else is just doing that. */
+void
+store_save_frontier(Store *store, int32 range, u128 next)
+{
+	Relation	rel = table_open(alloc_relation(store->nsp, "alloc_frontier"),
+								 RowExclusiveLock);
+	Relation	index = index_open(alloc_relation(store->nsp,
+												"alloc_frontier_pkey"),
+								   AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+
+	if (frontier_find(rel, index, range, slot))
+	{
+		ItemPointerData tid = slot->tts_tid;
+		EState	   *estate;
+		Identity	caller = enter_owner(rel);
+		ResultRelInfo *rri = open_for_writing(rel, &estate);
+		TM_FailureData failure;
+		LockTupleMode lockmode;
+		bool		update_indexes;
+
+		ExecClearTuple(slot);
+		slot->tts_values[0] = Int32GetDatum(range);
+		slot->tts_values[1] = u128_numeric(next);
+		slot->tts_isnull[0] = slot->tts_isnull[1] = false;
+		ExecStoreVirtualTuple(slot);
+		if (table_tuple_update(rel, &tid, slot, GetCurrentCommandId(true),
+							   SnapshotAny, InvalidSnapshot, false, &failure,
+							   &lockmode, &update_indexes) == TM_Ok &&
+			update_indexes)
+			list_free(ExecInsertIndexTuples(rri, slot, estate, false, false,
+											NULL, NIL));
+		ExecCloseIndices(rri);
+		FreeExecutorState(estate);
+		leave_owner(caller);
+		CommandCounterIncrement();
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+}

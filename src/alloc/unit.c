@@ -1,0 +1,608 @@
+/*
+ * unit.c
+ *		A key's unit: allocate, renew, release.
+ *
+ * A call that writes takes two locks while it works and keeps neither: the
+ * pool's, shared (pool.c), and its key's, exclusively.  Under the key's lock
+ * it looks at the key's row as it is now, others' uncommitted work included.
+ * If a running transaction is just making or removing that row, the call lets
+ * go of both locks, waits for that transaction and starts again: so the
+ * second of two sessions with one key gets what the first one got, or if that
+ * one rolled back, allocates itself.  Nothing but the row says who is first;
+ * the lock only sees to it that the look and the insertion are one.
+ *
+ * Snapshots.  Under REPEATABLE READ and SERIALIZABLE, the transaction's
+ * snapshot must not be older than what decides the answer: the key, and the
+ * value if one was asked for.  If what the snapshot shows of them is not what
+ * is true now, that is 40001, unless this transaction itself changed it.
+ *
+ * A key that has its unit already, by far the commonest repeat, is answered
+ * from a plain read, without a lock and without writing, also where nothing
+ * can be written.  (Not under SERIALIZABLE: the index page it reads would
+ * make it conflict with each allocation whose key happens to be near.)
+ */
+#include "postgres.h"
+
+#include "access/transam.h"
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/snapmgr.h"
+
+#include "alloc/alloc.h"
+
+/* Our class of advisory locks, beside pool.c's. */
+#define KEY_LOCK_CLASS 0xA111
+
+typedef enum KeyState
+{
+	KEY_NONE,					/* has no unit */
+	KEY_HOLDS,
+	KEY_RAN_OUT,				/* has one that has run out */
+	KEY_BUSY					/* a running transaction is changing that */
+} KeyState;
+
+/* The time an interval after start. */
+TimestampTz
+time_after(TimestampTz start, Interval *interval)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(start),
+												   IntervalPGetDatum(interval)));
+}
+
+static void
+key_locktag(LOCKTAG *tag, const Pool *pool, const pg_uuid_t *key)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, pool->id,
+						 DatumGetUInt32(hash_any(key->data, UUID_LEN)),
+						 KEY_LOCK_CLASS);
+}
+
+/*
+ * Take the pool's lock, in this mode, and the key's, and have the pool as it
+ * is now.
+ */
+static Pool *
+enter(Oid nsp, const char *pool_name, const pg_uuid_t *key, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+	Pool	   *pool;
+
+	pool_lock(nsp, pool_name, mode);
+	pool = pool_open(nsp, pool_name, RIGHT_USE);
+	key_locktag(&tag, pool, key);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	return pool;
+}
+
+static void
+leave(Oid nsp, const Pool *pool, const pg_uuid_t *key, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	key_locktag(&tag, pool, key);
+	LockRelease(&tag, ExclusiveLock, false);
+	pool_unlock(nsp, pool->name, mode);
+}
+
+/* Let what row points to outlive its scan. */
+void
+row_keep(SlotRow *row)
+{
+	if (row->has_note)
+		row->note = datumCopy(row->note, false, -1);
+}
+
+/* How the key stands, as of now; row is set unless it has no unit. */
+static KeyState
+key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
+		 TimestampTz now, SlotRow *row)
+{
+	SlotScan	scan;
+	KeyState	state = KEY_NONE;
+
+	scan_by_key(&scan, store, pool->id, key, NULL);
+	if (slot_scan_next(&scan, row))
+	{
+		row_keep(row);
+		if (TransactionIdIsValid(row->inserter) ||
+			TransactionIdIsValid(row->deleter))
+			state = KEY_BUSY;
+		else if (row->expires && row->expires_at <= now)
+			state = KEY_RAN_OUT;
+		else
+			state = KEY_HOLDS;
+	}
+	slot_scan_end(&scan);
+	return state;
+}
+
+/* Wait for the transaction that is changing the row. */
+static void
+wait_for_row(const SlotRow *row)
+{
+	if (row->token != 0)
+		SpeculativeInsertionWait(row->inserter, row->token);
+	else
+		XactLockTableWait(TransactionIdIsValid(row->inserter) ?
+						  row->inserter : row->deleter, NULL, NULL, XLTW_None);
+}
+
+static void pg_attribute_noreturn()
+changed_since_snapshot(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent allocation or release")));
+}
+
+/*
+ * Raise 40001 if the transaction's snapshot shows another unit for the key
+ * than it has now; row is NULL if it has none.
+ */
+static void
+check_key_snapshot(Store *store, const Pool *pool, const pg_uuid_t *key,
+				   const SlotRow *row)
+{
+	Snapshot	snapshot;
+	SlotScan	scan;
+	SlotRow		version;
+	bool		seen = false;
+	int64		generation = 0;
+
+	if (!IsolationUsesXactSnapshot() || (row != NULL && row->own))
+		return;
+
+	snapshot = GetTransactionSnapshot();
+	scan_by_key(&scan, store, pool->id, key, SnapshotAny);
+	while (!seen && slot_scan_next(&scan, &version))
+	{
+		seen = row_seen_by(&scan, snapshot);
+		generation = version.generation;
+	}
+	slot_scan_end(&scan);
+	if (seen != (row != NULL) || (seen && generation != row->generation))
+		changed_since_snapshot();
+}
+
+/*
+ * The same for the block that was asked for: holder is the row of the other
+ * key that has it now, or NULL.
+ */
+static void
+check_block_snapshot(Search *search, const SlotRow *holder)
+{
+	Request    *request = search->request;
+	Extent		block = {request->lo, block_last(request->lo, request->order)};
+	Snapshot	snapshot;
+	SlotScan	scan;
+	SlotRow		version;
+	bool		changed = false;
+
+	if (!IsolationUsesXactSnapshot() || (holder != NULL && holder->own))
+		return;
+
+	if (holder != NULL)
+	{
+		block.first = block.last = holder->lo;
+		changed = true;
+	}
+	snapshot = GetTransactionSnapshot();
+	scan_by_lo(&scan, search->store, search->pool->id, block,
+			   ForwardScanDirection, SnapshotAny);
+	while (slot_scan_next(&scan, &version))
+	{
+		if (!version.held || !row_seen_by(&scan, snapshot))
+			continue;
+		if (holder != NULL)
+		{
+			if (version.generation == holder->generation)
+				changed = false;
+		}
+		else if (version.generation != search->unit.generation &&
+				 !(version.expires && version.expires_at <= search->now))
+			changed = true;
+	}
+	slot_scan_end(&scan);
+	if (changed)
+		changed_since_snapshot();
+}
+
+/*
+ * Say in the pool's slots what the request asks for.  22023 if it is nothing
+ * that the pool could have.
+ */
+static void
+resolve(const Pool *pool, Request *request)
+{
+	const Space *space = &pool->space;
+	const Range *range;
+	static const char *const wanted[] = {
+		[REQUEST_IP] = "addresses",
+		[REQUEST_PORTS] = "addresses divided into port chunks",
+		[REQUEST_PREFIX] = "prefixes",
+		[REQUEST_INT] = "numbers"
+	};
+	bool		fits = false;
+
+	switch (request->kind)
+	{
+		case REQUEST_IP:
+			fits = pool->kind == POOL_IP;
+			request->order = space->chunk_bits;
+			break;
+		case REQUEST_PORTS:
+			fits = pool->kind == POOL_IP && pool->port_chunk > 0;
+			request->order = 0;
+			break;
+		case REQUEST_PREFIX:
+			fits = pool->kind == POOL_PREFIX;
+			request->order = pool->width - request->masklen;
+			break;
+		case REQUEST_INT:
+			fits = pool->kind == POOL_INT;
+			request->order = 0;
+			break;
+	}
+	if (!fits)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s() cannot allocate from pool \"%s\"",
+						request->function, pool->name),
+				 errhint("It needs a pool of %s.", wanted[request->kind])));
+	if (request->kind == REQUEST_PREFIX &&
+		(request->masklen < 0 || request->order < 0 || request->order > 96))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid mask length: %d", request->masklen),
+				 errhint("The pool has addresses of %d bits, and prefixes of at most %d of them for hosts.",
+						 pool->width, Min(pool->width, 96))));
+	if (!request->exact)
+		return;
+
+	if (request->kind != REQUEST_INT && request->width != pool->width)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the address requested is not of the family of pool \"%s\"",
+						pool->name),
+				 errhint("The pool has IPv%d addresses.",
+						 pool->width == 32 ? 4 : 6)));
+	range = space_range_of_value(space, request->value);
+	request->inside = false;
+	if (range != NULL)
+	{
+		request->lo = space_slot(space, range, request->value);
+		request->inside =
+			block_last(request->lo, request->order) <=
+			range_slots(range, space->chunk_bits).last &&
+			block_open(space, request->lo, request->order);
+	}
+	else
+		request->lo = U128_MAX; /* which no unit has */
+}
+
+static bool
+same_request(const Request *request, const SlotRow *unit)
+{
+	return request->order == unit->order &&
+		(!request->exact || request->lo == unit->lo);
+}
+
+/*
+ * Answer from what a plain read shows, if the key has its unit there.
+ */
+static bool
+answer_held(Store *store, const Pool *pool, const Request *request,
+			Answer *answer)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SlotScan	scan;
+	SlotRow    *unit = &answer->unit;
+	bool		found;
+
+	scan_by_key(&scan, store, pool->id, &request->key, snapshot);
+	found = slot_scan_next(&scan, unit) &&
+		!(unit->expires && unit->expires_at <= GetCurrentTimestamp()) &&
+		(!IsolationUsesXactSnapshot() ||
+		 row_seen_by(&scan, GetTransactionSnapshot()));
+	if (found)
+		row_keep(unit);
+	slot_scan_end(&scan);
+	UnregisterSnapshot(snapshot);
+	answer->outcome = same_request(request, unit) ?
+		OUTCOME_HELD : OUTCOME_REUSED;
+	return found;
+}
+
+/*
+ * Allocate for a key that has nothing, under the locks.  OUTCOME_BUSY: try
+ * again, after those in search->waits have been waited for.
+ *
+ * A search is no snapshot: while it goes on, what it has seen taken may get
+ * free and what it has yet to see may be taken, so that it finds nothing
+ * though there was always something.  So a pool is called exhausted only by a
+ * second search, which the caller makes alone, with the pool's lock taken
+ * exclusively.
+ */
+static Outcome
+allocate(Search *search, bool waited)
+{
+	Request    *request = search->request;
+
+	if (request->exact)
+	{
+		SlotRow		holder;
+		Outcome		outcome;
+
+		if (!request->inside)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the value requested is not one that pool \"%s\" gives out",
+							search->pool->name),
+					 errhint("It must lie in one of the pool's ranges, and not be reserved.")));
+		outcome = search_exact(search, &holder);
+		if (outcome == OUTCOME_TAKEN)
+			check_block_snapshot(search, &holder);
+		else if (outcome == OUTCOME_ALLOCATED)
+			check_block_snapshot(search, NULL);
+		return outcome;
+	}
+
+	if (search_free(search))
+		return OUTCOME_ALLOCATED;
+	return waited ? search_reason(search) : OUTCOME_BUSY;
+}
+
+/*
+ * Allocate what is asked for, or find that the key has it.  *pool is set to
+ * the pool, for describing the unit.
+ */
+void
+unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
+			  Pool **pool, Answer *answer)
+{
+	bool		waited = false;
+
+	memset(answer, 0, sizeof(*answer));
+	*pool = pool_open(nsp, pool_name, RIGHT_USE);
+	resolve(*pool, request);
+	if (!IsolationIsSerializable() &&
+		answer_held(store, *pool, request, answer))
+		return;
+
+	for (;;)
+	{
+		Search		search = {.store = store};
+		SlotRow    *unit = &answer->unit;
+		KeyState	state;
+		LOCKMODE	mode = waited && !request->exact ?
+			ExclusiveLock : ShareLock;
+
+		CHECK_FOR_INTERRUPTS();
+		*pool = enter(nsp, pool_name, &request->key, mode);
+		resolve(*pool, request);
+		search.pool = *pool;
+		search.request = request;
+		search.now = GetCurrentTimestamp();
+
+		state = key_look(store, *pool, &request->key, search.now, unit);
+		if (state == KEY_BUSY)
+		{
+			leave(nsp, *pool, &request->key, mode);
+			wait_for_row(unit);
+			continue;
+		}
+		check_key_snapshot(store, *pool, &request->key,
+						   state == KEY_NONE ? NULL : unit);
+		if (state == KEY_HOLDS)
+		{
+			answer->outcome = same_request(request, unit) ?
+				OUTCOME_HELD : OUTCOME_REUSED;
+			leave(nsp, *pool, &request->key, mode);
+			return;
+		}
+
+		PreventCommandIfReadOnly(psprintf("%s()", request->function));
+		PreventCommandIfParallelMode(psprintf("%s()", request->function));
+
+		/* what the key had is free; it may have that again, or give it up */
+		if (state == KEY_RAN_OUT)
+		{
+			Request		again = *request;
+
+			again.exact = true;
+			again.lo = unit->lo;
+			again.inside = block_open(&(*pool)->space, unit->lo, unit->order);
+			if (same_request(request, unit) && again.inside)
+			{
+				search.request = &again;
+				answer->outcome = search_exact(&search, unit);
+			}
+			else
+				answer->outcome =
+					unit_end(store, *pool, unit, unit->expires_at,
+							 unit->expires_at, "expired") ?
+					allocate(&search, waited) : OUTCOME_BUSY;
+		}
+		else
+			answer->outcome = allocate(&search, waited);
+
+		leave(nsp, *pool, &request->key, mode);
+		if (answer->outcome != OUTCOME_BUSY)
+		{
+			if (answer->outcome == OUTCOME_ALLOCATED)
+				*unit = search.unit;
+			answer->ready_at = search.ready_at;
+			return;
+		}
+		for (int i = 0; i < search.waits.n; i++)
+			XactLockTableWait(search.waits.xids[i], NULL, NULL, XLTW_None);
+		waited = true;
+	}
+}
+
+/*
+ * End what the row's key has: to be given out again from ready_at on.  False
+ * if someone else is at the row.
+ */
+bool
+unit_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
+		 TimestampTz ready_at, const char *reason)
+{
+	TM_Result	result;
+
+	if (pool->mixed && ready_at <= ended_at)
+		result = store_delete(store, row);
+	else
+	{
+		SlotRow		waiting = {
+			.lo = row->lo,
+			.order = row->order,
+			.tid = row->tid,
+			.expires = true,
+			.expires_at = ready_at
+		};
+
+		result = store_update(store, pool, &waiting, false);
+	}
+	if (result != TM_Ok)
+		return false;
+	store_history(store, pool, row, ended_at, reason);
+	return true;
+}
+
+/*
+ * Raise PT412 if the caller's generation is older than the unit's; 22023 if
+ * it is one that does not exist yet.
+ */
+static void
+check_generation(const Pool *pool, const SlotRow *unit,
+				 const int64 *generation)
+{
+	StringInfoData detail;
+
+	if (generation == NULL || *generation == unit->generation)
+		return;
+	detail_begin(&detail);
+	detail_text(&detail, "pool", pool->name);
+	detail_text(&detail, "key",
+				DatumGetCString(DirectFunctionCall1(uuid_out,
+													UUIDPGetDatum(&unit->key))));
+	detail_int(&detail, "generation", *generation);
+	detail_int(&detail, "current", unit->generation);
+	if (*generation < unit->generation)
+		ereport(ERROR,
+				(errcode(ERRCODE_CAS_FENCED),
+				 errmsg("the key has been allocated anew since generation %lld",
+						(long long) *generation),
+				 errdetail_internal("%s", detail_end(&detail)),
+				 errhint("What you held has been released or has run out.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("the key has no generation %lld yet",
+					(long long) *generation),
+			 errdetail_internal("%s", detail_end(&detail)),
+			 errhint("A generation is a number that an allocation returned.")));
+}
+
+/*
+ * Find the key's unit and take the locks for changing it.  False, without
+ * locks, if it has none that has not run out.
+ */
+static bool
+hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
+		  const char *function, Pool **pool, SlotRow *unit)
+{
+	for (;;)
+	{
+		KeyState	state;
+
+		CHECK_FOR_INTERRUPTS();
+		*pool = enter(nsp, pool_name, key, ShareLock);
+		state = key_look(store, *pool, key, GetCurrentTimestamp(), unit);
+		if (state != KEY_BUSY)
+		{
+			check_key_snapshot(store, *pool, key,
+							   state == KEY_NONE ? NULL : unit);
+			PreventCommandIfReadOnly(function);
+			PreventCommandIfParallelMode(function);
+			if (state == KEY_HOLDS)
+				return true;
+		}
+		leave(nsp, *pool, key, ShareLock);
+		if (state != KEY_BUSY)
+			return false;
+		wait_for_row(unit);
+	}
+}
+
+/* Release the key's unit.  False if it has none. */
+bool
+unit_release(Store *store, Oid nsp, const char *pool_name,
+			 const pg_uuid_t *key, const int64 *generation)
+{
+	Pool	   *pool;
+	SlotRow		unit;
+
+	for (;;)
+	{
+		TimestampTz now;
+		bool		ended;
+
+		if (!hold_unit(store, nsp, pool_name, key, "alloc_release()", &pool,
+					   &unit))
+			return false;
+		check_generation(pool, &unit, generation);
+		now = GetCurrentTimestamp();
+		ended = unit_end(store, pool, &unit, now,
+						 pool->has_cooldown ?
+						 time_after(now, &pool->cooldown) : now,
+						 "released");
+		leave(nsp, pool, key, ShareLock);
+		if (ended)
+			return true;
+	}
+}
+
+/* Let the key's unit run out ttl from now, or never.  PT404 if it has none. */
+void
+unit_renew(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
+		   Interval *ttl, const int64 *generation, SlotRow *unit)
+{
+	Pool	   *pool;
+
+	for (;;)
+	{
+		TM_Result	result;
+
+		if (!hold_unit(store, nsp, pool_name, key, "alloc_renew()", &pool,
+					   unit))
+		{
+			StringInfoData detail;
+
+			detail_begin(&detail);
+			detail_text(&detail, "pool", pool_name);
+			detail_text(&detail, "key",
+						DatumGetCString(DirectFunctionCall1(uuid_out,
+															UUIDPGetDatum(key))));
+			ereport(ERROR,
+					(errcode(ERRCODE_CAS_NOT_FOUND),
+					 errmsg("the key has no unit in pool \"%s\"", pool_name),
+					 errdetail_internal("%s", detail_end(&detail)),
+					 errhint("It was released, or has run out; allocate again.")));
+		}
+		check_generation(pool, unit, generation);
+		unit->expires = ttl != NULL;
+		if (unit->expires)
+			unit->expires_at = time_after(GetCurrentTimestamp(), ttl);
+		result = store_update(store, pool, unit, false);
+		leave(nsp, pool, key, ShareLock);
+		if (result == TM_Ok)
+			return;
+	}
+}
