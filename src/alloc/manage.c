@@ -1045,7 +1045,7 @@ alloc_reap(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"batch\" must not be negative")));
-	PreventCommandIfReadOnly("alloc_reap()");
+	PreventCommandIfReadOnly("pg_cas_reap()");
 
 	begin_sql(&session, nsp);
 	nnames = (int) sql(&session, "SELECT name FROM @alloc_pool", 0, NULL,

@@ -31,6 +31,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "request/request.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -520,8 +521,8 @@ create_guard(const char *name, const CasSettings *settings, Oid sequence,
 	append_argument(&arguments, "enforce",
 					settings->warn_only ? "warn" : "error");
 
-	execute("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW "
-			"EXECUTE FUNCTION %s.cas_guard(%s)",
+	execute("CREATE TRIGGER %s BEFORE INSERT OR UPDATE OR DELETE ON %s "
+			"FOR EACH ROW EXECUTE FUNCTION %s.cas_guard(%s)",
 			CAS_GUARD_TRIGGER, name, schema, arguments.data);
 	execute("CREATE TRIGGER \"%s\" BEFORE UPDATE ON %s FOR EACH ROW "
 			"EXECUTE FUNCTION %s.cas_witness()",
@@ -672,6 +673,7 @@ cas_enable(PG_FUNCTION_ARGS)
 	Oid			sequence = InvalidOid;
 	int			nest;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	relid = PG_GETARG_OID(0);
 	get_settings(fcinfo, &settings, &by_table);
@@ -733,6 +735,7 @@ cas_disable(PG_FUNCTION_ARGS)
 	List	   *former;
 	Oid			sequence;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	PreventCommandIfReadOnly("cas_disable()");
 	rel = open_own_table(fcinfo, ShareRowExclusiveLock);
 	guard = cas_guard_trigger(rel);

@@ -44,6 +44,7 @@
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
+#include "request/request.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -654,6 +655,7 @@ cas_witness(PG_FUNCTION_ARGS)
 
 /*
  * cas_guard() RETURNS trigger: the guard.  cas_enable() makes the trigger.
+ * Of a DELETE it only wants to know which request it works for.
  */
 Datum
 cas_guard(PG_FUNCTION_ARGS)
@@ -666,11 +668,14 @@ cas_guard(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("cas_guard() was not called by the trigger manager")));
 	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
-		TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("cas_guard() must be fired BEFORE INSERT OR UPDATE, FOR EACH ROW")));
+				 errmsg("cas_guard() must be fired BEFORE INSERT OR UPDATE OR DELETE, FOR EACH ROW")));
+
+	request_enter(fcinfo, REQUEST_JOINS);
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		return PointerGetDatum(trigdata->tg_trigtuple);
 
 	table = cas_table_of(trigdata->tg_relation);
 	if (table == NULL)

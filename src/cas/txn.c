@@ -24,6 +24,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "request/request.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -849,6 +850,7 @@ cas_txn(PG_FUNCTION_ARGS)
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *lc;
 
+	request_enter(fcinfo, REQUEST_WRITES);
 	PreventCommandIfReadOnly("cas_txn()");
 	PG_TRY();
 	{
