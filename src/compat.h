@@ -11,8 +11,8 @@
 #include "access/xact.h"
 #include "utils/acl.h"
 
-#if PG_VERSION_NUM < 130000
-#error "pg_cas needs PostgreSQL 13 or later"
+#if PG_VERSION_NUM < 150000
+#error "pg_cas needs PostgreSQL 15 or later"
 #endif
 
 #if PG_VERSION_NUM < 160000

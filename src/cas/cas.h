@@ -237,6 +237,9 @@ extern void absent_key_create(CasCall *call, const CasKey *key);
 extern void absent_key_lock(CasTable *table, const CasKey *key);
 
 /* guard.c */
+extern Datum cas_guard(PG_FUNCTION_ARGS);
+extern Datum cas_witness(PG_FUNCTION_ARGS);
+extern Datum cas_truncate(PG_FUNCTION_ARGS);
 extern GuardExpectation guard_expectation;
 extern int64 cas_version_value(CasTable *table, Datum value);
 extern void cas_log_conflict(Relation rel, StringInfo detail);

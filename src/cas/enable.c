@@ -18,27 +18,21 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/catalog.h"
-#include "catalog/dependency.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
-#include "commands/sequence.h"
 #include "commands/tablecmds.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "request/request.h"
-#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(cas_enable);
 PG_FUNCTION_INFO_V1(cas_disable);
@@ -498,9 +492,11 @@ static void
 create_guard(const char *name, const CasSettings *settings, Oid sequence,
 			 Oid function)
 {
-	const char *schema = quote_identifier(get_namespace_name(get_func_namespace(function)));
+	const char *schema;
 	StringInfoData arguments;
 
+	schema = get_namespace_name(get_func_namespace(function));
+	schema = quote_identifier(schema);
 	initStringInfo(&arguments);
 	append_argument(&arguments, "version_column", settings->version_column);
 	if (settings->payload_column != NULL)
@@ -679,7 +675,7 @@ cas_enable(PG_FUNCTION_ARGS)
 	get_settings(fcinfo, &settings, &by_table);
 	PreventCommandIfReadOnly("cas_enable()");
 
-	/* adding a column takes the strongest lock; to ask for it later deadlocks */
+	/* adding a column takes the strongest lock; ask for that at once */
 	add_version = get_attnum(relid,
 							 settings.version_column) == InvalidAttrNumber;
 	rel = open_own_table(fcinfo, add_version ?
@@ -811,31 +807,31 @@ find_problems(Relation rel, Trigger *guard, const CasSettings *settings,
 								  witness ? witness->tgname : "");
 	if (misplaced != NULL)
 		appendStringInfo(another(problems), "trigger \"%s\" fires %s",
-						 misplaced->tgname,
+						  misplaced->tgname,
 						 strcmp(misplaced->tgname, guard->tgname) > 0 ?
 						 "after the guard" : "before the guard's witness");
 	att = find_column(rel, settings->version_column);
 	if (att == NULL)
 		appendStringInfo(another(problems), "version column \"%s\" does not exist",
-					settings->version_column);
+						 settings->version_column);
 	else if (att->atttypid != INT2OID && att->atttypid != INT4OID &&
 			 att->atttypid != INT8OID)
 		appendStringInfo(another(problems), "version column \"%s\" is not an integer",
-					settings->version_column);
+						 settings->version_column);
 	if (settings->payload_column != NULL)
 	{
 		att = find_column(rel, settings->payload_column);
 		if (att == NULL)
 			appendStringInfo(another(problems), "payload column \"%s\" does not exist",
-						settings->payload_column);
+						 settings->payload_column);
 		else if (getBaseType(att->atttypid) != JSONBOID)
 			appendStringInfo(another(problems), "payload column \"%s\" is not jsonb",
-						settings->payload_column);
+						 settings->payload_column);
 	}
 	for (int i = 0; i < settings->ignore_columns.length; i++)
 		if (find_column(rel, settings->ignore_columns.names[i]) == NULL)
 			appendStringInfo(another(problems), "ignored column \"%s\" does not exist",
-						settings->ignore_columns.names[i]);
+						 settings->ignore_columns.names[i]);
 	if (settings->sequence.length > 0 &&
 		!OidIsValid(cas_sequence(rel, settings)))
 		appendStringInfo(another(problems),

@@ -65,7 +65,8 @@ typedef CasOutcome (*Swap) (FunctionCallInfo fcinfo, CasCall *call,
 static bool
 payload_readable(CasTable *table)
 {
-	if (pg_class_aclcheck(table->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+	if (pg_class_aclcheck(table->relid, GetUserId(),
+						  ACL_SELECT) == ACLCHECK_OK)
 		return true;
 	for (AttrNumber a = 1; a <= table->desc->natts; a++)
 	{

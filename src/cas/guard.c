@@ -39,7 +39,6 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/partition.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
@@ -48,13 +47,11 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(cas_guard);
 PG_FUNCTION_INFO_V1(cas_truncate);
-
 PG_FUNCTION_INFO_V1(cas_witness);
 
 GuardExpectation guard_expectation = {InvalidOid, NULL};

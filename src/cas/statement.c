@@ -180,7 +180,9 @@ append_where_version(StringInfo sql, CasTable *table)
 static const char *
 extension_schema(CasCall *call)
 {
-	return quote_identifier(get_namespace_name(get_func_namespace(call->function)));
+	Oid			schema = get_func_namespace(call->function);
+
+	return quote_identifier(get_namespace_name(schema));
 }
 
 /*
@@ -639,7 +641,7 @@ statement_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
  */
 bool
 statement_update(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
-		   const CasWrite *write, CasKey *new_key, CasRow *row)
+				 const CasWrite *write, CasKey *new_key, CasRow *row)
 {
 	GuardExpectation former = guard_expectation;
 	bool		done = false;
@@ -665,7 +667,8 @@ statement_update(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 bool
 statement_read(CasCall *call, CasKey *key, Snapshot snapshot, CasRow *row)
 {
-	return statement_run(call, CAS_PLAN_READ, key, 0, NULL, NULL, snapshot, row);
+	return statement_run(call, CAS_PLAN_READ, key, 0, NULL, NULL, snapshot,
+						 row);
 }
 
 /*

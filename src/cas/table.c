@@ -22,7 +22,6 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -37,11 +36,6 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 #include "utils/varlena.h"
-
-
-extern Datum cas_guard(PG_FUNCTION_ARGS);
-extern Datum cas_witness(PG_FUNCTION_ARGS);
-extern Datum cas_truncate(PG_FUNCTION_ARGS);
 
 typedef struct CasTableEntry
 {

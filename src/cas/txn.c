@@ -26,7 +26,6 @@
 #include "miscadmin.h"
 #include "request/request.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 
@@ -85,7 +84,7 @@ typedef struct TxnRow
 	struct TxnRow *same;
 	CasLockMode lock;
 	bool		versioned;		/* a comparison has its version */
-	const struct TxnList *written_by;	/* the last list read that writes it */
+	const struct TxnList *written_by;	/* the last list to write it */
 	bool		locked;			/* it was there when it was to be locked, */
 	bool		found;			/* and it is there now */
 	CasRow		row;
