@@ -8,10 +8,11 @@
 #ifndef PG_CAS_COMPAT_H
 #define PG_CAS_COMPAT_H
 
+#include "access/xact.h"
 #include "utils/acl.h"
 
-#if PG_VERSION_NUM < 130000
-#error "pg_cas needs PostgreSQL 13 or later"
+#if PG_VERSION_NUM < 150000
+#error "pg_cas needs PostgreSQL 15 or later"
 #endif
 
 #if PG_VERSION_NUM < 160000
@@ -33,6 +34,11 @@ object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 	Assert(classid == ProcedureRelationId);
 	return pg_proc_aclcheck(objectid, roleid, mode);
 }
+#endif
+
+/* Early minor releases leave a pipelined statement to the pipeline's end. */
+#ifndef XACT_FLAGS_NEEDIMMEDIATECOMMIT
+#define XACT_FLAGS_NEEDIMMEDIATECOMMIT 0
 #endif
 
 #endif							/* PG_CAS_COMPAT_H */

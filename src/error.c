@@ -8,7 +8,7 @@
 #include "utils/json.h"
 
 /*
- * Start a DETAIL.  The caller's StringInfo is initialized.
+ * Start a DETAIL, in a StringInfo that this initializes.
  */
 void
 detail_begin(StringInfo detail)

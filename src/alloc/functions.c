@@ -19,6 +19,7 @@
 #include "utils/typcache.h"
 
 #include "alloc/alloc.h"
+#include "request/request.h"
 
 PG_FUNCTION_INFO_V1(alloc_ip);
 PG_FUNCTION_INFO_V1(alloc_ports);
@@ -85,6 +86,7 @@ read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 {
 	int			masklen;
 
+	request_enter(fcinfo, REQUEST_WRITES);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	memset(request, 0, sizeof(*request));
@@ -489,6 +491,7 @@ alloc_many(PG_FUNCTION_ARGS)
 	MemoryContext cxt;
 	MemoryContext caller;
 
+	request_enter(fcinfo, REQUEST_WRITES);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "keys");
 	read_common(fcinfo, 3, &request);
@@ -561,6 +564,7 @@ alloc_release(PG_FUNCTION_ARGS)
 	int64		generation;
 	bool		released;
 
+	request_enter(fcinfo, REQUEST_WRITES);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	generation = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
@@ -582,6 +586,7 @@ alloc_renew(PG_FUNCTION_ARGS)
 	int64		generation;
 	SlotRow		unit;
 
+	request_enter(fcinfo, REQUEST_WRITES);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	check_ttl(ttl);
@@ -615,6 +620,7 @@ alloc_get(PG_FUNCTION_ARGS)
 	Pool	   *pool;
 	Snapshot	snapshot;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	InitMaterializedSRF(fcinfo, 0);
@@ -643,6 +649,7 @@ alloc_find(PG_FUNCTION_ARGS)
 	u128		last;
 	int			port = -1;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "value");
 	InitMaterializedSRF(fcinfo, 0);

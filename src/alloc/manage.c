@@ -28,6 +28,7 @@
 #include "utils/syscache.h"
 
 #include "alloc/alloc.h"
+#include "request/request.h"
 
 PG_FUNCTION_INFO_V1(alloc_pool_create);
 PG_FUNCTION_INFO_V1(alloc_pool_set);
@@ -155,6 +156,7 @@ change_pool(FunctionCallInfo fcinfo, char **name)
 	Session		session;
 	int32		id;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	*name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	id = pool_open(nsp, *name, RIGHT_OWN)->id;	/* before waiting for a lock */
@@ -381,6 +383,7 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	bool	   *nulls;
 	int			nranges;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "ranges");
 	kind_name = choice_argument(fcinfo, 2, "kind", kinds);
@@ -829,6 +832,7 @@ report(FunctionCallInfo fcinfo, const char *statement, bool required)
 	ArrayBuildState *ids = initArrayResult(INT4OID, CurrentMemoryContext,
 										   false);
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	if (required)
 		require_argument(fcinfo, 0, "pool");
 	InitMaterializedSRF(fcinfo, required ? MAT_SRF_USE_EXPECTED_DESC : 0);
@@ -1045,7 +1049,7 @@ alloc_reap(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"batch\" must not be negative")));
-	PreventCommandIfReadOnly("alloc_reap()");
+	PreventCommandIfReadOnly("pg_cas_reap()");
 
 	begin_sql(&session, nsp);
 	nnames = (int) sql(&session, "SELECT name FROM @alloc_pool", 0, NULL,

@@ -65,7 +65,7 @@ typedef struct CasKeyColumn
 	Oid			type;
 	int32		typmod;
 	Oid			collation;
-	char	   *equals;			/* OPERATOR(schema.name), for SQL */
+	Oid			equals;			/* operator */
 	FmgrInfo	equal;
 	FmgrInfo	compare;
 	FmgrInfo	hash;			/* fn_oid invalid: the type has none */
@@ -86,7 +86,7 @@ typedef struct CasTable
 	MemoryContext mcxt;
 
 	CasSettings settings;
-	bool		guard_enabled;
+	char		guard_enabled;	/* pg_trigger.tgenabled */
 	AttrNumber	version;
 	Oid			version_type;	/* int2, int4 or int8 */
 	AttrNumber	payload;		/* 0: the row's columns are the payload */
@@ -102,7 +102,10 @@ typedef struct CasTable
 	FmgrInfo	populate;		/* jsonb_populate_record() to rowtype */
 	Datum		empty_row;		/* what it starts from: all NULL */
 
-	List	   *plans;			/* of CasPlan, see swap.c */
+	bool		reading_key;	/* conversions that are running */
+	bool		populating;
+
+	List	   *plans;			/* of CasPlan, see statement.c */
 } CasTable;
 
 /* The value of a primary key. */
@@ -205,6 +208,7 @@ extern void cas_populate(CasTable *table, Jsonb *object, Datum *values,
 extern char *cas_relation_name(Relation rel);
 extern int	cas_errdetail_table(Relation rel);
 extern Oid	cas_owner(Relation rel);
+extern bool cas_guard_fires(CasTable *table);
 extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
 
 /* functions.c */
@@ -233,6 +237,9 @@ extern void absent_key_create(CasCall *call, const CasKey *key);
 extern void absent_key_lock(CasTable *table, const CasKey *key);
 
 /* guard.c */
+extern Datum cas_guard(PG_FUNCTION_ARGS);
+extern Datum cas_witness(PG_FUNCTION_ARGS);
+extern Datum cas_truncate(PG_FUNCTION_ARGS);
 extern GuardExpectation guard_expectation;
 extern int64 cas_version_value(CasTable *table, Datum value);
 extern void cas_log_conflict(Relation rel, StringInfo detail);

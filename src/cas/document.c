@@ -13,13 +13,11 @@
  */
 #include "cas.h"
 
-#include "access/detoast.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
-#include "utils/lsyscache.h"
 #include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(cas_differs);
@@ -315,8 +313,10 @@ path_fits(Jsonb *document, const CasNames *path)
 bool
 document_same(Jsonb *a, Jsonb *b, const CasNames *path)
 {
-	if (path->length == 0 || same_bytes(a, b))
-		return same_bytes(a, b);
+	if (same_bytes(a, b))
+		return true;
+	if (path->length == 0)
+		return false;
 	if (!path_fits(a, path) || !path_fits(b, path))
 		return false;
 	return same_bytes(document_stamp(a, path, 0), document_stamp(b, path, 0));
@@ -347,7 +347,7 @@ datum_same(Datum a, bool a_isnull, Datum b, bool b_isnull, bool typbyval,
 CasNames
 cas_path_from_array(Datum array)
 {
-	CasNames		path;
+	CasNames	path;
 	Datum	   *elements;
 	bool	   *nulls;
 	ArrayType  *arr = DatumGetArrayTypeP(array);
@@ -369,13 +369,13 @@ cas_path_from_array(Datum array)
 /*
  * cas_differs(old jsonb, new jsonb, path text[]) RETURNS boolean: whether two
  * documents differ in their stored image, what is at the path left out.
- * Internal: swap.c puts it into the WHERE of its UPDATEs, so that replacing a
- * document by an equal one writes nothing.
+ * Internal: statement.c puts it into the WHERE of its UPDATEs, so that
+ * replacing a document by an equal one writes nothing.
  */
 Datum
 cas_differs(PG_FUNCTION_ARGS)
 {
-	CasNames		path;
+	CasNames	path;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_BOOL(PG_ARGISNULL(0) != PG_ARGISNULL(1));

@@ -18,26 +18,21 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/catalog.h"
-#include "catalog/dependency.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/defrem.h"
-#include "commands/sequence.h"
 #include "commands/tablecmds.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
+#include "request/request.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(cas_enable);
 PG_FUNCTION_INFO_V1(cas_disable);
@@ -497,9 +492,11 @@ static void
 create_guard(const char *name, const CasSettings *settings, Oid sequence,
 			 Oid function)
 {
-	const char *schema = quote_identifier(get_namespace_name(get_func_namespace(function)));
+	const char *schema;
 	StringInfoData arguments;
 
+	schema = get_namespace_name(get_func_namespace(function));
+	schema = quote_identifier(schema);
 	initStringInfo(&arguments);
 	append_argument(&arguments, "version_column", settings->version_column);
 	if (settings->payload_column != NULL)
@@ -520,8 +517,8 @@ create_guard(const char *name, const CasSettings *settings, Oid sequence,
 	append_argument(&arguments, "enforce",
 					settings->warn_only ? "warn" : "error");
 
-	execute("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW "
-			"EXECUTE FUNCTION %s.cas_guard(%s)",
+	execute("CREATE TRIGGER %s BEFORE INSERT OR UPDATE OR DELETE ON %s "
+			"FOR EACH ROW EXECUTE FUNCTION %s.cas_guard(%s)",
 			CAS_GUARD_TRIGGER, name, schema, arguments.data);
 	execute("CREATE TRIGGER \"%s\" BEFORE UPDATE ON %s FOR EACH ROW "
 			"EXECUTE FUNCTION %s.cas_witness()",
@@ -548,7 +545,7 @@ stamp_documents(Oid relid, const char *name, const CasSettings *settings)
 		guard_expectation.key = NULL;
 		execute("UPDATE %s SET %s = %s WHERE %s IS NOT NULL AND "
 				"(%s::pg_catalog.jsonb OPERATOR(pg_catalog.#>) %s) "
-				"IS DISTINCT FROM pg_catalog.to_jsonb(%s)",
+				"OPERATOR(pg_catalog.=) pg_catalog.to_jsonb(%s) IS NOT TRUE",
 				name, payload, payload, payload, payload,
 				names_array(&settings->version_path),
 				quote_identifier(settings->version_column));
@@ -672,12 +669,13 @@ cas_enable(PG_FUNCTION_ARGS)
 	Oid			sequence = InvalidOid;
 	int			nest;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	relid = PG_GETARG_OID(0);
 	get_settings(fcinfo, &settings, &by_table);
 	PreventCommandIfReadOnly("cas_enable()");
 
-	/* adding a column takes the strongest lock; to ask for it later deadlocks */
+	/* adding a column takes the strongest lock; ask for that at once */
 	add_version = get_attnum(relid,
 							 settings.version_column) == InvalidAttrNumber;
 	rel = open_own_table(fcinfo, add_version ?
@@ -733,6 +731,7 @@ cas_disable(PG_FUNCTION_ARGS)
 	List	   *former;
 	Oid			sequence;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	PreventCommandIfReadOnly("cas_disable()");
 	rel = open_own_table(fcinfo, ShareRowExclusiveLock);
 	guard = cas_guard_trigger(rel);
@@ -808,31 +807,31 @@ find_problems(Relation rel, Trigger *guard, const CasSettings *settings,
 								  witness ? witness->tgname : "");
 	if (misplaced != NULL)
 		appendStringInfo(another(problems), "trigger \"%s\" fires %s",
-						 misplaced->tgname,
+						  misplaced->tgname,
 						 strcmp(misplaced->tgname, guard->tgname) > 0 ?
 						 "after the guard" : "before the guard's witness");
 	att = find_column(rel, settings->version_column);
 	if (att == NULL)
 		appendStringInfo(another(problems), "version column \"%s\" does not exist",
-					settings->version_column);
+						 settings->version_column);
 	else if (att->atttypid != INT2OID && att->atttypid != INT4OID &&
 			 att->atttypid != INT8OID)
 		appendStringInfo(another(problems), "version column \"%s\" is not an integer",
-					settings->version_column);
+						 settings->version_column);
 	if (settings->payload_column != NULL)
 	{
 		att = find_column(rel, settings->payload_column);
 		if (att == NULL)
 			appendStringInfo(another(problems), "payload column \"%s\" does not exist",
-						settings->payload_column);
+						 settings->payload_column);
 		else if (getBaseType(att->atttypid) != JSONBOID)
 			appendStringInfo(another(problems), "payload column \"%s\" is not jsonb",
-						settings->payload_column);
+						 settings->payload_column);
 	}
 	for (int i = 0; i < settings->ignore_columns.length; i++)
 		if (find_column(rel, settings->ignore_columns.names[i]) == NULL)
 			appendStringInfo(another(problems), "ignored column \"%s\" does not exist",
-						settings->ignore_columns.names[i]);
+						 settings->ignore_columns.names[i]);
 	if (settings->sequence.length > 0 &&
 		!OidIsValid(cas_sequence(rel, settings)))
 		appendStringInfo(another(problems),

@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "request/request.h"
 #include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -64,7 +65,8 @@ typedef CasOutcome (*Swap) (FunctionCallInfo fcinfo, CasCall *call,
 static bool
 payload_readable(CasTable *table)
 {
-	if (pg_class_aclcheck(table->relid, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+	if (pg_class_aclcheck(table->relid, GetUserId(),
+						  ACL_SELECT) == ACLCHECK_OK)
 		return true;
 	for (AttrNumber a = 1; a <= table->desc->natts; a++)
 	{
@@ -95,7 +97,7 @@ cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
 	call->table = cas_table_of(call->rel);
-	if (call->table == NULL || !call->table->guard_enabled)
+	if (call->table == NULL || !cas_guard_fires(call->table))
 		ereport(ERROR,
 				(errcode(ERRCODE_CAS_NOT_ENABLED),
 				 errmsg("table \"%s\" is not under compare-and-swap",
@@ -103,7 +105,7 @@ cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
 				 cas_errdetail_table(call->rel),
 				 call->table == NULL ?
 				 errhint("Its owner can call cas_enable().") :
-				 errhint("Its guard trigger is disabled."),
+				 errhint("Its guard trigger is disabled, or does not fire in this session."),
 				 errtable(call->rel)));
 	if (call->table->nkeys == 0)
 		ereport(ERROR,
@@ -124,6 +126,8 @@ cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
 static void
 begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 {
+	request_enter(fcinfo, lockmode == RowExclusiveLock ?
+				  REQUEST_WRITES : REQUEST_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	cas_begin_call(call, PG_GETARG_OID(0), lockmode, fcinfo);
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -597,28 +601,34 @@ compare_keys(const void *a, const void *b, void *table)
 	return cas_key_compare(table, a, b);
 }
 
-/* Error context callback while the text of an array is read. */
-static void
-explain_malformed_array(void *arg)
-{
-	errcode(ERRCODE_INVALID_PARAMETER_VALUE);
-	errhint("The ids are an array, such as '{a,b}'.");
-}
-
+/* An array of ids from its text form. */
 static ArrayType *
 array_from_text(text *array)
 {
-	ErrorContextCallback context;
-	Datum		result;
+	MemoryContext mcxt = CurrentMemoryContext;
+	volatile Datum result = 0;
 
-	context.callback = explain_malformed_array;
-	context.arg = NULL;
-	context.previous = error_context_stack;
-	error_context_stack = &context;
-	result = OidFunctionCall3(F_ARRAY_IN,
-							  CStringGetDatum(text_to_cstring(array)),
-							  ObjectIdGetDatum(TEXTOID), Int32GetDatum(-1));
-	error_context_stack = context.previous;
+	PG_TRY();
+	{
+		result = OidFunctionCall3(F_ARRAY_IN,
+								  CStringGetDatum(text_to_cstring(array)),
+								  ObjectIdGetDatum(TEXTOID),
+								  Int32GetDatum(-1));
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(mcxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		error->sqlerrcode = ERRCODE_INVALID_PARAMETER_VALUE;
+		error->hint = "The ids are an array, such as '{a,b}'.";
+		ReThrowError(error);
+	}
+	PG_END_TRY();
 	return DatumGetArrayTypeP(result);
 }
 

@@ -39,21 +39,19 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/partition.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
+#include "request/request.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/lsyscache.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(cas_guard);
 PG_FUNCTION_INFO_V1(cas_truncate);
-
 PG_FUNCTION_INFO_V1(cas_witness);
 
 GuardExpectation guard_expectation = {InvalidOid, NULL};
@@ -278,7 +276,7 @@ draw_version(Relation rel, CasTable *table, int64 after)
 						RelationGetRelationName(rel),
 						table->settings.sequence.names[0],
 						table->settings.sequence.names[1]),
-				 errhint("Give it the table's owner, or call cas_enable() again to make a new one."),
+				 errhint("Call cas_enable() again to make a new one."),
 				 errtable(rel)));
 	version = nextval_internal(sequence, false);
 	if (version <= after)
@@ -479,6 +477,8 @@ sent_version(TriggerData *trigdata, CasTable *table, bool *isnull)
 			ItemPointerEquals(&sent->tid, &trigdata->tg_trigtuple->t_self))
 		{
 			sent->relid = InvalidOid;
+			newest_sent_version = (n + MAX_SENT_VERSIONS - 1) %
+				MAX_SENT_VERSIONS;
 			*isnull = sent->isnull;
 			return sent->version;
 		}
@@ -501,6 +501,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 	Datum		datum;
 	int64		old;
 	int64		new;
+	bool		expected;
 
 	/* A NULL, which only a guard that was off lets in, counts as 0. */
 	datum = slot_getattr(trigdata->tg_trigslot, table->version, &old_isnull);
@@ -540,11 +541,13 @@ updated_version(TriggerData *trigdata, CasTable *table)
 	}
 
 	/* Not mentioned, and nothing changed that counts: no new version. */
+	expected = settings->reject_unversioned &&
+		is_expected_row(trigdata, table);
 	if (!row_differs(trigdata, table, true))
 		return old;
 
 	/* Else it is advanced, or was required. */
-	if (settings->reject_unversioned && !is_expected_row(trigdata, table))
+	if (settings->reject_unversioned && !expected)
 		report_unversioned(trigdata, table);
 	return next_version(rel, table, old);
 }
@@ -591,11 +594,17 @@ with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
 		datum = slot_getattr(slot, table->payload, &isnull);
 		if (!isnull)
 		{
-			columns[n] = table->payload;
-			values[n++] =
-				JsonbPGetDatum(document_stamp(DatumGetJsonbP(datum),
-											  &table->settings.version_path,
-											  version));
+			Jsonb	   *document = DatumGetJsonbP(datum);
+			Jsonb	   *stamped = document_stamp(document,
+												 &table->settings.version_path,
+												 version);
+
+			if (VARSIZE(stamped) != VARSIZE(document) ||
+				memcmp(stamped, document, VARSIZE(stamped)) != 0)
+			{
+				columns[n] = table->payload;
+				values[n++] = JsonbPGetDatum(stamped);
+			}
 		}
 	}
 	if (n == 0)
@@ -643,6 +652,7 @@ cas_witness(PG_FUNCTION_ARGS)
 
 /*
  * cas_guard() RETURNS trigger: the guard.  cas_enable() makes the trigger.
+ * Of a DELETE it only wants to know which request it works for.
  */
 Datum
 cas_guard(PG_FUNCTION_ARGS)
@@ -655,11 +665,14 @@ cas_guard(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("cas_guard() was not called by the trigger manager")));
 	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
-		TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("cas_guard() must be fired BEFORE INSERT OR UPDATE, FOR EACH ROW")));
+				 errmsg("cas_guard() must be fired BEFORE INSERT OR UPDATE OR DELETE, FOR EACH ROW")));
+
+	request_enter(fcinfo, REQUEST_JOINS);
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		return PointerGetDatum(trigdata->tg_trigtuple);
 
 	table = cas_table_of(trigdata->tg_relation);
 	if (table == NULL)

@@ -8,7 +8,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 
-/* The columns that are neither key nor version: the payload, if no document. */
+/* Whether a column is neither key nor version: part of a column payload. */
 bool
 is_payload_column(CasTable *table, AttrNumber attnum)
 {

@@ -14,15 +14,18 @@
  */
 #include "cas.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* Plans kept per table; the columns that payloads name make more. */
 #define MAX_PLANS 64
@@ -33,6 +36,7 @@ typedef struct CasPlan
 	bool		payload;		/* the row that it returns has its payload */
 	bool		compares;		/* it writes only what differs */
 	Bitmapset  *columns;		/* that it writes, by attribute number */
+	char	   *arbiter;		/* the key's constraint, if it names that */
 	SPIPlanPtr	plan;
 } CasPlan;
 
@@ -137,13 +141,30 @@ parameter_types(CasTable *table, const CasPlan *plan, Oid *types)
 }
 
 static void
+append_operator(StringInfo sql, Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	appendStringInfo(sql, "OPERATOR(%s.%s)",
+					 quote_identifier(get_namespace_name(form->oprnamespace)),
+					 NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+}
+
+static void
 append_where_key(StringInfo sql, CasTable *table)
 {
-	appendStringInfoString(sql, " WHERE ");
 	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(sql, "%st.%s %s $%d", i > 0 ? " AND " : "",
-						 quote_identifier(table->keys[i].name),
-						 table->keys[i].equals, i + 1);
+	{
+		appendStringInfo(sql, "%st.%s ", i > 0 ? " AND " : " WHERE ",
+						 quote_identifier(table->keys[i].name));
+		append_operator(sql, table->keys[i].equals);
+		appendStringInfo(sql, " $%d", i + 1);
+	}
 }
 
 static void
@@ -159,7 +180,9 @@ append_where_version(StringInfo sql, CasTable *table)
 static const char *
 extension_schema(CasCall *call)
 {
-	return quote_identifier(get_namespace_name(get_func_namespace(call->function)));
+	Oid			schema = get_func_namespace(call->function);
+
+	return quote_identifier(get_namespace_name(schema));
 }
 
 /*
@@ -232,7 +255,7 @@ append_insert(StringInfo sql, CasCall *call, const CasPlan *plan,
 						 values.data + 2);
 	if (plan->kind == CAS_PLAN_INSERT)
 		appendStringInfo(sql, " ON CONFLICT ON CONSTRAINT %s DO NOTHING",
-						 quote_identifier(get_constraint_name(table->key_constraint)));
+						 quote_identifier(plan->arbiter));
 }
 
 /* Append the search for the key and version of a row that differs. */
@@ -453,8 +476,14 @@ plan_for(CasCall *call, CasPlanKind kind, const CasWrite *write)
 		wanted.compares = kind == CAS_PLAN_UPDATE && write->comparable;
 	}
 
+	if (kind == CAS_PLAN_INSERT)
+		wanted.arbiter = get_constraint_name(table->key_constraint);
+
+	/* to rename the constraint does not make the plan invalid, yet it is */
 	plan = find_plan(table, &wanted);
-	if (plan != NULL && SPI_plan_is_valid(plan->plan))
+	if (plan != NULL && SPI_plan_is_valid(plan->plan) &&
+		(wanted.arbiter == NULL ||
+		 strcmp(plan->arbiter, wanted.arbiter) == 0))
 		return plan->plan;
 
 	prepared = prepare(call, &wanted);
@@ -486,6 +515,8 @@ plan_for(CasCall *call, CasPlanKind kind, const CasWrite *write)
 		table->plans = lappend(table->plans, plan);
 		MemoryContextSwitchTo(old);
 	}
+	if (wanted.arbiter != NULL)
+		plan->arbiter = MemoryContextStrdup(table->mcxt, wanted.arbiter);
 	SPI_keepplan(prepared);
 	plan->plan = prepared;
 	return prepared;
@@ -610,7 +641,7 @@ statement_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
  */
 bool
 statement_update(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
-		   const CasWrite *write, CasKey *new_key, CasRow *row)
+				 const CasWrite *write, CasKey *new_key, CasRow *row)
 {
 	GuardExpectation former = guard_expectation;
 	bool		done = false;
@@ -636,7 +667,8 @@ statement_update(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 bool
 statement_read(CasCall *call, CasKey *key, Snapshot snapshot, CasRow *row)
 {
-	return statement_run(call, CAS_PLAN_READ, key, 0, NULL, NULL, snapshot, row);
+	return statement_run(call, CAS_PLAN_READ, key, 0, NULL, NULL, snapshot,
+						 row);
 }
 
 /*

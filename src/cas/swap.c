@@ -31,7 +31,6 @@
 #include "cas.h"
 
 #include "access/xact.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -98,7 +97,8 @@ swap_lock(CasCall *call, CasKey *key, CasLockMode mode, CasRow *row)
 
 	for (int tries = 1;; tries++)
 	{
-		if (statement_run(call, kind, key, 0, NULL, NULL, InvalidSnapshot, row))
+		if (statement_run(call, kind, key, 0, NULL, NULL, InvalidSnapshot,
+						  row))
 			return true;
 
 		/* Nothing in that snapshot.  Is there something now? */
@@ -206,7 +206,8 @@ write_payload(CasCall *call, CasKey *key, int64 expected,
 {
 	if (bms_is_empty(write->columns))
 		return false;
-	return statement_update(call, CAS_PLAN_UPDATE, key, expected, write, NULL, row);
+	return statement_update(call, CAS_PLAN_UPDATE, key, expected, write, NULL,
+							row);
 }
 
 static void
@@ -302,7 +303,7 @@ patch_needs_row(CasCall *call, Jsonb *patch)
 		document_holds_objects(patch);
 }
 
-/* What a patch makes of a row's payload: the columns it names, or all of it. */
+/* What a patch makes of a row's payload: all of it, or what it names. */
 static Jsonb *
 patched(CasCall *call, Jsonb *payload, Jsonb *patch)
 {
@@ -403,6 +404,7 @@ swap_apply(CasCall *call, CasKey *key, FmgrInfo *fn, Jsonb *args, CasRow *row)
 CasOutcome
 swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 {
+	CasPlanKind kind = key ? CAS_PLAN_INSERT : CAS_PLAN_INSERT_NEW_KEY;
 	CasWrite	write;
 
 	payload_columns(call, key, payload, &write);
@@ -419,8 +421,8 @@ swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 
 	for (int tries = 1;; tries++)
 	{
-		if (statement_run(call, key ? CAS_PLAN_INSERT : CAS_PLAN_INSERT_NEW_KEY, key, 0,
-				&write, NULL, InvalidSnapshot, row))
+		if (statement_run(call, kind, key, 0, &write, NULL, InvalidSnapshot,
+						  row))
 			return CAS_CREATED;
 		if (key != NULL &&
 			swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
@@ -449,8 +451,8 @@ may_delete(CasCall *call, CasKey *key)
 	if (!has_policies(call))
 		return true;
 	reached = false;
-	statement_run(call, CAS_PLAN_REACH_DELETE, key, 0, NULL, NULL, InvalidSnapshot,
-		&row);
+	statement_run(call, CAS_PLAN_REACH_DELETE, key, 0, NULL, NULL,
+				  InvalidSnapshot, &row);
 	return reached;
 }
 
@@ -473,7 +475,7 @@ swap_delete(CasCall *call, CasKey *key, int64 expected, CasRow *row)
 	for (int tries = 1;; tries++)
 	{
 		if (statement_run(call, CAS_PLAN_DELETE, key, expected, NULL, NULL,
-				InvalidSnapshot, row))
+						  InvalidSnapshot, row))
 			return CAS_DELETED;
 		if (!swap_lock_or_read(call, key, CAS_LOCK_UPDATE, row) ||
 			!may_delete(call, key))
@@ -585,7 +587,7 @@ swap_put(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 {
 	int64		version;
 
-	for (;;)
+	for (int tries = 1;; tries++)
 	{
 		if (lock_to_write(call, key, row, &version))
 			return write_locked(call, key, version, payload, row);
@@ -593,7 +595,8 @@ swap_put(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 			return CAS_CREATED;
 
 		/* it was created meanwhile; if we can't see it, give up */
-		if (row->version_isnull)
+		if (row->version_isnull ||
+			(tries >= MAX_TRIES && has_policies(call)))
 			return CAS_EXISTS;
 		CHECK_FOR_INTERRUPTS();
 	}

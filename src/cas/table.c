@@ -22,7 +22,6 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -37,11 +36,6 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 #include "utils/varlena.h"
-
-
-extern Datum cas_guard(PG_FUNCTION_ARGS);
-extern Datum cas_witness(PG_FUNCTION_ARGS);
-extern Datum cas_truncate(PG_FUNCTION_ARGS);
 
 typedef struct CasTableEntry
 {
@@ -69,6 +63,31 @@ forget_table(Datum arg, Oid relid)
 	hash_seq_init(&scan, tables);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		entry->valid = false;
+}
+
+/* Have an entry's table freed at the end of the transaction. */
+static void
+retire_table(CasTableEntry *entry)
+{
+	if (entry->table != NULL)
+		MemoryContextSetParent(entry->table->mcxt, TopTransactionContext);
+	entry->table = NULL;
+}
+
+/* Forget what is no longer valid: tables that are dropped do not come back. */
+static void
+sweep_tables(void)
+{
+	HASH_SEQ_STATUS scan;
+	CasTableEntry *entry;
+
+	hash_seq_init(&scan, tables);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (!entry->valid)
+		{
+			retire_table(entry);
+			hash_search(tables, &entry->relid, HASH_REMOVE, NULL);
+		}
 }
 
 /* A BEFORE trigger that runs our function, or NULL. */
@@ -245,41 +264,37 @@ cas_owner(Relation rel)
 /*
  * The sequence for a table's versions, or InvalidOid.  The settings name it,
  * but who makes a guard by hand could name any, and the guard asks for no
- * right on it; so it must have the table's owner.  If there is none of that
- * name any more, it is the one that the version column owns.
+ * right on it; so it must be one that a column of the table owns.  If none of
+ * those has the name, because it was renamed, it is the version column's only
+ * one.
  */
 Oid
 cas_sequence(Relation rel, const CasSettings *settings)
 {
-	Oid			schema = get_namespace_oid(settings->sequence.names[0], true);
-	Oid			sequence = InvalidOid;
-	HeapTuple	tuple;
+	Oid			root = root_of(rel);
+	AttrNumber	version = get_attnum(root, settings->version_column);
+	Oid			only = InvalidOid;
+	int			n = 0;
 	ListCell   *lc;
 
-	if (OidIsValid(schema))
-		sequence = get_relname_relid(settings->sequence.names[1], schema);
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(sequence));
-	if (HeapTupleIsValid(tuple))
+	foreach(lc, getOwnedSequences(root))
 	{
-		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
-		bool		ours = form->relkind == RELKIND_SEQUENCE &&
-			form->relowner == cas_owner(rel);
-
-		ReleaseSysCache(tuple);
-		if (ours)
-			return sequence;
-	}
-
-	foreach(lc, getOwnedSequences(root_of(rel)))
-	{
+		Oid			sequence = lfirst_oid(lc);
 		Oid			table;
 		int32		column;
 
-		if (sequenceIsOwned(lfirst_oid(lc), DEPENDENCY_AUTO, &table, &column) &&
-			column == get_attnum(table, settings->version_column))
-			return lfirst_oid(lc);
+		if (!sequenceIsOwned(sequence, DEPENDENCY_AUTO, &table, &column))
+			continue;
+		if (strcmp(get_rel_name(sequence),
+				   settings->sequence.names[1]) == 0)
+			return sequence;
+		if (column == version)
+		{
+			only = sequence;
+			n++;
+		}
 	}
-	return InvalidOid;
+	return n == 1 ? only : InvalidOid;
 }
 
 /*
@@ -338,9 +353,7 @@ load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for operator %u", equals);
 	op = (Form_pg_operator) GETSTRUCT(tuple);
-	column->equals = psprintf("OPERATOR(%s.%s)",
-							  quote_identifier(get_namespace_name(op->oprnamespace)),
-							  NameStr(op->oprname));
+	column->equals = equals;
 	fmgr_info(op->oprcode, &column->equal);
 	ReleaseSysCache(tuple);
 	fmgr_info(index_getprocid(index, i + 1, BTORDER_PROC), &column->compare);
@@ -421,8 +434,7 @@ load_table(CasTable *table, Relation rel, Trigger *guard)
 						RelationGetRelationName(rel), problem),
 				 errhint("Use cas_enable() to make the guard."),
 				 errtable(rel)));
-	table->guard_enabled = guard->tgenabled == TRIGGER_FIRES_ON_ORIGIN ||
-		guard->tgenabled == TRIGGER_FIRES_ALWAYS;
+	table->guard_enabled = guard->tgenabled;
 
 	table->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	table->rowtype = rel->rd_rel->reltype;
@@ -486,6 +498,9 @@ cas_table_of(Relation rel)
 		CacheRegisterRelcacheCallback(forget_table, (Datum) 0);
 	}
 
+	entry = hash_search(tables, &relid, HASH_FIND, NULL);
+	if (entry == NULL)
+		sweep_tables();
 	entry = hash_search(tables, &relid, HASH_ENTER, &found);
 	if (!found)
 	{
@@ -495,11 +510,7 @@ cas_table_of(Relation rel)
 	if (entry->valid)
 		return entry->table;
 
-	if (entry->table != NULL)
-	{
-		MemoryContextSetParent(entry->table->mcxt, TopTransactionContext);
-		entry->table = NULL;
-	}
+	retire_table(entry);
 
 	/*
 	 * An invalidation that arrives while we read the catalogs must not be
@@ -536,6 +547,23 @@ cas_table_of(Relation rel)
 	return entry->table;
 }
 
+/* Whether the guard fires for what this session writes now. */
+bool
+cas_guard_fires(CasTable *table)
+{
+	switch (table->guard_enabled)
+	{
+		case TRIGGER_FIRES_ALWAYS:
+			return true;
+		case TRIGGER_FIRES_ON_ORIGIN:
+			return SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA;
+		case TRIGGER_FIRES_ON_REPLICA:
+			return SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA;
+		default:
+			return false;
+	}
+}
+
 /* ----------
  * Keys
  * ----------
@@ -563,20 +591,39 @@ expected_id(CasTable *table)
 }
 
 /*
- * Error context callback while a key is read: whatever its type objects to
+ * In a PG_CATCH(): raise the error again.  Whatever a key's type objects to
  * is, to the caller, a malformed argument.
  */
 static void
-explain_malformed_key(void *table)
+rethrow_malformed_key(CasTable *table, MemoryContext mcxt)
 {
 	int			category = ERRCODE_TO_CATEGORY(geterrcode());
+	ErrorData  *error;
 
 	/* a domain's constraints are of the second */
 	if (category != ERRCODE_DATA_EXCEPTION &&
 		category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
-		return;
-	errcode(ERRCODE_INVALID_PARAMETER_VALUE);
-	errhint("%s", expected_id(table));
+		PG_RE_THROW();
+	MemoryContextSwitchTo(mcxt);
+	error = CopyErrorData();
+	FlushErrorState();
+	error->sqlerrcode = ERRCODE_INVALID_PARAMETER_VALUE;
+	error->hint = expected_id(table);
+	ReThrowError(error);
+}
+
+/*
+ * A conversion function to call.  The cached one keeps what it knows of the
+ * type, and for a domain what it is just checking.  While it runs, a CHECK may
+ * come back to us; then it must not be disturbed, and we take a copy.
+ */
+static FmgrInfo *
+conversion(FmgrInfo *cached, bool busy, FmgrInfo *copy)
+{
+	if (!busy)
+		return cached;
+	fmgr_info_copy(copy, cached, CurrentMemoryContext);
+	return copy;
 }
 
 static void
@@ -619,9 +666,10 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 }
 
 static void
-key_from_text(CasTable *table, char *id, CasKey *key)
+key_from_text(CasTable *table, char *id, bool busy, CasKey *key)
 {
 	CasKeyColumn *column = &table->keys[0];
+	FmgrInfo	copy;
 
 	if (table->nkeys > 1)
 		composite_key(table,
@@ -629,8 +677,9 @@ key_from_text(CasTable *table, char *id, CasKey *key)
 														 CStringGetDatum(id))),
 					  key);
 	else
-		key->values[0] = InputFunctionCall(&column->input, id,
-										   column->input_param,
+		key->values[0] = InputFunctionCall(conversion(&column->input, busy,
+													  &copy),
+										   id, column->input_param,
 										   column->typmod);
 }
 
@@ -663,7 +712,7 @@ call_cast(Oid cast, Datum value, Oid collation)
  * implicit cast to the column's; integers may be of any width.
  */
 static void
-key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
+key_from_value(CasTable *table, Datum id, Oid type, bool busy, CasKey *key)
 {
 	CasKeyColumn *column = &table->keys[0];
 	Oid			key_type = getBaseType(column->type);
@@ -696,9 +745,10 @@ key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
 	}
 
 	/* a domain over the type, or a length, has its say as for text */
-	if (column->type != type)
-		key_from_text(table, OutputFunctionCall(&column->output,
-												key->values[0]), key);
+	if (column->type != type || column->typmod >= 0)
+		key_from_text(table,
+					  OutputFunctionCall(&column->output, key->values[0]),
+					  busy, key);
 }
 
 /*
@@ -708,25 +758,30 @@ key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
 void
 cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 {
-	ErrorContextCallback context;
-
-	context.callback = explain_malformed_key;
-	context.arg = table;
-	context.previous = error_context_stack;
-	error_context_stack = &context;
+	MemoryContext mcxt = CurrentMemoryContext;
+	bool		busy = table->reading_key;
 
 	type = getBaseType(type);
-	if (type == TEXTOID || type == VARCHAROID)
-		key_from_text(table, TextDatumGetCString(id), key);
-	else if (table->nkeys == 1)
-		key_from_value(table, id, type, key);
-	else if (type == JSONBOID)
-		composite_key(table, DatumGetJsonbP(id), key);
-	else
-		malformed_composite_key(table, "it is not a JSON object");
-	key->text = cas_key_text(table, key->values, NULL);
-
-	error_context_stack = context.previous;
+	PG_TRY();
+	{
+		table->reading_key = true;
+		if (type == TEXTOID || type == VARCHAROID)
+			key_from_text(table, TextDatumGetCString(id), busy, key);
+		else if (table->nkeys == 1)
+			key_from_value(table, id, type, busy, key);
+		else if (type == JSONBOID)
+			composite_key(table, DatumGetJsonbP(id), key);
+		else
+			malformed_composite_key(table, "it is not a JSON object");
+		key->text = cas_key_text(table, key->values, NULL);
+		table->reading_key = busy;
+	}
+	PG_CATCH();
+	{
+		table->reading_key = busy;
+		rethrow_malformed_key(table, mcxt);
+	}
+	PG_END_TRY();
 }
 
 /* A key from the text form of an id. */
@@ -805,12 +860,23 @@ cas_key_compare(CasTable *table, const CasKey *a, const CasKey *b)
 void
 cas_populate(CasTable *table, Jsonb *object, Datum *values, bool *nulls)
 {
-	Datum		row;
+	bool		busy = table->populating;
+	FmgrInfo	copy;
+	volatile Datum row = 0;
 	HeapTupleHeader header;
 	HeapTupleData tuple;
 
-	row = FunctionCall2(&table->populate, table->empty_row,
-						JsonbPGetDatum(object));
+	PG_TRY();
+	{
+		table->populating = true;
+		row = FunctionCall2(conversion(&table->populate, busy, &copy),
+							table->empty_row, JsonbPGetDatum(object));
+	}
+	PG_FINALLY();
+	{
+		table->populating = busy;
+	}
+	PG_END_TRY();
 	header = DatumGetHeapTupleHeader(row);
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
 	ItemPointerSetInvalid(&tuple.t_self);

@@ -24,8 +24,8 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "request/request.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
 
@@ -84,7 +84,7 @@ typedef struct TxnRow
 	struct TxnRow *same;
 	CasLockMode lock;
 	bool		versioned;		/* a comparison has its version */
-	const struct TxnList *written_by;	/* the last list read that writes it */
+	const struct TxnList *written_by;	/* the last list to write it */
 	bool		locked;			/* it was there when it was to be locked, */
 	bool		found;			/* and it is there now */
 	CasRow		row;
@@ -118,6 +118,7 @@ typedef struct Txn
 	FunctionCallInfo fcinfo;
 	List	   *tables;			/* of TxnTable */
 	List	   *rows;			/* of TxnRow */
+	char	   *reading;		/* position of what others read for us */
 } Txn;
 
 /* ----------
@@ -145,11 +146,25 @@ malformed(const char *position, const char *problem, const char *hint)
 			 hint ? errhint("%s", hint) : 0));
 }
 
-/* Error context callback: what is being read, for errors from below. */
+/*
+ * In a PG_CATCH(): raise the error again, its DETAIL saying where in the
+ * request it arose, and what it said before.
+ */
 static void
-tell_position(void *position)
+rethrow_at(const char *position, MemoryContext mcxt)
 {
-	errdetail_internal("%s", position_detail(position));
+	ErrorData  *error;
+	StringInfoData detail;
+
+	MemoryContextSwitchTo(mcxt);
+	error = CopyErrorData();
+	FlushErrorState();
+	detail_begin(&detail);
+	detail_text(&detail, "position", position);
+	if (error->detail != NULL)
+		detail_text(&detail, "detail", error->detail);
+	error->detail = detail_end(&detail);
+	ReThrowError(error);
 }
 
 static char *
@@ -210,7 +225,6 @@ static TxnTable *
 get_table(Txn *txn, const TxnItem *item)
 {
 	char	   *name = get_string(item, "table");
-	ErrorContextCallback context;
 	TxnTable   *table;
 	ListCell   *lc;
 
@@ -221,10 +235,7 @@ get_table(Txn *txn, const TxnItem *item)
 			return table;
 	}
 
-	context.callback = tell_position;
-	context.arg = field_position(item, "table");
-	context.previous = error_context_stack;
-	error_context_stack = &context;
+	txn->reading = field_position(item, "table");
 	table = palloc0(sizeof(TxnTable));
 	table->name = name;
 	cas_begin_call(&table->call,
@@ -232,7 +243,7 @@ get_table(Txn *txn, const TxnItem *item)
 														CStringGetDatum(name))),
 				   RowExclusiveLock, txn->fcinfo);
 	table->call.keys_locked = true;	/* they will be, before it matters */
-	error_context_stack = context.previous;
+	txn->reading = NULL;
 	txn->tables = lappend(txn->tables, table);
 	return table;
 }
@@ -242,7 +253,6 @@ static TxnRow *
 get_row(Txn *txn, const TxnItem *item, const char *field, CasLockMode lock)
 {
 	JsonbValue *value = get_field(item, field);
-	ErrorContextCallback context;
 	TxnRow	   *row;
 	char	   *text;
 
@@ -251,16 +261,13 @@ get_row(Txn *txn, const TxnItem *item, const char *field, CasLockMode lock)
 	text = value->type == jbvString ? string_value(value) :
 		JsonbToCString(NULL, &JsonbValueToJsonb(value)->root, 0);
 
-	context.callback = tell_position;
-	context.arg = field_position(item, field);
-	context.previous = error_context_stack;
-	error_context_stack = &context;
+	txn->reading = field_position(item, field);
 	row = palloc0(sizeof(TxnRow));
 	row->table = item->table;
 	cas_key_from_text(item->table->call.table, text, &row->key);
 	row->lock = lock;
 	row->position = item->position;
-	error_context_stack = context.previous;
+	txn->reading = NULL;
 	txn->rows = lappend(txn->rows, row);
 	return row;
 }
@@ -379,17 +386,13 @@ read_operation(Txn *txn, TxnItem *item)
 		case TXN_APPLY:
 			{
 				char	   *fn = get_string(item, "fn");
-				ErrorContextCallback context;
-				Oid			function;
+							Oid			function;
 
-				context.callback = tell_position;
-				context.arg = field_position(item, "fn");
-				context.previous = error_context_stack;
-				error_context_stack = &context;
+				txn->reading = field_position(item, "fn");
 				function = DatumGetObjectId(DirectFunctionCall1(regprocedurein,
 																CStringGetDatum(fn)));
 				cas_check_apply_function(function);
-				error_context_stack = context.previous;
+				txn->reading = NULL;
 				fmgr_info(function, &item->fn);
 				if (get_field(item, "args") != NULL)
 					item->document = JsonbValueToJsonb(get_field(item,
@@ -488,27 +491,6 @@ fold_rows(Txn *txn)
 		former = row;
 	}
 	txn->rows = rows;
-}
-
-/*
- * In a PG_CATCH(): raise the error again, its DETAIL saying where in the
- * request it arose, and what it said before.
- */
-static void
-rethrow_at(const char *position, MemoryContext mcxt)
-{
-	ErrorData  *error;
-	StringInfoData detail;
-
-	MemoryContextSwitchTo(mcxt);
-	error = CopyErrorData();
-	FlushErrorState();
-	detail_begin(&detail);
-	detail_text(&detail, "position", position);
-	if (error->detail != NULL)
-		detail_text(&detail, "detail", error->detail);
-	error->detail = detail_end(&detail);
-	ReThrowError(error);
 }
 
 static void
@@ -857,7 +839,7 @@ push_operations(JsonbParseState **state, const TxnList *list)
 Datum
 cas_txn(PG_FUNCTION_ARGS)
 {
-	Txn			txn = {fcinfo, NIL, NIL};
+	Txn			txn = {fcinfo, NIL, NIL, NULL};
 	TxnList		compare;
 	TxnList		success;
 	TxnList		failure;
@@ -867,10 +849,21 @@ cas_txn(PG_FUNCTION_ARGS)
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *lc;
 
+	request_enter(fcinfo, REQUEST_WRITES);
 	PreventCommandIfReadOnly("cas_txn()");
-	read_list(&txn, 0, "compare", &compare);
-	read_list(&txn, 1, "success", &success);
-	read_list(&txn, 2, "failure", &failure);
+	PG_TRY();
+	{
+		read_list(&txn, 0, "compare", &compare);
+		read_list(&txn, 1, "success", &success);
+		read_list(&txn, 2, "failure", &failure);
+	}
+	PG_CATCH();
+	{
+		if (txn.reading == NULL)
+			PG_RE_THROW();
+		rethrow_at(txn.reading, caller);
+	}
+	PG_END_TRY();
 	fold_rows(&txn);
 	check_versions(&success, true);
 	check_versions(&failure, false);

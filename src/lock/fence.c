@@ -55,9 +55,9 @@ fence_locktag(LOCKTAG *tag, Oid relid)
 
 /*
  * Draw the next fence for the name whose row is in the slot.  The caller holds
- * the lock that it is for, and calls fence_flush() before the number leaves the
- * server.  Raises 55000 if the sequence does not rise: its owner can set it
- * back, or have each session keep numbers of its own by CACHE.
+ * the lock that it is for, and calls fence_flush() before the number leaves
+ * the server.  Raises 55000 if the sequence does not rise: its owner can set
+ * it back, or have each session keep numbers of its own by CACHE.
  */
 int64
 fence_next(NameTable *names)

@@ -13,6 +13,7 @@
 #include "executor/execdesc.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "request/request.h"
 #include "storage/procarray.h"
 #include "tcop/pquery.h"
 #include "utils/acl.h"
@@ -231,6 +232,7 @@ lock_acquire(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	bool		fenced = false;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "exclusive");
 	require_argument(fcinfo, 1, "shared");
 	requests = add_requests(requests, &n, PG_GETARG_ARRAYTYPE_P(0),
@@ -284,6 +286,7 @@ lock_assert(PG_FUNCTION_ARGS)
 	HoldMode	mode;
 	HoldMode	held = HOLD_NONE;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "name");
 	require_argument(fcinfo, 1, "mode");
 	name = checked_name(PG_GETARG_DATUM(0), "name");
@@ -427,6 +430,7 @@ lock_fence_advance(PG_FUNCTION_ARGS)
 {
 	int64		by;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "by");
 	by = PG_GETARG_INT64(0);
 	if (by <= 0)
@@ -454,7 +458,7 @@ lock_reap(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"batch\" must not be negative")));
-	require_writable("lock_reap()");
+	require_writable("pg_cas_reap()");
 
 	for (NameKind kind = NAME_LOCK; kind <= NAME_LEASE; kind++)
 	{
@@ -481,6 +485,7 @@ acquire_lease(FunctionCallInfo fcinfo, const char *function,
 	Datum		holder;
 	Interval   *ttl;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "name");
 	require_argument(fcinfo, 1, "holder");
 	require_argument(fcinfo, 2, "ttl");
@@ -562,6 +567,7 @@ open_lease(FunctionCallInfo fcinfo, const char *function, NameTable *names)
 {
 	Datum		name;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "name");
 	require_argument(fcinfo, 1, "fence");
 	name = checked_name(PG_GETARG_DATUM(0), "name");

@@ -579,7 +579,8 @@ names_next(NameTable *names, TableScanDesc scan)
  * it is locked, which keeps its row for us until our transaction ends.
  *
  * A row that was written after the horizon stays, for some running snapshot
- * may not see its newest version: made again, the name could not tell that snapshot's owner that it is too old.
+ * may not see its newest version: made again, the name could not tell that
+ * snapshot's owner that it is too old.
  */
 int64
 names_purge(NameTable *names, int batch)

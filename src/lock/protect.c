@@ -29,6 +29,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "request/request.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -455,6 +456,7 @@ lock_protect(PG_FUNCTION_ARGS)
 	char	   *schema;
 	char	   *function;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	require_argument(fcinfo, 1, "resource");
 	resource = text_to_cstring(PG_GETARG_TEXT_PP(1));
@@ -498,6 +500,7 @@ lock_unprotect(PG_FUNCTION_ARGS)
 {
 	Relation	rel;
 
+	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	rel = open_protectable(PG_GETARG_OID(0));
 	SPI_connect();

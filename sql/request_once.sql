@@ -1,0 +1,264 @@
+-- Claim: request_once() runs its function once per scope and key and gives the
+-- stored result to whoever repeats the call; request_begin() and request_done()
+-- do the same around statements, nothing of a request is stored by what was
+-- rolled back, and what was begun cannot be committed before it is done.
+\set SHOW_CONTEXT never
+\pset format unaligned
+\pset tuples_only on
+CREATE SCHEMA request_once;
+SET search_path = request_once, public;
+CREATE TABLE run (n serial, request jsonb);
+CREATE FUNCTION work(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO request_once.run (request) VALUES (request);
+	IF request ? 'fail' THEN
+		RAISE EXCEPTION 'failed';
+	END IF;
+	RETURN request -> 'answer';
+END $$;
+
+-- once
+SELECT request_once('once', 'a', '{"answer": {"x": 1}}', 'work(jsonb)');
+SELECT request_once('once', 'a', '{"answer": {"x": 1.00}}', 'work(jsonb)');
+SELECT count(*) FROM run;
+-- another request under the key, another key, another scope
+SELECT request_once('once', 'a', '{"answer": 2}', 'work(jsonb)');
+\echo :LAST_ERROR_SQLSTATE
+SELECT request_once('once', 'b', '{"answer": 2}', 'work(jsonb)');
+SELECT request_once('once, too', 'a', '{"answer": 3}', 'work(jsonb)');
+-- a null result is a result, JSON null is another
+SELECT request_once('once', 'null', '{}', 'work(jsonb)') IS NULL;
+SELECT request_once('once', 'null', '{}', 'work(jsonb)') IS NULL;
+SELECT request_once('once', 'json null', '{"answer": null}', 'work(jsonb)');
+SELECT request_once('once', 'json null', '{"answer": null}', 'work(jsonb)');
+-- a large one
+SELECT length(request_once('once', 'large',
+	jsonb_build_object('answer', (SELECT string_agg(md5(i::text), '')
+		FROM generate_series(1, 10000) AS i)), 'work(jsonb)')::text);
+SELECT count(*) FROM run;
+
+-- What failed has not run.
+SELECT request_once('once', 'fail', '{"fail": true}', 'work(jsonb)');
+SELECT request_once('once', 'fail', '{"answer": "another request"}', 'work(jsonb)');
+-- What was rolled back has not run, nor what was rolled back to a savepoint.
+BEGIN;
+SELECT request_once('once', 'c', '{"answer": 1}', 'work(jsonb)');
+SELECT request_once('once', 'c', '{"answer": 1}', 'work(jsonb)');
+ROLLBACK;
+BEGIN;
+SAVEPOINT s;
+SELECT request_once('once', 'c', '{"answer": 2}', 'work(jsonb)');
+ROLLBACK TO s;
+SELECT request_once('once', 'c', '{"answer": 3}', 'work(jsonb)');
+COMMIT;
+SELECT request_once('once', 'c', '{"answer": 3}', 'work(jsonb)');
+SELECT count(*) FROM run WHERE request = '{"answer": 3}' OR request = '{"answer": 2}';
+-- A function that asks for the same request would wait for itself.
+CREATE FUNCTION again(request jsonb) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT public.request_once('once', 'again', request, 'request_once.again(jsonb)') $$;
+SELECT request_once('once', 'again', '{}', 'again(jsonb)');
+\echo :LAST_ERROR_SQLSTATE
+-- One that does another request.
+CREATE FUNCTION other(request jsonb) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT public.request_once('once', 'inner', request, 'request_once.work(jsonb)') $$;
+SELECT request_once('once', 'outer', '{"answer": "inner"}', 'other(jsonb)');
+SELECT request_once('once', 'inner', '{"answer": "inner"}', 'work(jsonb)');
+
+-- The function reads what is there when it runs, even if it says it is stable.
+CREATE FUNCTION look(jsonb) RETURNS jsonb STABLE LANGUAGE sql
+	AS 'SELECT to_jsonb(count(*)) FROM request_once.run WHERE request = $1';
+WITH before AS MATERIALIZED (SELECT work('"look"') AS ran)
+SELECT request_once('once', 'look', '"look"', 'look(jsonb)')
+FROM before WHERE ran IS NULL;
+
+-- malformed
+SELECT request_once(NULL, 'k', '{}', 'work(jsonb)');
+SELECT request_once('once', NULL, '{}', 'work(jsonb)');
+SELECT request_once('once', 'k', NULL, 'work(jsonb)');
+SELECT request_once('once', 'k', '{}', NULL);
+SELECT request_once('', 'k', '{}', 'work(jsonb)');
+SELECT request_once('once', '', '{}', 'work(jsonb)');
+SELECT request_once('once', repeat('k', 1025), '{}', 'work(jsonb)');
+SELECT request_once(repeat('s', 1024), repeat('k', 1024), '{"answer": 1}', 'work(jsonb)');
+SELECT request_once('once', 'k', '{}', 'nothing(jsonb)');
+SELECT request_once('once', 'k', '{}', 0);
+SELECT request_once('once', 'k', '{}', 'jsonb_pretty(jsonb)');
+SELECT request_once('once', 'k', '{}', 'jsonb_each(jsonb)');
+SELECT request_once('once', 'k', '{}', 'jsonb_concat(jsonb,jsonb)');
+
+--
+-- request_begin and request_done
+--
+BEGIN;
+SELECT * FROM request_begin('begin', 'a', '{"x": 1}');
+SELECT request_done('begin', 'a', '{"y": 1}');
+SELECT * FROM request_begin('begin', 'a', '{"x": 1}');
+COMMIT;
+BEGIN;
+SELECT * FROM request_begin('begin', 'a', '{"x": 1}');
+SELECT * FROM request_begin('begin', 'a', '{"x": 2}');
+ROLLBACK;
+SELECT request_once('begin', 'a', '{"x": 1}', 'work(jsonb)');
+-- not begun, done already, begun twice
+SELECT request_done('begin', 'b', '{}');
+\echo :LAST_ERROR_SQLSTATE
+BEGIN;
+SELECT (request_begin('begin', 'b', '{}')).state;
+SELECT request_done('begin', 'b', NULL);
+SELECT request_done('begin', 'b', NULL);
+ROLLBACK;
+BEGIN;
+SELECT state FROM request_begin('begin', 'b', '{}');
+SELECT state FROM request_begin('begin', 'b', '{}');
+ROLLBACK;
+-- at top level outside a transaction block
+SELECT * FROM request_begin('begin', 'b', '{}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT request_begin('begin', 'b', '{}');
+-- in a function it lasts as long as the statement
+DO $$
+DECLARE
+	r public.request_state;
+BEGIN
+	r := public.request_begin('begin', 'do', '{}');
+	PERFORM public.request_done('begin', 'do', to_jsonb(r));
+	FOR r IN SELECT * FROM public.request_begin('begin', 'do', '{}') LOOP
+		RAISE NOTICE '%', r;
+	END LOOP;
+END $$;
+DO $$ BEGIN PERFORM public.request_begin('begin', 'do not', '{}'); END $$;
+\echo :LAST_ERROR_SQLSTATE
+
+-- 25000 at COMMIT, at PREPARE TRANSACTION, at a procedure's COMMIT
+BEGIN;
+SELECT state FROM request_begin('begin', 'c', '{}');
+COMMIT;
+\echo :LAST_ERROR_SQLSTATE
+BEGIN;
+SELECT state FROM request_begin('begin', 'c', '{}');
+PREPARE TRANSACTION 'c';
+DO $$
+BEGIN
+	PERFORM public.request_begin('begin', 'c', '{}');
+	COMMIT;
+END $$;
+-- subtransactions: what is undone
+BEGIN;
+SAVEPOINT s;
+SELECT state FROM request_begin('begin', 'd', '{}');
+ROLLBACK TO s;
+COMMIT;
+BEGIN;
+SAVEPOINT s;
+SELECT state FROM request_begin('begin', 'd', '{}');
+RELEASE s;
+COMMIT;
+BEGIN;
+SAVEPOINT a;
+SAVEPOINT b;
+SELECT state FROM request_begin('begin', 'd', '{}');
+RELEASE b;
+ROLLBACK TO a;
+COMMIT;
+BEGIN;
+SELECT state FROM request_begin('begin', 'd', '{}');
+SAVEPOINT s;
+SELECT request_done('begin', 'd', '"undone"');
+ROLLBACK TO s;
+COMMIT;
+BEGIN;
+SELECT state FROM request_begin('begin', 'd', '{}');
+SAVEPOINT s;
+SELECT request_done('begin', 'd', '"undone"');
+ROLLBACK TO s;
+SELECT request_done('begin', 'd', '"done"');
+COMMIT;
+BEGIN;
+SAVEPOINT a;
+SELECT state FROM request_begin('begin', 'e', '{}');
+SAVEPOINT b;
+SAVEPOINT c;
+SELECT request_done('begin', 'e', '"done"');
+RELEASE b;
+RELEASE a;
+SELECT * FROM request_begin('begin', 'e', '{}');
+COMMIT;
+BEGIN;
+SAVEPOINT a;
+SELECT state FROM request_begin('begin', 'f', '{}');
+SAVEPOINT b;
+SELECT request_done('begin', 'f', '"undone"');
+RELEASE b;
+ROLLBACK TO a;
+SELECT state FROM request_begin('begin', 'f', '{}');
+SELECT request_done('begin', 'f', '"done"');
+COMMIT;
+BEGIN;
+SELECT key, result FROM unnest('{d,e,f}'::text[]) AS key, request_begin('begin', key, '{}');
+COMMIT;
+
+-- Prepared between done and commit.
+BEGIN;
+SELECT state FROM request_begin('begin', 'prepared', '{}');
+SELECT request_done('begin', 'prepared', '1');
+PREPARE TRANSACTION 'p';
+-- It is waited for.
+SET lock_timeout = '10ms';
+SELECT request_once('begin', 'prepared', '{}', 'work(jsonb)');
+\echo :LAST_ERROR_SQLSTATE
+RESET lock_timeout;
+COMMIT PREPARED 'p';
+
+-- In a read-only transaction what is done can be asked for.
+BEGIN READ ONLY;
+SELECT * FROM request_begin('begin', 'prepared', '{}');
+SELECT request_once('once', 'c', '{"answer": 3}', 'work(jsonb)');
+SAVEPOINT s;
+SELECT request_once('once', 'c', '{"answer": 4}', 'work(jsonb)');
+ROLLBACK TO s;
+SELECT request_begin('begin', 'new', '{}');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK TO s;
+SELECT request_once('new scope', 'new', '{}', 'work(jsonb)');
+ROLLBACK TO s;
+SELECT pg_cas_reap();
+ROLLBACK;
+
+--
+-- Many in one transaction
+--
+BEGIN;
+SELECT sum((request_once('many', i::text, jsonb_build_object('answer', i), 'work(jsonb)'))::int)
+FROM generate_series(1, 3000) AS i;
+SELECT sum((request_once('many', i::text, jsonb_build_object('answer', i), 'work(jsonb)'))::int)
+FROM generate_series(1, 3000) AS i;
+COMMIT;
+
+--
+-- pg_cas_reap: what is older than pg_cas.request_retention, in batches
+--
+SHOW pg_cas.request_retention;
+SET pg_cas.request_retention = '90min';
+SET pg_cas.request_retention = 'a week';
+SET pg_cas.request_retention = '-1d';
+SHOW pg_cas.request_retention;
+UPDATE request_result SET at = at - interval '91 min'
+WHERE scope = 'many' AND key::int > 1000;
+SELECT request_reap(500);
+SELECT pg_cas_reap(1000) >= 1000;
+SELECT request_reap(10000);
+SELECT count(*) FROM request_result WHERE scope = 'many';
+SELECT request_reap(10000);
+-- what was purged runs again, what was not does not
+TRUNCATE run;
+SELECT request_once('many', '1', '{"answer": 1}', 'work(jsonb)');
+SELECT request_once('many', '3000', '{"answer": 3000}', 'work(jsonb)');
+SELECT request FROM run;
+SELECT request_reap(-1);
+SELECT request_reap(NULL);
+
+DELETE FROM request_result WHERE scope IN ('once', 'once, too', 'begin', 'many', repeat('s', 1024));
+DELETE FROM request_scope WHERE scope IN ('once', 'once, too', 'begin', 'many', repeat('s', 1024));
+RESET ALL;
+SET client_min_messages = warning;
+DROP SCHEMA request_once CASCADE;

@@ -1,0 +1,202 @@
+/*
+ * claim.c
+ *		Which request does the transaction work for?
+ *
+ * A request that is cancelled between BEGIN and COMMIT leaves its connection
+ * inside the transaction, and a pool may hand that connection to the next
+ * request.  Whatever that one writes goes into the lost transaction, is
+ * acknowledged, and is rolled back one day.  Nothing in the protocol tells the
+ * two apart, so the requests have to say who they are: the first claim in a
+ * transaction binds it to a token, and a claim with another token is a leak.
+ *
+ * A claim is made by request_claim(), and, while pg_cas.request is set, by
+ * every function of pg_cas and every write to a guarded table.  The latter
+ * happens so often that comparing strings would be felt.  So each change of a
+ * setting draws a new generation number, and a call under the generation that
+ * was checked last has nothing to do (request_enter() in request.h).  The end
+ * of the transaction unsettles it.
+ *
+ * The state is the top-level transaction's: a rollback to a savepoint does not
+ * make it another request's, so there is no bookkeeping of subtransactions.
+ *
+ * A leak must be loud.  A plain ERROR can be swallowed by an EXCEPTION block
+ * or a savepoint, and then the transaction might be committed after all, one
+ * request's half and another's together.  So after a leak that was raised as
+ * an error the transaction is barred: the callback before commit, and the one
+ * before PREPARE TRANSACTION, raise it again.  The same callbacks refuse to
+ * commit a request that was begun and not done (once.c).
+ */
+#include "request/request.h"
+
+#include "access/xact.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+uint64		request_generation = 1;
+uint64		request_settled = 0;
+
+/* The transaction's claim, and the one that was a leak; in its memory. */
+static char *claimed = NULL;
+static char *leaked = NULL;
+
+/* DETAIL for the two tokens of a leak. */
+static int
+leak_detail(const char *token)
+{
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "claimed", claimed);
+	detail_text(&detail, "claim", token);
+	return errdetail_internal("%s", detail_end(&detail));
+}
+
+/* Raise a leak, at this level. */
+static void
+report_leak(int elevel, const char *token)
+{
+	ereport(elevel,
+			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			 errmsg("the open transaction belongs to another request"),
+			 leak_detail(token),
+			 errhint("A request has left it open, cancelled perhaps. Let the connection be closed, or rolled back, before it serves another one.")));
+}
+
+/*
+ * Claim the transaction for the token.
+ */
+void
+request_bind(const char *token)
+{
+	/* Once barred, the transaction is of no use to anyone. */
+	if (leaked != NULL)
+		report_leak(ERROR, leaked);
+
+	if (claimed == NULL)
+	{
+		claimed = MemoryContextStrdup(TopTransactionContext, token);
+		return;
+	}
+	if (strcmp(claimed, token) == 0)
+		return;
+
+	switch ((LeakAction) pg_cas_on_leak)
+	{
+		case LEAK_FATAL:
+			report_leak(FATAL, token);
+			break;
+		case LEAK_ERROR:
+			leaked = MemoryContextStrdup(TopTransactionContext, token);
+			request_settled = 0;
+			report_leak(ERROR, token);
+			break;
+		case LEAK_WARNING:
+			report_leak(WARNING, token);
+			break;
+		case LEAK_OFF:
+			break;
+	}
+}
+
+/*
+ * What request_enter() has found to be checked.
+ *
+ * "Inside a transaction block" is what it is for VACUUM, but for functions: a
+ * statement that calls one is a transaction all the same, and there is nothing
+ * that a client could leave open.  As for VACUUM, a subtransaction counts as a
+ * block, because one cannot tell who began it; and in a pipeline the statement
+ * is committed at once, whatever follows it.
+ */
+void
+request_check(FunctionCallInfo fcinfo, RequestEntry entry)
+{
+	if (leaked != NULL)
+		report_leak(ERROR, leaked);
+	if (request_settled != request_generation)
+	{
+		if (pg_cas_request[0] != '\0')
+			request_bind(pg_cas_request);
+		request_settled = request_generation;
+	}
+
+	if (entry == REQUEST_WRITES && pg_cas_require_autocommit)
+	{
+		if (IsInTransactionBlock(true))
+			ereport(ERROR,
+					(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+					 errmsg("%s() must not run inside a transaction block",
+							get_func_name(fcinfo->flinfo->fn_oid)),
+					 errhint("pg_cas.require_autocommit is on: each call commits by itself.")));
+		MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
+	}
+}
+
+/* A setting has changed. */
+void
+request_changed(void)
+{
+	request_generation++;
+}
+
+/* Before a commit or PREPARE: refuse what must not last. */
+static void
+veto(void)
+{
+	if (leaked != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("a transaction that two requests have claimed cannot be committed"),
+				 leak_detail(leaked),
+				 errhint("Roll it back. The requests can be tried again, each in a transaction of its own.")));
+	request_check_finished();
+}
+
+static void
+at_transaction_event(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			veto();
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			claimed = leaked = NULL;
+			request_settled = 0;
+			request_forget();
+			break;
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_PARALLEL_ABORT:
+			/* Nothing of ours runs in a parallel worker. */
+			break;
+	}
+}
+
+static void
+at_subtransaction_event(SubXactEvent event, SubTransactionId subid,
+						SubTransactionId parent, void *arg)
+{
+	switch (event)
+	{
+		case SUBXACT_EVENT_COMMIT_SUB:
+			request_end_subtransaction(subid, parent);
+			break;
+		case SUBXACT_EVENT_ABORT_SUB:
+			request_end_subtransaction(subid, InvalidSubTransactionId);
+			break;
+		case SUBXACT_EVENT_START_SUB:
+		case SUBXACT_EVENT_PRE_COMMIT_SUB:
+			break;
+	}
+}
+
+/* Called when the library is loaded. */
+void
+request_init(void)
+{
+	RegisterXactCallback(at_transaction_event, NULL);
+	RegisterSubXactCallback(at_subtransaction_event, NULL);
+}

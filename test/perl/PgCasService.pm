@@ -1,0 +1,77 @@
+# PgCasService.pm: the HTTP counter of examples/counter, and clients that go
+# away before they have their answer.
+package PgCasService;
+
+use strict;
+use warnings;
+
+use IO::Select;
+use IO::Socket::INET;
+use IPC::Run;
+use PostgreSQL::Test::Utils;
+use Time::HiRes qw(sleep time);
+
+# The service, as "plain" or "pg_cas", on the node's database postgres.
+sub start
+{
+	my ($class, $node, $mode) = @_;
+	my $self = bless { out => '', err => '' }, $class;
+
+	local %ENV = (
+		%ENV,
+		PGHOST => $node->host,
+		PGPORT => $node->port,
+		PGUSER => $ENV{PGUSER} // $ENV{USER} // getpwuid($<),
+		PGDATABASE => 'postgres');
+	die "examples/counter has no node_modules: run scripts/setup --test\n"
+	  unless -d 'examples/counter/node_modules/pg';
+	$self->{process} = IPC::Run::start(
+		[ 'node', 'examples/counter/server.js', $mode, 0 ],
+		'<', \undef, '>', \$self->{out}, '2>', \$self->{err});
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
+	until (($self->{port}) = $self->{out} =~ /listening on port (\d+)/)
+	{
+		die "the service does not start: $self->{err}"
+		  if !$self->{process}->pumpable || time > $until;
+		$self->{process}->pump;
+	}
+	return $self;
+}
+
+# Stop it, as a deployment would, and return what it has said on standard
+# error.
+sub stop
+{
+	my ($self) = @_;
+	$self->{process}->signal('TERM');
+	$self->{process}->finish;
+	return $self->{err};
+}
+
+# Ask, "POST /bump" say, and return status and body.  With a number of seconds
+# the client goes away after that time, and what it has got by then is
+# returned: (undef) if that is nothing.
+sub ask
+{
+	my ($self, $request, $patience) = @_;
+	my $socket = IO::Socket::INET->new(
+		PeerAddr => '127.0.0.1',
+		PeerPort => $self->{port}) or die "connect: $!";
+	my $select = IO::Select->new($socket);
+	my $until =
+	  time + ($patience // $PostgreSQL::Test::Utils::timeout_default);
+	my $answer = '';
+
+	print $socket "$request HTTP/1.0\r\nHost: localhost\r\n\r\n";
+	$socket->flush;
+	while ((my $left = $until - time) > 0)
+	{
+		next unless $select->can_read($left);
+		last unless sysread $socket, $answer, 65536, length $answer;
+	}
+	die "no answer to $request: $self->{err}"
+	  unless defined $patience || $answer =~ /\r\n\r\n/;
+	return $answer =~ m{^HTTP/\S+ (\d+).*?\r\n\r\n(.*)}s ? ($1, $2) : (undef);
+}
+
+1;
