@@ -209,6 +209,16 @@ SELECT lock_fence_advance(1000);
 BEGIN;
 SELECT l.fence > f.fence + 1000 AS advanced FROM fences AS f, lock_acquire('{a}') AS l;
 COMMIT;
+-- Nor does the owner of the sequence push them back unnoticed.
+SELECT setval('lock_fence', last_value - 1000, true) > 0 AS "set back" FROM lock_fence;
+BEGIN;
+SELECT lock_acquire('{a}');
+\echo :SQLSTATE
+ROLLBACK;
+SELECT lock_fence_advance(2000);
+BEGIN;
+SELECT l.fence > f.fence + 2000 AS advanced FROM fences AS f, lock_acquire('{a}') AS l;
+COMMIT;
 SELECT lock_fence_advance(0);
 \echo :SQLSTATE
 SELECT lock_fence_advance(NULL);

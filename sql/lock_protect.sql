@@ -128,8 +128,22 @@ SELECT lock_protect('"odd ""table"', '''{the {col}''-{sum}-{d}');
 INSERT INTO "odd ""table" VALUES (1, 'x', DEFAULT, '2020-01-01');
 \echo :SQLSTATE
 BEGIN;
-SELECT mode FROM lock_acquire(ARRAY['''x''-2-01-01-2020']);
+SELECT mode FROM lock_acquire(ARRAY['''x''-2-2020-01-01']);
 INSERT INTO "odd ""table" VALUES (1, 'x', DEFAULT, '2020-01-01');
+ROLLBACK;
+
+-- The name does not depend on the writer's settings, nor do they change.
+CREATE TABLE written (t timestamptz, i interval, f float8, b bytea, m money, c regclass);
+SELECT lock_protect('written', '{t}|{i}|{f}|{b}|{m}|{c}');
+BEGIN;
+SET LOCAL TimeZone = 'Asia/Tokyo';
+SET LOCAL DateStyle = 'German';
+SET LOCAL IntervalStyle = 'iso_8601';
+SET LOCAL extra_float_digits = -10;
+SET LOCAL bytea_output = 'escape';
+SELECT mode FROM lock_acquire(ARRAY['2020-01-01 12:00:00+00|1 day 02:00:00|0.1234567890123|\x00ff|$1.50|lock_protect_test.written']);
+INSERT INTO written VALUES ('2020-01-01 12:00+00', '1 day 2 hours', 0.1234567890123, '\x00ff', 1.5::numeric::money, 'written');
+SELECT t, i, f, b, c FROM written;
 ROLLBACK;
 
 -- Partitions, present and future.
@@ -198,6 +212,19 @@ SELECT lock_protect(NULL, 'x');
 \echo :SQLSTATE
 SELECT lock_protect_trigger();
 \echo :SQLSTATE
+CREATE TABLE misused (id int);
+CREATE TRIGGER own BEFORE INSERT ON misused FOR EACH ROW EXECUTE FUNCTION lock_protect_trigger('x');
+INSERT INTO misused VALUES (1);
+DROP TRIGGER own ON misused;
+-- Triggers of others, of the same names, are theirs.
+CREATE TRIGGER lock_protect BEFORE INSERT ON misused FOR EACH ROW
+    EXECUTE FUNCTION suppress_redundant_updates_trigger();
+SELECT lock_unprotect('misused');
+SELECT lock_protect('misused', 'x');
+ALTER TRIGGER lock_protect ON misused RENAME TO lock_protect_truncate;
+SELECT lock_unprotect('misused');
+SELECT lock_protect('misused', 'x');
+\echo :SQLSTATE
 CREATE TRIGGER own BEFORE UPDATE ON owned FOR EACH STATEMENT EXECUTE FUNCTION lock_protect_trigger('x');
 UPDATE owned SET id = 1;
 \echo :SQLSTATE
@@ -207,7 +234,7 @@ CREATE ROLE lock_protect_writer;
 GRANT USAGE ON SCHEMA lock_protect_test TO lock_protect_writer;
 GRANT INSERT, DELETE ON "odd ""table" TO lock_protect_writer;
 BEGIN;
-SELECT mode FROM lock_acquire(ARRAY['''secret''-2-01-01-2020']);
+SELECT mode FROM lock_acquire(ARRAY['''secret''-2-2020-01-01']);
 INSERT INTO "odd ""table" VALUES (1, 'secret', DEFAULT, '2020-01-01');
 COMMIT;
 SET ROLE lock_protect_writer;

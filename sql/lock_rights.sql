@@ -89,6 +89,21 @@ SELECT lease_acquire('rights', 'h', '1h') > 0 AS granted;
 SELECT lease_release('rights', fence) FROM lease_holders;
 RESET ROLE;
 
+-- Its owner dropped, it is the next one's who acquires it.
+CREATE ROLE lock_rights_gone;
+SET ROLE lock_rights_gone;
+SELECT lease_acquire('orphan', 'h', '1h') > 0 AS granted;
+RESET ROLE;
+DROP ROLE lock_rights_gone;
+SET ROLE lock_rights_b;
+SELECT * FROM lease_holders;
+SELECT lease_acquire('orphan', 'other', '1h');
+\echo :SQLSTATE
+SELECT lease_acquire('orphan', 'h', '1h') > 0 AS granted;
+SELECT name, holder, owner FROM lease_holders;
+SELECT lease_release('orphan', fence) FROM lease_holders;
+RESET ROLE;
+
 -- Who may not lock does not see who does.
 REVOKE EXECUTE ON FUNCTION lock_acquire(text[], text[], interval) FROM PUBLIC;
 BEGIN;
@@ -103,6 +118,13 @@ SET LOCAL ROLE lock_rights_monitor;
 SELECT name, mode FROM lock_holders;
 COMMIT;
 GRANT EXECUTE ON FUNCTION lock_acquire(text[], text[], interval) TO PUBLIC;
+-- Others' functions of that name have no part in it.
+BEGIN;
+SELECT mode FROM lock_acquire('{rights}');
+CREATE FUNCTION public.lock_acquire(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+SET LOCAL ROLE lock_rights_a;
+SELECT name, mode FROM lock_holders;
+ROLLBACK;
 
 -- The tables as somebody's ALTER left them.
 CREATE FUNCTION attempt(alteration text) RETURNS text LANGUAGE plpgsql AS $$

@@ -901,8 +901,8 @@ CREATE SEQUENCE lock_fence;
 COMMENT ON SEQUENCE lock_fence IS
     'internal: the source of the fences of all locks and leases';
 
-SELECT pg_catalog.pg_extension_config_dump('lock_name', '');
-SELECT pg_catalog.pg_extension_config_dump('lease_state', '');
+-- Not lock_name: its rows are made anew, and why only these see names.c.
+SELECT pg_catalog.pg_extension_config_dump('lease_state', 'WHERE holder IS NOT NULL');
 SELECT pg_catalog.pg_extension_config_dump('lock_fence', '');
 
 CREATE FUNCTION lock_acquire(exclusive text[], shared text[] DEFAULT '{}', wait interval DEFAULT NULL)

@@ -12,6 +12,11 @@
  * same numbers again, and a fence that has left the server, for a device that
  * compares fences, cannot be recalled.  So fence_flush() flushes the
  * sequence's page's last record, whoever wrote it; most calls find that done.
+ *
+ * To skip fences is to read the sequence and then to set it, and what is drawn
+ * in between would be drawn twice.  No lock on the sequence could prevent that
+ * without waiting for transactions that have drawn: they keep theirs to the
+ * end.  So there is a lock of our own around each use, given back at once.
  */
 #include "lock.h"
 
@@ -19,8 +24,8 @@
 #include "access/xlog.h"
 #include "commands/sequence.h"
 #include "common/int.h"
+#include "miscadmin.h"
 #include "storage/bufmgr.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -40,13 +45,39 @@ fence_sequence(Oid schema)
 }
 
 /*
- * Draw the next fence.  The caller holds the lock that it is for, and calls
- * fence_flush() before the number leaves the server.
+ * The lock around a use of the sequence.
+ */
+static void
+fence_locktag(LOCKTAG *tag, Oid relid)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, relid, 0, LOCK_FENCE);
+}
+
+/*
+ * Draw the next fence for the name whose row is in the slot.  The caller holds
+ * the lock that it is for, and calls fence_flush() before the number leaves the
+ * server.  Raises 55000 if the sequence does not rise: its owner can set it
+ * back, or have each session keep numbers of its own by CACHE.
  */
 int64
-fence_next(Oid schema)
+fence_next(NameTable *names)
 {
-	return nextval_internal(fence_sequence(schema), false);
+	Oid			relid = fence_sequence(names->schema);
+	LOCKTAG		tag;
+	int64		fence;
+
+	fence_locktag(&tag, relid);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+	fence = nextval_internal(relid, false);
+	LockRelease(&tag, ShareLock, false);
+	if (fence <= names_fence(names))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sequence \"%s\" is not as pg_cas left it",
+						get_rel_name(relid)),
+				 errdetail("It has given a fence that is not larger than the last one."),
+				 errhint("See that it has CACHE 1 and INCREMENT 1, and call lock_fence_advance().")));
+	return fence;
 }
 
 /*
@@ -68,18 +99,17 @@ fence_flush(Oid schema)
 }
 
 /*
- * Skip this many fences.  To read and then set the sequence, nobody may draw
- * from it in between; nextval() holds RowExclusiveLock to its transaction's
- * end, so this waits for those that have drawn one.  The caller's role must
- * have UPDATE on the sequence.
+ * Skip this many fences.  The caller's role must have UPDATE on the sequence.
  */
 void
 fence_advance(Oid schema, int64 by)
 {
 	Oid			relid = fence_sequence(schema);
+	LOCKTAG		tag;
 	int64		fence;
 
-	LockRelationOid(relid, ShareRowExclusiveLock);
+	fence_locktag(&tag, relid);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	fence = nextval_internal(relid, true);
 	if (pg_add_s64_overflow(fence, by, &fence))
 		ereport(ERROR,
@@ -87,5 +117,6 @@ fence_advance(Oid schema, int64 by)
 				 errmsg("fence out of range")));
 	DirectFunctionCall2(setval_oid, ObjectIdGetDatum(relid),
 						Int64GetDatum(fence));
+	LockRelease(&tag, ExclusiveLock, false);
 	fence_flush(schema);
 }

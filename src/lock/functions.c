@@ -13,7 +13,6 @@
 #include "executor/execdesc.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "parser/parse_func.h"
 #include "request/request.h"
 #include "storage/procarray.h"
 #include "tcop/pquery.h"
@@ -24,6 +23,7 @@
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 PG_FUNCTION_INFO_V1(lock_acquire);
@@ -320,9 +320,14 @@ lock_assert(PG_FUNCTION_ARGS)
 static bool
 may_see_holders(Oid schema)
 {
-	List	   *function = list_make2(makeString(get_namespace_name(schema)),
-									  makeString("lock_acquire"));
-	Oid			oid = LookupFuncName(function, -1, NULL, true);
+	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, INTERVALOID};
+	oidvector  *signature = buildoidvector(types, lengthof(types));
+	Oid			oid;
+
+	oid = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+						  CStringGetDatum("lock_acquire"),
+						  PointerGetDatum(signature),
+						  ObjectIdGetDatum(schema));
 
 	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
 		(OidIsValid(oid) &&
@@ -387,8 +392,10 @@ lock_holders_read(PG_FUNCTION_ARGS)
 			TimestampTz since = lock->waitStart;
 			bool		shared;
 
+			/* Of the upgrade lock's users only the upgrader has that mode. */
 			if (memcmp(&lock->locktag, &queue, sizeof(LOCKTAG)) != 0 &&
-				memcmp(&lock->locktag, &upgrade, sizeof(LOCKTAG)) != 0)
+				(memcmp(&lock->locktag, &upgrade, sizeof(LOCKTAG)) != 0 ||
+				 !(lock->holdMask & LOCKBIT_ON(ShareUpdateExclusiveLock))))
 				continue;
 
 			/* The head of the line waits for something else. */

@@ -24,6 +24,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
+#include "utils/syscache.h"
 
 typedef enum LeaseStatus
 {
@@ -36,15 +37,30 @@ typedef enum LeaseStatus
 static const Patience forever = {false};
 
 /*
+ * The role that the lease belongs to, or InvalidOid; one that was dropped is
+ * none.
+ */
+static Oid
+lease_owner(NameTable *names)
+{
+	bool		isnull;
+	Oid			owner;
+
+	owner = DatumGetObjectId(names_get(names, Anum_lease_owner, &isnull));
+	if (isnull || !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
+		return InvalidOid;
+	return owner;
+}
+
+/*
  * A lease belongs to the role that made it; its members share it.
  */
 static void
 check_owner(NameTable *names, Datum name)
 {
-	bool		isnull;
-	Datum		owner = names_get(names, Anum_lease_owner, &isnull);
+	Oid			owner = lease_owner(names);
 
-	if (!isnull && !has_privs_of_role(GetUserId(), DatumGetObjectId(owner)))
+	if (OidIsValid(owner) && !has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for lease \"%s\"",
@@ -107,7 +123,7 @@ lease_take(NameTable *names, Datum name, text *holder, Interval *ttl,
 		return;
 	}
 
-	grant->fence = fence_next(names->schema);
+	grant->fence = fence_next(names);
 	grant->holder = holder;
 	grant->expires_at = lease_end(now, ttl);
 
@@ -119,9 +135,8 @@ lease_take(NameTable *names, Datum name, text *holder, Interval *ttl,
 	replace[Anum_lease_acquired - 1] = true;
 	values[Anum_lease_expires - 1] = TimestampTzGetDatum(grant->expires_at);
 	replace[Anum_lease_expires - 1] = true;
-	(void) names_get(names, Anum_lease_owner, &isnull);
 	values[Anum_lease_owner - 1] = ObjectIdGetDatum(GetUserId());
-	replace[Anum_lease_owner - 1] = isnull;
+	replace[Anum_lease_owner - 1] = !OidIsValid(lease_owner(names));
 	names_update(names, values, nulls, replace);
 }
 

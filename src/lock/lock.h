@@ -25,6 +25,7 @@
 #define LOCK_QUEUE			0x6C01	/* before a resource's row */
 #define LOCK_UPGRADE		0x6C02	/* of who upgrades a resource */
 #define LEASE_QUEUE			0x6C03	/* before a lease's row */
+#define LOCK_FENCE			0x6C04	/* around the sequence of fences */
 
 /* Longest name, in bytes; an index entry must have room for it. */
 #define MAX_RESOURCE_NAME	1024
@@ -115,11 +116,14 @@ extern Datum checked_name(Datum name, const char *argument);
 extern void name_locktag(LOCKTAG *tag, Datum name, uint16 lock_class);
 
 /* fence.c */
-extern int64 fence_next(Oid schema);
+extern int64 fence_next(NameTable *names);
 extern void fence_flush(Oid schema);
 extern void fence_advance(Oid schema, int64 by);
 
 /* wait.c */
+extern void take_locktag(NameTable *names, Datum name, HoldMode mode,
+						 const LOCKTAG *tag, LOCKMODE lockmode,
+						 const Patience *patience);
 extern bool wait_for_row(NameTable *names, Datum name, HoldMode mode,
 						 LockTupleMode tuplemode, const Patience *patience);
 extern void wait_in_line(NameTable *names, Datum name, bool found,

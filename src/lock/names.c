@@ -35,6 +35,8 @@
  *	is there for every snapshot, however old, whatever becomes of our
  *	transaction.  The caller holds the name's queue lock in ExclusiveLock mode,
  *	so no two sessions make the same one; the unique index is the last word.
+ *	The record holds the whole page: what changes otherwise on it, hint bits,
+ *	need not be logged, so replay may not rely on the page it finds.
  *
  * Snapshots
  *
@@ -43,6 +45,15 @@
  *	the newest version is therefore one that began before the last exclusive
  *	holder's commit: names_check_snapshot() sends it away with 40001.  That a
  *	purged name cannot hide this is names_purge()'s care.
+ *
+ * Dumps
+ *
+ *	A frozen row is there for old snapshots too, so one that stands between a
+ *	name's purge and its making sees two rows, which a dump could not restore.
+ *	Nobody needs the rows of lock_name, for fences come from the sequence: they
+ *	are not dumped.  Of lease_state are dumped the leases that are held; the
+ *	version that names_create() makes is held by nobody, and the one that was
+ *	purged was released.
  */
 #include "lock.h"
 
@@ -285,9 +296,10 @@ names_create(NameTable *names, Datum name)
 	/* Now let it stand by itself: see the head of this file. */
 	buffer = ReadBuffer(names->rel,
 						ItemPointerGetBlockNumber(&tuple->t_self));
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	xlog = GenericXLogStart(names->rel);
-	page = GenericXLogRegisterBuffer(xlog, buffer, 0);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	page = GenericXLogRegisterBuffer(xlog, buffer,
+									 GENERIC_XLOG_FULL_IMAGE);
 	header = (HeapTupleHeader)
 		PageGetItem(page,
 					PageGetItemId(page,
@@ -343,6 +355,17 @@ names_lock(NameTable *names, LockTupleMode mode, LockWaitPolicy policy)
 }
 
 /*
+ * Who wrote the version in the slot?
+ */
+static TransactionId
+row_xmin(NameTable *names)
+{
+	BufferHeapTupleTableSlot *slot = (BufferHeapTupleTableSlot *) names->slot;
+
+	return HeapTupleHeaderGetXmin(slot->base.tuple->t_data);
+}
+
+/*
  * Is the row that of a lease which was granted and not released?
  */
 static bool
@@ -354,7 +377,8 @@ leased(NameTable *names, TupleTableSlot *row)
 
 /*
  * Raise 40001 if the transaction's snapshot is older than the last change of
- * holder of the locked row.  A lease's renewal is none.
+ * holder of the locked row.  A lease's renewal is none.  What we wrote after
+ * we were checked is nobody else's, though this statement does not see it yet.
  */
 void
 names_check_snapshot(NameTable *names, Datum name)
@@ -365,6 +389,7 @@ names_check_snapshot(NameTable *names, Datum name)
 	bool		isnull;
 
 	if (!IsolationUsesXactSnapshot() ||
+		TransactionIdIsCurrentTransactionId(row_xmin(names)) ||
 		table_tuple_satisfies_snapshot(names->rel, names->slot, snapshot))
 		return;
 
@@ -548,23 +573,13 @@ names_next(NameTable *names, TableScanDesc scan)
 }
 
 /*
- * Was the row's version written before all transactions from the horizon on?
- */
-static bool
-older_than(NameTable *names, TransactionId horizon)
-{
-	BufferHeapTupleTableSlot *slot = (BufferHeapTupleTableSlot *) names->slot;
-	HeapTupleHeader tuple = slot->base.tuple->t_data;
-
-	return TransactionIdPrecedes(HeapTupleHeaderGetXmin(tuple), horizon);
-}
-
-/*
  * Purge up to so many names that nobody holds or waits for, and of the leases
- * only those that were released; return how many that were.
+ * only those that were released; return how many that were.  What is not to be
+ * purged is not locked; and what looks as if it were is looked at again once
+ * it is locked, which keeps its row for us until our transaction ends.
  *
- * A row whose newest version some running snapshot may not see stays: made
- * again, the name could not tell that snapshot's owner that it is too old.
+ * A row that was written after the horizon stays, for some running snapshot
+ * may not see its newest version: made again, the name could not tell that snapshot's owner that it is too old.
  */
 int64
 names_purge(NameTable *names, int batch)
@@ -579,7 +594,9 @@ names_purge(NameTable *names, int batch)
 		bool		isnull;
 		LOCKTAG		tag;
 
-		if (names_held(names, &xid) != HOLD_NONE)
+		if (leased(names, names->slot) ||
+			!TransactionIdPrecedes(row_xmin(names), horizon) ||
+			names_held(names, &xid) != HOLD_NONE)
 			continue;
 		name_locktag(&tag, names_get(names, Anum_name, &isnull),
 					 names->queue);
@@ -587,7 +604,8 @@ names_purge(NameTable *names, int batch)
 			LOCKACQUIRE_NOT_AVAIL)
 			continue;
 		if (names_lock(names, LockTupleExclusive, LockWaitSkip) == TM_Ok &&
-			older_than(names, horizon) && !leased(names, names->slot))
+			TransactionIdPrecedes(row_xmin(names), horizon) &&
+			!leased(names, names->slot))
 		{
 			simple_heap_delete(names->rel, &names->tid);
 			purged++;

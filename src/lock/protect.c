@@ -14,8 +14,8 @@
  * statement, so nothing is gained by asking earlier.
  *
  * A lock is given back only by a rollback, which takes the (sub)transaction
- * id along under which it was taken.  So the last answer is kept: as long as
- * that id is one of ours, the name is held.
+ * id along under which it was taken.  So the last answer is kept for the
+ * transaction: as long as that id is one of ours, the name is held.
  */
 #include "lock.h"
 
@@ -23,15 +23,20 @@
 #include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
+#include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "request/request.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(lock_protect);
 PG_FUNCTION_INFO_V1(lock_unprotect);
@@ -54,6 +59,7 @@ typedef struct Row
 /* The name that was last found to be held, and by which transaction. */
 static char held_name[MAX_RESOURCE_NAME + 1];
 static TransactionId held_xid = InvalidTransactionId;
+static LocalTransactionId held_lxid = InvalidLocalTransactionId;
 
 /*
  * Put the resource's name together, column by column.  {{ and }} stand for
@@ -104,14 +110,70 @@ expand_resource(const char *resource, Relation rel, ColumnValue value,
 	return name.data;
 }
 
+/*
+ * The value as text, which is the same whatever the writer's settings: two who
+ * write the same row must mean the same resource.
+ */
+static char *
+stable_text(Oid type, Datum value)
+{
+	static const struct
+	{
+		const char *name;
+		const char *value;
+	}			settings[] =
+	{
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"TimeZone", "UTC"},
+		{"extra_float_digits", "1"},
+		{"bytea_output", "hex"},
+		{"lc_monetary", "C"},
+		{"search_path", "pg_catalog, pg_temp"},
+	};
+	int			level = -1;
+	Oid			output;
+	bool		isvarlena;
+	char	   *result;
+
+	switch (getBaseType(type))
+	{
+		case BOOLOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case UUIDOID:
+			/* These depend on no setting. */
+			break;
+
+		default:
+			level = NewGUCNestLevel();
+			for (int i = 0; i < lengthof(settings); i++)
+				if (strcmp(GetConfigOption(settings[i].name, false, false),
+						   settings[i].value) != 0)
+					(void) set_config_option(settings[i].name,
+											 settings[i].value,
+											 PGC_USERSET, PGC_S_SESSION,
+											 GUC_ACTION_SAVE, true, 0, false);
+	}
+
+	getTypeOutputInfo(type, &output, &isvarlena);
+	result = OidOutputFunctionCall(output, value);
+	if (level != -1)
+		AtEOXact_GUC(true, level);
+	return result;
+}
+
 /* A ColumnValue: the row's. */
 static char *
 row_value(Relation rel, int attnum, void *arg)
 {
 	Row		   *row = (Row *) arg;
 	Form_pg_attribute att = TupleDescAttr(row->desc, attnum - 1);
-	Oid			output;
-	bool		isvarlena;
 	Datum		value;
 	bool		isnull;
 
@@ -122,8 +184,7 @@ row_value(Relation rel, int attnum, void *arg)
 				 errmsg("column \"%s\" of relation \"%s\" is null, so no resource covers the row",
 						NameStr(att->attname), RelationGetRelationName(rel)),
 				 errtablecol(rel, attnum)));
-	getTypeOutputInfo(att->atttypid, &output, &isvarlena);
-	return OidOutputFunctionCall(output, value);
+	return stable_text(att->atttypid, value);
 }
 
 /* A ColumnValue: notes that there are columns, and which the role can't read. */
@@ -169,7 +230,7 @@ require_resource(FunctionCallInfo fcinfo, Relation rel, const char *resource,
 	Columns		columns = {false, false};
 	StringInfoData detail;
 
-	if (strcmp(name, held_name) == 0 &&
+	if (held_lxid == MyProc->lxid && strcmp(name, held_name) == 0 &&
 		TransactionIdIsCurrentTransactionId(held_xid))
 		return;
 
@@ -182,6 +243,7 @@ require_resource(FunctionCallInfo fcinfo, Relation rel, const char *resource,
 	{
 		strlcpy(held_name, name, sizeof(held_name));
 		held_xid = xid;
+		held_lxid = MyProc->lxid;
 		return;
 	}
 
@@ -221,7 +283,8 @@ lock_protect_trigger(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		trigdata->tg_trigger->tgnargs != 1 ||
 		(!TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event) &&
-		 !TRIGGER_FIRED_FOR_ROW(trigdata->tg_event)))
+		 !(TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) &&
+		   TRIGGER_FIRED_AFTER(trigdata->tg_event))))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("lock_protect_trigger() is for the triggers that lock_protect() makes")));
@@ -295,7 +358,7 @@ open_protectable(Oid relid)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("cannot protect table \"%s\", which is part of an inheritance tree",
 						RelationGetRelationName(rel)),
-				 errdetail("A statement on the parent would not see the child's protection.")));
+				 errdetail("Only partitions get the parent's triggers; other children, present or future, would be written without its lock.")));
 	return rel;
 }
 
@@ -313,10 +376,51 @@ execute(const char *command)
 }
 
 /*
+ * Does the table have the trigger of this name?  Raises 42710 if that is not
+ * one of ours.
+ */
+static bool
+has_trigger(Oid relid, const char *name, Oid function)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	int			ntriggers = rel->trigdesc ? rel->trigdesc->numtriggers : 0;
+	bool		found = false;
+
+	for (int i = 0; i < ntriggers && !found; i++)
+	{
+		Trigger    *trigger = &rel->trigdesc->triggers[i];
+
+		found = strcmp(trigger->tgname, name) == 0;
+		if (found && trigger->tgfoid != function)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("trigger \"%s\" on table \"%s\" is not one of pg_cas",
+							name, RelationGetRelationName(rel)),
+					 errtable(rel)));
+	}
+	relation_close(rel, NoLock);
+	return found;
+}
+
+/*
+ * The triggers' function, which lies in the called function's schema.
+ */
+static Oid
+trigger_function(FunctionCallInfo fcinfo)
+{
+	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+
+	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+						   CStringGetDatum("lock_protect_trigger"),
+						   PointerGetDatum(buildoidvector(NULL, 0)),
+						   ObjectIdGetDatum(schema));
+}
+
+/*
  * Drop the table's triggers, those of its partitions included.
  */
 static void
-drop_triggers(List *tables)
+drop_triggers(List *tables, Oid function)
 {
 	ListCell   *cell;
 
@@ -327,9 +431,9 @@ drop_triggers(List *tables)
 
 		/* The row trigger of a partition goes with the parent's. */
 		if (cell == list_head(tables) &&
-			OidIsValid(get_trigger_oid(relid, ROW_TRIGGER, true)))
+			has_trigger(relid, ROW_TRIGGER, function))
 			execute(psprintf("DROP TRIGGER %s ON %s", ROW_TRIGGER, table));
-		if (OidIsValid(get_trigger_oid(relid, TRUNCATE_TRIGGER, true)))
+		if (has_trigger(relid, TRUNCATE_TRIGGER, function))
 			execute(psprintf("DROP TRIGGER %s ON %s", TRUNCATE_TRIGGER, table));
 	}
 }
@@ -366,7 +470,7 @@ lock_protect(PG_FUNCTION_ARGS)
 	SPI_connect();
 	tables = find_all_inheritors(RelationGetRelid(rel), ShareRowExclusiveLock,
 								 NULL);
-	drop_triggers(tables);
+	drop_triggers(tables, trigger_function(fcinfo));
 	foreach(cell, tables)
 	{
 		Oid			relid = lfirst_oid(cell);
@@ -401,7 +505,8 @@ lock_unprotect(PG_FUNCTION_ARGS)
 	rel = open_protectable(PG_GETARG_OID(0));
 	SPI_connect();
 	drop_triggers(find_all_inheritors(RelationGetRelid(rel),
-									  ShareRowExclusiveLock, NULL));
+									  ShareRowExclusiveLock, NULL),
+				  trigger_function(fcinfo));
 	SPI_finish();
 	relation_close(rel, NoLock);
 	PG_RETURN_VOID();

@@ -20,7 +20,14 @@
  * deadlock detector sees them, as every wait is for a heavyweight lock.  Two
  * sharers who both want to be exclusive can only wait for each other.  There
  * is no need to let deadlock_timeout go by: an upgrader holds the name's
- * upgrade lock for as long as it waits, and who finds that taken gives up.
+ * upgrade lock in ShareUpdateExclusiveLock mode for as long as it waits, and
+ * who finds that taken gives up.
+ *
+ * Nor may new sharers pass an upgrader, or those that keep coming would starve
+ * it.  It cannot stand in line, so the upgrade lock is also a second line: at
+ * the head of the first, a sharer takes it in RowShareLock mode for as long as
+ * it asks for the row, and the upgrader in ExclusiveLock mode before it waits
+ * for those that have the row.
  */
 #include "lock.h"
 
@@ -36,7 +43,7 @@ upgrade(NameTable *names, Datum name, const Patience *patience)
 	LOCKTAG		tag;
 
 	name_locktag(&tag, name, LOCK_UPGRADE);
-	if (LockAcquire(&tag, ExclusiveLock, false, true) ==
+	if (LockAcquire(&tag, ShareUpdateExclusiveLock, false, true) ==
 		LOCKACQUIRE_NOT_AVAIL)
 	{
 		StringInfoData detail;
@@ -50,10 +57,12 @@ upgrade(NameTable *names, Datum name, const Patience *patience)
 				 errhint("Another sharer of \"%s\" is waiting to hold it exclusively. Ask for the exclusive lock at first.",
 						 TextDatumGetCString(name))));
 	}
+	take_locktag(names, name, HOLD_EXCLUSIVE, &tag, ExclusiveLock, patience);
 	if (!wait_for_row(names, name, HOLD_EXCLUSIVE, LockTupleNoKeyExclusive,
 					  patience))
 		elog(ERROR, "a shared resource was purged");
 	LockRelease(&tag, ExclusiveLock, false);
+	LockRelease(&tag, ShareUpdateExclusiveLock, false);
 }
 
 /*
@@ -89,7 +98,7 @@ resource_take(NameTable *names, Datum name, HoldMode mode,
 
 	if (mode == HOLD_EXCLUSIVE)
 	{
-		*fence = fence_next(names->schema);
+		*fence = fence_next(names);
 		values[Anum_fence - 1] = Int64GetDatum(*fence);
 		replace[Anum_fence - 1] = true;
 		names_update(names, values, nulls, replace);

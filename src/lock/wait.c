@@ -15,7 +15,8 @@
  *	keeps one of them at a time, however many names it has.
  *
  *	Who holds the row already must not stand in line, for its head may be
- *	waiting for that very row.
+ *	waiting for that very row.  What sharers do so as not to starve one that
+ *	holds the row shared and wants it for itself, resource.c tells.
  *
  * Deadlines
  *
@@ -150,7 +151,7 @@ wait_for(NameTable *names, Datum name, HoldMode mode,
 	{
 		if (patience->limited)
 		{
-			disable_timeout(LOCK_TIMEOUT, false);
+			disable_timeout(LOCK_TIMEOUT, true);
 			LockTimeout = lock_timeout;
 		}
 		if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE)
@@ -169,7 +170,7 @@ wait_for(NameTable *names, Datum name, HoldMode mode,
 /*
  * Take the heavyweight lock.
  */
-static void
+void
 take_locktag(NameTable *names, Datum name, HoldMode mode,
 			 const LOCKTAG *tag, LOCKMODE lockmode, const Patience *patience)
 {
@@ -204,11 +205,18 @@ wait_in_line(NameTable *names, Datum name, bool found, HoldMode mode,
 {
 	LOCKMODE	lockmode = ExclusiveLock;
 	LOCKTAG		tag;
+	LOCKTAG		upgrade;
 
 	if (mode == HOLD_SHARED && found)
 		lockmode = ShareLock;
 	name_locktag(&tag, name, names->queue);
 	take_locktag(names, name, mode, &tag, lockmode, patience);
+	if (mode == HOLD_SHARED)
+	{
+		/* Let upgraders pass: see resource.c. */
+		name_locktag(&upgrade, name, LOCK_UPGRADE);
+		take_locktag(names, name, mode, &upgrade, RowShareLock, patience);
+	}
 
 	/*
 	 * A row that is not there is made by who is alone at the head of the line.
@@ -220,9 +228,12 @@ wait_in_line(NameTable *names, Datum name, bool found, HoldMode mode,
 		CHECK_FOR_INTERRUPTS();
 		if (lockmode != ExclusiveLock)
 		{
+			/* Only sharers come here; they wait in one line at a time. */
+			LockRelease(&upgrade, RowShareLock, false);
 			LockRelease(&tag, lockmode, false);
 			lockmode = ExclusiveLock;
 			take_locktag(names, name, mode, &tag, lockmode, patience);
+			take_locktag(names, name, mode, &upgrade, RowShareLock, patience);
 		}
 		names_refresh(names);
 		if (!names_find(names, name))
@@ -230,5 +241,7 @@ wait_in_line(NameTable *names, Datum name, bool found, HoldMode mode,
 		found = true;
 	}
 
+	if (mode == HOLD_SHARED)
+		LockRelease(&upgrade, RowShareLock, false);
 	LockRelease(&tag, lockmode, false);
 }
