@@ -1055,11 +1055,12 @@ REVOKE EXECUTE ON FUNCTION request_reap(integer) FROM PUBLIC;
 -- 5. Housekeeping
 --
 
+-- An expression, not a text, goes along if the schema is renamed.
 CREATE FUNCTION pg_cas_reap(batch integer DEFAULT 10000) RETURNS bigint
     LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-    AS 'SELECT @extschema@.alloc_reap($1)
+    RETURN @extschema@.alloc_reap($1)
         OPERATOR(pg_catalog.+) @extschema@.lock_reap($1)
-        OPERATOR(pg_catalog.+) @extschema@.request_reap($1)';
+        OPERATOR(pg_catalog.+) @extschema@.request_reap($1);
 COMMENT ON FUNCTION pg_cas_reap(integer) IS
     'removes what is no longer of use, up to so many of each kind, and returns how many that were: units that have run out, old history, unused lock names, old requests';
 REVOKE EXECUTE ON FUNCTION pg_cas_reap(integer) FROM PUBLIC;
