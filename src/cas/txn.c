@@ -621,9 +621,9 @@ do_without_row(TxnItem *item, CasRow *row)
 }
 
 /*
- * Whether there is a row under a key that was missing when it was locked,
- * which this transaction has not made since, as by a trigger: then a plain
- * INSERT has slipped in, and we said that there was none.
+ * Whether a row under a key that was missing when it was locked is not one
+ * that this transaction has made since, as by a trigger: then a plain INSERT
+ * has slipped in, and we said that there was none.
  */
 static bool
 has_slipped_in(TxnItem *item, CommandId locked, CasRow *row)
@@ -645,10 +645,11 @@ do_operation(TxnItem *item, CommandId locked, int64 *version, CasRow *row)
 
 	if (same != NULL && !same->locked && !same->found)
 	{
+		/* in this order: what comes between the two looks is not our own */
 		call->payload_wanted = false;
-		if (has_slipped_in(item, locked, row))
-			return CAS_EXISTS;
 		same->found = swap_read(call, &item->row->key, row);
+		if (same->found && has_slipped_in(item, locked, row))
+			return CAS_EXISTS;
 	}
 
 	call->payload_wanted = item->op == TXN_GET && call->payload_readable;
