@@ -23,8 +23,10 @@
  * INSERT ... ON CONFLICT does it: if another transaction has the slot or the
  * key, whether committed or running, store_insert says so without waiting and
  * without an error.  A waiting row's unit is given out again by a new version
- * of the row, which needs no look at the slot's constraint: one row has one
- * latest version.
+ * of the row, which needs no look at unique (pool, lo): one row has one latest
+ * version.  In mixed pools every new version is checked like a new row: whose
+ * insertion has just read the index without it has its own entry there, and
+ * one of the two sees the other.
  *
  * Why not SPI.  A search for something free is about the latest state at
  * every isolation level.  The executor would fail it with 40001 under
@@ -529,8 +531,8 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 }
 
 /*
- * Make index entries for a new version of a row.  It has the slots of the one
- * before, and unless new_key is true the key, or none.  As it took that one's
+ * Make index entries for a new version of a row of a pool whose units are all
+ * of one size.  It has the slots of the one before, and unless new_key is true the key, or none.  As it took that one's
  * place while nobody else could, it cannot collide in what it has of it, and
  * that is not checked: the check would visit every dead version of the row,
  * and there may be many as long as some idle transaction keeps them.
@@ -595,7 +597,14 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key)
 	if (result == TM_Ok)
 	{
 		if (update_indexes)
-			index_version(store, slot, new_key);
+		{
+			if (pool->mixed)
+				list_free(ExecInsertIndexTuples(store->rri, slot,
+												store->estate, true, false,
+												NULL, NIL));
+			else
+				index_version(store, slot, new_key);
+		}
 		row->tid = slot->tts_tid;
 	}
 	leave_owner(caller);
