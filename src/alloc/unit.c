@@ -327,17 +327,19 @@ answer_held(Store *store, const Pool *pool, const Request *request,
  * free and what it has yet to see may be taken, so that it finds nothing
  * though there was always something.  So a pool is called exhausted only by a
  * second search, which the caller makes alone, with the pool's lock taken
- * exclusively.
+ * exclusively, and only if that one meets nobody who may yet make room: those
+ * it meets have begun, or come to the pool, since the ones before were waited
+ * for, and it is their turn now.
  */
 static Outcome
-allocate(Search *search, bool waited)
+allocate(Search *search, bool alone)
 {
 	Request    *request = search->request;
+	Outcome		outcome;
 
 	if (request->exact)
 	{
 		SlotRow		holder;
-		Outcome		outcome;
 
 		if (!request->inside)
 			ereport(ERROR,
@@ -355,7 +357,10 @@ allocate(Search *search, bool waited)
 
 	if (search_free(search))
 		return OUTCOME_ALLOCATED;
-	return waited ? search_reason(search) : OUTCOME_BUSY;
+	if (!alone || search->waits.n > 0)
+		return OUTCOME_BUSY;
+	outcome = search_reason(search);
+	return search->waits.n > 0 ? OUTCOME_BUSY : outcome;
 }
 
 /*
@@ -366,7 +371,7 @@ void
 unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 			  Pool **pool, Answer *answer)
 {
-	bool		waited = false;
+	bool		alone = false;
 
 	memset(answer, 0, sizeof(*answer));
 	*pool = pool_open(nsp, pool_name, RIGHT_USE);
@@ -380,7 +385,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		Search		search = {.store = store};
 		SlotRow    *unit = &answer->unit;
 		KeyState	state;
-		LOCKMODE	mode = waited && !request->exact ?
+		LOCKMODE	mode = alone && !request->exact ?
 			ExclusiveLock : ShareLock;
 
 		CHECK_FOR_INTERRUPTS();
@@ -427,10 +432,10 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 				answer->outcome =
 					unit_end(store, *pool, unit, unit->expires_at,
 							 unit->expires_at, "expired") ?
-					allocate(&search, waited) : OUTCOME_BUSY;
+					allocate(&search, alone) : OUTCOME_BUSY;
 		}
 		else
-			answer->outcome = allocate(&search, waited);
+			answer->outcome = allocate(&search, alone);
 
 		leave(nsp, *pool, &request->key, mode);
 		if (answer->outcome != OUTCOME_BUSY)
@@ -442,7 +447,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		}
 		for (int i = 0; i < search.waits.n; i++)
 			XactLockTableWait(search.waits.xids[i], NULL, NULL, XLTW_None);
-		waited = true;
+		alone = true;
 	}
 }
 
