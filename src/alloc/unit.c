@@ -122,10 +122,15 @@ key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 	return state;
 }
 
-/* Wait for the transaction that is changing the row. */
+/*
+ * Wait for the transaction that is changing the row.  Not on a standby: the
+ * primary's transactions cannot be waited for there, and what would follow
+ * could not be written.
+ */
 static void
-wait_for_row(const SlotRow *row)
+wait_for_row(const SlotRow *row, const char *function)
 {
+	PreventCommandDuringRecovery(function);
 	if (row->token != 0)
 		SpeculativeInsertionWait(row->inserter, row->token);
 	else
@@ -399,7 +404,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		if (state == KEY_BUSY)
 		{
 			leave(nsp, *pool, &request->key, mode);
-			wait_for_row(unit);
+			wait_for_row(unit, psprintf("%s()", request->function));
 			continue;
 		}
 		check_key_snapshot(store, *pool, &request->key,
@@ -542,7 +547,7 @@ hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 		leave(nsp, *pool, key, ShareLock);
 		if (state != KEY_BUSY)
 			return false;
-		wait_for_row(unit);
+		wait_for_row(unit, function);
 	}
 }
 
