@@ -528,6 +528,9 @@ static bool
 hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 		  const char *function, Pool **pool, SlotRow *unit)
 {
+	/* who may not use the pool does not get to queue for its lock */
+	(void) pool_open(nsp, pool_name, RIGHT_USE);
+
 	for (;;)
 	{
 		KeyState	state;
