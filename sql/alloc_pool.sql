@@ -82,6 +82,17 @@ SELECT ranges, draining FROM alloc_pools WHERE pool = 'shrink';
 SELECT alloc_ip('shrink', k(10));
 SELECT * FROM alloc_verify('shrink');
 
+-- a network, which draining takes whole, is taken back whole
+SELECT alloc_pool_create('network', '{10.0.0.0/24}');
+SELECT alloc_ip('network', k(1), '10.0.0.127');
+SELECT alloc_pool_shrink('network', '10.0.0.0/25', drain => true);
+SELECT ranges, draining FROM alloc_pools WHERE pool = 'network';
+SELECT alloc_pool_grow('network', '10.0.0.0/25');
+SELECT ranges, draining FROM alloc_pools WHERE pool = 'network';
+SELECT alloc_pool_grow('network', '10.0.0.0/25');            -- has it
+SELECT capacity, allocated, free FROM alloc_usage('network');
+SELECT * FROM alloc_verify('network');
+
 -- dropping
 SELECT alloc_pool_drop('shrink');
 SELECT count(alloc_release('shrink', key)) FROM alloc_units WHERE pool = 'shrink';

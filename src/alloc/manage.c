@@ -527,7 +527,12 @@ change_values(FunctionCallInfo fcinfo, const Pool *pool, char **range_text,
 						 "Make a pool for each.");
 }
 
-/* alloc_pool_grow(pool, range) */
+/*
+ * alloc_pool_grow(pool, range)
+ *
+ * A draining range is taken back if the range covers it, a network in full,
+ * as alloc_pool_shrink took it; what is added has only a network's hosts.
+ */
 Datum
 alloc_pool_grow(PG_FUNCTION_ARGS)
 {
@@ -537,15 +542,13 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 	char	   *range_text;
 	u128		first;
 	u128		last;
+	u128		whole_first;
+	u128		whole_last;
 	u128		undrained = 0;
 	int			width;
 
-	require_argument(fcinfo, 1, "range");
-	range_text = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	change_values(fcinfo, pool, &range_text, &whole_first, &whole_last);
 	range_parse(pool->kind, range_text, &width, &first, &last);
-	if (width != pool->width)
-		invalid_argument("the range is not of the pool's address family",
-						 "Make a pool for each.");
 
 	begin_sql(&session, alloc_namespace(fcinfo));
 	if (purge_drained(&session, pool))
@@ -554,9 +557,11 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 	{
 		const Range *range = &pool->space.ranges[i];
 
-		if (!range->draining || range->first < first || range->last > last)
+		if (!range->draining || range->first < whole_first ||
+			range->last > whole_last)
 			continue;
-		undrained += range->last - range->first + 1;
+		if (range->first <= last && range->last >= first)
+			undrained += Min(range->last, last) - Max(range->first, first) + 1;
 		sql(&session, "UPDATE @alloc_range SET draining = false WHERE id = $1",
 			ARGS(INT4OID), VALUES(Int32GetDatum(range->id)));
 		sql(&session, "UPDATE @alloc_frontier SET slot = $2 WHERE range = $1",

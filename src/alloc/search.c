@@ -936,7 +936,7 @@ search_reason(Search *search)
 		if (search->ready && row.expires_at >= search->ready_at)
 			continue;
 		if (row_state(&row, search->now) != BLOCK_COOLING ||
-			range == NULL || !block_open(&search->pool->space, row.lo, order))
+			range == NULL || !block_open(space, lo, order))
 			continue;
 		slots = range_slots(range, space->chunk_bits);
 		if (lo < slots.first || block_last(lo, order) > slots.last ||

@@ -23,8 +23,10 @@
  * INSERT ... ON CONFLICT does it: if another transaction has the slot or the
  * key, whether committed or running, store_insert says so without waiting and
  * without an error.  A waiting row's unit is given out again by a new version
- * of the row, which needs no look at the slot's constraint: one row has one
- * latest version.
+ * of the row, which needs no look at unique (pool, lo): one row has one latest
+ * version.  In mixed pools every new version is checked like a new row: whose
+ * insertion has just read the index without it has its own entry there, and
+ * one of the two sees the other.
  *
  * Why not SPI.  A search for something free is about the latest state at
  * every isolation level.  The executor would fail it with 40001 under
@@ -499,9 +501,35 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 }
 
 /*
+ * Does the slot have a committed row?  An MVCC scan misses no version; this
+ * transaction's row that is just being inserted is not visible to it.
+ */
+static bool
+slot_has_row(Store *store, const Pool *pool, u128 lo)
+{
+	Extent		slots = {lo, lo};
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SlotScan	scan;
+	SlotRow		row;
+	bool		found;
+
+	scan_by_lo(&scan, store, pool->id, slots, ForwardScanDirection, snapshot);
+	found = slot_scan_next(&scan, &row);
+	slot_scan_end(&scan);
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+/*
  * Insert a row.  False if another one stands in its place: the same slot, an
  * overlapping span or the same key, of a committed or a running transaction.
  * Nothing is waited for, but other insertions in progress.
+ *
+ * As index_version does not check the slots that a new version keeps, the
+ * unique index's own look, which is no MVCC scan, could be the only one of the
+ * two and miss a version; so a second look is taken that cannot.  (Not under
+ * SERIALIZABLE, where it would take predicate locks and fail transactions that
+ * have nothing to do with each other.)
  */
 bool
 store_insert(Store *store, const Pool *pool, SlotRow *row)
@@ -519,6 +547,8 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 	conflicts = ExecInsertIndexTuples(store->rri, slot, store->estate, false,
 									  true, &conflict, NIL);
 	list_free(conflicts);
+	if (!conflict && !pool->mixed && !IsolationIsSerializable())
+		conflict = slot_has_row(store, pool, row->lo);
 	table_tuple_complete_speculative(store->slot, slot, token, !conflict);
 	SpeculativeInsertionLockRelease(xid);
 
@@ -529,8 +559,8 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 }
 
 /*
- * Make index entries for a new version of a row.  It has the slots of the one
- * before, and unless new_key is true the key, or none.  As it took that one's
+ * Make index entries for a new version of a row of a pool whose units are all
+ * of one size.  It has the slots of the one before, and unless new_key is true the key, or none.  As it took that one's
  * place while nobody else could, it cannot collide in what it has of it, and
  * that is not checked: the check would visit every dead version of the row,
  * and there may be many as long as some idle transaction keeps them.
@@ -595,7 +625,14 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key)
 	if (result == TM_Ok)
 	{
 		if (update_indexes)
-			index_version(store, slot, new_key);
+		{
+			if (pool->mixed)
+				list_free(ExecInsertIndexTuples(store->rri, slot,
+												store->estate, true, false,
+												NULL, NIL));
+			else
+				index_version(store, slot, new_key);
+		}
 		row->tid = slot->tts_tid;
 	}
 	leave_owner(caller);

@@ -122,10 +122,15 @@ key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 	return state;
 }
 
-/* Wait for the transaction that is changing the row. */
+/*
+ * Wait for the transaction that is changing the row.  Not on a standby: the
+ * primary's transactions cannot be waited for there, and what would follow
+ * could not be written.
+ */
 static void
-wait_for_row(const SlotRow *row)
+wait_for_row(const SlotRow *row, const char *function)
 {
+	PreventCommandDuringRecovery(function);
 	if (row->token != 0)
 		SpeculativeInsertionWait(row->inserter, row->token);
 	else
@@ -327,17 +332,19 @@ answer_held(Store *store, const Pool *pool, const Request *request,
  * free and what it has yet to see may be taken, so that it finds nothing
  * though there was always something.  So a pool is called exhausted only by a
  * second search, which the caller makes alone, with the pool's lock taken
- * exclusively.
+ * exclusively, and only if that one meets nobody who may yet make room: those
+ * it meets have begun, or come to the pool, since the ones before were waited
+ * for, and it is their turn now.
  */
 static Outcome
-allocate(Search *search, bool waited)
+allocate(Search *search, bool alone)
 {
 	Request    *request = search->request;
+	Outcome		outcome;
 
 	if (request->exact)
 	{
 		SlotRow		holder;
-		Outcome		outcome;
 
 		if (!request->inside)
 			ereport(ERROR,
@@ -355,7 +362,10 @@ allocate(Search *search, bool waited)
 
 	if (search_free(search))
 		return OUTCOME_ALLOCATED;
-	return waited ? search_reason(search) : OUTCOME_BUSY;
+	if (!alone || search->waits.n > 0)
+		return OUTCOME_BUSY;
+	outcome = search_reason(search);
+	return search->waits.n > 0 ? OUTCOME_BUSY : outcome;
 }
 
 /*
@@ -366,7 +376,7 @@ void
 unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 			  Pool **pool, Answer *answer)
 {
-	bool		waited = false;
+	bool		alone = false;
 
 	memset(answer, 0, sizeof(*answer));
 	*pool = pool_open(nsp, pool_name, RIGHT_USE);
@@ -380,7 +390,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		Search		search = {.store = store};
 		SlotRow    *unit = &answer->unit;
 		KeyState	state;
-		LOCKMODE	mode = waited && !request->exact ?
+		LOCKMODE	mode = alone && !request->exact ?
 			ExclusiveLock : ShareLock;
 
 		CHECK_FOR_INTERRUPTS();
@@ -394,7 +404,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		if (state == KEY_BUSY)
 		{
 			leave(nsp, *pool, &request->key, mode);
-			wait_for_row(unit);
+			wait_for_row(unit, psprintf("%s()", request->function));
 			continue;
 		}
 		check_key_snapshot(store, *pool, &request->key,
@@ -427,10 +437,10 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 				answer->outcome =
 					unit_end(store, *pool, unit, unit->expires_at,
 							 unit->expires_at, "expired") ?
-					allocate(&search, waited) : OUTCOME_BUSY;
+					allocate(&search, alone) : OUTCOME_BUSY;
 		}
 		else
-			answer->outcome = allocate(&search, waited);
+			answer->outcome = allocate(&search, alone);
 
 		leave(nsp, *pool, &request->key, mode);
 		if (answer->outcome != OUTCOME_BUSY)
@@ -442,7 +452,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		}
 		for (int i = 0; i < search.waits.n; i++)
 			XactLockTableWait(search.waits.xids[i], NULL, NULL, XLTW_None);
-		waited = true;
+		alone = true;
 	}
 }
 
@@ -518,6 +528,9 @@ static bool
 hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 		  const char *function, Pool **pool, SlotRow *unit)
 {
+	/* who may not use the pool does not get to queue for its lock */
+	(void) pool_open(nsp, pool_name, RIGHT_USE);
+
 	for (;;)
 	{
 		KeyState	state;
@@ -537,7 +550,7 @@ hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 		leave(nsp, *pool, key, ShareLock);
 		if (state != KEY_BUSY)
 			return false;
-		wait_for_row(unit);
+		wait_for_row(unit, function);
 	}
 }
 
