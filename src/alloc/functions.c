@@ -57,6 +57,21 @@ check_ttl(Interval *ttl)
 				 errhint("Leave it out to allocate for good.")));
 }
 
+/* A number that a caller of a helper of the views gave: 22023 if it is none. */
+static u128
+number_argument(FunctionCallInfo fcinfo, int argno)
+{
+	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out,
+														   PG_GETARG_DATUM(argno)));
+	u128		n;
+
+	if (!u128_parse(text, &n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid number: \"%s\"", text)));
+	return n;
+}
+
 /* ttl and note, which all requests end with. */
 static void
 read_common(FunctionCallInfo fcinfo, int argno, Request *request)
@@ -762,12 +777,12 @@ alloc_describe(PG_FUNCTION_ARGS)
 		while (pool.port_chunk << pool.space.chunk_bits < 65536)
 			pool.space.chunk_bits++;
 	}
-	range.first = numeric_u128(PG_GETARG_DATUM(3));
-	range.last = numeric_u128(PG_GETARG_DATUM(4));
-	range.base = numeric_u128(PG_GETARG_DATUM(5));
+	range.first = number_argument(fcinfo, 3);
+	range.last = number_argument(fcinfo, 4);
+	range.base = number_argument(fcinfo, 5);
 	pool.space.ranges = &range;
 	pool.space.nranges = 1;
-	unit.lo = numeric_u128(PG_GETARG_DATUM(6));
+	unit.lo = number_argument(fcinfo, 6);
 	unit.order = PG_GETARG_INT16(7);
 
 	if (unit.order < 0 || unit.order > pool.width + pool.space.chunk_bits ||
@@ -803,8 +818,8 @@ alloc_range_text(PG_FUNCTION_ARGS)
 	pool.width = family_width(fcinfo, 0);
 	if (pool.width > 0)
 		pool.kind = POOL_IP;
-	range.first = range.base = numeric_u128(PG_GETARG_DATUM(1));
-	range.last = numeric_u128(PG_GETARG_DATUM(2));
+	range.first = range.base = number_argument(fcinfo, 1);
+	range.last = number_argument(fcinfo, 2);
 	pool.space.ranges = &range;
 	pool.space.nranges = 1;
 	if (range.last < range.first)
