@@ -258,8 +258,9 @@ version_out_of_range(Relation rel, CasTable *table)
 }
 
 /*
- * Draw a version from the table's sequence.  It is looked up by name at each
- * draw, and nobody needs rights on it.  One that has fallen behind the rows,
+ * Draw a version from the table's sequence.  It is looked up at each draw, as
+ * nothing would tell us that another one took its place, and nobody needs
+ * rights on it.  One that has fallen behind the rows,
  * as on a promoted logical subscriber, is an error rather than a version
  * that was seen before.
  */
