@@ -153,8 +153,8 @@ find_pg_config() {
         return
     fi
     for dir in $(ls -d /usr/lib/postgresql/* 2>/dev/null | sort -rV); do
-        if [ -f "$dir/lib/pgxs/src/makefiles/pgxs.mk" ] &&
-            [ -x "$dir/bin/postgres" ]; then
+        if [ -x "$dir/bin/postgres" ] &&
+            [ -f "$("$dir/bin/pg_config" --includedir-server)/postgres.h" ]; then
             echo "$dir/bin/pg_config"
             return
         fi
