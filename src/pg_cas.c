@@ -18,6 +18,7 @@ void		_PG_init(void);
 PG_FUNCTION_INFO_V1(pg_cas_version);
 
 bool		pg_cas_log_conflicts = false;
+bool		pg_cas_direct_path = true;
 char	   *pg_cas_request = NULL;
 int			pg_cas_on_leak = LEAK_FATAL;
 bool		pg_cas_require_autocommit = false;
@@ -55,6 +56,16 @@ _PG_init(void)
 							 false,
 							 PGC_SUSET,
 							 0,
+							 NULL, NULL, NULL);
+
+	/* for tests and benchmarks: both paths do the same */
+	DefineCustomBoolVariable("pg_cas.direct_path",
+							 "Lets swaps of plain tables go past the executor.",
+							 NULL,
+							 &pg_cas_direct_path,
+							 true,
+							 PGC_USERSET,
+							 GUC_NOT_IN_SAMPLE,
 							 NULL, NULL, NULL);
 
 	DefineCustomStringVariable("pg_cas.request",

@@ -32,6 +32,7 @@
 
 /* settings (pg_cas.c) */
 extern bool pg_cas_log_conflicts;
+extern bool pg_cas_direct_path;
 extern int	pg_cas_history_retention;	/* minutes; 0: none, -1: for ever */
 
 /*

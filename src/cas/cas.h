@@ -4,7 +4,7 @@
  *
  * functions.c checks arguments and shapes answers; swap.c finds, locks,
  * compares and writes one row, txn.c many; statement.c has the SQL that they
- * run; absent.c locks a key that has no row; table.c knows what a guarded
+ * run, direct.c a way around it for plain tables; absent.c locks a key that has no row; table.c knows what a guarded
  * table is, payload.c what a payload writes to it; document.c works on JSON
  * documents; guard.c is the trigger; enable.c puts a table under
  * compare-and-swap.
@@ -95,12 +95,15 @@ typedef struct CasTable
 	int			nkeys;			/* 0: no usable primary key */
 	CasKeyColumn *keys;
 	bool		keys_equal_image;	/* equal keys have equal images */
+	Oid			key_index;
 	Oid			key_constraint;
 
 	Oid			rowtype;
 	TupleDesc	desc;			/* a copy */
 	FmgrInfo	populate;		/* jsonb_populate_record() to rowtype */
 	Datum		empty_row;		/* what it starts from: all NULL */
+
+	bool		plain;			/* see direct.c */
 
 	bool		reading_key;	/* conversions that are running */
 	bool		populating;
@@ -112,7 +115,6 @@ typedef struct CasTable
 typedef struct CasKey
 {
 	Datum		values[INDEX_MAX_KEYS];
-	char	   *text;			/* as results and errors show it */
 } CasKey;
 
 /*
@@ -142,7 +144,7 @@ typedef enum CasOutcome
 /* A row as written, or as it now stands. */
 typedef struct CasRow
 {
-	char	   *id;
+	char	   *id;				/* NULL: not asked for */
 	bool		version_isnull;
 	int64		version;
 	Jsonb	   *payload;		/* NULL: not asked for, or not readable */
@@ -155,9 +157,14 @@ typedef struct CasCall
 	CasTable   *table;
 	Oid			function;		/* called; its schema is the extension's */
 	MemoryContext caller;		/* where answers are put */
-	bool		payload_wanted; /* statements return it */
+	bool		id_wanted;		/* statements return it */
+	bool		payload_wanted; /* and it */
 	bool		payload_readable;	/* the caller has SELECT on all of it */
 	bool		keys_locked;	/* by cas_txn(), the missing ones, too */
+	bool		connected;		/* to SPI */
+	Oid			user;			/* for whom the following is true */
+	bool		direct_read;	/* the direct path is open, see direct.c */
+	bool		direct_write;
 } CasCall;
 
 typedef enum CasLockMode
@@ -201,7 +208,8 @@ extern char *cas_parse_settings(Trigger *trigger, CasSettings *settings);
 extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
 								  CasKey *key);
 extern void cas_key_from_text(CasTable *table, char *id, CasKey *key);
-extern char *cas_key_text(CasTable *table, Datum *values, bool *nulls);
+extern char *cas_key_text(CasTable *table, const Datum *values,
+						  const bool *nulls);
 extern int	cas_key_compare(CasTable *table, const CasKey *a, const CasKey *b);
 extern void cas_populate(CasTable *table, Jsonb *object, Datum *values,
 						 bool *nulls);
@@ -219,6 +227,15 @@ extern const char *cas_outcome_name(CasOutcome outcome);
 extern void cas_raise_outcome(CasCall *call, const CasKey *key,
 							  int64 expected, CasOutcome outcome,
 							  const CasRow *row, const char *position);
+
+/* direct.c */
+extern bool direct_serves_table(Relation rel, CasTable *table);
+extern void direct_begin_call(CasCall *call, AclMode rights);
+extern bool direct_serves(const CasCall *call, CasPlanKind kind,
+						  const CasWrite *write);
+extern bool direct_run(CasCall *call, CasPlanKind kind, CasKey *key,
+					   int64 version, const CasWrite *write,
+					   Snapshot snapshot, bool as_of, CasRow *row);
 
 /* document.c */
 extern Jsonb *document_merge(Jsonb *target, Jsonb *patch);
@@ -242,6 +259,8 @@ extern Datum cas_witness(PG_FUNCTION_ARGS);
 extern Datum cas_truncate(PG_FUNCTION_ARGS);
 extern GuardExpectation guard_expectation;
 extern int64 cas_version_value(CasTable *table, Datum value);
+extern Datum cas_version_datum(CasTable *table, int64 version);
+extern int64 cas_next_version(Relation rel, CasTable *table, int64 old);
 extern void cas_log_conflict(Relation rel, StringInfo detail);
 
 /* payload.c */
@@ -250,6 +269,7 @@ extern void payload_columns(CasCall *call, CasKey *key, Jsonb *payload,
 							CasWrite *write);
 
 /* statement.c */
+extern void statement_connect(CasCall *call);
 extern bool statement_run(CasCall *call, CasPlanKind kind, CasKey *key,
 						  int64 version, const CasWrite *write,
 						  CasKey *new_key, Snapshot snapshot, CasRow *row);

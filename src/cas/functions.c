@@ -61,12 +61,14 @@ typedef CasOutcome (*Swap) (FunctionCallInfo fcinfo, CasCall *call,
  * ----------
  */
 
-/* Whether the caller may SELECT every column of the payload. */
+/*
+ * Whether the caller, who has these rights on the table, may SELECT every
+ * column of the payload.
+ */
 static bool
-payload_readable(CasTable *table)
+payload_readable(CasTable *table, AclMode rights)
 {
-	if (pg_class_aclcheck(table->relid, GetUserId(),
-						  ACL_SELECT) == ACLCHECK_OK)
+	if (rights & ACL_SELECT)
 		return true;
 	for (AttrNumber a = 1; a <= table->desc->natts; a++)
 	{
@@ -87,6 +89,8 @@ void
 cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
 			   FunctionCallInfo fcinfo)
 {
+	AclMode		rights;
+
 	if (XactReadOnly && lockmode > AccessShareLock)
 		PreventCommandIfReadOnly(psprintf("%s()",
 										  get_func_name(fcinfo->flinfo->fn_oid)));
@@ -117,12 +121,17 @@ cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
 
 	call->function = fcinfo->flinfo->fn_oid;
 	call->caller = CurrentMemoryContext;
-	call->payload_readable = payload_readable(call->table);
+	rights = pg_class_aclmask(relid, GetUserId(), ACL_SELECT | ACL_UPDATE,
+							  ACLMASK_ALL);
+	call->payload_readable = payload_readable(call->table, rights);
+	call->id_wanted = false;
 	call->payload_wanted = false;
 	call->keys_locked = false;
+	call->connected = false;
+	direct_begin_call(call, rights);
 }
 
-/* Begin a call on the table that is the first argument, and connect to SPI. */
+/* Begin a call on the table that is the first argument. */
 static void
 begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 {
@@ -130,15 +139,14 @@ begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 				  REQUEST_WRITES : REQUEST_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	cas_begin_call(call, PG_GETARG_OID(0), lockmode, fcinfo);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
 }
 
 /* End a call; the table stays locked until the end of the transaction. */
 static void
 end_call(CasCall *call)
 {
-	SPI_finish();
+	if (call->connected)
+		SPI_finish();
 	relation_close(call->rel, NoLock);
 }
 
@@ -256,7 +264,7 @@ begin_detail(StringInfo detail, CasCall *call, const CasKey *key,
 	if (position != NULL)
 		detail_text(detail, "position", position);
 	detail_text(detail, "table", cas_relation_name(call->rel));
-	detail_text(detail, "id", key->text);
+	detail_text(detail, "id", cas_key_text(call->table, key->values, NULL));
 }
 
 /*
@@ -372,6 +380,7 @@ do_swap(FunctionCallInfo fcinfo, Swap swap, bool try_form)
 	CasOutcome	outcome;
 
 	begin_call(&call, fcinfo, RowExclusiveLock);
+	call.id_wanted = try_form;
 	call.payload_wanted = try_form && call.payload_readable;
 	if (!PG_ARGISNULL(1))
 		get_key(fcinfo, 1, "id", &call, &request.key);
@@ -587,6 +596,7 @@ cas_get(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	begin_call(&call, fcinfo, AccessShareLock);
+	call.id_wanted = true;
 	call.payload_wanted = call.payload_readable;
 	get_key(fcinfo, 1, "id", &call, &key);
 	if (swap_read(&call, &key, &row))
@@ -712,6 +722,7 @@ cas_lock(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	begin_call(&call, fcinfo, RowShareLock);
+	call.id_wanted = true;
 	call.payload_wanted = call.payload_readable;
 	mode = get_lock_mode(fcinfo, 2);
 	keys = get_keys(fcinfo, 1, &call, &n);

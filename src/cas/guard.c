@@ -230,8 +230,9 @@ version_limit(CasTable *table)
 	}
 }
 
-static Datum
-version_datum(CasTable *table, int64 version)
+/* And back. */
+Datum
+cas_version_datum(CasTable *table, int64 version)
 {
 	switch (table->version_type)
 	{
@@ -295,8 +296,8 @@ draw_version(Relation rel, CasTable *table, int64 after)
 }
 
 /* The version that follows old. */
-static int64
-next_version(Relation rel, CasTable *table, int64 old)
+int64
+cas_next_version(Relation rel, CasTable *table, int64 old)
 {
 	if (table->settings.sequence.length > 0)
 		return draw_version(rel, table, old);
@@ -511,7 +512,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 	/* A foreign key's own action never fails, and advances what it changes. */
 	if (is_foreign_key_action(trigdata))
 		return row_differs(trigdata, table, true) ?
-			next_version(rel, table, old) : old;
+			cas_next_version(rel, table, old) : old;
 
 	/* A mentioned version must be the protocol's. */
 	if (version_is_set(trigdata, table))
@@ -530,7 +531,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 			case CAS_WRITERS_ECHO:
 				if (new_isnull == old_isnull && new == old)
 					return row_differs(trigdata, table, false) ?
-						next_version(rel, table, old) : old;
+						cas_next_version(rel, table, old) : old;
 				sent = new;
 				break;
 			default:
@@ -538,7 +539,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 		}
 		report_conflict(trigdata, table, new_isnull ? NULL : &sent,
 						old_isnull ? NULL : &old);
-		return next_version(rel, table, old);
+		return cas_next_version(rel, table, old);
 	}
 
 	/* Not mentioned, and nothing changed that counts: no new version. */
@@ -550,7 +551,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 	/* Else it is advanced, or was required. */
 	if (settings->reject_unversioned && !expected)
 		report_unversioned(trigdata, table);
-	return next_version(rel, table, old);
+	return cas_next_version(rel, table, old);
 }
 
 /*
@@ -588,7 +589,7 @@ with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
 	if (isnull || cas_version_value(table, datum) != version)
 	{
 		columns[n] = table->version;
-		values[n++] = version_datum(table, version);
+		values[n++] = cas_version_datum(table, version);
 	}
 	if (table->settings.version_path.length > 0)
 	{

@@ -6,7 +6,8 @@
  * Each is ordinary SQL on one row, found by its primary key, with the values
  * as parameters.  Names are quoted and qualified, operators, types and
  * functions qualified, so no search_path can put anything in their place.
- * They run through SPI with the caller's rights.
+ * They run through SPI with the caller's rights; on plain tables some need
+ * not, see direct.c.
  *
  * Plans are saved with the table (table.c), by the kind of the statement, the
  * columns that it writes, and what it returns.  A saved plan that the catalogs
@@ -550,9 +551,13 @@ take_row(CasCall *call, CasRow *row)
 	Datum		datum;
 	bool		isnull;
 
-	for (int i = 0; i < table->nkeys; i++)
-		values[i] = heap_getattr(tuple, i + 1, desc, &nulls[i]);
-	row->id = cas_key_text(table, values, nulls);
+	row->id = NULL;
+	if (call->id_wanted)
+	{
+		for (int i = 0; i < table->nkeys; i++)
+			values[i] = heap_getattr(tuple, i + 1, desc, &nulls[i]);
+		row->id = cas_key_text(table, values, nulls);
+	}
 
 	datum = heap_getattr(tuple, table->nkeys + 1, desc, &row->version_isnull);
 	row->version = row->version_isnull ? 0 :
@@ -569,6 +574,23 @@ take_row(CasCall *call, CasRow *row)
 }
 
 /*
+ * Connect the call to SPI, if it is not, for its rest.  That must not be done
+ * below a subtransaction that ends before the call does.
+ */
+void
+statement_connect(CasCall *call)
+{
+	MemoryContext mcxt = CurrentMemoryContext;
+
+	if (call->connected)
+		return;
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	MemoryContextSwitchTo(mcxt);
+	call->connected = true;
+}
+
+/*
  * Run a statement; true if it found, or wrote, its row, which is then in
  * *row.  new_key is RENAME's; write what is written to columns.  as_of leaves
  * the snapshot as it is, which else sees all that this transaction has done.
@@ -579,15 +601,23 @@ run_plan(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 		 bool as_of, CasRow *row)
 {
 	CasTable   *table = call->table;
-	SPIPlanPtr	plan = plan_for(call, kind, write);
+	SPIPlanPtr	plan;
 	int			size = 2 * table->nkeys + 1 + table->desc->natts;
-	Datum	   *values = palloc(sizeof(Datum) * size);
-	char	   *nulls = palloc(size);
+	Datum	   *values;
+	char	   *nulls;
 	int			n = 0;
 	int			a = -1;
 	int			rc;
 	uint64		processed;
 
+	if (direct_serves(call, kind, write))
+		return direct_run(call, kind, key, version, write, snapshot, as_of,
+						  row);
+
+	statement_connect(call);
+	plan = plan_for(call, kind, write);
+	values = palloc(sizeof(Datum) * size);
+	nulls = palloc(size);
 	memset(nulls, ' ', size);
 	if (kind != CAS_PLAN_INSERT_NEW_KEY)
 		for (int i = 0; i < table->nkeys; i++)

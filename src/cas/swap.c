@@ -162,7 +162,9 @@ swap_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, CasRow *row)
 static CasOutcome
 no_row(CasCall *call, CasKey *key, CasOutcome outcome, CasRow *row)
 {
-	row->id = MemoryContextStrdup(call->caller, key->text);
+	row->id = MemoryContextStrdup(call->caller,
+								  cas_key_text(call->table, key->values,
+											   NULL));
 	row->version = 0;
 	row->version_isnull = true;
 	row->payload = NULL;
@@ -502,6 +504,8 @@ change_key(CasCall *call, CasKey *key, int64 version, CasKey *new_key,
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool done = false;
 
+	/* not below the subtransaction, with which the connection would end */
+	statement_connect(call);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(mcxt);
 	PG_TRY();

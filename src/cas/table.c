@@ -387,6 +387,7 @@ load_key(CasTable *table, Relation rel)
 		load_key_column(&table->keys[i], rel, index, i);
 	table->keys_equal_image = _bt_allequalimage(index, false);
 	index_close(index, AccessShareLock);
+	table->key_index = indexid;
 	table->key_constraint = get_index_constraint(indexid);
 }
 
@@ -473,6 +474,7 @@ load_table(CasTable *table, Relation rel, Trigger *guard)
 
 	load_key(table, rel);
 	load_populate(table);
+	table->plain = direct_serves_table(rel, table);
 }
 
 /*
@@ -765,7 +767,10 @@ cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 	PG_TRY();
 	{
 		table->reading_key = true;
-		if (type == TEXTOID || type == VARCHAROID)
+		if (type == TEXTOID && table->nkeys == 1 &&
+			table->keys[0].type == TEXTOID)
+			key->values[0] = id;
+		else if (type == TEXTOID || type == VARCHAROID)
 			key_from_text(table, TextDatumGetCString(id), busy, key);
 		else if (table->nkeys == 1)
 			key_from_value(table, id, type, busy, key);
@@ -773,7 +778,6 @@ cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 			composite_key(table, DatumGetJsonbP(id), key);
 		else
 			malformed_composite_key(table, "it is not a JSON object");
-		key->text = cas_key_text(table, key->values, NULL);
 		table->reading_key = busy;
 	}
 	PG_CATCH();
@@ -793,7 +797,7 @@ cas_key_from_text(CasTable *table, char *id, CasKey *key)
 
 /* A composite key as the JSON object of its columns. */
 static char *
-composite_key_text(CasTable *table, Datum *values, bool *nulls)
+composite_key_text(CasTable *table, const Datum *values, const bool *nulls)
 {
 	Datum	   *row = palloc0(sizeof(Datum) * table->nkeys);
 	bool	   *isnull = palloc0(sizeof(bool) * table->nkeys);
@@ -822,7 +826,7 @@ composite_key_text(CasTable *table, Datum *values, bool *nulls)
  * JSON object of its several.  nulls may be NULL.
  */
 char *
-cas_key_text(CasTable *table, Datum *values, bool *nulls)
+cas_key_text(CasTable *table, const Datum *values, const bool *nulls)
 {
 	if (table->nkeys > 1)
 		return composite_key_text(table, values, nulls);

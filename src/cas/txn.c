@@ -242,7 +242,9 @@ get_table(Txn *txn, const TxnItem *item)
 				   DatumGetObjectId(DirectFunctionCall1(regclassin,
 														CStringGetDatum(name))),
 				   RowExclusiveLock, txn->fcinfo);
+	table->call.id_wanted = true;
 	table->call.keys_locked = true;	/* they will be, before it matters */
+	table->call.connected = true;	/* likewise */
 	txn->reading = NULL;
 	txn->tables = lappend(txn->tables, table);
 	return table;
@@ -726,6 +728,13 @@ push_version(JsonbParseState **state, bool found, const CasRow *row)
 	pushJsonbValue(state, WJB_VALUE, &v);
 }
 
+/* A row's key as the answer shows it. */
+static char *
+key_text(TxnRow *row)
+{
+	return cas_key_text(row->table->call.table, row->key.values, NULL);
+}
+
 /* Push what the comparisons came to; true if they all hold. */
 static bool
 push_comparisons(JsonbParseState **state, const TxnList *list)
@@ -749,7 +758,7 @@ push_comparisons(JsonbParseState **state, const TxnList *list)
 
 		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 		push_string(state, "table", item->table->name);
-		push_string(state, "id", item->row->key.text);
+		push_string(state, "id", key_text(item->row));
 		push_bool(state, "ok", ok);
 		push_version(state, row->found, &row->row);
 		pushJsonbValue(state, WJB_END_OBJECT, NULL);
@@ -771,7 +780,7 @@ push_result(JsonbParseState **state, TxnItem *item, CasOutcome outcome,
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	push_string(state, "op", shapes[item->op].name);
 	push_string(state, "table", item->table->name);
-	push_string(state, "id", found ? row->id : item->row->key.text);
+	push_string(state, "id", found ? row->id : key_text(item->row));
 	push_string(state, "outcome", name);
 	push_version(state, found, row);
 	if (item->op == TXN_GET)

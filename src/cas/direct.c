@@ -1,0 +1,550 @@
+/*
+ * direct.c
+ *		The direct path: the statements of statement.c that swaps of plain
+ *		tables are made of, without parser, planner and executor.
+ *
+ * Most guarded tables are plain: an ordinary heap table with some indexes,
+ * and no trigger but our own.  To find, lock or update one row of such a
+ * table by its primary key, the executor does little else than to call the
+ * index and the table's access method, as is done here; the rest of what it
+ * costs is the setting up.  What a statement means is said in statement.c, and
+ * what a swap makes of it in swap.c; both paths serve the same kinds, with the
+ * same answers and errors, and test/t/190_cas_paths.pl drives both and
+ * compares.
+ *
+ * Who may go this way is decided in two steps, for the table by
+ * direct_serves_table(), for the call by direct_serves(); everybody else goes
+ * through SPI, and nothing here has to know what that would do.
+ *
+ * Locks and snapshots are the executor's: under READ COMMITTED a statement has
+ * a snapshot of its own, in which it finds the row and compares; if the row
+ * was changed since, it waits, locks the newest version and compares again.
+ * Under REPEATABLE READ and SERIALIZABLE that is 40001.  The access methods
+ * take SSI's predicate locks themselves.
+ *
+ * The guard does not fire.  What it would do for one of our own UPDATEs is
+ * done here: the claim of the request, the next version, and the version
+ * inside the document.
+ */
+#include "cas.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/relscan.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "request/request.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* ----------
+ * Who may go this way
+ * ----------
+ */
+
+/*
+ * Whether each index is one that decides at once.  One that is deferrable, or
+ * excludes by other operators, has checks that wait for their time.
+ */
+static bool
+indexes_are_immediate(Relation rel)
+{
+	bool		immediate = true;
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		immediate = immediate && index->rd_index->indimmediate &&
+			!index->rd_index->indisexclusion;
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	return immediate;
+}
+
+/*
+ * Whether a guarded table is plain: nothing has to happen on its rows but
+ * what its columns, its indexes and the guard say.  All of this is cached in
+ * rel; that it has changed, an invalidation says.
+ */
+bool
+direct_serves_table(Relation rel, CasTable *table)
+{
+	TupleConstr *constr = RelationGetDescr(rel)->constr;
+	int			ours = (cas_guard_trigger(rel) != NULL) +
+		(cas_witness_trigger(rel) != NULL) +
+		(cas_truncate_trigger(rel) != NULL);
+
+	/* an ordinary table by itself */
+	if (rel->rd_rel->relkind != RELKIND_RELATION ||
+		rel->rd_rel->relam != HEAP_TABLE_AM_OID ||
+		rel->rd_rel->relispartition || rel->rd_rel->relhassubclass)
+		return false;
+
+	/* no triggers but ours: foreign keys are triggers, too */
+	if (rel->trigdesc->numtriggers != ours)
+		return false;
+
+	/* nothing that changes a statement or hides rows */
+	if (rel->rd_rules != NULL || rel->rd_rel->relrowsecurity)
+		return false;
+
+	/* nothing that is computed from a row or must be true of it */
+	if (constr != NULL && (constr->has_generated_stored || constr->num_check > 0))
+		return false;
+
+	/* a document whose type is a domain has its CHECKs */
+	if (table->payload != 0 &&
+		TupleDescAttr(table->desc, table->payload - 1)->atttypid != JSONBOID)
+		return false;
+
+	return table->nkeys > 0 && indexes_are_immediate(rel);
+}
+
+/*
+ * Note in a call whether its statements may go this way.  Rights on single
+ * columns are left to the executor, and so is everything where somebody has
+ * hooked into its checks, as an audit does.
+ */
+void
+direct_begin_call(CasCall *call, AclMode rights)
+{
+	bool		plain = pg_cas_direct_path && call->table->plain &&
+		ExecutorCheckPerms_hook == NULL;
+
+	call->user = GetUserId();
+	call->direct_read = plain && (rights & ACL_SELECT) != 0;
+	call->direct_write = call->direct_read && (rights & ACL_UPDATE) != 0;
+}
+
+static bool
+violates_not_null(CasTable *table, const CasWrite *write)
+{
+	int			a = -1;
+
+	while ((a = bms_next_member(write->columns, a)) >= 0)
+		if (write->nulls[a - 1] && TupleDescAttr(table->desc, a - 1)->attnotnull)
+			return true;
+	return false;
+}
+
+/* Whether a statement of this kind may go this way. */
+bool
+direct_serves(const CasCall *call, CasPlanKind kind, const CasWrite *write)
+{
+	/* a function of the user's may have changed who we are */
+	if (!call->direct_read || GetUserId() != call->user)
+		return false;
+
+	/* a payload made of columns is made in SQL */
+	if (call->payload_wanted && call->table->payload == 0)
+		return false;
+
+	switch (kind)
+	{
+		case CAS_PLAN_READ:
+			return true;
+		case CAS_PLAN_LOCK_SHARE:
+		case CAS_PLAN_LOCK_NO_KEY_UPDATE:
+		case CAS_PLAN_LOCK_UPDATE:
+			return call->direct_write;
+		case CAS_PLAN_UPDATE:
+		case CAS_PLAN_DIFFERS:
+			return call->direct_write && write->comparable &&
+				!violates_not_null(call->table, write);
+		case CAS_PLAN_INSERT:
+		case CAS_PLAN_INSERT_NEW_KEY:
+		case CAS_PLAN_DELETE:
+		case CAS_PLAN_REACH_DELETE:
+		case CAS_PLAN_RENAME:
+			return false;
+	}
+	return false;				/* not reached */
+}
+
+/* ----------
+ * Finding and locking
+ * ----------
+ */
+
+/* The snapshot that SPI would give the statement. */
+static void
+push_snapshot(Snapshot snapshot, bool as_of)
+{
+	if (as_of)
+	{
+		PushActiveSnapshot(snapshot);
+		return;
+	}
+	CommandCounterIncrement();
+	if (snapshot == InvalidSnapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	else
+	{
+		PushCopiedSnapshot(snapshot);
+		UpdateActiveSnapshotCommandId();
+	}
+}
+
+/* Find the key's row in the active snapshot. */
+static bool
+find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
+{
+	CasTable   *table = call->table;
+	ScanKeyData keys[INDEX_MAX_KEYS];
+	Relation	index;
+	IndexScanDesc scan;
+	bool		found;
+
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		CasKeyColumn *column = &table->keys[i];
+
+		ScanKeyEntryInitializeWithInfo(&keys[i], 0, i + 1,
+									   BTEqualStrategyNumber, InvalidOid,
+									   column->collation, &column->equal,
+									   key->values[i]);
+	}
+	index = index_open(table->key_index, AccessShareLock);
+	scan = index_beginscan(call->rel, index, GetActiveSnapshot(),
+						   table->nkeys, 0);
+	index_rescan(scan, keys, table->nkeys, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+
+	/* a snapshot can have a row that is gone and the one in its place */
+	if (found && IsolationUsesXactSnapshot())
+	{
+		TupleTableSlot *other = table_slot_create(call->rel, NULL);
+
+		if (index_getnext_slot(scan, ForwardScanDirection, other))
+			statement_outdated(call);
+		ExecDropSingleTupleTableSlot(other);
+	}
+	index_endscan(scan);
+	index_close(index, NoLock);
+	return found;
+}
+
+static bool
+has_key(CasTable *table, CasKey *key, TupleTableSlot *slot)
+{
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		CasKeyColumn *column = &table->keys[i];
+		bool		isnull;
+		Datum		value = slot_getattr(slot, column->attnum, &isnull);
+
+		if (isnull ||
+			!DatumGetBool(FunctionCall2Coll(&column->equal, column->collation,
+											value, key->values[i])))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Lock the row that is in the slot, and have its newest version there.  False
+ * if it is gone, or has another key by now.
+ */
+static bool
+lock_row(CasCall *call, CasKey *key, LockTupleMode mode, TupleTableSlot *slot)
+{
+	ItemPointerData tid = slot->tts_tid;
+	uint8		flags = TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS;
+	TM_FailureData failure;
+	TM_Result	result;
+
+	if (!IsolationUsesXactSnapshot())
+		flags |= TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
+	ExecClearTuple(slot);
+	result = table_tuple_lock(call->rel, &tid, GetActiveSnapshot(), slot,
+							  GetCurrentCommandId(true), mode, LockWaitBlock,
+							  flags, &failure);
+	switch (result)
+	{
+		case TM_Ok:
+			return !failure.traversed || has_key(call->table, key, slot);
+		case TM_SelfModified:
+			return false;
+		case TM_Updated:
+		case TM_Deleted:
+			if (IsolationUsesXactSnapshot())
+				statement_outdated(call);
+			if (result == TM_Deleted)
+				return false;
+			break;
+		case TM_Invisible:
+		case TM_BeingModified:
+		case TM_WouldBlock:
+			break;
+	}
+	elog(ERROR, "unexpected table_tuple_lock status: %u", result);
+	return false;				/* not reached */
+}
+
+/* Take what is wanted of the row in the slot into the caller's memory. */
+static void
+take_row(CasCall *call, TupleTableSlot *slot, CasRow *row)
+{
+	CasTable   *table = call->table;
+	MemoryContext old = MemoryContextSwitchTo(call->caller);
+	Datum		datum;
+	bool		isnull;
+
+	row->id = NULL;
+	if (call->id_wanted)
+	{
+		Datum		values[INDEX_MAX_KEYS];
+		bool		nulls[INDEX_MAX_KEYS];
+
+		for (int i = 0; i < table->nkeys; i++)
+			values[i] = slot_getattr(slot, table->keys[i].attnum, &nulls[i]);
+		row->id = cas_key_text(table, values, nulls);
+	}
+
+	datum = slot_getattr(slot, table->version, &row->version_isnull);
+	row->version = row->version_isnull ? 0 :
+		cas_version_value(table, datum);
+
+	row->payload = NULL;
+	if (call->payload_wanted)
+	{
+		datum = slot_getattr(slot, table->payload, &isnull);
+		if (!isnull)
+			row->payload = DatumGetJsonbPCopy(datum);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* ----------
+ * Writing
+ * ----------
+ */
+
+static bool
+has_version(CasTable *table, TupleTableSlot *slot, int64 version)
+{
+	bool		isnull;
+	Datum		datum = slot_getattr(slot, table->version, &isnull);
+
+	return !isnull && cas_version_value(table, datum) == version;
+}
+
+/*
+ * Whether a write would change the row in the slot, by stored image; or if so
+ * asked, change anything but columns that are ignored.
+ */
+static bool
+differs(CasTable *table, TupleTableSlot *slot, const CasWrite *write,
+		bool but_ignored)
+{
+	int			a = -1;
+
+	while ((a = bms_next_member(write->columns, a)) >= 0)
+	{
+		Form_pg_attribute att = TupleDescAttr(table->desc, a - 1);
+		Datum		new = write->values[a - 1];
+		Datum		old;
+		bool		isnull;
+
+		if (but_ignored && bms_is_member(a, table->ignored))
+			continue;
+		old = slot_getattr(slot, a, &isnull);
+		if (a == table->payload && !isnull && !write->nulls[a - 1])
+		{
+			if (!document_same(DatumGetJsonbP(old), DatumGetJsonbP(new),
+							   &table->settings.version_path))
+				return true;
+		}
+		else if (!datum_same(old, isnull, new, write->nulls[a - 1],
+							 att->attbyval, att->attlen))
+			return true;
+	}
+	return false;
+}
+
+/* Put the row that an update makes of the old one into the slot new. */
+static void
+form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
+		 TupleTableSlot *new)
+{
+	CasTable   *table = call->table;
+	const CasNames *path = &table->settings.version_path;
+	Datum	   *values = new->tts_values;
+	bool	   *nulls = new->tts_isnull;
+	bool		isnull;
+	int64		version;
+	int			a = -1;
+
+	version = cas_version_value(table, slot_getattr(old, table->version,
+													&isnull));
+	if (differs(table, old, write, true))
+		version = cas_next_version(call->rel, table, version);
+
+	slot_getallattrs(old);
+	ExecClearTuple(new);
+	memcpy(values, old->tts_values, sizeof(Datum) * table->desc->natts);
+	memcpy(nulls, old->tts_isnull, sizeof(bool) * table->desc->natts);
+	while ((a = bms_next_member(write->columns, a)) >= 0)
+	{
+		values[a - 1] = write->values[a - 1];
+		nulls[a - 1] = write->nulls[a - 1];
+	}
+	values[table->version - 1] = cas_version_datum(table, version);
+	if (path->length > 0 && !nulls[table->payload - 1])
+		values[table->payload - 1] =
+			JsonbPGetDatum(document_stamp(DatumGetJsonbP(values[table->payload - 1]),
+										  path, version));
+	ExecStoreVirtualTuple(new);
+}
+
+/* Add a row's new version to the indexes. */
+static void
+insert_index_entries(CasCall *call, const CasWrite *write, TupleTableSlot *slot)
+{
+	EState	   *estate = CreateExecutorState();
+	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+	ResultRelInfo *result = makeNode(ResultRelInfo);
+	int			a = -1;
+
+	/* which columns an UPDATE sets is a hint to the indexes */
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(call->rel);
+	rte->relkind = call->rel->rd_rel->relkind;
+	rte->rellockmode = RowExclusiveLock;
+	while ((a = bms_next_member(write->columns, a)) >= 0)
+		rte->updatedCols = bms_add_member(rte->updatedCols,
+										  a - FirstLowInvalidHeapAttributeNumber);
+	ExecInitRangeTable(estate, list_make1(rte));
+
+	InitResultRelInfo(result, call->rel, 1, NULL, 0);
+	ExecOpenIndices(result, false);
+	MemoryContextSwitchTo(old);
+	ExecInsertIndexTuples(result, slot, estate, true, false, NULL, NIL);
+	ExecCloseIndices(result);
+	FreeExecutorState(estate);
+}
+
+/*
+ * Update the row in the slot, if it has the version and the write changes it;
+ * then *slot is its new version.
+ */
+static bool
+update_row(CasCall *call, CasKey *key, int64 version, const CasWrite *write,
+		   TupleTableSlot *old, TupleTableSlot *new)
+{
+	CheckCmdReplicaIdentity(call->rel, CMD_UPDATE);
+	request_enter(NULL, REQUEST_JOINS);
+
+	for (;;)
+	{
+		TM_FailureData failure;
+		TM_Result	result;
+		LockTupleMode mode;
+		bool		update_indexes;
+
+		if (!has_version(call->table, old, version) ||
+			!differs(call->table, old, write, false))
+			return false;
+		form_row(call, old, write, new);
+		result = table_tuple_update(call->rel, &old->tts_tid, new,
+									GetCurrentCommandId(true),
+									GetActiveSnapshot(), InvalidSnapshot,
+									true, &failure, &mode, &update_indexes);
+		switch (result)
+		{
+			case TM_Ok:
+				if (update_indexes)
+					insert_index_entries(call, write, new);
+				return true;
+			case TM_Updated:
+				if (IsolationUsesXactSnapshot())
+					statement_outdated(call);
+
+				/* under its lock, nobody can be faster another time */
+				if (!lock_row(call, key, LockTupleNoKeyExclusive, old))
+					return false;
+				break;
+			case TM_Deleted:
+				if (IsolationUsesXactSnapshot())
+					ereport(ERROR,
+							(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+							 errmsg("could not serialize access due to concurrent delete")));
+				return false;
+			case TM_Invisible:
+			case TM_SelfModified:
+			case TM_BeingModified:
+			case TM_WouldBlock:
+				elog(ERROR, "unexpected table_tuple_update status: %u",
+					 result);
+		}
+	}
+}
+
+/*
+ * Do what a statement of this kind would do, with its arguments; see
+ * statement_run().  direct_serves() has said yes.
+ */
+bool
+direct_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
+		   const CasWrite *write, Snapshot snapshot, bool as_of, CasRow *row)
+{
+	TupleTableSlot *slot = table_slot_create(call->rel, NULL);
+	TupleTableSlot *written = NULL;
+	bool		found;
+
+	push_snapshot(snapshot, as_of);
+	found = find_row(call, key, slot);
+	if (found)
+	{
+		switch (kind)
+		{
+			case CAS_PLAN_READ:
+				break;
+			case CAS_PLAN_LOCK_SHARE:
+				found = lock_row(call, key, LockTupleShare, slot);
+				break;
+			case CAS_PLAN_LOCK_NO_KEY_UPDATE:
+				found = lock_row(call, key, LockTupleNoKeyExclusive, slot);
+				break;
+			case CAS_PLAN_LOCK_UPDATE:
+				found = lock_row(call, key, LockTupleExclusive, slot);
+				break;
+			case CAS_PLAN_UPDATE:
+				written = table_slot_create(call->rel, NULL);
+				found = update_row(call, key, version, write, slot, written);
+				break;
+			case CAS_PLAN_DIFFERS:
+				found = has_version(call->table, slot, version) &&
+					differs(call->table, slot, write, false);
+				break;
+			case CAS_PLAN_INSERT:
+			case CAS_PLAN_INSERT_NEW_KEY:
+			case CAS_PLAN_DELETE:
+			case CAS_PLAN_REACH_DELETE:
+			case CAS_PLAN_RENAME:
+				elog(ERROR, "unexpected kind of statement: %u", kind);
+		}
+	}
+	if (found)
+		take_row(call, written ? written : slot, row);
+
+	if (written != NULL)
+		ExecDropSingleTupleTableSlot(written);
+	ExecDropSingleTupleTableSlot(slot);
+	PopActiveSnapshot();
+	if (!as_of)
+		CommandCounterIncrement();
+	return found;
+}
