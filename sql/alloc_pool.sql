@@ -93,6 +93,43 @@ SELECT alloc_pool_grow('network', '10.0.0.0/25');            -- has it
 SELECT capacity, allocated, free FROM alloc_usage('network');
 SELECT * FROM alloc_verify('network');
 
+-- taken back, it is one with what it was cut from, as long as it is drained in
+-- parts and when its last unit has gone; only ranges that were one become so
+SELECT alloc_pool_create('whole', '{10.0.0.0/24}', 'prefix', cooldown => '1 hour');
+SELECT alloc_prefix('whole', k(1), 28, '10.0.0.80/28'), alloc_prefix('whole', k(2), 28, '10.0.0.96/28');
+SELECT alloc_release('whole', k(2));
+SELECT alloc_pool_shrink('whole', '10.0.0.64/27', drain => true);
+SELECT alloc_pool_shrink('whole', '10.0.0.96/27', drain => true);
+SELECT alloc_pool_shrink('whole', '10.0.0.80/28', drain => true);
+SELECT ranges, draining FROM alloc_pools WHERE pool = 'whole';
+SELECT alloc_pool_grow('whole', '10.0.0.80/28');
+SELECT ranges, draining FROM alloc_pools WHERE pool = 'whole';
+SELECT alloc_pool_grow('whole', '10.0.0.64/28'), alloc_pool_grow('whole', '10.0.0.96/27');
+SELECT ranges, draining FROM alloc_pools WHERE pool = 'whole';
+SELECT outcome FROM alloc_try_prefix('whole', k(3), 28, '10.0.0.96/28');  -- cooling as before
+SELECT alloc_pool_shrink('whole', '10.0.0.64/26', drain => true);
+SELECT alloc_pool_set('whole', cooldown => '0');
+SELECT alloc_release('whole', k(1));
+SELECT ranges, draining FROM alloc_pools WHERE pool = 'whole';
+SELECT alloc_pool_grow('whole', '10.0.0.64/26');
+SELECT alloc_prefix('whole', k(4), 25, '10.0.0.128/25'), alloc_prefix('whole', k(5), 26, '10.0.0.0/26'),
+       alloc_prefix('whole', k(6), 27, '10.0.0.64/27');
+SELECT alloc_pool_grow('whole', '10.0.1.0/24');
+SELECT ranges FROM alloc_pools WHERE pool = 'whole';
+SELECT alloc_pool_shrink('whole', '10.0.0.0-10.0.0.255', drain => true);
+SELECT alloc_pool_grow('whole', '10.0.0.0-10.0.0.255');
+SELECT ranges FROM alloc_pools WHERE pool = 'whole';
+-- of a range that has been drained to the end, a part is added anew
+SELECT alloc_pool_create('part', '{0-9}', 'int', 'lowest');
+SELECT alloc_int('part', k(1), 5);
+SELECT alloc_pool_shrink('part', '4-7', drain => true);
+SELECT alloc_pool_grow('part', '4-5');
+SELECT alloc_release('part', k(1));
+SELECT alloc_pool_grow('part', '4-5');
+SELECT ranges, draining FROM alloc_pools WHERE pool = 'part';
+SELECT alloc_int('part', k(n)) FROM generate_series(1, 8) AS n;
+SELECT * FROM alloc_verify();
+
 -- dropping
 SELECT alloc_pool_drop('shrink');
 SELECT count(alloc_release('shrink', key)) FROM alloc_units WHERE pool = 'shrink';

@@ -256,9 +256,12 @@ in_use(Store *store, const Pool *pool, Extent slots)
 	return result;
 }
 
-/* Remove rows that are not in use from these slots. */
+/*
+ * Remove rows that are not in use from these slots; those that are cooling
+ * only if told so.
+ */
 static void
-sweep(Store *store, const Pool *pool, Extent slots)
+sweep(Store *store, const Pool *pool, Extent slots, bool cooling)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	SlotScan	scan;
@@ -269,7 +272,8 @@ sweep(Store *store, const Pool *pool, Extent slots)
 	{
 		if (TransactionIdIsValid(row.inserter) ||
 			TransactionIdIsValid(row.deleter) ||
-			(row.held && !(row.expires && row.expires_at <= now)))
+			((row.held || !cooling) &&
+			 !(row.expires && row.expires_at <= now)))
 			continue;
 		if (store_delete(store, &row) == TM_Ok && row.held)
 			store_history(store, pool, &row, row.expires_at, "expired");
@@ -299,7 +303,7 @@ purge_drained(Session *session, Pool *pool)
 
 		if (!range->draining || in_use(&store, pool, slots))
 			continue;
-		sweep(&store, pool, slots);
+		sweep(&store, pool, slots, true);
 		delete_range(session, range->id);
 		purged = true;
 	}
@@ -329,7 +333,44 @@ insert_range(Session *session, int32 pool, bool mixed, const Range *range,
 			VALUES(Int32GetDatum(id), u128_numeric(frontier)));
 }
 
-/* Add values to a pool: 23P01 if it has some of them. */
+/*
+ * Put ranges together again that a drain had cut and that are all given out.
+ * They are known by their slots: those of ranges that were added one by one
+ * never touch (add_range).  True if there were such.
+ */
+static bool
+join_ranges(Session *session, const Pool *pool)
+{
+	const Space *space = &pool->space;
+	int			first = 0;		/* of those that are one */
+	bool		joined = false;
+
+	for (int i = 1; i < space->nranges; i++)
+	{
+		const Range *before = &space->ranges[i - 1];
+		const Range *range = &space->ranges[i];
+
+		if (before->draining || range->draining ||
+			before->last + 1 != range->first ||
+			range_slots(before, space->chunk_bits).last + 1 != range->base)
+		{
+			first = i;
+			continue;
+		}
+		delete_range(session, range->id);
+		sql(session, "UPDATE @alloc_range SET last = $2 WHERE id = $1",
+			ARGS(INT4OID, NUMERICOID),
+			VALUES(Int32GetDatum(space->ranges[first].id),
+				   u128_numeric(range->last)));
+		joined = true;
+	}
+	return joined;
+}
+
+/*
+ * Add values to a pool: 23P01 if it has some of them.  At least one slot
+ * remains free between ranges, see join_ranges.
+ */
 static void
 add_range(Session *session, int32 pool, bool mixed, int chunk_bits,
 		  u128 first, u128 last, const char *range_text)
@@ -352,7 +393,7 @@ add_range(Session *session, int32 pool, bool mixed, int chunk_bits,
 					(errcode(ERRCODE_EXCLUSION_VIOLATION),
 					 errmsg("range %s overlaps with another of the pool",
 							range_text)));
-		at_least = Max(at_least, range_slots(&other, chunk_bits).last + 1);
+		at_least = Max(at_least, range_slots(&other, chunk_bits).last + 2);
 	}
 	if (!range_base(first, last, chunk_bits, at_least, &range.base))
 		ereport(ERROR,
@@ -527,11 +568,20 @@ change_values(FunctionCallInfo fcinfo, const Pool *pool, char **range_text,
 						 "Make a pool for each.");
 }
 
+/* Does a range drain, and lie between these values? */
+static bool
+is_undrained_by(const Range *range, u128 first, u128 last)
+{
+	return range->draining && range->first >= first && range->last <= last;
+}
+
 /*
  * alloc_pool_grow(pool, range)
  *
  * A draining range is taken back if the range covers it, a network in full,
- * as alloc_pool_shrink took it; what is added has only a network's hosts.
+ * as alloc_pool_shrink took it, and is then one with what it was cut from.
+ * What is added has only a network's hosts; a range that has been drained to
+ * the end is in its way only if part of it is not wanted back.
  */
 Datum
 alloc_pool_grow(PG_FUNCTION_ARGS)
@@ -551,17 +601,22 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 	range_parse(pool->kind, range_text, &width, &first, &last);
 
 	begin_sql(&session, alloc_namespace(fcinfo));
-	if (purge_drained(&session, pool))
+	for (int i = 0; i < pool->space.nranges; i++)
+	{
+		const Range *range = &pool->space.ranges[i];
+
+		if (is_undrained_by(range, whole_first, whole_last) &&
+			range->first <= last && range->last >= first)
+			undrained += Min(range->last, last) - Max(range->first, first) + 1;
+	}
+	if (undrained != last - first + 1 && purge_drained(&session, pool))
 		pool = pool_open(session.nsp, name, RIGHT_NONE);
 	for (int i = 0; i < pool->space.nranges; i++)
 	{
 		const Range *range = &pool->space.ranges[i];
 
-		if (!range->draining || range->first < whole_first ||
-			range->last > whole_last)
+		if (!is_undrained_by(range, whole_first, whole_last))
 			continue;
-		if (range->first <= last && range->last >= first)
-			undrained += Min(range->last, last) - Max(range->first, first) + 1;
 		sql(&session, "UPDATE @alloc_range SET draining = false WHERE id = $1",
 			ARGS(INT4OID), VALUES(Int32GetDatum(range->id)));
 		sql(&session, "UPDATE @alloc_frontier SET slot = $2 WHERE range = $1",
@@ -572,6 +627,9 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 		add_range(&session, pool->id, pool->mixed, pool->space.chunk_bits,
 				  first, last, range_text);
 	new_epoch(&session, pool->id);
+	pool = pool_open(session.nsp, name, RIGHT_NONE);
+	if (join_ranges(&session, pool))
+		new_epoch(&session, pool->id);
 	end_sql(&session);
 	PG_RETURN_VOID();
 }
@@ -603,6 +661,8 @@ pool_in_use(const char *name, const char *what, const char *hint)
  * alloc_pool_shrink(pool, range, drain)
  *
  * A range of the pool that is hit partly is cut; its parts keep their slots.
+ * A part that drains stays, even when its last unit has gone, and what cools
+ * in it goes on cooling: a drain can be undone.
  */
 Datum
 alloc_pool_shrink(PG_FUNCTION_ARGS)
@@ -628,7 +688,6 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 		Range		right = *range;
 		Extent		slots;
 		u128		frontier;
-		bool		used;
 
 		if (last < range->first || first > range->last)
 			continue;
@@ -637,11 +696,10 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 		middle.last = Min(last, range->last);
 		slots = slots_of_values(&pool->space, range, middle.first,
 								middle.last);
-		used = in_use(&store, pool, slots);
-		if (used && !drain)
+		if (!drain && in_use(&store, pool, slots))
 			pool_in_use(name, psprintf("range %s", range_text),
 						"Release them, or shrink the pool with drain => true.");
-		sweep(&store, pool, slots);
+		sweep(&store, pool, slots, !drain);
 
 		if (!store_frontier(&store, range->id, &frontier))
 			frontier = range->base;
@@ -654,7 +712,7 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 		}
 		middle.base = slots.first;
 		middle.draining = true;
-		if (used)
+		if (drain)
 			insert_range(&session, pool->id, pool->mixed, &middle,
 						 middle.base);
 		if (right.last > middle.last)

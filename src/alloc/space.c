@@ -9,9 +9,9 @@
  * of its host bits.  Everything that the database stores and searches is
  * about slots; values appear at the edge only.
  *
- * Slots are numbered from each range's base on.  Bases are given out side by
- * side, so slots are small numbers even where the addresses are IPv6 ones;
- * but a base agrees with its range's first value in as many low bits as a
+ * Slots are numbered from each range's base on.  Bases are given out nearly
+ * side by side, so slots are small numbers even where the addresses are IPv6
+ * ones; but a base agrees with its range's first value in as many low bits as a
  * block inside the range can have, so that a block is aligned as a value if
  * and only if it is aligned as a slot.
  *
