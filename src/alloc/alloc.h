@@ -229,8 +229,10 @@ extern Oid	alloc_relation(Oid nsp, const char *name);
 extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
 extern Extent slots_of_values(const Space *space, const Range *range,
 							  u128 first, u128 last);
-extern void pool_lock(Oid nsp, const char *name, LOCKMODE mode);
-extern void pool_unlock(Oid nsp, const char *name, LOCKMODE mode);
+extern Pool *pool_open_locked(Oid nsp, const char *name, int32 id,
+							  PoolRight right, LOCKMODE mode);
+extern void pool_lock(Oid nsp, int32 id, LOCKMODE mode);
+extern void pool_unlock(Oid nsp, int32 id, LOCKMODE mode);
 extern void range_parse(PoolKind kind, const char *text, int *width,
 						u128 *first, u128 *last);
 extern void unit_parse(const Pool *pool, const char *text, u128 *value,

@@ -165,8 +165,7 @@ change_pool(FunctionCallInfo fcinfo, char **name)
 	begin_sql(&session, nsp);
 	(void) lock_frontiers(&session, id, "");
 	end_sql(&session);
-	pool_lock(nsp, *name, ExclusiveLock);
-	return pool_open(nsp, *name, RIGHT_OWN);
+	return pool_open_locked(nsp, *name, id, RIGHT_OWN, ExclusiveLock);
 }
 
 /* Make all backends forget what they know of the pool. */
@@ -458,7 +457,6 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 						 "A range is like 10.0.0.0/24, 10.0.0.10-10.0.0.99 or 100-4094.");
 
 	PreventCommandIfReadOnly("alloc_pool_create()");
-	pool_lock(nsp, name, ExclusiveLock);
 	begin_sql(&session, nsp);
 	sql(&session, "INSERT INTO @alloc_pool "
 		"(name, kind, strategy, cooldown, owner) VALUES ($1, $2, $3, $4, $5) RETURNING id",
@@ -1011,17 +1009,13 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 	Store		store;
 	SlotScan	scan;
 	SlotRow		row;
-	Pool	   *pool;
+	Pool	   *pool = pool_open(nsp, name, RIGHT_NONE);
 	int64		reaped = 0;
 
-	pool_lock(nsp, name, ShareLock);
-	pool = pool_open(nsp, name, RIGHT_NONE);
+	if (pool != NULL)
+		pool = pool_open_locked(nsp, name, pool->id, RIGHT_NONE, ShareLock);
 	if (pool == NULL)
-	{
-		/* dropped meanwhile */
-		pool_unlock(nsp, name, ShareLock);
-		return 0;
-	}
+		return 0;				/* dropped meanwhile */
 	store_open(&store, nsp, RowExclusiveLock);
 	scan_by_expiry(&scan, &store, pool->id, now);
 	while (reaped < batch && slot_scan_next(&scan, &row))
@@ -1036,7 +1030,7 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 	}
 	slot_scan_end(&scan);
 	store_close(&store);
-	pool_unlock(nsp, name, ShareLock);
+	pool_unlock(nsp, pool->id, ShareLock);
 	return reaped;
 }
 
@@ -1068,7 +1062,7 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 		/* not while an idle transaction has one of the frontiers */
 		if (lock_frontiers(&session, id, "SKIP LOCKED") == nranges)
 		{
-			pool_lock(nsp, name, ExclusiveLock);
+			pool_lock(nsp, id, ExclusiveLock);
 			(void) sql(&session, "WITH gone AS ("
 					   "DELETE FROM @alloc_slot WHERE ctid = ANY (ARRAY("
 					   "SELECT ctid FROM @alloc_slot WHERE pool = $1 "

@@ -10,8 +10,10 @@
  * epoch, drawn from a sequence, so that a number that was rolled back never
  * comes again for something else.
  *
- * The pool's lock is a heavyweight lock on its name, of a class that SQL's
- * advisory locks cannot reach.  A call that allocates or releases has it in
+ * The pool's lock is a heavyweight lock on its id, of a class that SQL's
+ * advisory locks cannot reach; names are not hashed for it, so nobody can make
+ * a pool whose lock is another's.  A pool that is just being made needs none:
+ * nobody else sees it, and of two of one name a unique index decides.  A call that allocates or releases has it in
  * share mode while it works, and gives it back before it returns, so an idle
  * transaction holds none.  Those who change the pool have it exclusively
  * until their transaction ends.  Hence each allocation sees a change wholly
@@ -28,7 +30,6 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "storage/lock.h"
@@ -102,30 +103,27 @@ alloc_relation(Oid nsp, const char *name)
 }
 
 static void
-pool_locktag(LOCKTAG *tag, Oid nsp, const char *name)
+pool_locktag(LOCKTAG *tag, Oid nsp, int32 id)
 {
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, nsp,
-						 DatumGetUInt32(hash_any((const unsigned char *) name,
-												 strlen(name))),
-						 POOL_LOCK_CLASS);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, nsp, id, POOL_LOCK_CLASS);
 }
 
 /* Wait for the pool's lock; see above. */
 void
-pool_lock(Oid nsp, const char *name, LOCKMODE mode)
+pool_lock(Oid nsp, int32 id, LOCKMODE mode)
 {
 	LOCKTAG		tag;
 
-	pool_locktag(&tag, nsp, name);
+	pool_locktag(&tag, nsp, id);
 	(void) LockAcquire(&tag, mode, false, false);
 }
 
 void
-pool_unlock(Oid nsp, const char *name, LOCKMODE mode)
+pool_unlock(Oid nsp, int32 id, LOCKMODE mode)
 {
 	LOCKTAG		tag;
 
-	pool_locktag(&tag, nsp, name);
+	pool_locktag(&tag, nsp, id);
 	LockRelease(&tag, mode, false);
 }
 
@@ -427,6 +425,30 @@ done:
 	index_close(index, NoLock);
 	table_close(rel, NoLock);
 	return pool;
+}
+
+/*
+ * Take the lock of the pool of that name, and have the pool as it is then.
+ * id is that of the pool that had the name when the caller looked: if it was
+ * dropped meanwhile, the one that has it now counts.
+ */
+Pool *
+pool_open_locked(Oid nsp, const char *name, int32 id, PoolRight right,
+				 LOCKMODE mode)
+{
+	for (;;)
+	{
+		Pool	   *pool;
+
+		pool_lock(nsp, id, mode);
+		pool = pool_open(nsp, name, right);
+		if (pool != NULL && pool->id == id)
+			return pool;
+		pool_unlock(nsp, id, mode);
+		if (pool == NULL)
+			return NULL;
+		id = pool->id;
+	}
 }
 
 /*

@@ -55,6 +55,10 @@ time_after(TimestampTz start, Interval *interval)
 												   IntervalPGetDatum(interval)));
 }
 
+/*
+ * The lock of a key goes by a hash of it.  Two keys that have the same one
+ * wait for each other as long as a call works, not for transactions.
+ */
 static void
 key_locktag(LOCKTAG *tag, const Pool *pool, const pg_uuid_t *key)
 {
@@ -65,16 +69,16 @@ key_locktag(LOCKTAG *tag, const Pool *pool, const pg_uuid_t *key)
 
 /*
  * Take the pool's lock, in this mode, and the key's, and have the pool as it
- * is now.
+ * is now; id as for pool_open_locked.
  */
 static Pool *
-enter(Oid nsp, const char *pool_name, const pg_uuid_t *key, LOCKMODE mode)
+enter(Oid nsp, const char *pool_name, int32 id, const pg_uuid_t *key,
+	  LOCKMODE mode)
 {
 	LOCKTAG		tag;
 	Pool	   *pool;
 
-	pool_lock(nsp, pool_name, mode);
-	pool = pool_open(nsp, pool_name, RIGHT_USE);
+	pool = pool_open_locked(nsp, pool_name, id, RIGHT_USE, mode);
 	key_locktag(&tag, pool, key);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	return pool;
@@ -87,7 +91,7 @@ leave(Oid nsp, const Pool *pool, const pg_uuid_t *key, LOCKMODE mode)
 
 	key_locktag(&tag, pool, key);
 	LockRelease(&tag, ExclusiveLock, false);
-	pool_unlock(nsp, pool->name, mode);
+	pool_unlock(nsp, pool->id, mode);
 }
 
 /* Let what row points to outlive its scan. */
@@ -394,7 +398,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 			ExclusiveLock : ShareLock;
 
 		CHECK_FOR_INTERRUPTS();
-		*pool = enter(nsp, pool_name, &request->key, mode);
+		*pool = enter(nsp, pool_name, (*pool)->id, &request->key, mode);
 		resolve(*pool, request);
 		search.pool = *pool;
 		search.request = request;
@@ -529,14 +533,14 @@ hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 		  const char *function, Pool **pool, SlotRow *unit)
 {
 	/* who may not use the pool does not get to queue for its lock */
-	(void) pool_open(nsp, pool_name, RIGHT_USE);
+	*pool = pool_open(nsp, pool_name, RIGHT_USE);
 
 	for (;;)
 	{
 		KeyState	state;
 
 		CHECK_FOR_INTERRUPTS();
-		*pool = enter(nsp, pool_name, key, ShareLock);
+		*pool = enter(nsp, pool_name, (*pool)->id, key, ShareLock);
 		state = key_look(store, *pool, key, GetCurrentTimestamp(), unit);
 		if (state != KEY_BUSY)
 		{
