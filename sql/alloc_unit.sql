@@ -139,6 +139,19 @@ SELECT alloc_prefix('p6', k(1), 56);
 SELECT alloc_try_prefix('p6', k(2), 128);
 SELECT alloc_release('p6', k(1));
 SELECT alloc_prefix('p6', k(2), 128), alloc_try_prefix('p6', k(1), 56);
+-- longer than any range, draining ones included, is no request that could
+-- ever be met; the key that has such a prefix is answered all the same
+SELECT alloc_pool_create('cut', '{10.0.0.0/24, 10.0.2.0/23}', 'prefix', 'lowest');
+SELECT alloc_prefix('cut', k(1), 23), alloc_prefix('cut', k(2), 24);
+SELECT alloc_prefix('cut', k(3), 22);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM alloc_many('cut', ARRAY[k(3)], 22);
+SELECT outcome FROM alloc_try_prefix('cut', k(3), 23);
+SELECT alloc_pool_shrink('cut', '10.0.2.0/23', drain => true);
+SELECT outcome FROM alloc_try_prefix('cut', k(3), 23);
+SELECT alloc_pool_grow('cut', '10.0.2.0/23'), alloc_pool_shrink('cut', '10.0.2.0/24', drain => true);
+SELECT outcome, value FROM alloc_try_prefix('cut', k(1), 23);
+SELECT outcome, value FROM alloc_try_prefix('cut', k(3), 23);
 -- a range that is not a network
 SELECT alloc_pool_create('odd', '{10.0.0.5-10.0.0.20}', 'prefix', 'lowest');
 SELECT alloc_prefix('odd', k(1), 30), alloc_prefix('odd', k(2), 29),
@@ -179,6 +192,13 @@ SELECT alloc_ip(NULL, k(1));
 SELECT alloc_ip('u', NULL);
 SELECT alloc_ip('nowhere', k(1));
 SELECT alloc_ip('u', k(1), ttl => '0');
+SELECT alloc_ip('u', k(1), ttl => '300000 years');
+SELECT alloc_ip('u', k(1), ttl => '-300000 years');
+SELECT alloc_ip('u', k(1), ttl => '40000 years -18000000 days');
+SELECT alloc_ip('u', k(1), ttl => '1 month -40 days');
+SELECT * FROM alloc_many('u', ARRAY[k(1)], ttl => '20000000 days');
+SELECT alloc_renew('u', k(1), '300000 years');
+SELECT outcome FROM alloc_try_ip('u', k(1), ttl => '49999 years');
 SELECT alloc_renew('u', k(77), '1 hour');
 \echo :LAST_ERROR_SQLSTATE
 SELECT alloc_find('u', 'x');

@@ -277,6 +277,7 @@ extern Outcome search_reason(Search *search);
 extern bool block_open(const Space *space, u128 lo, int order);
 
 /* unit.c */
+extern void check_interval(const Interval *interval, const char *name);
 extern TimestampTz time_after(TimestampTz start, Interval *interval);
 extern void unit_allocate(Store *store, Oid nsp, const char *pool_name,
 						  Request *request, Pool **pool, Answer *answer);

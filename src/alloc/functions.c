@@ -50,7 +50,10 @@ check_ttl(Interval *ttl)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (ttl != NULL && time_after(now, ttl) <= now)
+	if (ttl == NULL)
+		return;
+	check_interval(ttl, "ttl");
+	if (time_after(now, ttl) <= now)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("ttl must be greater than zero"),

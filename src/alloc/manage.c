@@ -216,6 +216,7 @@ check_cooldown(Interval *cooldown)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	check_interval(cooldown, "cooldown");
 	if (time_after(now, cooldown) < now)
 		invalid_argument("cooldown must not be negative",
 						 "It is the time for which a released unit is not given out.");

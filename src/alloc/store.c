@@ -501,8 +501,10 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 }
 
 /*
- * Does the slot have a committed row?  An MVCC scan misses no version; this
- * transaction's row that is just being inserted is not visible to it.
+ * Does the slot have a committed row?  A snapshot that is older than the scan
+ * misses no version: what it shows has been in the index before.  This
+ * transaction's row that is just being inserted it does not show.  SSI, which
+ * would take note of an MVCC scan, does not of one of all versions.
  */
 static bool
 slot_has_row(Store *store, const Pool *pool, u128 lo)
@@ -511,10 +513,12 @@ slot_has_row(Store *store, const Pool *pool, u128 lo)
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SlotScan	scan;
 	SlotRow		row;
-	bool		found;
+	bool		found = false;
 
-	scan_by_lo(&scan, store, pool->id, slots, ForwardScanDirection, snapshot);
-	found = slot_scan_next(&scan, &row);
+	scan_by_lo(&scan, store, pool->id, slots, ForwardScanDirection,
+			   SnapshotAny);
+	while (!found && slot_scan_next(&scan, &row))
+		found = row_seen_by(&scan, snapshot);
 	slot_scan_end(&scan);
 	UnregisterSnapshot(snapshot);
 	return found;
@@ -527,9 +531,7 @@ slot_has_row(Store *store, const Pool *pool, u128 lo)
  *
  * As index_version does not check the slots that a new version keeps, the
  * unique index's own look, which is no MVCC scan, could be the only one of the
- * two and miss a version; so a second look is taken that cannot.  (Not under
- * SERIALIZABLE, where it would take predicate locks and fail transactions that
- * have nothing to do with each other.)
+ * two and miss a version; so a second look is taken that cannot.
  */
 bool
 store_insert(Store *store, const Pool *pool, SlotRow *row)
@@ -547,7 +549,7 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 	conflicts = ExecInsertIndexTuples(store->rri, slot, store->estate, false,
 									  true, &conflict, NIL);
 	list_free(conflicts);
-	if (!conflict && !pool->mixed && !IsolationIsSerializable())
+	if (!conflict && !pool->mixed)
 		conflict = slot_has_row(store, pool, row->lo);
 	table_tuple_complete_speculative(store->slot, slot, token, !conflict);
 	SpeculativeInsertionLockRelease(xid);

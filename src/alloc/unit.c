@@ -38,6 +38,9 @@
 /* Our class of advisory locks, beside pool.c's. */
 #define KEY_LOCK_CLASS 0xA111
 
+/* The longest blocks: the prefix that an IPv6 /32 is. */
+#define MAX_PREFIX_ORDER 96
+
 typedef enum KeyState
 {
 	KEY_NONE,					/* has no unit */
@@ -45,6 +48,27 @@ typedef enum KeyState
 	KEY_RAN_OUT,				/* has one that has run out */
 	KEY_BUSY					/* a running transaction is changing that */
 } KeyState;
+
+/*
+ * Raise 22023 if an interval, an argument of that name, leads out of the time
+ * that can be told, wherever in our days it begins.
+ */
+void
+check_interval(const Interval *interval, const char *name)
+{
+	const int	years = 50000;
+	const int	years_back = 1000;
+	const int64 day = USECS_PER_DAY;
+
+	if (interval->month > years * 12 || interval->month < -years_back * 12 ||
+		interval->day > years * 365 || interval->day < -years_back * 365 ||
+		interval->time > years * 365 * day ||
+		interval->time < -years_back * 365 * day)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is out of range", name),
+				 errhint("It is at most %d years.", years)));
+}
 
 /* The time an interval after start. */
 TimestampTz
@@ -152,72 +176,82 @@ changed_since_snapshot(void)
 
 /*
  * Raise 40001 if the transaction's snapshot shows another unit for the key
- * than it has now; row is NULL if it has none.
+ * than it has now; row is NULL if it has none.  Who has none now may have had
+ * one that has run out: that is no change but by the clock.
  */
 static void
 check_key_snapshot(Store *store, const Pool *pool, const pg_uuid_t *key,
-				   const SlotRow *row)
+				   const SlotRow *row, TimestampTz now)
 {
 	Snapshot	snapshot;
 	SlotScan	scan;
 	SlotRow		version;
-	bool		seen = false;
-	int64		generation = 0;
+	bool		changed = row != NULL;
 
 	if (!IsolationUsesXactSnapshot() || (row != NULL && row->own))
 		return;
 
 	snapshot = GetTransactionSnapshot();
 	scan_by_key(&scan, store, pool->id, key, SnapshotAny);
-	while (!seen && slot_scan_next(&scan, &version))
+	while (slot_scan_next(&scan, &version))
 	{
-		seen = row_seen_by(&scan, snapshot);
-		generation = version.generation;
+		if (row_seen_by(&scan, snapshot))
+			changed = row != NULL ? version.generation != row->generation :
+				!(version.expires && version.expires_at <= now);
 	}
 	slot_scan_end(&scan);
-	if (seen != (row != NULL) || (seen && generation != row->generation))
+	if (changed)
 		changed_since_snapshot();
 }
 
 /*
- * The same for the block that was asked for: holder is the row of the other
- * key that has it now, or NULL.
+ * The same for the block that was asked for.  row is what has been decisive:
+ * the row of the other key that has it now, or that is cooling; NULL if the
+ * request got it.
  */
 static void
-check_block_snapshot(Search *search, const SlotRow *holder)
+check_block_snapshot(Search *search, const SlotRow *row)
 {
-	Request    *request = search->request;
+	const Request *request = search->request;
 	Extent		block = {request->lo, block_last(request->lo, request->order)};
+	int			order = request->order;
 	Snapshot	snapshot;
-	SlotScan	scan;
-	SlotRow		version;
-	bool		changed = false;
+	bool		changed = row != NULL;
 
-	if (!IsolationUsesXactSnapshot() || (holder != NULL && holder->own))
+	if (!IsolationUsesXactSnapshot() || (row != NULL && row->own))
 		return;
 
-	if (holder != NULL)
-	{
-		block.first = block.last = holder->lo;
-		changed = true;
-	}
+	if (row != NULL)
+		block.first = block.last = row->lo;
 	snapshot = GetTransactionSnapshot();
-	scan_by_lo(&scan, search->store, search->pool->id, block,
-			   ForwardScanDirection, SnapshotAny);
-	while (slot_scan_next(&scan, &version))
+	for (;;)
 	{
-		if (!version.held || !row_seen_by(&scan, snapshot))
-			continue;
-		if (holder != NULL)
+		SlotScan	scan;
+		SlotRow		version;
+
+		scan_by_lo(&scan, search->store, search->pool->id, block,
+				   ForwardScanDirection, SnapshotAny);
+		while (slot_scan_next(&scan, &version))
 		{
-			if (version.generation == holder->generation)
-				changed = false;
+			if (!row_seen_by(&scan, snapshot))
+				continue;
+			if (row != NULL)
+				changed &= row->held ?
+					version.generation != row->generation :
+					version.held || version.expires_at != row->expires_at;
+			else
+				changed |= version.held &&
+					block_last(version.lo, version.order) >= request->lo &&
+					version.generation != search->unit.generation &&
+					!(version.expires && version.expires_at <= search->now);
 		}
-		else if (version.generation != search->unit.generation &&
-				 !(version.expires && version.expires_at <= search->now))
-			changed = true;
+		slot_scan_end(&scan);
+
+		/* in a mixed pool, longer ones may have begun before it */
+		if (row != NULL || !search->pool->mixed || ++order > MAX_PREFIX_ORDER)
+			break;
+		block.first = block.last = request->lo & ~block_last(0, order);
 	}
-	slot_scan_end(&scan);
 	if (changed)
 		changed_since_snapshot();
 }
@@ -265,12 +299,13 @@ resolve(const Pool *pool, Request *request)
 						request->function, pool->name),
 				 errhint("It needs a pool of %s.", wanted[request->kind])));
 	if (request->kind == REQUEST_PREFIX &&
-		(request->masklen < 0 || request->order < 0 || request->order > 96))
+		(request->masklen < 0 || request->order < 0 ||
+		 request->order > MAX_PREFIX_ORDER))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid mask length: %d", request->masklen),
 				 errhint("The pool has addresses of %d bits, and prefixes of at most %d of them for hosts.",
-						 pool->width, Min(pool->width, 96))));
+						 pool->width, Min(pool->width, MAX_PREFIX_ORDER))));
 	if (!request->exact)
 		return;
 
@@ -329,6 +364,32 @@ answer_held(Store *store, const Pool *pool, const Request *request,
 }
 
 /*
+ * Raise 22023 if none of the pool's ranges is as large as a prefix of that
+ * length, be it free or not, draining or not.
+ */
+static void
+check_size(const Pool *pool, const Request *request)
+{
+	const Space unreserved = {0};
+	u128		lo;
+
+	for (int i = 0; i < pool->space.nranges; i++)
+	{
+		if (space_fit(&unreserved,
+					  range_slots(&pool->space.ranges[i], pool->space.chunk_bits),
+					  request->order, &lo))
+			return;
+	}
+	if (pool->space.nranges == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("no range of pool \"%s\" has room for a /%d", pool->name,
+					request->masklen),
+			 errhint("Ask for a greater masklen, or grow the pool by a range that holds one.")));
+}
+
+/*
  * Allocate for a key that has nothing, under the locks.  OUTCOME_BUSY: try
  * again, after those in search->waits have been waited for.
  *
@@ -357,13 +418,15 @@ allocate(Search *search, bool alone)
 							search->pool->name),
 					 errhint("It must lie in one of the pool's ranges, and not be reserved.")));
 		outcome = search_exact(search, &holder);
-		if (outcome == OUTCOME_TAKEN)
+		if (outcome == OUTCOME_TAKEN || outcome == OUTCOME_COOLING)
 			check_block_snapshot(search, &holder);
 		else if (outcome == OUTCOME_ALLOCATED)
 			check_block_snapshot(search, NULL);
 		return outcome;
 	}
 
+	if (request->kind == REQUEST_PREFIX)
+		check_size(search->pool, request);
 	if (search_free(search))
 		return OUTCOME_ALLOCATED;
 	if (!alone || search->waits.n > 0)
@@ -412,7 +475,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 			continue;
 		}
 		check_key_snapshot(store, *pool, &request->key,
-						   state == KEY_NONE ? NULL : unit);
+						   state == KEY_NONE ? NULL : unit, search.now);
 		if (state == KEY_HOLDS)
 		{
 			answer->outcome = same_request(request, unit) ?
@@ -434,8 +497,11 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 			again.inside = block_open(&(*pool)->space, unit->lo, unit->order);
 			if (same_request(request, unit) && again.inside)
 			{
+				/* if not, someone has just taken it: have another look */
 				search.request = &again;
 				answer->outcome = search_exact(&search, unit);
+				if (answer->outcome != OUTCOME_ALLOCATED)
+					answer->outcome = OUTCOME_BUSY;
 			}
 			else
 				answer->outcome =
@@ -537,15 +603,17 @@ hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 
 	for (;;)
 	{
+		TimestampTz now;
 		KeyState	state;
 
 		CHECK_FOR_INTERRUPTS();
 		*pool = enter(nsp, pool_name, (*pool)->id, key, ShareLock);
-		state = key_look(store, *pool, key, GetCurrentTimestamp(), unit);
+		now = GetCurrentTimestamp();
+		state = key_look(store, *pool, key, now, unit);
 		if (state != KEY_BUSY)
 		{
 			check_key_snapshot(store, *pool, key,
-							   state == KEY_NONE ? NULL : unit);
+							   state == KEY_NONE ? NULL : unit, now);
 			PreventCommandIfReadOnly(function);
 			PreventCommandIfParallelMode(function);
 			if (state == KEY_HOLDS)
