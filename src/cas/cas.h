@@ -14,6 +14,7 @@
 
 #include "pg_cas.h"
 
+#include "access/genam.h"
 #include "commands/trigger.h"
 #include "nodes/bitmapset.h"
 #include "utils/jsonb.h"
@@ -115,6 +116,7 @@ typedef struct CasTable
 typedef struct CasKey
 {
 	Datum		values[INDEX_MAX_KEYS];
+	ItemPointerData tid;		/* a hint where its row is, see direct.c */
 } CasKey;
 
 /*
@@ -162,9 +164,14 @@ typedef struct CasCall
 	bool		payload_readable;	/* the caller has SELECT on all of it */
 	bool		keys_locked;	/* by cas_txn(), the missing ones, too */
 	bool		connected;		/* to SPI */
+
+	/* see direct.c */
 	Oid			user;			/* for whom the following is true */
-	bool		direct_read;	/* the direct path is open, see direct.c */
+	bool		direct_read;	/* the direct path is open */
 	bool		direct_write;
+	IndexScanDesc scan;			/* NULL: not gone that way yet */
+	TupleTableSlot *found;
+	TupleTableSlot *written;
 } CasCall;
 
 typedef enum CasLockMode
@@ -222,6 +229,7 @@ extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
 /* functions.c */
 extern void cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
 						   FunctionCallInfo fcinfo);
+extern void cas_end_call(CasCall *call);
 extern void cas_check_apply_function(Oid function);
 extern const char *cas_outcome_name(CasOutcome outcome);
 extern void cas_raise_outcome(CasCall *call, const CasKey *key,
@@ -236,6 +244,7 @@ extern bool direct_serves(const CasCall *call, CasPlanKind kind,
 extern bool direct_run(CasCall *call, CasPlanKind kind, CasKey *key,
 					   int64 version, const CasWrite *write,
 					   Snapshot snapshot, bool as_of, CasRow *row);
+extern void direct_end_call(CasCall *call);
 
 /* document.c */
 extern Jsonb *document_merge(Jsonb *target, Jsonb *patch);

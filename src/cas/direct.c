@@ -125,6 +125,7 @@ direct_begin_call(CasCall *call, AclMode rights)
 	call->user = GetUserId();
 	call->direct_read = plain && (rights & ACL_SELECT) != 0;
 	call->direct_write = call->direct_read && (rights & ACL_UPDATE) != 0;
+	call->scan = NULL;
 }
 
 static bool
@@ -196,43 +197,37 @@ push_snapshot(Snapshot snapshot, bool as_of)
 	}
 }
 
-/* Find the key's row in the active snapshot. */
-static bool
-find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
+/* Make what the statements of a call share. */
+static void
+open_state(CasCall *call)
 {
-	CasTable   *table = call->table;
-	ScanKeyData keys[INDEX_MAX_KEYS];
+	MemoryContext old = MemoryContextSwitchTo(call->caller);
+	Relation	index = index_open(call->table->key_index, AccessShareLock);
+
+	call->scan = index_beginscan(call->rel, index, GetActiveSnapshot(),
+								 call->table->nkeys, 0);
+	call->found = table_slot_create(call->rel, NULL);
+	call->written = table_slot_create(call->rel, NULL);
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Release it; it is made anew if need be.  After an error, the end of the
+ * (sub)transaction does so.
+ */
+void
+direct_end_call(CasCall *call)
+{
 	Relation	index;
-	IndexScanDesc scan;
-	bool		found;
 
-	for (int i = 0; i < table->nkeys; i++)
-	{
-		CasKeyColumn *column = &table->keys[i];
-
-		ScanKeyEntryInitializeWithInfo(&keys[i], 0, i + 1,
-									   BTEqualStrategyNumber, InvalidOid,
-									   column->collation, &column->equal,
-									   key->values[i]);
-	}
-	index = index_open(table->key_index, AccessShareLock);
-	scan = index_beginscan(call->rel, index, GetActiveSnapshot(),
-						   table->nkeys, 0);
-	index_rescan(scan, keys, table->nkeys, NULL, 0);
-	found = index_getnext_slot(scan, ForwardScanDirection, slot);
-
-	/* a snapshot can have a row that is gone and the one in its place */
-	if (found && IsolationUsesXactSnapshot())
-	{
-		TupleTableSlot *other = table_slot_create(call->rel, NULL);
-
-		if (index_getnext_slot(scan, ForwardScanDirection, other))
-			statement_outdated(call);
-		ExecDropSingleTupleTableSlot(other);
-	}
-	index_endscan(scan);
+	if (call->scan == NULL)
+		return;
+	index = call->scan->indexRelation;
+	index_endscan(call->scan);
 	index_close(index, NoLock);
-	return found;
+	ExecDropSingleTupleTableSlot(call->found);
+	ExecDropSingleTupleTableSlot(call->written);
+	call->scan = NULL;
 }
 
 static bool
@@ -250,6 +245,48 @@ has_key(CasTable *table, CasKey *key, TupleTableSlot *slot)
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Find the key's row in the active snapshot.  Where it was found last is a
+ * good place to begin: a row that the snapshot sees there, with that key, is
+ * the one.
+ */
+static bool
+find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
+{
+	CasTable   *table = call->table;
+	IndexScanDesc scan = call->scan;
+	ScanKeyData keys[INDEX_MAX_KEYS];
+	bool		found;
+
+	if (ItemPointerIsValid(&key->tid) &&
+		table_tuple_fetch_row_version(call->rel, &key->tid,
+									  GetActiveSnapshot(), slot) &&
+		has_key(table, key, slot))
+		return true;
+
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		CasKeyColumn *column = &table->keys[i];
+
+		ScanKeyEntryInitializeWithInfo(&keys[i], 0, i + 1,
+									   BTEqualStrategyNumber, InvalidOid,
+									   column->collation, &column->equal,
+									   key->values[i]);
+	}
+	scan->xs_snapshot = GetActiveSnapshot();
+	index_rescan(scan, keys, table->nkeys, NULL, 0);
+	found = index_getnext_slot(scan, ForwardScanDirection, slot);
+
+	/* a snapshot can have a row that is gone and the one in its place */
+	if (found && IsolationUsesXactSnapshot() &&
+		index_getnext_slot(scan, ForwardScanDirection, call->written))
+		statement_outdated(call);
+
+	/* nothing stays pinned while we wait or longer */
+	table_index_fetch_reset(scan->xs_heapfetch);
+	return found;
 }
 
 /*
@@ -500,11 +537,13 @@ bool
 direct_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 		   const CasWrite *write, Snapshot snapshot, bool as_of, CasRow *row)
 {
-	TupleTableSlot *slot = table_slot_create(call->rel, NULL);
-	TupleTableSlot *written = NULL;
+	TupleTableSlot *slot;
 	bool		found;
 
 	push_snapshot(snapshot, as_of);
+	if (call->scan == NULL)
+		open_state(call);
+	slot = call->found;
 	found = find_row(call, key, slot);
 	if (found)
 	{
@@ -522,8 +561,10 @@ direct_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 				found = lock_row(call, key, LockTupleExclusive, slot);
 				break;
 			case CAS_PLAN_UPDATE:
-				written = table_slot_create(call->rel, NULL);
-				found = update_row(call, key, version, write, slot, written);
+				found = update_row(call, key, version, write, slot,
+								   call->written);
+				if (found)
+					slot = call->written;
 				break;
 			case CAS_PLAN_DIFFERS:
 				found = has_version(call->table, slot, version) &&
@@ -537,12 +578,13 @@ direct_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 				elog(ERROR, "unexpected kind of statement: %u", kind);
 		}
 	}
+	if (!TTS_EMPTY(slot))
+		key->tid = slot->tts_tid;
 	if (found)
-		take_row(call, written ? written : slot, row);
+		take_row(call, slot, row);
 
-	if (written != NULL)
-		ExecDropSingleTupleTableSlot(written);
-	ExecDropSingleTupleTableSlot(slot);
+	ExecClearTuple(call->found);
+	ExecClearTuple(call->written);
 	PopActiveSnapshot();
 	if (!as_of)
 		CommandCounterIncrement();

@@ -142,12 +142,19 @@ begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 }
 
 /* End a call; the table stays locked until the end of the transaction. */
+void
+cas_end_call(CasCall *call)
+{
+	direct_end_call(call);
+	relation_close(call->rel, NoLock);
+}
+
 static void
 end_call(CasCall *call)
 {
 	if (call->connected)
 		SPI_finish();
-	relation_close(call->rel, NoLock);
+	cas_end_call(call);
 }
 
 /* ----------

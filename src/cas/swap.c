@@ -380,6 +380,7 @@ swap_apply(CasCall *call, CasKey *key, FmgrInfo *fn, Jsonb *args, CasRow *row)
 	fcinfo->args[0].isnull = row->payload == NULL;
 	fcinfo->args[1].value = JsonbPGetDatum(args);
 	fcinfo->args[1].isnull = args == NULL;
+	direct_end_call(call);		/* what is open might be in fn's way */
 	if (fn->fn_strict && (row->payload == NULL || args == NULL))
 		fcinfo->isnull = true;
 	else

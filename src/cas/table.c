@@ -763,6 +763,7 @@ cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 	MemoryContext mcxt = CurrentMemoryContext;
 	bool		busy = table->reading_key;
 
+	ItemPointerSetInvalid(&key->tid);
 	type = getBaseType(type);
 	PG_TRY();
 	{

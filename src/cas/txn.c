@@ -19,7 +19,6 @@
  */
 #include "cas.h"
 
-#include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -892,6 +891,6 @@ cas_txn(PG_FUNCTION_ARGS)
 	SPI_finish();
 
 	foreach(lc, txn.tables)
-		relation_close(((TxnTable *) lfirst(lc))->call.rel, NoLock);
+		cas_end_call(&((TxnTable *) lfirst(lc))->call);
 	PG_RETURN_JSONB_P(answer);
 }
