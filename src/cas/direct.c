@@ -258,6 +258,7 @@ find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
 	CasTable   *table = call->table;
 	IndexScanDesc scan = call->scan;
 	ScanKeyData keys[INDEX_MAX_KEYS];
+	MemoryContext old;
 	bool		found;
 
 	if (ItemPointerIsValid(&key->tid) &&
@@ -266,6 +267,8 @@ find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
 		has_key(table, key, slot))
 		return true;
 
+	/* what the index keeps for its next scan must outlive this statement */
+	old = MemoryContextSwitchTo(call->caller);
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		CasKeyColumn *column = &table->keys[i];
@@ -286,6 +289,7 @@ find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
 
 	/* nothing stays pinned while we wait or longer */
 	table_index_fetch_reset(scan->xs_heapfetch);
+	MemoryContextSwitchTo(old);
 	return found;
 }
 
