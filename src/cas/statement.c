@@ -34,7 +34,8 @@
 typedef struct CasPlan
 {
 	CasPlanKind kind;
-	bool		payload;		/* the row that it returns has its payload */
+	bool		id;				/* the row that it returns has its key, */
+	bool		payload;		/* and its payload */
 	bool		compares;		/* it writes only what differs */
 	Bitmapset  *columns;		/* that it writes, by attribute number */
 	char	   *arbiter;		/* the key's constraint, if it names that */
@@ -76,18 +77,21 @@ append_payload(StringInfo sql, CasTable *table)
 	appendStringInfoString(sql, ") AS r)");
 }
 
-/* Append what every statement returns: key, version and perhaps payload. */
+/*
+ * Append what every statement returns: the version and, where it is wanted,
+ * the payload and the key.
+ */
 static void
-append_row(StringInfo sql, CasTable *table, bool payload)
+append_row(StringInfo sql, CasTable *table, const CasPlan *plan)
 {
-	for (int i = 0; i < table->nkeys; i++)
-		appendStringInfo(sql, "t.%s, ", quote_identifier(table->keys[i].name));
 	appendStringInfo(sql, "t.%s", column_name(table, table->version));
-	if (payload)
+	if (plan->payload)
 	{
 		appendStringInfoString(sql, ", ");
 		append_payload(sql, table);
 	}
+	for (int i = 0; plan->id && i < table->nkeys; i++)
+		appendStringInfo(sql, ", t.%s", quote_identifier(table->keys[i].name));
 }
 
 /*
@@ -323,7 +327,7 @@ prepare(CasCall *call, const CasPlan *plan)
 		relation = psprintf("ONLY %s", name);
 
 	initStringInfo(&row);
-	append_row(&row, table, plan->payload);
+	append_row(&row, table, plan);
 
 	initStringInfo(&sql);
 	switch (plan->kind)
@@ -447,7 +451,8 @@ find_plan(CasTable *table, const CasPlan *wanted)
 	{
 		CasPlan    *plan = lfirst(lc);
 
-		if (plan->kind == wanted->kind && plan->payload == wanted->payload &&
+		if (plan->kind == wanted->kind && plan->id == wanted->id &&
+			plan->payload == wanted->payload &&
 			plan->compares == wanted->compares &&
 			bms_equal(plan->columns, wanted->columns))
 			return plan;
@@ -470,6 +475,7 @@ plan_for(CasCall *call, CasPlanKind kind, const CasWrite *write)
 	SPIPlanPtr	prepared;
 
 	wanted.kind = kind;
+	wanted.id = call->id_wanted;
 	wanted.payload = call->payload_wanted;
 	if (write != NULL)
 	{
@@ -548,27 +554,28 @@ take_row(CasCall *call, CasRow *row)
 	MemoryContext old = MemoryContextSwitchTo(call->caller);
 	Datum		values[INDEX_MAX_KEYS];
 	bool		nulls[INDEX_MAX_KEYS];
+	int			column = 1;
 	Datum		datum;
 	bool		isnull;
 
-	row->id = NULL;
-	if (call->id_wanted)
-	{
-		for (int i = 0; i < table->nkeys; i++)
-			values[i] = heap_getattr(tuple, i + 1, desc, &nulls[i]);
-		row->id = cas_key_text(table, values, nulls);
-	}
-
-	datum = heap_getattr(tuple, table->nkeys + 1, desc, &row->version_isnull);
+	datum = heap_getattr(tuple, column++, desc, &row->version_isnull);
 	row->version = row->version_isnull ? 0 :
 		cas_version_value(table, datum);
 
 	row->payload = NULL;
 	if (call->payload_wanted)
 	{
-		datum = heap_getattr(tuple, table->nkeys + 2, desc, &isnull);
+		datum = heap_getattr(tuple, column++, desc, &isnull);
 		if (!isnull)
 			row->payload = DatumGetJsonbPCopy(datum);
+	}
+
+	row->id = NULL;
+	if (call->id_wanted)
+	{
+		for (int i = 0; i < table->nkeys; i++)
+			values[i] = heap_getattr(tuple, column + i, desc, &nulls[i]);
+		row->id = cas_key_text(table, values, nulls);
 	}
 	MemoryContextSwitchTo(old);
 }

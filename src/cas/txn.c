@@ -43,26 +43,50 @@ typedef enum TxnOp
 	TXN_GET
 } TxnOp;
 
+/* The fields of comparisons and operations. */
+typedef enum TxnField
+{
+	FIELD_NONE,
+	FIELD_OP,
+	FIELD_TABLE,
+	FIELD_ID,
+	FIELD_VERSION,
+	FIELD_EXISTS,
+	FIELD_ABSENT,
+	FIELD_PAYLOAD,
+	FIELD_PATCH,
+	FIELD_NEW_ID,
+	FIELD_FN,
+	FIELD_ARGS
+} TxnField;
+
+#define TXN_FIELDS (FIELD_ARGS + 1)
+
+static const char *const field_names[TXN_FIELDS] = {
+	NULL, "op", "table", "id", "version", "exists", "absent", "payload",
+	"patch", "new_id", "fn", "args"
+};
+
 /* What an operation takes beside op, table and id, and how it locks. */
 typedef struct TxnOpShape
 {
 	const char *name;
-	const char *required;		/* NULL: nothing */
-	const char *optional;
+	TxnField	required;
+	TxnField	optional;
 	CasLockMode lock;
 } TxnOpShape;
 
 static const TxnOpShape shapes[] =
 {
-	[TXN_CREATE] = {"create", "payload", NULL, CAS_LOCK_NO_KEY_UPDATE},
-	[TXN_UPDATE] = {"update", "payload", "version", CAS_LOCK_NO_KEY_UPDATE},
-	[TXN_PATCH] = {"patch", "patch", "version", CAS_LOCK_NO_KEY_UPDATE},
-	[TXN_DELETE] = {"delete", NULL, "version", CAS_LOCK_UPDATE},
-	[TXN_RENAME] = {"rename", "new_id", "version", CAS_LOCK_UPDATE},
-	[TXN_MERGE] = {"merge", "patch", NULL, CAS_LOCK_NO_KEY_UPDATE},
-	[TXN_APPLY] = {"apply", "fn", "args", CAS_LOCK_NO_KEY_UPDATE},
-	[TXN_PUT] = {"put", "payload", NULL, CAS_LOCK_NO_KEY_UPDATE},
-	[TXN_GET] = {"get", NULL, NULL, CAS_LOCK_SHARE},
+	[TXN_CREATE] = {"create", FIELD_PAYLOAD, FIELD_NONE, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_UPDATE] = {"update", FIELD_PAYLOAD, FIELD_VERSION, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_PATCH] = {"patch", FIELD_PATCH, FIELD_VERSION, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_DELETE] = {"delete", FIELD_NONE, FIELD_VERSION, CAS_LOCK_UPDATE},
+	[TXN_RENAME] = {"rename", FIELD_NEW_ID, FIELD_VERSION, CAS_LOCK_UPDATE},
+	[TXN_MERGE] = {"merge", FIELD_PATCH, FIELD_NONE, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_APPLY] = {"apply", FIELD_FN, FIELD_ARGS, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_PUT] = {"put", FIELD_PAYLOAD, FIELD_NONE, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_GET] = {"get", FIELD_NONE, FIELD_NONE, CAS_LOCK_SHARE},
 };
 
 typedef struct TxnTable
@@ -79,7 +103,7 @@ typedef struct TxnRow
 {
 	TxnTable   *table;
 	CasKey		key;
-	char	   *position;		/* of its first mention */
+	const struct TxnItem *item; /* of its first mention */
 	struct TxnRow *same;
 	CasLockMode lock;
 	bool		versioned;		/* a comparison has its version */
@@ -92,8 +116,8 @@ typedef struct TxnRow
 /* A comparison or an operation. */
 typedef struct TxnItem
 {
-	char	   *position;		/* such as success[2] */
-	JsonbContainer *fields;
+	const char *list;			/* its position, such as success[2] */
+	int			index;
 	TxnTable   *table;
 	TxnRow	   *row;			/* NULL: create makes the key */
 	TxnRow	   *new_row;		/* of rename */
@@ -117,7 +141,10 @@ typedef struct Txn
 	FunctionCallInfo fcinfo;
 	List	   *tables;			/* of TxnTable */
 	List	   *rows;			/* of TxnRow */
-	char	   *reading;		/* position of what others read for us */
+	JsonbValue	fields[TXN_FIELDS]; /* of the item that is being read */
+	bool		has_field[TXN_FIELDS];
+	const TxnItem *reading;		/* what others read for us, */
+	TxnField	reading_field;	/* or FIELD_NONE */
 } Txn;
 
 /* ----------
@@ -167,16 +194,70 @@ rethrow_at(const char *position, MemoryContext mcxt)
 }
 
 static char *
-field_position(const TxnItem *item, const char *field)
+item_position(const TxnItem *item)
 {
-	return psprintf("%s.%s", item->position, field);
+	return psprintf("%s[%d]", item->list, item->index);
 }
 
-static JsonbValue *
-get_field(const TxnItem *item, const char *field)
+static char *
+field_position(const TxnItem *item, TxnField field)
 {
-	return getKeyJsonValueFromContainer(item->fields, field, strlen(field),
-										NULL);
+	return psprintf("%s[%d].%s", item->list, item->index, field_names[field]);
+}
+
+/* Read the fields of an item, each of which must be one that we know. */
+static void
+read_fields(Txn *txn, const TxnItem *item, JsonbContainer *object)
+{
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	int			field = FIELD_NONE;
+
+	memset(txn->has_field, false, sizeof(txn->has_field));
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			for (field = FIELD_NONE + 1; field < TXN_FIELDS; field++)
+				if (strlen(field_names[field]) == v.val.string.len &&
+					memcmp(field_names[field], v.val.string.val,
+						   v.val.string.len) == 0)
+					break;
+			if (field == TXN_FIELDS)
+				malformed(psprintf("%s.%.*s", item_position(item),
+								   v.val.string.len, v.val.string.val),
+						  "is not a known field", NULL);
+		}
+		else if (token == WJB_VALUE)
+		{
+			txn->fields[field] = v;
+			txn->has_field[field] = true;
+		}
+	}
+}
+
+/* See that it has no fields but these. */
+static void
+check_fields(const Txn *txn, const TxnItem *item, const TxnField *fields,
+			 int n)
+{
+	for (int field = FIELD_NONE + 1; field < TXN_FIELDS; field++)
+	{
+		bool		known = !txn->has_field[field];
+
+		for (int i = 0; i < n && !known; i++)
+			known = fields[i] == field;
+		if (!known)
+			malformed(field_position(item, field), "is not a known field",
+					  NULL);
+	}
+}
+
+static const JsonbValue *
+get_field(const Txn *txn, TxnField field)
+{
+	return txn->has_field[field] ? &txn->fields[field] : NULL;
 }
 
 static char *
@@ -186,24 +267,38 @@ string_value(const JsonbValue *value)
 }
 
 /* A field that must be a string. */
-static char *
-get_string(const TxnItem *item, const char *field)
+static const JsonbValue *
+get_string(const Txn *txn, const TxnItem *item, TxnField field)
 {
-	JsonbValue *value = get_field(item, field);
+	const JsonbValue *value = get_field(txn, field);
 
 	if (value == NULL)
 		malformed(field_position(item, field), "is missing", NULL);
 	if (value->type != jbvString)
 		malformed(field_position(item, field), "is not a string", NULL);
-	return string_value(value);
+	return value;
+}
+
+static bool
+string_is(const JsonbValue *string, const char *text)
+{
+	return string->val.string.len == strlen(text) &&
+		memcmp(string->val.string.val, text, string->val.string.len) == 0;
+}
+
+/* A field that must be there, as a document. */
+static Jsonb *
+get_document(const Txn *txn, TxnField field)
+{
+	return JsonbValueToJsonb(unconstify(JsonbValue *, get_field(txn, field)));
 }
 
 /* The version, or -1 if the item has none. */
 static int64
-get_version(const TxnItem *item)
+get_version(const Txn *txn, const TxnItem *item)
 {
 	static const char greatest[] = "9223372036854775807";
-	JsonbValue *value = get_field(item, "version");
+	const JsonbValue *value = get_field(txn, FIELD_VERSION);
 	char	   *text = "";
 
 	if (value == NULL)
@@ -214,7 +309,7 @@ get_version(const TxnItem *item)
 	if (*text == '\0' || strspn(text, "0123456789") != strlen(text) ||
 		strlen(text) > strlen(greatest) ||
 		(strlen(text) == strlen(greatest) && strcmp(text, greatest) > 0))
-		malformed(field_position(item, "version"), "is not a version",
+		malformed(field_position(item, FIELD_VERSION), "is not a version",
 				  "A version is a whole number that is not negative.");
 	return DatumGetInt64(DirectFunctionCall1(int8in, CStringGetDatum(text)));
 }
@@ -223,58 +318,58 @@ get_version(const TxnItem *item)
 static TxnTable *
 get_table(Txn *txn, const TxnItem *item)
 {
-	char	   *name = get_string(item, "table");
+	const JsonbValue *name = get_string(txn, item, FIELD_TABLE);
 	TxnTable   *table;
 	ListCell   *lc;
 
 	foreach(lc, txn->tables)
 	{
 		table = lfirst(lc);
-		if (strcmp(table->name, name) == 0)
+		if (string_is(name, table->name))
 			return table;
 	}
 
-	txn->reading = field_position(item, "table");
+	txn->reading_field = FIELD_TABLE;
 	table = palloc0(sizeof(TxnTable));
-	table->name = name;
+	table->name = string_value(name);
 	cas_begin_call(&table->call,
 				   DatumGetObjectId(DirectFunctionCall1(regclassin,
-														CStringGetDatum(name))),
+														CStringGetDatum(table->name))),
 				   RowExclusiveLock, txn->fcinfo);
 	table->call.id_wanted = true;
 	table->call.keys_locked = true;	/* they will be, before it matters */
 	table->call.connected = true;	/* likewise */
-	txn->reading = NULL;
+	txn->reading_field = FIELD_NONE;
 	txn->tables = lappend(txn->tables, table);
 	return table;
 }
 
 /* The row that a field names, or NULL if there is no such field, or null. */
 static TxnRow *
-get_row(Txn *txn, const TxnItem *item, const char *field, CasLockMode lock)
+get_row(Txn *txn, const TxnItem *item, TxnField field, CasLockMode lock)
 {
-	JsonbValue *value = get_field(item, field);
+	const JsonbValue *value = get_field(txn, field);
 	TxnRow	   *row;
 	char	   *text;
 
 	if (value == NULL || value->type == jbvNull)
 		return NULL;
 	text = value->type == jbvString ? string_value(value) :
-		JsonbToCString(NULL, &JsonbValueToJsonb(value)->root, 0);
+		JsonbToCString(NULL, &get_document(txn, field)->root, 0);
 
-	txn->reading = field_position(item, field);
+	txn->reading_field = field;
 	row = palloc0(sizeof(TxnRow));
 	row->table = item->table;
 	cas_key_from_text(item->table->call.table, text, &row->key);
 	row->lock = lock;
-	row->position = item->position;
-	txn->reading = NULL;
+	row->item = item;
+	txn->reading_field = FIELD_NONE;
 	txn->rows = lappend(txn->rows, row);
 	return row;
 }
 
 static TxnRow *
-require_row(Txn *txn, const TxnItem *item, const char *field, CasLockMode lock)
+require_row(Txn *txn, const TxnItem *item, TxnField field, CasLockMode lock)
 {
 	TxnRow	   *row = get_row(txn, item, field, lock);
 
@@ -283,34 +378,10 @@ require_row(Txn *txn, const TxnItem *item, const char *field, CasLockMode lock)
 	return row;
 }
 
-/* See that an item has no fields but these; NULLs are passed over. */
-static void
-check_fields(const TxnItem *item, const char *const *names, int n)
-{
-	JsonbIterator *it = JsonbIteratorInit(item->fields);
-	JsonbIteratorToken token;
-	JsonbValue	v;
-
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		char	   *field;
-		bool		known = false;
-
-		if (token != WJB_KEY)
-			continue;
-		field = string_value(&v);
-		for (int i = 0; i < n; i++)
-			known = known || (names[i] && strcmp(names[i], field) == 0);
-		if (!known)
-			malformed(field_position(item, field), "is not a known field",
-					  NULL);
-	}
-}
-
 static bool
-is_true(const TxnItem *item, const char *field)
+is_true(const Txn *txn, const TxnItem *item, TxnField field)
 {
-	JsonbValue *value = get_field(item, field);
+	const JsonbValue *value = get_field(txn, field);
 
 	if (value == NULL)
 		return false;
@@ -322,18 +393,18 @@ is_true(const TxnItem *item, const char *field)
 static void
 read_comparison(Txn *txn, TxnItem *item)
 {
-	static const char *const fields[] = {"table", "id", "version", "exists",
-	"absent"};
+	static const TxnField fields[] = {FIELD_TABLE, FIELD_ID, FIELD_VERSION,
+	FIELD_EXISTS, FIELD_ABSENT};
 	bool		absent;
 
-	check_fields(item, fields, lengthof(fields));
+	check_fields(txn, item, fields, lengthof(fields));
 	item->table = get_table(txn, item);
-	item->row = require_row(txn, item, "id", CAS_LOCK_SHARE);
-	item->version = get_version(item);
-	item->exists = is_true(item, "exists");
-	absent = is_true(item, "absent");
+	item->row = require_row(txn, item, FIELD_ID, CAS_LOCK_SHARE);
+	item->version = get_version(txn, item);
+	item->exists = is_true(txn, item, FIELD_EXISTS);
+	absent = is_true(txn, item, FIELD_ABSENT);
 	if ((item->version >= 0) + item->exists + absent != 1)
-		malformed(item->position, "does not say what to compare",
+		malformed(item_position(item), "does not say what to compare",
 				  "A comparison has one of \"version\": n, \"exists\": true and \"absent\": true.");
 	item->row->versioned = item->version >= 0;
 }
@@ -341,63 +412,60 @@ read_comparison(Txn *txn, TxnItem *item)
 static void
 read_operation(Txn *txn, TxnItem *item)
 {
-	char	   *name = get_string(item, "op");
+	const JsonbValue *name = get_string(txn, item, FIELD_OP);
 	const TxnOpShape *shape;
-	const char *fields[5] = {"op", "table", "id"};
 
 	for (item->op = 0; item->op < lengthof(shapes); item->op++)
-		if (strcmp(shapes[item->op].name, name) == 0)
+		if (string_is(name, shapes[item->op].name))
 			break;
 	if (item->op == lengthof(shapes))
-		malformed(field_position(item, "op"), "is not an operation",
+		malformed(field_position(item, FIELD_OP), "is not an operation",
 				  "Operations are create, update, patch, delete, rename, merge, apply, put and get.");
 
 	shape = &shapes[item->op];
-	fields[3] = shape->required;
-	fields[4] = shape->optional;
-	check_fields(item, fields, lengthof(fields));
-	if (shape->required != NULL && get_field(item, shape->required) == NULL)
+	check_fields(txn, item,
+				 (TxnField[]) {FIELD_OP, FIELD_TABLE, FIELD_ID,
+							   shape->required, shape->optional}, 5);
+	if (shape->required != FIELD_NONE && !txn->has_field[shape->required])
 		malformed(field_position(item, shape->required), "is missing", NULL);
 
 	item->table = get_table(txn, item);
 	item->row = item->op == TXN_CREATE ?
-		get_row(txn, item, "id", shape->lock) :
-		require_row(txn, item, "id", shape->lock);
+		get_row(txn, item, FIELD_ID, shape->lock) :
+		require_row(txn, item, FIELD_ID, shape->lock);
 	item->version = -1;
 
 	switch (item->op)
 	{
 		case TXN_UPDATE:
 		case TXN_PATCH:
-			item->version = get_version(item);
+			item->version = get_version(txn, item);
 			/* FALLTHROUGH */
 		case TXN_CREATE:
 		case TXN_MERGE:
 		case TXN_PUT:
-			item->document = JsonbValueToJsonb(get_field(item,
-														 shape->required));
+			item->document = get_document(txn, shape->required);
 			break;
 		case TXN_DELETE:
-			item->version = get_version(item);
+			item->version = get_version(txn, item);
 			break;
 		case TXN_RENAME:
-			item->version = get_version(item);
-			item->new_row = require_row(txn, item, "new_id", shape->lock);
+			item->version = get_version(txn, item);
+			item->new_row = require_row(txn, item, FIELD_NEW_ID, shape->lock);
 			break;
 		case TXN_APPLY:
 			{
-				char	   *fn = get_string(item, "fn");
-							Oid			function;
+				char	   *fn = string_value(get_string(txn, item, FIELD_FN));
+				Oid			function;
 
-				txn->reading = field_position(item, "fn");
+				txn->reading_field = FIELD_FN;
 				function = DatumGetObjectId(DirectFunctionCall1(regprocedurein,
 																CStringGetDatum(fn)));
 				cas_check_apply_function(function);
-				txn->reading = NULL;
+				txn->reading_field = FIELD_NONE;
 				fmgr_info(function, &item->fn);
-				if (get_field(item, "args") != NULL)
-					item->document = JsonbValueToJsonb(get_field(item,
-																 "args"));
+				if (txn->has_field[FIELD_ARGS])
+					item->document = get_document(txn, FIELD_ARGS);
 				break;
 			}
 		case TXN_GET:
@@ -433,10 +501,12 @@ read_list(Txn *txn, int argno, const char *name, TxnList *list)
 		if (token != WJB_ELEM)
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		item->position = psprintf("%s[%d]", name, list->n);
+		item->list = name;
+		item->index = list->n;
+		txn->reading = item;
 		if (v.type != jbvBinary || !JsonContainerIsObject(v.val.binary.data))
-			malformed(item->position, "is not a JSON object", NULL);
-		item->fields = v.val.binary.data;
+			malformed(item_position(item), "is not a JSON object", NULL);
+		read_fields(txn, item, v.val.binary.data);
 		if (argno == 0)
 			read_comparison(txn, item);
 		else
@@ -529,7 +599,7 @@ lock_rows(Txn *txn)
 	{
 		if (row == NULL)
 			PG_RE_THROW();
-		rethrow_at(row->position, mcxt);
+		rethrow_at(item_position(row->item), mcxt);
 	}
 	PG_END_TRY();
 }
@@ -542,9 +612,7 @@ lock_rows(Txn *txn)
 static bool
 takes_version(TxnOp op)
 {
-	const char *optional = shapes[op].optional;
-
-	return optional != NULL && strcmp(optional, "version") == 0;
+	return shapes[op].optional == FIELD_VERSION;
 }
 
 /*
@@ -562,7 +630,7 @@ check_versions(const TxnList *list, bool compared)
 		if (takes_version(item->op) && item->version < 0 &&
 			!(compared && item->row->same->versioned) &&
 			item->row->same->written_by != list)
-			malformed(field_position(item, "version"), "is missing",
+			malformed(field_position(item, FIELD_VERSION), "is missing",
 					  "It can be left out only where a comparison has the row's version and holds.");
 		if (item->op != TXN_GET && item->row != NULL)
 			item->row->same->written_by = list;
@@ -824,18 +892,20 @@ push_operations(JsonbParseState **state, const TxnList *list)
 		}
 		PG_CATCH();
 		{
-			rethrow_at(item->position, mcxt);
+			rethrow_at(item_position(item), mcxt);
 		}
 		PG_END_TRY();
 		MemoryContextSwitchTo(mcxt);
 		MemoryContextReset(scratch);
 
-		if (item->op != TXN_GET || outcome == CAS_EXISTS)
+		if (outcome >= CAS_CONFLICT &&
+			(item->op != TXN_GET || outcome == CAS_EXISTS))
 			cas_raise_outcome(&item->table->call,
 							  outcome == CAS_EXISTS && item->new_row ?
 							  &item->new_row->key :
 							  item->row ? &item->row->key : NULL,
-							  version, outcome, &row, item->position);
+							  version, outcome, &row,
+							  item_position(item));
 		push_result(state, item, outcome, &row);
 	}
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
@@ -848,7 +918,7 @@ push_operations(JsonbParseState **state, const TxnList *list)
 Datum
 cas_txn(PG_FUNCTION_ARGS)
 {
-	Txn			txn = {fcinfo, NIL, NIL, NULL};
+	Txn			txn = {.fcinfo = fcinfo};
 	TxnList		compare;
 	TxnList		success;
 	TxnList		failure;
@@ -868,9 +938,9 @@ cas_txn(PG_FUNCTION_ARGS)
 	}
 	PG_CATCH();
 	{
-		if (txn.reading == NULL)
+		if (txn.reading_field == FIELD_NONE)
 			PG_RE_THROW();
-		rethrow_at(txn.reading, caller);
+		rethrow_at(field_position(txn.reading, txn.reading_field), caller);
 	}
 	PG_END_TRY();
 	fold_rows(&txn);
