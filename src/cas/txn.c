@@ -172,27 +172,6 @@ malformed(const char *position, const char *problem, const char *hint)
 			 hint ? errhint("%s", hint) : 0));
 }
 
-/*
- * In a PG_CATCH(): raise the error again, its DETAIL saying where in the
- * request it arose, and what it said before.
- */
-static void
-rethrow_at(const char *position, MemoryContext mcxt)
-{
-	ErrorData  *error;
-	StringInfoData detail;
-
-	MemoryContextSwitchTo(mcxt);
-	error = CopyErrorData();
-	FlushErrorState();
-	detail_begin(&detail);
-	detail_text(&detail, "position", position);
-	if (error->detail != NULL)
-		detail_text(&detail, "detail", error->detail);
-	error->detail = detail_end(&detail);
-	ReThrowError(error);
-}
-
 static char *
 item_position(const TxnItem *item)
 {
@@ -203,6 +182,28 @@ static char *
 field_position(const TxnItem *item, TxnField field)
 {
 	return psprintf("%s[%d].%s", item->list, item->index, field_names[field]);
+}
+
+/*
+ * In a PG_CATCH(): raise the error again, its DETAIL saying where in the
+ * request it arose, and what it said before.
+ */
+static void
+rethrow_at(const TxnItem *item, TxnField field, MemoryContext mcxt)
+{
+	ErrorData  *error;
+	StringInfoData detail;
+
+	MemoryContextSwitchTo(mcxt);
+	error = CopyErrorData();
+	FlushErrorState();
+	detail_begin(&detail);
+	detail_text(&detail, "position", field == FIELD_NONE ?
+				item_position(item) : field_position(item, field));
+	if (error->detail != NULL)
+		detail_text(&detail, "detail", error->detail);
+	error->detail = detail_end(&detail);
+	ReThrowError(error);
 }
 
 /* Read the fields of an item, each of which must be one that we know. */
@@ -599,7 +600,7 @@ lock_rows(Txn *txn)
 	{
 		if (row == NULL)
 			PG_RE_THROW();
-		rethrow_at(item_position(row->item), mcxt);
+		rethrow_at(row->item, FIELD_NONE, mcxt);
 	}
 	PG_END_TRY();
 }
@@ -892,7 +893,7 @@ push_operations(JsonbParseState **state, const TxnList *list)
 		}
 		PG_CATCH();
 		{
-			rethrow_at(item_position(item), mcxt);
+			rethrow_at(item, FIELD_NONE, mcxt);
 		}
 		PG_END_TRY();
 		MemoryContextSwitchTo(mcxt);
@@ -940,7 +941,7 @@ cas_txn(PG_FUNCTION_ARGS)
 	{
 		if (txn.reading_field == FIELD_NONE)
 			PG_RE_THROW();
-		rethrow_at(field_position(txn.reading, txn.reading_field), caller);
+		rethrow_at(txn.reading, txn.reading_field, caller);
 	}
 	PG_END_TRY();
 	fold_rows(&txn);

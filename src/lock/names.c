@@ -249,7 +249,7 @@ find_version(NameTable *names, Datum name, Snapshot snapshot,
 		found = table_tuple_satisfies_snapshot(names->rel, slot, snapshot);
 
 	/* The slot has its own pin; keep none on the index. */
-	index_rescan(names->scan, NULL, 0, NULL, 0);
+	index_rescan(names->scan, NULL, 1, NULL, 0);
 	if (!found)
 		ExecClearTuple(slot);
 	return found;
