@@ -61,6 +61,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -606,6 +607,33 @@ index_version(Store *store, TupleTableSlot *slot, bool new_key)
 }
 
 /*
+ * Update a row, unless it is no longer the latest version or someone else is
+ * at it.  That is found out by locking the row, as no access method's update
+ * is made for not waiting.
+ */
+static TM_Result
+update_at_once(Relation rel, const ItemPointerData *tid, TupleTableSlot *slot,
+			   bool *update_indexes)
+{
+	CommandId	cid = GetCurrentCommandId(true);
+	HeapTupleData tuple;
+	Buffer		buffer;
+	TM_FailureData failure;
+	LockTupleMode lockmode;
+	TM_Result	result;
+
+	tuple.t_self = *tid;
+	result = heap_lock_tuple(rel, &tuple, cid, LockTupleNoKeyExclusive,
+							 LockWaitSkip, false, &buffer, &failure);
+	ReleaseBuffer(buffer);
+	if (result != TM_Ok)
+		return result;
+	return table_tuple_update(rel, &tuple.t_self, slot, cid, SnapshotAny,
+							  InvalidSnapshot, true, &failure, &lockmode,
+							  update_indexes);
+}
+
+/*
  * Write a new version of the row that a scan returned, unless it is no longer
  * the latest one or is being changed.  Its slots must be unchanged; with
  * new_key, the caller has the key's lock and knows that the key has no row.
@@ -615,15 +643,10 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key)
 {
 	TupleTableSlot *slot = form_row(store, pool, row);
 	Identity	caller = enter_owner(store->slot);
-	TM_FailureData failure;
-	LockTupleMode lockmode;
 	bool		update_indexes;
 	TM_Result	result;
 
-	result = table_tuple_update(store->slot, &row->tid, slot,
-								GetCurrentCommandId(true), SnapshotAny,
-								InvalidSnapshot, false, &failure, &lockmode,
-								&update_indexes);
+	result = update_at_once(store->slot, &row->tid, slot, &update_indexes);
 	if (result == TM_Ok)
 	{
 		if (update_indexes)
@@ -769,8 +792,6 @@ store_save_frontier(Store *store, int32 range, u128 next)
 		EState	   *estate;
 		Identity	caller = enter_owner(rel);
 		ResultRelInfo *rri = open_for_writing(rel, &estate);
-		TM_FailureData failure;
-		LockTupleMode lockmode;
 		bool		update_indexes;
 
 		ExecClearTuple(slot);
@@ -778,9 +799,7 @@ store_save_frontier(Store *store, int32 range, u128 next)
 		slot->tts_values[1] = u128_numeric(next);
 		slot->tts_isnull[0] = slot->tts_isnull[1] = false;
 		ExecStoreVirtualTuple(slot);
-		if (table_tuple_update(rel, &tid, slot, GetCurrentCommandId(true),
-							   SnapshotAny, InvalidSnapshot, false, &failure,
-							   &lockmode, &update_indexes) == TM_Ok &&
+		if (update_at_once(rel, &tid, slot, &update_indexes) == TM_Ok &&
 			update_indexes)
 			list_free(ExecInsertIndexTuples(rri, slot, estate, false, false,
 											NULL, NIL));
