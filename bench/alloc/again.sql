@@ -1,0 +1,2 @@
+\set a random(1, 30000)
+SELECT alloc_ip('p16_50', lpad(:a::text, 32, '0')::uuid);

@@ -1,0 +1,34 @@
+-- Pools p8 to p24, named for their size in bits and their fill in percent.  A
+-- large one is filled by reserving what is not to be given out, but for some
+-- thousands that are really held: the rows that a search could trip over.
+CREATE PROCEDURE fill(pool text, base inet, size bigint, percent int) LANGUAGE plpgsql AS $$
+DECLARE
+    wanted bigint := size * percent / 100;
+    held int := least(wanted, 60000);
+BEGIN
+    PERFORM alloc_pool_create(pool, ARRAY[host(base) || '-' || host(base + size - 1)]);
+    PERFORM alloc_ip(pool, lpad(i::text, 32, '0')::uuid) FROM generate_series(1, held) AS i;
+    IF wanted > held THEN
+        PERFORM alloc_reserve(pool, host(base + held) || '-' || host(base + wanted - 1));
+    END IF;
+    COMMIT;
+END $$;
+SELECT format('CALL fill(%L, ''10.0.0.0'', %s, %s)', 'p' || bits || '_' || percent, 1 << bits, percent)
+FROM unnest('{8,12,16,20,24}'::int[]) AS bits, unnest('{50,99}'::int[]) AS percent \gexec
+SELECT alloc_pool_create('plenty', '{0-1000000000}', 'int');
+
+-- What a row with the same two unique indexes costs, among as many.
+CREATE TABLE bare (pool int, key uuid, slot bigint, UNIQUE (pool, key), UNIQUE (pool, slot));
+INSERT INTO bare SELECT 0, lpad(i::text, 32, '0')::uuid, i FROM generate_series(1, 60000) AS i;
+
+CREATE TABLE antijoin (key uuid PRIMARY KEY, address inet UNIQUE);
+INSERT INTO antijoin SELECT gen_random_uuid(), '10.0.0.0'::inet + i FROM generate_series(0, 32767) AS i;
+
+-- tuned has what one adds when this gets slow: an index of what is free.
+CREATE TABLE skip16 (address inet PRIMARY KEY, key uuid UNIQUE);
+INSERT INTO skip16 SELECT '10.0.0.0'::inet + i, CASE WHEN i < 32768 THEN gen_random_uuid() END FROM generate_series(0, 65535) AS i;
+CREATE TABLE skip20 (address inet PRIMARY KEY, key uuid UNIQUE);
+INSERT INTO skip20 SELECT '10.0.0.0'::inet + i, CASE WHEN i < 524288 THEN gen_random_uuid() END FROM generate_series(0, 1048575) AS i;
+CREATE TABLE tuned20 (LIKE skip20 INCLUDING ALL);
+INSERT INTO tuned20 SELECT * FROM skip20;
+CREATE INDEX ON tuned20 (address) WHERE key IS NULL;

@@ -1,0 +1,2 @@
+-- counts: SELECT resource_version FROM hot_doc
+SELECT cas_apply('hot_doc', 'hot'::text, 'bump(jsonb, jsonb)');

@@ -1,0 +1,2 @@
+\set i :i + 1
+SELECT slot FROM bare WHERE pool = 0 AND key = lpad(:i::text, 32, '0')::uuid;

@@ -1,0 +1,29 @@
+-- Rows are taken one after another, by the script's counter, so that each is
+-- known to have version 1.
+CREATE TABLE doc (id text PRIMARY KEY, payload jsonb NOT NULL, resource_version bigint NOT NULL DEFAULT 1);
+INSERT INTO doc SELECT 'k' || i, document(0), 1 FROM generate_series(1, 20000) AS i;
+CREATE TABLE peer (LIKE doc INCLUDING ALL);
+INSERT INTO peer SELECT * FROM doc;
+CREATE TABLE spi (LIKE doc INCLUDING ALL);
+INSERT INTO spi SELECT * FROM doc;
+CREATE TABLE plain (LIKE doc INCLUDING ALL);
+INSERT INTO plain SELECT * FROM doc;
+CREATE TABLE merged (LIKE doc INCLUDING ALL);
+INSERT INTO merged SELECT * FROM doc;
+CREATE TABLE many_doc (LIKE doc INCLUDING ALL);
+INSERT INTO many_doc SELECT i::text, document(0), 1 FROM generate_series(1, 100) AS i;
+CREATE TABLE many_peer (LIKE doc INCLUDING ALL);
+INSERT INTO many_peer SELECT * FROM many_doc;
+SELECT cas_enable(t, payload_column => 'payload') FROM unnest('{doc,spi,plain,merged,many_doc}'::regclass[]) AS t;
+
+SELECT alloc_pool_create('p', '{10.0.0.0-10.0.255.255}');
+SELECT count(alloc_ip('p', lpad(i::text, 32, '0')::uuid)) FROM generate_series(1, 20000) AS i;
+CREATE TABLE bare (pool int, key uuid, slot bigint, UNIQUE (pool, key), UNIQUE (pool, slot));
+INSERT INTO bare SELECT 0, lpad(i::text, 32, '0')::uuid, i FROM generate_series(1, 20000) AS i;
+
+CREATE TABLE name (name text PRIMARY KEY);
+INSERT INTO name SELECT 'name ' || i FROM generate_series(0, 7999) AS i;
+BEGIN;
+SELECT count(*) FROM (SELECT lock_acquire(array_agg(name)) FROM name) AS l;
+COMMIT;
+VACUUM ANALYZE;

@@ -1,0 +1,97 @@
+"""report.py DIR: medians and ratios of DIR/results.csv, as a table on the
+screen, as DIR/table.md, and as a plot, DIR/ratios.svg."""
+
+import csv
+import statistics
+import sys
+from collections import OrderedDict
+
+import matplotlib
+
+matplotlib.use("svg")
+import matplotlib.pyplot as plt  # noqa: E402
+
+
+def read(name):
+    """One entry for each comparison: its key, and the rounds' figures."""
+    rounds = OrderedDict()
+    with open(name, newline="") as file:
+        for row in csv.DictReader(file):
+            key = (row["part"], row["work"], row["peer"], row["clients"],
+                   row["commit"], row["target"])
+            rounds.setdefault(key, []).append(
+                (float(row["ours"]), float(row["theirs"])))
+    return rounds
+
+
+def number(n):
+    return f"{n:,.0f}" if n >= 10 else f"{n:.2f}"
+
+
+def summarize(rounds):
+    for key, pairs in rounds.items():
+        ours = statistics.median(a for a, _ in pairs)
+        theirs = statistics.median(b for _, b in pairs)
+        ratios = [a / b for a, b in pairs if b]
+        ratio = ours / theirs if theirs else float("inf")
+        yield key, ours, theirs, ratio, min(ratios), max(ratios)
+
+
+def verdict(ratio, target):
+    if not target:
+        return ""
+    return "yes" if ratio >= float(target) else "no"
+
+
+def lines(rows):
+    yield ("work", "against", "clients", "commit", "ours/s", "theirs/s",
+           "ratio", "spread", "target", "met")
+    for key, ours, theirs, ratio, low, high in rows:
+        _, work, peer, clients, commit, target = key
+        yield (work, peer, clients, commit, number(ours), number(theirs),
+               f"{ratio:.2f}", f"{low:.2f}-{high:.2f}", target,
+               verdict(ratio, target))
+
+
+def plot(rows, name):
+    """A bar for each ratio, and where it should reach."""
+    labels = [f"{k[1]} : {k[2]}  ({k[3]} clients, commit {k[4]})"
+              for k, *_ in rows]
+    figure, axes = plt.subplots(figsize=(11, 0.28 * len(rows) + 1.2))
+    places = range(len(rows))
+    ratios = [row[3] for row in rows]
+    errors = [[max(0, row[3] - row[4]) for row in rows],
+              [max(0, row[5] - row[3]) for row in rows]]
+    axes.barh(places, ratios, xerr=errors, color="#4878a8", height=0.6,
+              error_kw={"linewidth": 0.8})
+    for place, row in zip(places, rows):
+        if row[0][5]:
+            axes.plot([float(row[0][5])] * 2, [place - 0.4, place + 0.4],
+                      color="#c44e52")
+    axes.axvline(1, color="grey", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_yticks(list(places), labels, fontsize=7)
+    axes.invert_yaxis()
+    axes.set_xlabel("pg_cas / peer, transactions per second (red: target)")
+    figure.tight_layout()
+    figure.savefig(name)
+
+
+def main(folder):
+    rows = list(summarize(read(f"{folder}/results.csv")))
+    if not rows:
+        return
+    table = list(lines(rows))
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    with open(f"{folder}/table.md", "w") as file:
+        for n, line in enumerate(table):
+            print("  ".join(cell.ljust(width)
+                            for cell, width in zip(line, widths)))
+            print("| " + " | ".join(line) + " |", file=file)
+            if n == 0:
+                print("|" + "---|" * len(line), file=file)
+    plot(rows, f"{folder}/ratios.svg")
+    print(f"\nresults.csv, table.md and ratios.svg are in {folder}")
+
+
+main(sys.argv[1])

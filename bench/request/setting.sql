@@ -1,0 +1,4 @@
+-- set: pg_cas.request=of_this_session
+-- counts: SELECT sum(resource_version) FROM claimed
+\set i :client_id * 3000 + random(0, 2999)
+SELECT cas_merge('claimed', 'k' || :i, jsonb_build_object('n', random()));
