@@ -389,20 +389,28 @@ check_size(const Pool *pool, const Request *request)
 			 errhint("Ask for a greater masklen, or grow the pool by a range that holds one.")));
 }
 
+/* How often a search is made alone before what it finds is the truth. */
+#define MAX_ROUNDS 64
+
 /*
  * Allocate for a key that has nothing, under the locks.  OUTCOME_BUSY: try
  * again, after those in search->waits have been waited for.
  *
  * A search is no snapshot: while it goes on, what it has seen taken may get
  * free and what it has yet to see may be taken, so that it finds nothing
- * though there was always something.  So a pool is called exhausted only by a
- * second search, which the caller makes alone, with the pool's lock taken
- * exclusively, and only if that one meets nobody who may yet make room: those
- * it meets have begun, or come to the pool, since the ones before were waited
- * for, and it is their turn now.
+ * though there was always something.  That is no reason to wait for anybody,
+ * who may be idle for long.  So it is made again, now alone, with the pool's
+ * lock taken exclusively: round 1 and later ones.  If that finds nothing,
+ * those it has met, who hold something or are releasing it, are all who may
+ * make room, and are waited for; then comes the next round.
+ *
+ * Whom that one meets has come meanwhile, and may have been quicker in taking
+ * what another gave back; nothing would be known if it were not waited for,
+ * too.  But where others come and go without end, and take each time what they
+ * release, there must be an end to it: the last round's finding is the answer.
  */
 static Outcome
-allocate(Search *search, bool alone)
+allocate(Search *search, int round)
 {
 	Request    *request = search->request;
 	Outcome		outcome;
@@ -429,10 +437,12 @@ allocate(Search *search, bool alone)
 		check_size(search->pool, request);
 	if (search_free(search))
 		return OUTCOME_ALLOCATED;
-	if (!alone || search->waits.n > 0)
+	if (round == 0)
+		search->waits.n = 0;
+	if (round == 0 || (search->waits.n > 0 && round < MAX_ROUNDS))
 		return OUTCOME_BUSY;
 	outcome = search_reason(search);
-	return search->waits.n > 0 ? OUTCOME_BUSY : outcome;
+	return search->waits.n > 0 && round < MAX_ROUNDS ? OUTCOME_BUSY : outcome;
 }
 
 /*
@@ -443,7 +453,7 @@ void
 unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 			  Pool **pool, Answer *answer)
 {
-	bool		alone = false;
+	int			round = 0;
 
 	memset(answer, 0, sizeof(*answer));
 	*pool = pool_open(nsp, pool_name, RIGHT_USE);
@@ -457,7 +467,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		Search		search = {.store = store};
 		SlotRow    *unit = &answer->unit;
 		KeyState	state;
-		LOCKMODE	mode = alone && !request->exact ?
+		LOCKMODE	mode = round > 0 && !request->exact ?
 			ExclusiveLock : ShareLock;
 
 		CHECK_FOR_INTERRUPTS();
@@ -507,10 +517,10 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 				answer->outcome =
 					unit_end(store, *pool, unit, unit->expires_at,
 							 unit->expires_at, "expired") ?
-					allocate(&search, alone) : OUTCOME_BUSY;
+					allocate(&search, round) : OUTCOME_BUSY;
 		}
 		else
-			answer->outcome = allocate(&search, alone);
+			answer->outcome = allocate(&search, round);
 
 		leave(nsp, *pool, &request->key, mode);
 		if (answer->outcome != OUTCOME_BUSY)
@@ -522,7 +532,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		}
 		for (int i = 0; i < search.waits.n; i++)
 			XactLockTableWait(search.waits.xids[i], NULL, NULL, XLTW_None);
-		alone = true;
+		round++;
 	}
 }
 

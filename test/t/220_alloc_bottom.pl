@@ -1,0 +1,67 @@
+# Claim: at the bottom of a pool nobody waits for an idle transaction while
+# something is free, however fast the others are in taking and giving back; and
+# who asks for a unit of a pool that is full, and whose units are being swapped
+# all the time, gets an answer.
+use strict;
+use warnings;
+
+use PgCas;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = pg_cas_node('bottom', 'fsync = off', 'max_connections = 40',
+	'max_prepared_transactions = 5');
+my $churn = "$PostgreSQL::Test::Utils::tmp_check/churn.sql";
+append_to_file($churn, <<'SQL');
+\set n random(1, 1000000000)
+SELECT alloc_ip(:pool, md5(:client_id || ' ' || :n)::uuid);
+SELECT alloc_release(:pool, md5(:client_id || ' ' || :n)::uuid);
+SQL
+my $swap = "$PostgreSQL::Test::Utils::tmp_check/swap.sql";
+append_to_file($swap, <<'SQL');
+BEGIN;
+SELECT alloc_release('full', md5(:client_id::text)::uuid);
+SELECT pg_sleep(0.01);
+SELECT alloc_ip('full', md5(:client_id::text)::uuid);
+COMMIT;
+SQL
+
+# nine units: an idle transaction has one, four sessions at most one each
+foreach my $kind ('any', 'lowest', 'random', 'chunks')
+{
+	$node->safe_psql('postgres', $kind eq 'chunks'
+		? "SELECT alloc_pool_create('chunks', '{10.0.0.0-10.0.0.8}', port_chunk => 32768)"
+		: "SELECT alloc_pool_create('$kind', '{10.0.0.0-10.0.0.8}', strategy => '$kind')");
+	$node->safe_psql('postgres',
+		"BEGIN; SELECT alloc_ip('$kind', gen_random_uuid()); PREPARE TRANSACTION '$kind'");
+	local $ENV{PGOPTIONS} = '-c lock_timeout=1s';
+	$node->command_ok(
+		[ 'pgbench', '-n', '-M', 'prepared', '-c', 4, '-T', 2, '-D', "pool=$kind",
+			'-f', $churn, 'postgres' ],
+		"nobody waits for who is idle while something is free: $kind");
+}
+is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'and the pools are sound');
+
+# eight units, eight sessions that have one each and swap it
+$node->safe_psql('postgres', q{SELECT alloc_pool_create('full', '{10.0.0.0-10.0.0.7}');
+	SELECT count(alloc_ip('full', md5(n::text)::uuid)) FROM generate_series(0, 7) AS n});
+my $swappers = IPC::Run::start(
+	[ 'pgbench', '-n', '-M', 'prepared', '-c', 8, '-T', 20, '-f', $swap,
+		$node->connstr('postgres') ], '<', \undef, '>', \my $out, '2>', \my $err);
+$node->poll_query_until('postgres',
+	"SELECT count(*) > 8 FROM pg_stat_activity WHERE backend_type = 'client backend'");
+foreach my $n (1 .. 2)
+{
+	is( $node->safe_psql('postgres',
+			"SET statement_timeout = '6s'; SELECT outcome FROM alloc_try_ip('full', gen_random_uuid())"),
+		'exhausted', 'a full pool whose units are being swapped is exhausted');
+}
+$swappers->finish;
+like($err, qr/^$|^(?!.*aborted)/s, 'and the swappers are not disturbed');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM alloc_units; SELECT * FROM alloc_verify()'),
+	'8', 'each has its unit');
+
+$node->safe_psql('postgres', "ROLLBACK PREPARED '$_'") foreach ('any', 'lowest', 'random', 'chunks');
+$node->stop;
+done_testing();
