@@ -151,6 +151,8 @@ typedef struct SlotScan
 	TupleTableSlot *slot;
 	MemoryContext cxt;
 	ScanDirection direction;
+	bool		queue;			/* an index that nobody else reads */
+	int			passed;			/* entries of it without a row */
 } SlotScan;
 
 /* Whom a call would have to wait for. */

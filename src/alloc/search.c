@@ -461,13 +461,16 @@ find_unused(Search *search, int i, bool reopened, u128 *slot)
 	const Range *range = &search->pool->space.ranges[i];
 	Extent		slots = range_slots(range, search->pool->space.chunk_bits);
 	Frontier   *frontier = frontier_get(search, i);
+	bool		found;
 
 	if (reopened && frontier_reopened(search, frontier, slot))
 		return true;
 	if (frontier->next > slots.last)
 		return false;
 	slots.first = frontier->next;
-	return find_gap(search, frontier, slots, &frontier->next, slot);
+	found = find_gap(search, frontier, slots, &frontier->next, slot);
+	frontier_save(search, frontier, range);
+	return found;
 }
 
 /* Take the never-used slot that find_unused has found. */
@@ -481,7 +484,6 @@ take_unused(Search *search, int i, u128 slot)
 	if (slot == frontier->next)
 		frontier->next++;
 	frontier_own(frontier, slot);
-	frontier_save(search, frontier, &search->pool->space.ranges[i]);
 	return true;
 }
 

@@ -42,6 +42,19 @@
  * index entries are complete.  Searches for free slots can afford it: if the
  * slot is not free after all, the constraint says so.
  *
+ * Old snapshots.  Each time a unit is given out and comes back, its row leaves
+ * a dead version and an entry in the queue, alloc_slot_rank.  As long as some
+ * old transaction runs, PostgreSQL keeps both for it and has every search go
+ * through them.  But nobody reads that index, nor alloc_slot_expiry, with a
+ * snapshot: only our scans do, for the latest state, and what is gone from that
+ * for good they need not find again.  So a scan that has passed many such
+ * entries marks the further ones as dead, as an index scan does with rows that
+ * are dead for everybody; they are skipped from then on and removed in time.
+ * (Whoever reads alloc_slot by hand, in a transaction that is older than these
+ * versions' end, should not do it by way of these two indexes.  As any removal
+ * of dead entries it can conflict with old queries on a standby, with
+ * hot_standby_feedback, too; hence not before there are many.)
+ *
  * No user code runs in here.  Our direct writes fire no triggers, and the
  * predicates and expressions of indexes run as the tables' owner.
  */
@@ -170,6 +183,9 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 
 	scan->store = store;
 	scan->direction = direction;
+	scan->queue = snapshot == NULL &&
+		(which == BY_RANK || which == BY_EXPIRY) && !RecoveryInProgress();
+	scan->passed = 0;
 	if (snapshot == NULL)
 	{
 		InitDirtySnapshot(scan->dirty);
@@ -185,6 +201,56 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 }
 
 /*
+ * Is the version that an index entry points to gone from the latest state for
+ * good: deleted or replaced by a transaction that has committed?
+ */
+static bool
+version_is_gone(SlotScan *scan, ItemPointer tid)
+{
+	HeapTuple	tuple;
+	bool		gone;
+
+	if (!table_tuple_fetch_row_version(scan->store->slot, tid, SnapshotAny,
+									   scan->slot))
+		return false;
+	tuple = ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+	gone = !HeapTupleHeaderIsHotUpdated(tuple->t_data) &&
+		!(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_data->t_infomask) &&
+		TransactionIdDidCommit(HeapTupleHeaderGetUpdateXid(tuple->t_data));
+	ExecClearTuple(scan->slot);
+	return gone;
+}
+
+/* Entries of a queue that a scan passes before it marks dead ones. */
+#define PASSED_MANY 64
+
+/* Have the scan's slot hold its next row. */
+static bool
+scan_advance(SlotScan *scan)
+{
+	IndexScanDesc desc = scan->desc;
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!desc->xs_heap_continue)
+		{
+			ItemPointer tid = index_getnext_tid(desc, scan->direction);
+
+			if (tid == NULL)
+				return false;
+		}
+		if (index_fetch_heap(desc, scan->slot))
+			return true;
+		if (scan->queue && !desc->kill_prior_tuple &&
+			++scan->passed > PASSED_MANY)
+			desc->kill_prior_tuple =
+				version_is_gone(scan, &desc->xs_heaptid);
+	}
+}
+
+/*
  * The next row.  Under a dirty snapshot that includes rows that a running
  * transaction has inserted or is about to delete, and says so.  What row
  * points to lives until the next call.
@@ -197,8 +263,7 @@ slot_scan_next(SlotScan *scan, SlotRow *row)
 	Datum	   *values;
 	bool	   *isnull;
 
-	CHECK_FOR_INTERRUPTS();
-	if (!index_getnext_slot(scan->desc, scan->direction, slot))
+	if (!scan_advance(scan))
 		return false;
 
 	MemoryContextReset(scan->cxt);
