@@ -26,6 +26,9 @@
 
 #include "alloc/space.h"
 
+/* The longest blocks: the prefix that an IPv6 /32 is. */
+#define MAX_PREFIX_ORDER 96
+
 typedef enum PoolKind
 {
 	POOL_IP,
@@ -152,7 +155,9 @@ typedef struct SlotScan
 	MemoryContext cxt;
 	ScanDirection direction;
 	bool		queue;			/* an index that nobody else reads */
-	int			passed;			/* entries of it without a row */
+	int			passed;			/* entries without a row */
+	bool		bounded;		/* give up when these are many */
+	bool		gave_up;
 } SlotScan;
 
 /* Whom a call would have to wait for. */

@@ -154,6 +154,53 @@ row_state(const SlotRow *row, TimestampTz now)
 }
 
 /*
+ * Find the row of a block that begins before the slot and reaches it, if there
+ * is one; in a mixed pool.
+ */
+static bool
+row_reaching(Search *search, u128 slot, SlotRow *row)
+{
+	const Space *space = &search->pool->space;
+	const Range *range = space_range_of_slot(space, slot);
+	Extent		before = {0, slot - 1};
+	SlotScan	scan;
+	bool		found;
+	bool		gave_up;
+
+	if (slot == 0)
+		return false;
+	scan_by_lo(&scan, search->store, search->pool->id, before,
+			   BackwardScanDirection, NULL);
+	scan.bounded = range != NULL;
+	found = slot_scan_next(&scan, row) &&
+		block_last(row->lo, row->order) >= slot;
+	gave_up = scan.gave_up;
+	slot_scan_end(&scan);
+	if (!gave_up)
+		return found;
+
+	/* there is much that was; longer and longer ones can begin here only */
+	for (int order = 1; order <= MAX_PREFIX_ORDER; order++)
+	{
+		u128		lo = slot & ~block_last(0, order);
+
+		if (lo < range->base || found)
+			break;
+		if (lo == before.last)
+			continue;
+		before.first = before.last = lo;
+		if (lo == slot)
+			continue;
+		scan_by_lo(&scan, search->store, search->pool->id, before,
+				   ForwardScanDirection, NULL);
+		while (!found && slot_scan_next(&scan, row))
+			found = block_last(row->lo, row->order) >= slot;
+		slot_scan_end(&scan);
+	}
+	return found;
+}
+
+/*
  * The state of the block at lo: the worst of the rows that overlap it.
  * worst, if not NULL, is set to that row.  Rows that have run out are swept
  * from a free block.
@@ -162,7 +209,6 @@ static BlockState
 block_state(Search *search, u128 lo, bool sweep, SlotRow *worst)
 {
 	Extent		block = {lo, block_last(lo, search->request->order)};
-	Extent		before = {0, lo - 1};
 	BlockState	state = BLOCK_FREE;
 
 	/* in a mixed pool, a longer one may begin before it */
@@ -170,17 +216,20 @@ block_state(Search *search, u128 lo, bool sweep, SlotRow *worst)
 	{
 		SlotScan	scan;
 		SlotRow		row;
+		bool		more;
 
-		scan_by_lo(&scan, search->store, search->pool->id,
-				   part == 0 ? block : before,
-				   part == 0 ? ForwardScanDirection : BackwardScanDirection,
-				   NULL);
-		while (slot_scan_next(&scan, &row))
+		if (part == 0)
+		{
+			scan_by_lo(&scan, search->store, search->pool->id, block,
+					   ForwardScanDirection, NULL);
+			more = slot_scan_next(&scan, &row);
+		}
+		else
+			more = row_reaching(search, lo, &row);
+		while (more)
 		{
 			BlockState	its;
 
-			if (block_last(row.lo, row.order) < lo)
-				break;
 			wait_add(&search->waits, &row);
 			its = row_state(&row, search->now);
 			if (its == BLOCK_FREE && sweep && !sweep_row(search, &row))
@@ -195,10 +244,10 @@ block_state(Search *search, u128 lo, bool sweep, SlotRow *worst)
 			}
 			if (sweep && state != BLOCK_FREE)
 				break;
-			if (part == 1)
-				break;
+			more = part == 0 && slot_scan_next(&scan, &row);
 		}
-		slot_scan_end(&scan);
+		if (part == 0)
+			slot_scan_end(&scan);
 	}
 	return state;
 }
@@ -726,66 +775,80 @@ search_random(Search *search)
  * Mixed pools.
  */
 
+/* Blocks that a walk looks at first; later ever more. */
+#define WALK_BLOCKS 64
+
 /*
  * Walk over the gaps of the extent, which lies in one range, and take the
  * first block that fits; or if order is not the request's, just say whether a
  * block of that order is free.
+ *
+ * Rows are looked for part by part, so that where nothing is held, which may
+ * be far, no scan goes through all that was.
  */
 static bool
 walk(Search *search, Extent slots, int order)
 {
 	const Space *space = &search->pool->space;
 	bool		take = order == search->request->order;
+	u128		window = (u128) WALK_BLOCKS << order;
+	Extent		part = {slots.first, slots.first};
 	Extent		gap = slots;
-	SlotScan	scan;
 	SlotRow		row;
-	bool		more;
 	bool		found = false;
 
 	/* a block that begins before the extent may reach into it */
-	if (slots.first > 0)
+	if (row_reaching(search, slots.first, &row) &&
+		row_state(&row, search->now) != BLOCK_FREE)
 	{
-		Extent		before = {0, slots.first - 1};
-
-		scan_by_lo(&scan, search->store, search->pool->id, before,
-				   BackwardScanDirection, NULL);
-		if (slot_scan_next(&scan, &row) &&
-			row_state(&row, search->now) != BLOCK_FREE)
-		{
-			wait_add(&search->waits, &row);
-			gap.first = Max(gap.first, block_last(row.lo, row.order) + 1);
-		}
-		slot_scan_end(&scan);
+		wait_add(&search->waits, &row);
+		gap.first = Max(gap.first, block_last(row.lo, row.order) + 1);
 	}
 
-	scan_by_lo(&scan, search->store, search->pool->id, slots,
-			   ForwardScanDirection, NULL);
-	do
+	for (;;)
 	{
-		u128		lo;
+		SlotScan	scan;
+		bool		more;
 
-		more = slot_scan_next(&scan, &row);
-		if (more)
-		{
-			wait_add(&search->waits, &row);
-			if (row_state(&row, search->now) == BLOCK_FREE)
-				continue;
-		}
+		/* parts end where blocks end */
+		part.last = slots.last;
+		if (part.last - part.first >= window)
+			part.last = ((part.first + window) & ~block_last(0, order)) - 1;
 
-		/* here the gap ends; an empty one has its last before its first */
-		gap.last = more ? row.lo - 1 : slots.last;
-		while (!found && gap.first <= gap.last && (!more || row.lo > 0) &&
-			   space_fit(space, gap, order, &lo))
+		scan_by_lo(&scan, search->store, search->pool->id, part,
+				   ForwardScanDirection, NULL);
+		do
 		{
-			CHECK_FOR_INTERRUPTS();
-			found = take ? take_block(search, lo) : true;
-			gap.first = block_last(lo, order) + 1;
-		}
-		if (more)
-			gap.first = Max(gap.first, block_last(row.lo, row.order) + 1);
-	} while (more && !found);
-	slot_scan_end(&scan);
-	return found;
+			u128		lo;
+
+			more = slot_scan_next(&scan, &row);
+			if (more)
+			{
+				wait_add(&search->waits, &row);
+				if (row_state(&row, search->now) == BLOCK_FREE)
+					continue;
+			}
+
+			/* here the gap ends; an empty one has its last before its first */
+			gap.last = more ? row.lo - 1 : part.last;
+			while (!found && gap.first <= gap.last && (!more || row.lo > 0) &&
+				   space_fit(space, gap, order, &lo))
+			{
+				CHECK_FOR_INTERRUPTS();
+				found = take ? take_block(search, lo) : true;
+				gap.first = block_last(lo, order) + 1;
+			}
+			if (more)
+				gap.first = Max(gap.first, block_last(row.lo, row.order) + 1);
+		} while (more && !found);
+		slot_scan_end(&scan);
+
+		if (found || part.last == slots.last)
+			return found;
+		part.first = part.last + 1;
+		if (window < slots.last - slots.first)
+			window *= 2;
+	}
 }
 
 /* Walk over the room behind the last row of each range. */

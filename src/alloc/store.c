@@ -186,6 +186,7 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 	scan->queue = snapshot == NULL &&
 		(which == BY_RANK || which == BY_EXPIRY) && !RecoveryInProgress();
 	scan->passed = 0;
+	scan->bounded = scan->gave_up = false;
 	if (snapshot == NULL)
 	{
 		InitDirtySnapshot(scan->dirty);
@@ -222,7 +223,7 @@ version_is_gone(SlotScan *scan, ItemPointer tid)
 	return gone;
 }
 
-/* Entries of a queue that a scan passes before it marks dead ones. */
+/* Entries that a scan passes before it marks dead ones, or gives up. */
 #define PASSED_MANY 64
 
 /* Have the scan's slot hold its next row. */
@@ -243,8 +244,12 @@ scan_advance(SlotScan *scan)
 		}
 		if (index_fetch_heap(desc, scan->slot))
 			return true;
-		if (scan->queue && !desc->kill_prior_tuple &&
-			++scan->passed > PASSED_MANY)
+		if (++scan->passed <= PASSED_MANY)
+			continue;
+		scan->gave_up = scan->bounded;
+		if (scan->gave_up)
+			return false;
+		if (scan->queue && !desc->kill_prior_tuple)
 			desc->kill_prior_tuple =
 				version_is_gone(scan, &desc->xs_heaptid);
 	}

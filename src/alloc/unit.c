@@ -38,9 +38,6 @@
 /* Our class of advisory locks, beside pool.c's. */
 #define KEY_LOCK_CLASS 0xA111
 
-/* The longest blocks: the prefix that an IPv6 /32 is. */
-#define MAX_PREFIX_ORDER 96
-
 typedef enum KeyState
 {
 	KEY_NONE,					/* has no unit */

@@ -66,8 +66,9 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM alloc_units; SELECT * FROM
 # index entries that searches go through while the old transactions are there
 sub entries
 {
+	my ($index) = @_;
 	return $node->safe_psql('postgres',
-		q{SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'alloc_slot_rank'});
+		"SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = '$index'");
 }
 sub churn
 {
@@ -80,10 +81,31 @@ sub churn
 foreach my $kind ('any', 'lowest')
 {
 	churn($kind, 5000);
-	my $before = entries();
+	my $before = entries('alloc_slot_rank');
 	churn($kind, 100);
-	cmp_ok(entries() - $before, '<', 100 * 40 + 5000, "old entries of $kind are passed once at most");
+	cmp_ok(entries('alloc_slot_rank') - $before, '<', 100 * 40 + 5000, "old entries of $kind are passed once at most");
 }
+# in a pool of several sizes, those nearby are, but not all
+$node->safe_psql('postgres', q{SELECT alloc_pool_create('wide', '{10.0.0.0/16}', port_chunk => 32768);
+	SELECT alloc_ip('wide', gen_random_uuid())});
+churn('wide', 5000);
+my $before = entries('alloc_slot_pkey');
+churn('wide', 100);
+cmp_ok(entries('alloc_slot_pkey') - $before, '<', 100_000, 'nor does a search in a mixed pool');
+
+# and a long block that begins before them all is found
+is( $node->safe_psql('postgres', q{SELECT alloc_pool_create('long', '{10.0.0.0/16}', 'prefix', 'lowest');
+	DO $$ BEGIN FOR i IN 0 .. 223 LOOP
+		PERFORM alloc_prefix('long', md5(i::text)::uuid, 28,
+			format('10.0.%s.%s/28', 112 + i / 16, i % 16 * 16)::cidr);
+		PERFORM alloc_release('long', md5(i::text)::uuid);
+	END LOOP; END $$;
+	SELECT alloc_prefix('long', md5('a')::uuid, 17, '10.0.0.0/17');
+	SELECT outcome FROM alloc_try_prefix('long', md5('b')::uuid, 24, '10.0.127.0/24');
+	SELECT alloc_prefix('long', md5('c')::uuid, 24);
+	SELECT * FROM alloc_verify('long')}),
+	"\n10.0.0.0/17\ntaken\n10.0.128.0/24", 'a long block that begins before what was is seen');
+
 # what a rollback brings back is there
 is( $node->safe_psql('postgres', q{BEGIN;
 	SAVEPOINT s;
