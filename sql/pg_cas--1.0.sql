@@ -340,6 +340,7 @@ CREATE TABLE alloc_reserved (
 );
 COMMENT ON TABLE alloc_reserved IS 'values that pools do not give out';
 
+-- lo and rank are PLAIN so that comparing them in an index does not copy them.
 CREATE TABLE alloc_slot (
     pool         integer NOT NULL,
     lo           numeric NOT NULL,
@@ -357,6 +358,7 @@ CREATE TABLE alloc_slot (
          span WITH OPERATOR(pg_catalog.&&))
         WHERE (span IS NOT NULL)
 );
+ALTER TABLE alloc_slot ALTER lo SET STORAGE PLAIN, ALTER rank SET STORAGE PLAIN;
 CREATE UNIQUE INDEX alloc_slot_key ON alloc_slot (pool, key)
     WHERE key IS NOT NULL;
 CREATE INDEX alloc_slot_rank ON alloc_slot (pool, rank)

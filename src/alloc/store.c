@@ -117,7 +117,7 @@ u128_numeric(u128 n)
 	char		buf[U128_DIGITS];
 
 	if (n <= (u128) PG_INT64_MAX)
-		return DirectFunctionCall1(int8_numeric, Int64GetDatum((int64) n));
+		return NumericGetDatum(int64_to_numeric((int64) n));
 	u128_print(n, buf);
 	return DirectFunctionCall3(numeric_in, CStringGetDatum(buf),
 							   ObjectIdGetDatum(InvalidOid),
@@ -127,10 +127,26 @@ u128_numeric(u128 n)
 u128
 numeric_u128(Datum numeric)
 {
-	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out,
-														   numeric));
+	static Datum largest = 0;	/* of a bigint */
+	char	   *text;
 	u128		n;
 
+	if (largest == 0)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+		largest = u128_numeric(PG_INT64_MAX);
+		MemoryContextSwitchTo(caller);
+	}
+	if (DatumGetBool(DirectFunctionCall2(numeric_le, numeric, largest)))
+	{
+		int64		small = DatumGetInt64(DirectFunctionCall1(numeric_int8,
+															  numeric));
+
+		if (small >= 0)
+			return (u128) small;
+	}
+	text = DatumGetCString(DirectFunctionCall1(numeric_out, numeric));
 	if (!u128_parse(text, &n))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
