@@ -43,6 +43,29 @@ typedef enum PoolStrategy
 	STRATEGY_RANDOM
 } PoolStrategy;
 
+/* Our relations. */
+typedef enum AllocRelation
+{
+	ALLOC_POOL,
+	ALLOC_POOL_NAME,
+	ALLOC_RANGE,
+	ALLOC_RANGE_POOL,
+	ALLOC_RESERVED,
+	ALLOC_RESERVED_PKEY,
+	ALLOC_SLOT,
+	ALLOC_SLOT_PKEY,
+	ALLOC_SLOT_KEY,
+	ALLOC_SLOT_RANK,
+	ALLOC_SLOT_EXPIRY,
+	ALLOC_FRONTIER,
+	ALLOC_FRONTIER_PKEY,
+	ALLOC_PAST,
+	ALLOC_PAST_ENDED,
+	ALLOC_GENERATION
+} AllocRelation;
+
+#define ALLOC_RELATIONS (ALLOC_GENERATION + 1)
+
 /* What a call does with a pool. */
 typedef enum PoolRight
 {
@@ -87,6 +110,8 @@ typedef struct Pool
 	int			width;			/* 32 or 128 bits of address; 0: numbers */
 	int			port_chunk;		/* 0: addresses are not divided */
 	bool		mixed;			/* units of several sizes? */
+	Oid			owner;
+	Datum		granted;
 	int64		epoch;			/* changes with ranges and reservations */
 
 	/* backend-local: depends on the epoch */
@@ -232,7 +257,7 @@ typedef struct Search
 /* pool.c */
 extern Oid	alloc_namespace(FunctionCallInfo fcinfo);
 extern bool pool_permits(Oid owner, Datum granted, PoolRight right);
-extern Oid	alloc_relation(Oid nsp, const char *name);
+extern Oid	alloc_relation(Oid nsp, AllocRelation which);
 extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
 extern Extent slots_of_values(const Space *space, const Range *range,
 							  u128 first, u128 last);

@@ -60,7 +60,7 @@ typedef struct Session
 static void
 begin_sql(Session *session, Oid nsp)
 {
-	Oid			relid = alloc_relation(nsp, "alloc_pool");
+	Oid			relid = alloc_relation(nsp, ALLOC_POOL);
 	Relation	rel = table_open(relid, AccessShareLock);
 
 	session->nsp = nsp;

@@ -2,23 +2,24 @@
  * pool.c
  *		Pools: who may use them and what they consist of; values as text.
  *
- * A pool's description is read for every call, by name, and is small: one
- * row.  What that row does not hold, its ranges and reservations, is kept in
- * the backend with what the backend has learned about the pool's fill.  All
- * of that is valid for one epoch.  Whoever changes a range or a reservation,
- * or makes slots free behind the frontier (search.c), gives the pool a new
- * epoch, drawn from a sequence, so that a number that was rolled back never
- * comes again for something else.
+ * A pool's description is looked up by name for every call: one row, of which
+ * a backend keeps a copy until a trigger on the table says that it has changed.
+ * What that row does not hold, the pool's ranges and reservations, is kept
+ * with what the backend has learned about the pool's fill.  All of that is
+ * valid for one epoch.  Whoever changes a range or a reservation, or makes
+ * slots free behind the frontier (search.c), gives the pool a new epoch, drawn
+ * from a sequence, so that a number that was rolled back never comes again for
+ * something else.
  *
  * The pool's lock is a heavyweight lock on its id, of a class that SQL's
  * advisory locks cannot reach; names are not hashed for it, so nobody can make
  * a pool whose lock is another's.  A pool that is just being made needs none:
- * nobody else sees it, and of two of one name a unique index decides.  A call that allocates or releases has it in
- * share mode while it works, and gives it back before it returns, so an idle
- * transaction holds none.  Those who change the pool have it exclusively
- * until their transaction ends.  Hence each allocation sees a change wholly
- * or not at all, and who changes a pool sees the rows of all calls that came
- * before, committed or running.
+ * nobody else sees it, and of two of one name a unique index decides.  A call
+ * that allocates or releases has it in share mode while it works, and gives it
+ * back before it returns, so an idle transaction holds none.  Those who change
+ * the pool have it exclusively until their transaction ends.  Hence each
+ * allocation sees a change wholly or not at all, and who changes a pool sees
+ * the rows of all calls that came before, committed or running.
  */
 #include "postgres.h"
 
@@ -30,6 +31,7 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
 #include "storage/lock.h"
@@ -38,10 +40,12 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inet.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "alloc/alloc.h"
 
@@ -63,6 +67,31 @@ enum
 	POOL_EPOCH
 };
 
+PG_FUNCTION_INFO_V1(alloc_pool_changed);
+
+static const char *const relation_names[] = {
+	[ALLOC_POOL] = "alloc_pool",
+	[ALLOC_POOL_NAME] = "alloc_pool_name_key",
+	[ALLOC_RANGE] = "alloc_range",
+	[ALLOC_RANGE_POOL] = "alloc_range_pool",
+	[ALLOC_RESERVED] = "alloc_reserved",
+	[ALLOC_RESERVED_PKEY] = "alloc_reserved_pkey",
+	[ALLOC_SLOT] = "alloc_slot",
+	[ALLOC_SLOT_PKEY] = "alloc_slot_pkey",
+	[ALLOC_SLOT_KEY] = "alloc_slot_key",
+	[ALLOC_SLOT_RANK] = "alloc_slot_rank",
+	[ALLOC_SLOT_EXPIRY] = "alloc_slot_expiry",
+	[ALLOC_FRONTIER] = "alloc_frontier",
+	[ALLOC_FRONTIER_PKEY] = "alloc_frontier_pkey",
+	[ALLOC_PAST] = "alloc_past",
+	[ALLOC_PAST_ENDED] = "alloc_past_ended",
+	[ALLOC_GENERATION] = "alloc_generation"
+};
+
+/* Their OIDs in one schema, as far as they are known. */
+static Oid	relations[ALLOC_RELATIONS];
+static Oid	relations_nsp = InvalidOid;
+
 /*
  * The pools that this backend has used.  When there are too many it starts
  * afresh: what is lost can be learned again.
@@ -73,11 +102,62 @@ typedef struct CachedPool
 {
 	Oid			relid;			/* of alloc_pool: the extension may be made
 								 * anew */
+	uint64		seen;			/* pools_changed, before its row was read */
 	Pool	   *pool;
 } CachedPool;
 
 static CachedPool cached[MAX_POOLS];
 static int	ncached = 0;
+
+/* Counts what alloc_pool_changed has told this backend. */
+static uint64 pools_changed = 0;
+
+static void
+forget_relations(Datum arg, int cacheid, uint32 hashvalue)
+{
+	relations_nsp = InvalidOid;
+}
+
+static void
+forget_rows(Datum arg, Oid relid)
+{
+	for (int i = 0; i < ncached; i++)
+	{
+		if (!OidIsValid(relid) || cached[i].relid == relid)
+		{
+			pools_changed++;
+			return;
+		}
+	}
+}
+
+static void
+watch_changes(void)
+{
+	static bool watching = false;
+
+	if (watching)
+		return;
+	CacheRegisterSyscacheCallback(RELOID, forget_relations, (Datum) 0);
+	CacheRegisterRelcacheCallback(forget_rows, (Datum) 0);
+	watching = true;
+}
+
+/*
+ * The trigger on alloc_pool.  Whatever changes that table, backends learn of
+ * it as they learn of changed tables: before they get a lock that the change
+ * was made under, and those whose change is rolled back, too.
+ */
+Datum
+alloc_pool_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"alloc_pool_changed\" was not called by trigger manager")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
+}
 
 /*
  * The schema of the extension: that of the function that was called.
@@ -88,17 +168,28 @@ alloc_namespace(FunctionCallInfo fcinfo)
 	return get_func_namespace(fcinfo->flinfo->fn_oid);
 }
 
-/* Our relation of that name. */
+/* One of our relations. */
 Oid
-alloc_relation(Oid nsp, const char *name)
+alloc_relation(Oid nsp, AllocRelation which)
 {
-	Oid			relid = get_relname_relid(name, nsp);
+	Oid			relid;
 
+	if (relations_nsp != nsp)
+	{
+		watch_changes();
+		memset(relations, 0, sizeof(relations));
+		relations_nsp = nsp;
+	}
+	if (OidIsValid(relations[which]))
+		return relations[which];
+
+	relid = get_relname_relid(relation_names[which], nsp);
 	if (!OidIsValid(relid))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation \"%s\" of extension pg_cas is missing",
-						name)));
+						relation_names[which])));
+	relations[which] = relid;
 	return relid;
 }
 
@@ -194,8 +285,8 @@ read_space(Oid nsp, Pool *pool, Snapshot snapshot)
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ,
 				Int32GetDatum(pool->id));
 
-	rel = table_open(alloc_relation(nsp, "alloc_range"), AccessShareLock);
-	index = index_open(alloc_relation(nsp, "alloc_range_pool"),
+	rel = table_open(alloc_relation(nsp, ALLOC_RANGE), AccessShareLock);
+	index = index_open(alloc_relation(nsp, ALLOC_RANGE_POOL),
 					   AccessShareLock);
 	slot = table_slot_create(rel, NULL);
 	desc = index_beginscan(rel, index, snapshot, 1, 0);
@@ -229,8 +320,8 @@ read_space(Oid nsp, Pool *pool, Snapshot snapshot)
 
 	/* a reservation may lie across several ranges */
 	room = 0;
-	rel = table_open(alloc_relation(nsp, "alloc_reserved"), AccessShareLock);
-	index = index_open(alloc_relation(nsp, "alloc_reserved_pkey"),
+	rel = table_open(alloc_relation(nsp, ALLOC_RESERVED), AccessShareLock);
+	index = index_open(alloc_relation(nsp, ALLOC_RESERVED_PKEY),
 					   AccessShareLock);
 	slot = table_slot_create(rel, NULL);
 	desc = index_beginscan(rel, index, snapshot, 1, 0);
@@ -273,8 +364,21 @@ read_space(Oid nsp, Pool *pool, Snapshot snapshot)
 			  compare_extents);
 }
 
-/* The backend's copy of the pool, if it has the right epoch. */
+/* The pool of that name, if the backend knows its row as it is now. */
 static Pool *
+cache_current(Oid relid, const char *name)
+{
+	for (int i = 0; i < ncached; i++)
+	{
+		if (cached[i].seen == pools_changed && cached[i].relid == relid &&
+			strcmp(cached[i].pool->name, name) == 0)
+			return cached[i].pool;
+	}
+	return NULL;
+}
+
+/* The backend's copy of the pool, if it has the right epoch. */
+static CachedPool *
 cache_find(Oid relid, int32 id, int64 epoch)
 {
 	for (int i = 0; i < ncached; i++)
@@ -282,7 +386,7 @@ cache_find(Oid relid, int32 id, int64 epoch)
 		if (cached[i].relid == relid && cached[i].pool->id == id)
 		{
 			if (cached[i].pool->epoch == epoch)
-				return cached[i].pool;
+				return &cached[i];
 			MemoryContextDelete(cached[i].pool->cxt);
 			cached[i] = cached[--ncached];
 			return NULL;
@@ -291,7 +395,7 @@ cache_find(Oid relid, int32 id, int64 epoch)
 	return NULL;
 }
 
-static void
+static CachedPool *
 cache_add(Oid relid, Pool *pool)
 {
 	if (ncached == MAX_POOLS)
@@ -301,7 +405,8 @@ cache_add(Oid relid, Pool *pool)
 	}
 	MemoryContextSetParent(pool->cxt, CacheMemoryContext);
 	cached[ncached].relid = relid;
-	cached[ncached++].pool = pool;
+	cached[ncached].pool = pool;
+	return &cached[ncached++];
 }
 
 static PoolKind
@@ -343,87 +448,112 @@ no_pool(const char *name)
 			 errdetail_internal("%s", detail_end(&detail))));
 }
 
-/*
- * The pool of that name as it is now, or PT404 (with RIGHT_NONE: NULL); 42501 if the caller may not
- * do with it what right says.  The result belongs to the cache and may be
- * gone with the next pool_open.
- */
-Pool *
-pool_open(Oid nsp, const char *name, PoolRight right)
+/* Read the pool of that name into the cache; NULL if there is none. */
+static Pool *
+read_pool(Oid nsp, const char *name)
 {
-	Oid			relid = alloc_relation(nsp, "alloc_pool");
+	Oid			relid = alloc_relation(nsp, ALLOC_POOL);
 	Relation	rel = table_open(relid, AccessShareLock);
-	Relation	index = index_open(alloc_relation(nsp, "alloc_pool_name_key"),
+	Relation	index = index_open(alloc_relation(nsp, ALLOC_POOL_NAME),
 								   AccessShareLock);
+	uint64		seen = pools_changed;
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	Datum		name_datum = CStringGetTextDatum(name);
 	IndexScanDesc desc;
 	ScanKeyData key;
-	Pool	   *pool;
-	Datum	   *values;
-	int64		epoch;
+	Pool	   *pool = NULL;
 
 	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ, name_datum);
 	desc = index_beginscan(rel, index, snapshot, 1, 0);
 	index_rescan(desc, &key, 1, NULL, 0);
-	if (!index_getnext_slot(desc, ForwardScanDirection, slot))
+	if (index_getnext_slot(desc, ForwardScanDirection, slot))
 	{
-		if (right != RIGHT_NONE)
-			no_pool(name);
-		pool = NULL;
-		goto done;
-	}
-	slot_getallattrs(slot);
-	values = slot->tts_values - 1;
-	if (!pool_permits(DatumGetObjectId(values[POOL_OWNER]),
-					  values[POOL_GRANTED], right))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 right == RIGHT_OWN ?
-				 errmsg("must be owner of pool \"%s\"", name) :
-				 errmsg("permission denied for pool \"%s\"", name)));
+		Datum	   *values = slot->tts_values - 1;
+		MemoryContext caller;
+		CachedPool *place;
+		Datum		granted;
+		int64		epoch;
 
-	epoch = DatumGetInt64(values[POOL_EPOCH]);
-	pool = cache_find(relid, DatumGetInt32(values[POOL_ID]), epoch);
-	if (pool == NULL)
-	{
-		MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext,
-												  "pg_cas pool",
-												  ALLOCSET_SMALL_SIZES);
-
-		pool = MemoryContextAllocZero(cxt, sizeof(Pool));
-		pool->cxt = cxt;
-		pool->id = DatumGetInt32(values[POOL_ID]);
-		pool->epoch = epoch;
-		pool->name = MemoryContextStrdup(cxt, name);
-		pool->kind = parse_kind(TextDatumGetCString(values[POOL_KIND]));
-		if (!slot->tts_isnull[POOL_FAMILY - 1])
-			pool->width =
-				DatumGetInt32(values[POOL_FAMILY]) == 4 ? 32 : 128;
-		if (!slot->tts_isnull[POOL_PORT_CHUNK - 1])
+		slot_getallattrs(slot);
+		epoch = DatumGetInt64(values[POOL_EPOCH]);
+		place = cache_find(relid, DatumGetInt32(values[POOL_ID]), epoch);
+		if (place == NULL)
 		{
-			pool->port_chunk = DatumGetInt32(values[POOL_PORT_CHUNK]);
-			pool->space.chunk_bits =
-				16 - pg_leftmost_one_pos32(pool->port_chunk);
-		}
-		pool->mixed = pool->kind == POOL_PREFIX || pool->port_chunk > 0;
-		read_space(nsp, pool, snapshot);
-		cache_add(relid, pool);
-	}
-	pool->strategy =
-		parse_strategy(TextDatumGetCString(values[POOL_STRATEGY]));
-	pool->cooldown = *DatumGetIntervalP(values[POOL_COOLDOWN]);
-	pool->has_cooldown = pool->cooldown.time != 0 ||
-		pool->cooldown.day != 0 || pool->cooldown.month != 0;
+			MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext,
+													  "pg_cas pool",
+													  ALLOCSET_SMALL_SIZES);
 
-done:
+			pool = MemoryContextAllocZero(cxt, sizeof(Pool));
+			pool->cxt = cxt;
+			pool->id = DatumGetInt32(values[POOL_ID]);
+			pool->epoch = epoch;
+			pool->name = MemoryContextStrdup(cxt, name);
+			pool->kind = parse_kind(TextDatumGetCString(values[POOL_KIND]));
+			if (!slot->tts_isnull[POOL_FAMILY - 1])
+				pool->width =
+					DatumGetInt32(values[POOL_FAMILY]) == 4 ? 32 : 128;
+			if (!slot->tts_isnull[POOL_PORT_CHUNK - 1])
+			{
+				pool->port_chunk = DatumGetInt32(values[POOL_PORT_CHUNK]);
+				pool->space.chunk_bits =
+					16 - pg_leftmost_one_pos32(pool->port_chunk);
+			}
+			pool->mixed = pool->kind == POOL_PREFIX || pool->port_chunk > 0;
+			read_space(nsp, pool, snapshot);
+			place = cache_add(relid, pool);
+		}
+		pool = place->pool;
+		pool->strategy =
+			parse_strategy(TextDatumGetCString(values[POOL_STRATEGY]));
+		pool->cooldown = *DatumGetIntervalP(values[POOL_COOLDOWN]);
+		pool->has_cooldown = pool->cooldown.time != 0 ||
+			pool->cooldown.day != 0 || pool->cooldown.month != 0;
+		pool->owner = DatumGetObjectId(values[POOL_OWNER]);
+		caller = MemoryContextSwitchTo(pool->cxt);
+		granted =
+			PointerGetDatum(PG_DETOAST_DATUM_COPY(values[POOL_GRANTED]));
+		MemoryContextSwitchTo(caller);
+		if (DatumGetPointer(pool->granted) != NULL)
+			pfree(DatumGetPointer(pool->granted));
+		pool->granted = granted;
+		place->seen = seen;
+	}
 	index_endscan(desc);
 	ExecDropSingleTupleTableSlot(slot);
 	UnregisterSnapshot(snapshot);
 	index_close(index, NoLock);
 	table_close(rel, NoLock);
+	return pool;
+}
+
+/*
+ * The pool of that name as it is now, or PT404 (with RIGHT_NONE: NULL); 42501
+ * if the caller may not do with it what right says.  The result belongs to the
+ * cache and may be gone with the next pool_open.
+ */
+Pool *
+pool_open(Oid nsp, const char *name, PoolRight right)
+{
+	Pool	   *pool;
+
+	AcceptInvalidationMessages();
+	pool = cache_current(alloc_relation(nsp, ALLOC_POOL), name);
+	if (pool == NULL)
+		pool = read_pool(nsp, name);
+	if (pool == NULL)
+	{
+		if (right != RIGHT_NONE)
+			no_pool(name);
+		return NULL;
+	}
+	if (!pool_permits(pool->owner, pool->granted, right))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 right == RIGHT_OWN ?
+				 errmsg("must be owner of pool \"%s\"", name) :
+				 errmsg("permission denied for pool \"%s\"", name)));
 	return pool;
 }
 

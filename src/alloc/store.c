@@ -103,11 +103,11 @@ enum
 	SLOT_SPAN
 };
 
-static const char *const slot_indexes[] = {
-	[BY_LO] = "alloc_slot_pkey",
-	[BY_KEY] = "alloc_slot_key",
-	[BY_RANK] = "alloc_slot_rank",
-	[BY_EXPIRY] = "alloc_slot_expiry"
+static const AllocRelation slot_indexes[] = {
+	[BY_LO] = ALLOC_SLOT_PKEY,
+	[BY_KEY] = ALLOC_SLOT_KEY,
+	[BY_RANK] = ALLOC_SLOT_RANK,
+	[BY_EXPIRY] = ALLOC_SLOT_EXPIRY
 };
 
 /* A numeric for a number, and back. */
@@ -165,7 +165,7 @@ store_open(Store *store, Oid nsp, LOCKMODE mode)
 	memset(store, 0, sizeof(*store));
 	store->nsp = nsp;
 	store->cxt = CurrentMemoryContext;
-	store->slot = table_open(alloc_relation(nsp, "alloc_slot"), mode);
+	store->slot = table_open(alloc_relation(nsp, ALLOC_SLOT), mode);
 }
 
 void
@@ -781,7 +781,7 @@ store_history(Store *store, const Pool *pool, const SlotRow *row,
 	if (pg_cas_history_retention == 0)
 		return;
 
-	rel = table_open(alloc_relation(store->nsp, "alloc_past"), RowExclusiveLock);
+	rel = table_open(alloc_relation(store->nsp, ALLOC_PAST), RowExclusiveLock);
 	caller = enter_owner(rel);
 	rri = open_for_writing(rel, &estate);
 	slot = table_slot_create(rel, NULL);
@@ -813,7 +813,7 @@ store_history(Store *store, const Pool *pool, const SlotRow *row,
 int64
 store_next_generation(Store *store)
 {
-	return nextval_internal(alloc_relation(store->nsp, "alloc_generation"),
+	return nextval_internal(alloc_relation(store->nsp, ALLOC_GENERATION),
 							false);
 }
 
@@ -841,10 +841,10 @@ frontier_find(Relation rel, Relation index, int32 range, TupleTableSlot *slot)
 bool
 store_frontier(Store *store, int32 range, u128 *next)
 {
-	Relation	rel = table_open(alloc_relation(store->nsp, "alloc_frontier"),
+	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
 								 AccessShareLock);
 	Relation	index = index_open(alloc_relation(store->nsp,
-												"alloc_frontier_pkey"),
+												ALLOC_FRONTIER_PKEY),
 								   AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	bool		found = frontier_find(rel, index, range, slot);
@@ -865,10 +865,10 @@ store_frontier(Store *store, int32 range, u128 *next)
 void
 store_save_frontier(Store *store, int32 range, u128 next)
 {
-	Relation	rel = table_open(alloc_relation(store->nsp, "alloc_frontier"),
+	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
 								 RowExclusiveLock);
 	Relation	index = index_open(alloc_relation(store->nsp,
-												"alloc_frontier_pkey"),
+												ALLOC_FRONTIER_PKEY),
 								   AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 
