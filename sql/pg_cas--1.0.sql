@@ -908,7 +908,8 @@ CREATE TABLE lease_state (
 COMMENT ON TABLE lease_state IS
     'internal: leases, those that were released (holder null) included';
 
-CREATE SEQUENCE lock_fence;
+-- Each number is the last of so many fences: see fence.c.
+CREATE SEQUENCE lock_fence INCREMENT 32 START 32;
 COMMENT ON SEQUENCE lock_fence IS
     'internal: the source of the fences of all locks and leases';
 

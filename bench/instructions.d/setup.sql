@@ -22,7 +22,7 @@ CREATE TABLE bare (pool int, key uuid, slot bigint, UNIQUE (pool, key), UNIQUE (
 INSERT INTO bare SELECT 0, lpad(i::text, 32, '0')::uuid, i FROM generate_series(1, 20000) AS i;
 
 CREATE TABLE name (name text PRIMARY KEY);
-INSERT INTO name SELECT 'name ' || i FROM generate_series(0, 7999) AS i;
+INSERT INTO name SELECT i FROM generate_series(0, 7999) AS i;
 BEGIN;
 SELECT count(*) FROM (SELECT lock_acquire(array_agg(name)) FROM name) AS l;
 COMMIT;

@@ -1,4 +1,11 @@
-\set n random(0, 99) * 8
+\set n0 :client_id * 1000 + random(0, 99) * 8
+\set n1 :n0 + 1
+\set n2 :n0 + 2
+\set n3 :n0 + 3
+\set n4 :n0 + 4
+\set n5 :n0 + 5
+\set n6 :n0 + 6
+\set n7 :n0 + 7
 BEGIN;
-SELECT count(*) FROM lock_acquire(ARRAY[:client_id || '/' || :n, :client_id || '/' || :n + 1, :client_id || '/' || :n + 2, :client_id || '/' || :n + 3, :client_id || '/' || :n + 4, :client_id || '/' || :n + 5, :client_id || '/' || :n + 6, :client_id || '/' || :n + 7]);
+SELECT count(*) FROM lock_acquire(ARRAY[:n0, :n1, :n2, :n3, :n4, :n5, :n6, :n7]::text[]);
 COMMIT;

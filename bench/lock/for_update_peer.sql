@@ -1,11 +1,18 @@
-\set n random(0, 99) * 8
+\set n0 :client_id * 1000 + random(0, 99) * 8
+\set n1 :n0 + 1
+\set n2 :n0 + 2
+\set n3 :n0 + 3
+\set n4 :n0 + 4
+\set n5 :n0 + 5
+\set n6 :n0 + 6
+\set n7 :n0 + 7
 BEGIN;
-SELECT FROM name WHERE name = :client_id || '/' || :n + 0 FOR UPDATE;
-SELECT FROM name WHERE name = :client_id || '/' || :n + 1 FOR UPDATE;
-SELECT FROM name WHERE name = :client_id || '/' || :n + 2 FOR UPDATE;
-SELECT FROM name WHERE name = :client_id || '/' || :n + 3 FOR UPDATE;
-SELECT FROM name WHERE name = :client_id || '/' || :n + 4 FOR UPDATE;
-SELECT FROM name WHERE name = :client_id || '/' || :n + 5 FOR UPDATE;
-SELECT FROM name WHERE name = :client_id || '/' || :n + 6 FOR UPDATE;
-SELECT FROM name WHERE name = :client_id || '/' || :n + 7 FOR UPDATE;
+SELECT FROM name WHERE name = :n0 FOR UPDATE;
+SELECT FROM name WHERE name = :n1 FOR UPDATE;
+SELECT FROM name WHERE name = :n2 FOR UPDATE;
+SELECT FROM name WHERE name = :n3 FOR UPDATE;
+SELECT FROM name WHERE name = :n4 FOR UPDATE;
+SELECT FROM name WHERE name = :n5 FOR UPDATE;
+SELECT FROM name WHERE name = :n6 FOR UPDATE;
+SELECT FROM name WHERE name = :n7 FOR UPDATE;
 COMMIT;

@@ -5,13 +5,15 @@
  * All fences, of locks and of leases, are drawn from one sequence, lock_fence,
  * so that no name's can fall when the name is purged and made again.  A fence
  * is drawn once the lock is held; so the order of a name's fences is the order
- * of its holders.
+ * of its holders.  A call that takes several names draws when it holds them
+ * all, and one number of the sequence is good for many: the sequence counts in
+ * steps, and the fences from one step to the next are the call's.
  *
  * A sequence writes WAL ahead for 32 numbers at a time, and nobody flushes
  * that WAL before a commit.  After a crash the server may therefore issue the
  * same numbers again, and a fence that has left the server, for a device that
- * compares fences, cannot be recalled.  So fence_flush() flushes the
- * sequence's page's last record, whoever wrote it; most calls find that done.
+ * compares fences, cannot be recalled.  So whoever draws flushes the sequence's
+ * page's last record, whoever wrote it; most calls find that done.
  *
  * To skip fences is to read the sequence and then to set it, and what is drawn
  * in between would be drawn twice.  No lock on the sequence could prevent that
@@ -20,14 +22,22 @@
  */
 #include "lock.h"
 
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xlog.h"
+#include "catalog/pg_sequence.h"
 #include "commands/sequence.h"
 #include "common/int.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+#define FENCE_SEQUENCE "lock_fence"
+
+/* What the install script makes the sequence's increment. */
+#define FENCES_PER_NUMBER 32
 
 /*
  * The sequence, which lies in the extension's schema.
@@ -35,13 +45,31 @@
 static Oid
 fence_sequence(Oid schema)
 {
-	Oid			relid = get_relname_relid("lock_fence", schema);
+	Oid			relid = get_relname_relid(FENCE_SEQUENCE, schema);
 
 	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_SEQUENCE)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("sequence \"lock_fence\" of pg_cas is missing")));
+				 errmsg("sequence \"%s\" of pg_cas is missing",
+						FENCE_SEQUENCE)));
 	return relid;
+}
+
+/*
+ * How many fences a number of the sequence is good for: those after the number
+ * before it.
+ */
+static int64
+fences_per_number(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(relid));
+	int64		increment;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for sequence %u", relid);
+	increment = ((Form_pg_sequence) GETSTRUCT(tuple))->seqincrement;
+	ReleaseSysCache(tuple);
+	return Min(Max(increment, 1), FENCES_PER_NUMBER);
 }
 
 /*
@@ -54,39 +82,13 @@ fence_locktag(LOCKTAG *tag, Oid relid)
 }
 
 /*
- * Draw the next fence for the name whose row is in the slot.  The caller holds
- * the lock that it is for, and calls fence_flush() before the number leaves
- * the server.  Raises 55000 if the sequence does not rise: its owner can set
- * it back, or have each session keep numbers of its own by CACHE.
+ * See that no number drawn until now can be issued again.  The transaction has
+ * used the sequence, and so has it locked to its end.
  */
-int64
-fence_next(NameTable *names)
+static void
+flush_sequence(Oid relid)
 {
-	Oid			relid = fence_sequence(names->schema);
-	LOCKTAG		tag;
-	int64		fence;
-
-	fence_locktag(&tag, relid);
-	(void) LockAcquire(&tag, ShareLock, false, false);
-	fence = nextval_internal(relid, false);
-	LockRelease(&tag, ShareLock, false);
-	if (fence <= names_fence(names))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sequence \"%s\" is not as pg_cas left it",
-						get_rel_name(relid)),
-				 errdetail("It has given a fence that is not larger than the last one."),
-				 errhint("See that it has CACHE 1 and INCREMENT 1, and call lock_fence_advance().")));
-	return fence;
-}
-
-/*
- * See that no fence drawn until now can be issued again.
- */
-void
-fence_flush(Oid schema)
-{
-	Relation	seq = relation_open(fence_sequence(schema), AccessShareLock);
+	Relation	seq = relation_open(relid, NoLock);
 	Buffer		buffer = ReadBuffer(seq, 0);
 	XLogRecPtr	lsn;
 
@@ -95,7 +97,39 @@ fence_flush(Oid schema)
 	UnlockReleaseBuffer(buffer);
 	if (RelationNeedsWAL(seq))
 		XLogFlush(lsn);
-	relation_close(seq, AccessShareLock);
+	relation_close(seq, NoLock);
+}
+
+/*
+ * The next fence for a name whose row has this one.  The caller holds all the
+ * locks that it draws fences for.  Raises 55000 if the sequence does not rise:
+ * its owner can set it back, or have each session keep numbers of its own by
+ * CACHE.
+ */
+int64
+fence_next(NameTable *names, int64 former)
+{
+	if (names->drawn == names->drawn_last)
+	{
+		Oid			relid = fence_sequence(names->schema);
+		LOCKTAG		tag;
+
+		fence_locktag(&tag, relid);
+		(void) LockAcquire(&tag, ShareLock, false, false);
+		names->drawn_last = nextval_internal(relid, false);
+		LockRelease(&tag, ShareLock, false);
+		names->drawn = names->drawn_last - fences_per_number(relid);
+		flush_sequence(relid);
+	}
+	if (++names->drawn <= former)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sequence \"%s\" is not as pg_cas left it",
+						FENCE_SEQUENCE),
+				 errdetail("It has given a fence that is not larger than the last one."),
+				 errhint("See that it has CACHE 1 and INCREMENT %d, and call lock_fence_advance().",
+						 FENCES_PER_NUMBER)));
+	return names->drawn;
 }
 
 /*
@@ -118,5 +152,5 @@ fence_advance(Oid schema, int64 by)
 	DirectFunctionCall2(setval_oid, ObjectIdGetDatum(relid),
 						Int64GetDatum(fence));
 	LockRelease(&tag, ExclusiveLock, false);
-	fence_flush(schema);
+	flush_sequence(relid);
 }

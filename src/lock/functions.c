@@ -7,6 +7,7 @@
 
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -36,12 +37,6 @@ PG_FUNCTION_INFO_V1(lease_try_acquire);
 PG_FUNCTION_INFO_V1(lease_renew);
 PG_FUNCTION_INFO_V1(lease_release);
 PG_FUNCTION_INFO_V1(lease_guard);
-
-typedef struct Request
-{
-	Datum		name;
-	HoldMode	mode;
-} Request;
 
 /*
  * Refuse in a read-only transaction and on a standby.
@@ -74,7 +69,8 @@ call_is_top_level(FunctionCallInfo fcinfo)
 }
 
 /*
- * Begin an answer of several columns.
+ * Begin an answer of several columns.  What the executor expects is what the
+ * function was declared to return, as that is no record.
  */
 static Tuplestorestate *
 begin_rows(FunctionCallInfo fcinfo, TupleDesc *desc)
@@ -84,15 +80,14 @@ begin_rows(FunctionCallInfo fcinfo, TupleDesc *desc)
 	Tuplestorestate *rows;
 
 	if (rsinfo == NULL || !IsA(rsinfo, ReturnSetInfo) ||
-		!(rsinfo->allowedModes & SFRM_Materialize))
+		!(rsinfo->allowedModes & SFRM_Materialize) ||
+		rsinfo->expectedDesc == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("set-valued function called in context that cannot accept a set")));
-	if (get_call_result_type(fcinfo, NULL, desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
 
 	old = MemoryContextSwitchTo(rsinfo->econtext->ecxt_per_query_memory);
-	*desc = CreateTupleDescCopy(*desc);
+	*desc = CreateTupleDescCopy(rsinfo->expectedDesc);
 	rows = tuplestore_begin_heap(false, false, work_mem);
 	MemoryContextSwitchTo(old);
 	rsinfo->returnMode = SFRM_Materialize;
@@ -120,11 +115,11 @@ parse_mode(text *mode)
 }
 
 /*
- * Add the array's names to the requests.
+ * Add the array's names to the resources.
  */
-static Request *
-add_requests(Request *requests, int *n, ArrayType *array,
-			 const char *argument, HoldMode mode)
+static Resource *
+add_resources(Resource *resources, int *n, ArrayType *array,
+			  const char *argument, HoldMode mode)
 {
 	Datum	   *names;
 	bool	   *nulls;
@@ -132,8 +127,8 @@ add_requests(Request *requests, int *n, ArrayType *array,
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT,
 					  &names, &nulls, &count);
-	requests = repalloc_huge(requests,
-							 ((Size) *n + count + 1) * sizeof(Request));
+	resources = repalloc_huge(resources,
+							 ((Size) *n + count + 1) * sizeof(Resource));
 	for (int i = 0; i < count; i++)
 	{
 		if (nulls[i])
@@ -141,19 +136,19 @@ add_requests(Request *requests, int *n, ArrayType *array,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("argument \"%s\" must not contain nulls",
 							argument)));
-		requests[*n].name = checked_name(names[i], argument);
-		requests[*n].mode = mode;
+		resources[*n].name = checked_name(names[i], argument);
+		resources[*n].mode = mode;
 		(*n)++;
 	}
-	return requests;
+	return resources;
 }
 
 /* qsort comparator: byte order, of equal names the exclusive one first. */
 static int
-compare_requests(const void *left, const void *right)
+compare_resources(const void *left, const void *right)
 {
-	const Request *a = (const Request *) left;
-	const Request *b = (const Request *) right;
+	const Resource *a = (const Resource *) left;
+	const Resource *b = (const Resource *) right;
 	text	   *x = DatumGetTextPP(a->name);
 	text	   *y = DatumGetTextPP(b->name);
 	int			xlen = VARSIZE_ANY_EXHDR(x);
@@ -167,28 +162,28 @@ compare_requests(const void *left, const void *right)
 }
 
 /*
- * Sort the requests into the order in which they are taken, fold those of the
+ * Sort the resources into the order in which they are taken, fold those of the
  * same name into the strongest, and return how many are left.
  */
 static int
-sort_requests(Request *requests, int n)
+sort_resources(Resource *resources, int n)
 {
 	int			kept = 0;
 
-	qsort(requests, n, sizeof(Request), compare_requests);
+	qsort(resources, n, sizeof(Resource), compare_resources);
 	for (int i = 0; i < n; i++)
 	{
-		HoldMode	mode = requests[i].mode;
+		HoldMode	mode = resources[i].mode;
 
 		if (kept > 0)
 		{
 			/* Equal but for the mode? */
-			requests[i].mode = requests[kept - 1].mode;
-			if (compare_requests(&requests[kept - 1], &requests[i]) == 0)
+			resources[i].mode = resources[kept - 1].mode;
+			if (compare_resources(&resources[kept - 1], &resources[i]) == 0)
 				continue;
-			requests[i].mode = mode;
+			resources[i].mode = mode;
 		}
-		requests[kept++] = requests[i];
+		resources[kept++] = resources[i];
 	}
 	return kept;
 }
@@ -224,22 +219,22 @@ parse_wait(FunctionCallInfo fcinfo, int argno)
 Datum
 lock_acquire(PG_FUNCTION_ARGS)
 {
-	Request    *requests = palloc(sizeof(Request));
+	Resource   *resources = palloc(sizeof(Resource));
 	int			n = 0;
 	Patience	patience;
 	NameTable	names;
 	Tuplestorestate *rows;
 	TupleDesc	desc;
-	bool		fenced = false;
+	XLogRecPtr	written = XactLastRecEnd;
 
 	request_enter(fcinfo, REQUEST_JOINS);
 	require_argument(fcinfo, 0, "exclusive");
 	require_argument(fcinfo, 1, "shared");
-	requests = add_requests(requests, &n, PG_GETARG_ARRAYTYPE_P(0),
-							"exclusive", HOLD_EXCLUSIVE);
-	requests = add_requests(requests, &n, PG_GETARG_ARRAYTYPE_P(1),
-							"shared", HOLD_SHARED);
-	n = sort_requests(requests, n);
+	resources = add_resources(resources, &n, PG_GETARG_ARRAYTYPE_P(0),
+							  "exclusive", HOLD_EXCLUSIVE);
+	resources = add_resources(resources, &n, PG_GETARG_ARRAYTYPE_P(1),
+							  "shared", HOLD_SHARED);
+	n = sort_resources(resources, n);
 	patience = parse_wait(fcinfo, 2);
 
 	require_writable("lock_acquire()");
@@ -253,24 +248,32 @@ lock_acquire(PG_FUNCTION_ARGS)
 	names_open(&names, fcinfo, NAME_LOCK, true);
 	for (int i = 0; i < n; i++)
 	{
+		CHECK_FOR_INTERRUPTS();
+		resource_take(&names, &resources[i], &patience);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		Resource   *resource = &resources[i];
 		Datum		values[3] = {0};
 		bool		nulls[3] = {0};
-		HoldMode	mode;
-		int64		fence;
 
 		CHECK_FOR_INTERRUPTS();
-		mode = resource_take(&names, requests[i].name, requests[i].mode,
-							 &patience, &fence);
-		values[0] = requests[i].name;
-		values[1] = CStringGetTextDatum(hold_mode_name(mode));
-		values[2] = Int64GetDatum(fence);
-		nulls[2] = mode != HOLD_EXCLUSIVE;
-		fenced |= mode == HOLD_EXCLUSIVE;
+		if (resource->fence_due)
+			resource_fence(&names, resource);
+		values[0] = resource->name;
+		values[1] = CStringGetTextDatum(hold_mode_name(resource->mode));
+		values[2] = Int64GetDatum(resource->fence);
+		nulls[2] = resource->mode != HOLD_EXCLUSIVE;
 		tuplestore_putvalues(rows, desc, values, nulls);
 	}
-	if (fenced)
-		fence_flush(names.schema);
 	names_close(&names);
+
+	/*
+	 * The rows that we wrote are worth nothing after a crash: no lock and no
+	 * snapshot outlives it, and the fences are on disk.  So they are no reason
+	 * for the commit to wait until it is on disk, if it has no other.
+	 */
+	XactLastRecEnd = written;
 	return (Datum) 0;
 }
 
@@ -500,10 +503,7 @@ acquire_lease(FunctionCallInfo fcinfo, const char *function,
 	names_open(&names, fcinfo, NAME_LEASE, true);
 	lease_take(&names, name, DatumGetTextPP(holder), ttl, grant);
 	if (grant->granted)
-	{
-		fence_flush(names.schema);
 		ForceSyncCommit();
-	}
 	names_close(&names);
 }
 

@@ -87,7 +87,7 @@ lease_end(TimestampTz start, Interval *ttl)
 
 /*
  * Acquire the lease, unless another holder has it now.  Its own transaction
- * commits at once (the caller sees to that), and the caller flushes the fence.
+ * commits at once (the caller sees to that).
  */
 void
 lease_take(NameTable *names, Datum name, text *holder, Interval *ttl,
@@ -123,7 +123,7 @@ lease_take(NameTable *names, Datum name, text *holder, Interval *ttl,
 		return;
 	}
 
-	grant->fence = fence_next(names);
+	grant->fence = fence_next(names, names_fence(names));
 	grant->holder = holder;
 	grant->expires_at = lease_end(now, ttl);
 

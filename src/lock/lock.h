@@ -64,12 +64,25 @@ typedef struct NameTable
 	Oid			schema;			/* the extension's */
 	Relation	rel;
 	Relation	index;
+	BlockNumber nblocks;		/* as it was opened */
 	IndexScanDesc scan;
 	CatalogIndexState indexes;	/* NULL unless opened for writing */
 	TupleTableSlot *slot;		/* the row found last, */
 	ItemPointerData tid;		/* and where it lies */
 	Snapshot	latest;			/* registered */
+	int64		drawn;			/* the last fence given out, */
+	int64		drawn_last;		/* and the last one that was drawn with it */
 } NameTable;
+
+/* A resource that a call takes. */
+typedef struct Resource
+{
+	Datum		name;
+	HoldMode	mode;			/* asked for; once taken, held */
+	int64		fence;			/* the row's */
+	bool		fence_due;		/* taken now as the exclusive holder */
+	ItemPointerData tid;		/* if so, where the row lies */
+} Resource;
 
 /* A transaction that holds a row's lock. */
 typedef struct RowHolder
@@ -106,6 +119,7 @@ extern TM_Result names_lock(NameTable *names, LockTupleMode mode,
 extern void names_check_snapshot(NameTable *names, Datum name);
 extern void names_update(NameTable *names, const Datum *values,
 						 const bool *nulls, const bool *replace);
+extern void names_write_fence(NameTable *names, const Resource *resource);
 extern int	names_holders(NameTable *names, RowHolder **holders);
 extern HoldMode names_held(NameTable *names, TransactionId *xid);
 extern bool names_next(NameTable *names, TableScanDesc scan);
@@ -116,8 +130,7 @@ extern Datum checked_name(Datum name, const char *argument);
 extern void name_locktag(LOCKTAG *tag, Datum name, uint16 lock_class);
 
 /* fence.c */
-extern int64 fence_next(NameTable *names);
-extern void fence_flush(Oid schema);
+extern int64 fence_next(NameTable *names, int64 former);
 extern void fence_advance(Oid schema, int64 by);
 
 /* wait.c */
@@ -132,8 +145,9 @@ extern void wait_in_line(NameTable *names, Datum name, bool found,
 extern const char *hold_mode_name(HoldMode mode);
 
 /* resource.c */
-extern HoldMode resource_take(NameTable *names, Datum name, HoldMode mode,
-							  const Patience *patience, int64 *fence);
+extern void resource_take(NameTable *names, Resource *resource,
+						  const Patience *patience);
+extern void resource_fence(NameTable *names, Resource *resource);
 
 /* lease.c */
 extern void lease_take(NameTable *names, Datum name, text *holder,

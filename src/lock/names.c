@@ -196,6 +196,7 @@ names_open(NameTable *names, FunctionCallInfo fcinfo, NameKind kind,
 		check_indexes(names);
 	}
 
+	names->nblocks = RelationGetNumberOfBlocks(names->rel);
 	names->slot = table_slot_create(names->rel, NULL);
 	names->scan = index_beginscan(names->rel, names->index, SnapshotAny, 1, 0);
 	names->latest = RegisterSnapshot(GetLatestSnapshot());
@@ -231,6 +232,47 @@ names_refresh(NameTable *names)
 	names->latest = RegisterSnapshot(GetLatestSnapshot());
 }
 
+static uint64
+name_hash(Datum name)
+{
+	text	   *value = DatumGetTextPP(name);
+
+	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(value),
+							   VARSIZE_ANY_EXHDR(value), 0);
+}
+
+/*
+ * Find the version that the snapshot sees among those that the index entry
+ * stands for, and leave it in the slot.  This is what the table's access method
+ * does for the executor, but for the pruning: see make_room().
+ */
+static bool
+fetch_version(NameTable *names, ItemPointerData tid, Snapshot snapshot,
+			  TupleTableSlot *slot)
+{
+	HeapTuple	tuple = &((BufferHeapTupleTableSlot *) slot)->base.tupdata;
+	Buffer		buffer = ReadBuffer(names->rel,
+									ItemPointerGetBlockNumber(&tid));
+	bool		first = true;
+	bool		found = false;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	while (!found &&
+		   heap_hot_search_buffer(&tid, names->rel, buffer, SnapshotAny,
+								  tuple, NULL, first))
+	{
+		found = HeapTupleSatisfiesVisibility(tuple, snapshot, buffer);
+		first = false;
+	}
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+
+	if (found)
+		ExecStorePinnedBufferHeapTuple(tuple, slot, buffer);
+	else
+		ReleaseBuffer(buffer);
+	return found;
+}
+
 /*
  * Find the name's row as the snapshot sees it, and leave it in the slot.
  */
@@ -239,20 +281,92 @@ find_version(NameTable *names, Datum name, Snapshot snapshot,
 			 TupleTableSlot *slot)
 {
 	ScanKeyData key;
+	ItemPointer tid;
 	bool		found = false;
 
+	ExecClearTuple(slot);
 	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ, name);
 	index_rescan(names->scan, &key, 1, NULL, 0);
 	while (!found &&
-		   index_getnext_slot(names->scan, ForwardScanDirection, slot))
-		found = table_tuple_satisfies_snapshot(names->rel, slot, snapshot);
+		   (tid = index_getnext_tid(names->scan, ForwardScanDirection)) != NULL)
+		found = fetch_version(names, *tid, snapshot, slot);
 
 	/* The slot has its own pin; keep none on the index. */
-	index_rescan(names->scan, NULL, 1, NULL, 0);
-	if (!found)
-		ExecClearTuple(slot);
+	index_rescan(names->scan, NULL, 0, NULL, 0);
 	return found;
+}
+
+/*
+ * Where this backend last saw the rows of names: by the hash of the name, the
+ * latest one of those that share a place.  It may be wrong, and is only tried
+ * first.
+ */
+#define NUM_SEEN 4096
+
+static struct
+{
+	Oid			relid;
+	ItemPointerData tid;
+	uint64		hash;
+}			seen[NUM_SEEN];
+
+static void
+remember_place(NameTable *names, uint64 hash, ItemPointer tid)
+{
+	seen[hash % NUM_SEEN].relid = RelationGetRelid(names->rel);
+	seen[hash % NUM_SEEN].hash = hash;
+	seen[hash % NUM_SEEN].tid = *tid;
+}
+
+/*
+ * Is the name's row, as it was last committed, where we last saw it?  If what
+ * is there has the name and is visible, then that is it, whatever has been
+ * there in between.
+ */
+static bool
+find_again(NameTable *names, Datum name, uint64 hash)
+{
+	ItemPointer tid = &seen[hash % NUM_SEEN].tid;
+	bool		isnull;
+
+	return seen[hash % NUM_SEEN].hash == hash &&
+		seen[hash % NUM_SEEN].relid == RelationGetRelid(names->rel) &&
+		ItemPointerGetBlockNumber(tid) < names->nblocks &&
+		table_tuple_fetch_row_version(names->rel, tid, SnapshotAny,
+									  names->slot) &&
+		table_tuple_satisfies_snapshot(names->rel, names->slot,
+									   names->latest) &&
+		DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, name,
+											 names_get(names, Anum_name,
+													   &isnull)));
+}
+
+/*
+ * See that the page of the row in the slot has room for new versions.
+ *
+ * Pages are made half full.  The executor would prune such a page at every
+ * visit from the first update on, which costs several times what the update
+ * does; we let old versions gather, and remove many of them at a time.
+ */
+static void
+make_room(NameTable *names)
+{
+	Page		page;
+	Buffer		buffer;
+
+	page = BufferGetPage(((BufferHeapTupleTableSlot *) names->slot)->buffer);
+	if (!PageIsFull(page) && PageGetHeapFreeSpace(page) >= BLCKSZ / 8)
+		return;
+
+	/* Pruning moves the rows on the page, so nobody may be looking at them. */
+	ExecClearTuple(names->slot);
+	buffer = ReadBuffer(names->rel, ItemPointerGetBlockNumber(&names->tid));
+	heap_page_prune_opt(names->rel, buffer);
+	ReleaseBuffer(buffer);
+	if (!table_tuple_fetch_row_version(names->rel, &names->tid, SnapshotAny,
+									   names->slot))
+		elog(ERROR, "row of a name is gone");
 }
 
 /*
@@ -261,12 +375,16 @@ find_version(NameTable *names, Datum name, Snapshot snapshot,
 bool
 names_find(NameTable *names, Datum name)
 {
-	bool		found;
+	uint64		hash = name_hash(name);
 
-	found = find_version(names, name, names->latest, names->slot);
-	if (found)
-		names->tid = names->slot->tts_tid;
-	return found;
+	if (!find_again(names, name, hash) &&
+		!find_version(names, name, names->latest, names->slot))
+		return false;
+	names->tid = names->slot->tts_tid;
+	remember_place(names, hash, &names->tid);
+	if (names->indexes != NULL)
+		make_room(names);
+	return true;
 }
 
 /*
@@ -384,7 +502,7 @@ void
 names_check_snapshot(NameTable *names, Datum name)
 {
 	Snapshot	snapshot = GetActiveSnapshot();
-	TupleTableSlot *seen;
+	TupleTableSlot *old;
 	bool		same;
 	bool		isnull;
 
@@ -393,12 +511,12 @@ names_check_snapshot(NameTable *names, Datum name)
 		table_tuple_satisfies_snapshot(names->rel, names->slot, snapshot))
 		return;
 
-	seen = table_slot_create(names->rel, NULL);
-	same = find_version(names, name, snapshot, seen) &&
-		DatumGetInt64(slot_getattr(seen, Anum_fence, &isnull)) ==
+	old = table_slot_create(names->rel, NULL);
+	same = find_version(names, name, snapshot, old) &&
+		DatumGetInt64(slot_getattr(old, Anum_fence, &isnull)) ==
 		names_fence(names) &&
-		leased(names, seen) == leased(names, names->slot);
-	ExecDropSingleTupleTableSlot(seen);
+		leased(names, old) == leased(names, names->slot);
+	ExecDropSingleTupleTableSlot(old);
 	if (!same)
 	{
 		StringInfoData detail;
@@ -412,6 +530,25 @@ names_check_snapshot(NameTable *names, Datum name)
 				 errdetail_internal("%s", detail_end(&detail)),
 				 errhint("Retry the transaction; take its locks first, or under READ COMMITTED.")));
 	}
+}
+
+/*
+ * Write the fence of a resource into its row, which is locked.
+ */
+void
+names_write_fence(NameTable *names, const Resource *resource)
+{
+	Datum		values[Natts_lock_name];
+	bool		nulls[Natts_lock_name] = {false};
+	ItemPointerData tid = resource->tid;
+	HeapTuple	new;
+
+	values[Anum_name - 1] = resource->name;
+	values[Anum_fence - 1] = Int64GetDatum(resource->fence);
+	new = heap_form_tuple(RelationGetDescr(names->rel), values, nulls);
+	CatalogTupleUpdateWithInfo(names->rel, &tid, new, names->indexes);
+	remember_place(names, name_hash(resource->name), &new->t_self);
+	heap_freetuple(new);
 }
 
 /*
@@ -659,11 +796,8 @@ checked_name(Datum name, const char *argument)
 void
 name_locktag(LOCKTAG *tag, Datum name, uint16 lock_class)
 {
-	text	   *value = DatumGetTextPP(name);
-	uint64		hash;
+	uint64		hash = name_hash(name);
 
-	hash = hash_bytes_extended((const unsigned char *) VARDATA_ANY(value),
-							   VARSIZE_ANY_EXHDR(value), 0);
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId,
 						 (uint32) (hash >> 32), (uint32) hash, lock_class);
 }

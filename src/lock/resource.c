@@ -21,7 +21,8 @@
  * sharers who both want to be exclusive can only wait for each other.  There
  * is no need to let deadlock_timeout go by: an upgrader holds the name's
  * upgrade lock in ShareUpdateExclusiveLock mode for as long as it waits, and
- * who finds that taken gives up.
+ * who finds that taken gives up.  Fences are drawn and written when the call
+ * has all its names, which changes nothing for those who wait for one.
  *
  * Nor may new sharers pass an upgrader, or those that keep coming would starve
  * it.  It cannot stand in line, so the upgrade lock is also a second line: at
@@ -66,42 +67,43 @@ upgrade(NameTable *names, Datum name, const Patience *patience)
 }
 
 /*
- * Hold the resource in this mode until the transaction's end, and return the
- * mode in which we hold it, the stronger one if we held it already.  The fence
- * is the exclusive holder's.  The caller calls fence_flush() before it lets
- * fences out.
+ * Hold the resource in its mode until the transaction's end; the mode is then
+ * the one in which we hold it, the stronger one if we held it already.  The
+ * row's fence is ours only if we are not due for a new one.
  */
-HoldMode
-resource_take(NameTable *names, Datum name, HoldMode mode,
-			  const Patience *patience, int64 *fence)
+void
+resource_take(NameTable *names, Resource *resource, const Patience *patience)
 {
-	Datum		values[Natts_lock_name] = {0};
-	bool		nulls[Natts_lock_name] = {0};
-	bool		replace[Natts_lock_name] = {0};
+	Datum		name = resource->name;
 	TransactionId xid;
 	bool		found = names_find(names, name);
 	HoldMode	held = found ? names_held(names, &xid) : HOLD_NONE;
 
-	if (held >= mode)
-	{
-		*fence = names_fence(names);
-		return held;
-	}
-
-	if (held == HOLD_SHARED)
-		upgrade(names, name, patience);
+	if (held >= resource->mode)
+		resource->mode = held;
 	else
-		wait_in_line(names, name, found, mode,
-					 mode == HOLD_SHARED ? LockTupleShare :
-					 LockTupleNoKeyExclusive, patience);
-	names_check_snapshot(names, name);
-
-	if (mode == HOLD_EXCLUSIVE)
 	{
-		*fence = fence_next(names);
-		values[Anum_fence - 1] = Int64GetDatum(*fence);
-		replace[Anum_fence - 1] = true;
-		names_update(names, values, nulls, replace);
+		if (held == HOLD_SHARED)
+			upgrade(names, name, patience);
+		else
+			wait_in_line(names, name, found, resource->mode,
+						 resource->mode == HOLD_SHARED ? LockTupleShare :
+						 LockTupleNoKeyExclusive, patience);
+		names_check_snapshot(names, name);
 	}
-	return mode;
+	resource->fence = names_fence(names);
+	resource->fence_due = held < resource->mode &&
+		resource->mode == HOLD_EXCLUSIVE;
+	resource->tid = names->tid;
+}
+
+/*
+ * Give the exclusive holder its fence, and write it into the row.  The caller
+ * has taken all the call's resources.
+ */
+void
+resource_fence(NameTable *names, Resource *resource)
+{
+	resource->fence = fence_next(names, resource->fence);
+	names_write_fence(names, resource);
 }

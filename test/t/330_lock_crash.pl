@@ -37,6 +37,32 @@ foreach my $end ('COMMIT', 'ROLLBACK', 'COMMIT')
 	$last = $fence;
 }
 
+# A transaction that has only locked has nothing to lose, and commits without
+# waiting for the disk; one that has written as well waits, whatever came first.
+$node->safe_psql('postgres', 'CREATE TABLE written (n int)');
+sub flushed
+{
+	my ($statements) = @_;
+	my $lsns = $node->safe_psql('postgres', qq{
+		SET synchronous_commit = on;
+		BEGIN; $statements; SELECT pg_current_wal_insert_lsn(); COMMIT;
+		SELECT pg_current_wal_flush_lsn()});
+	my ($insert, $flush) = (split /\n/, $lsns)[ -2, -1 ];
+
+	return $node->safe_psql('postgres', "SELECT '$flush'::pg_lsn > '$insert'");
+}
+my $lock = q{SELECT count(*) FROM lock_acquire('{a,b}')};
+is(flushed($lock), 'f', 'locking alone is not waited for');
+is(flushed("$lock; INSERT INTO written VALUES (1)"), 't',
+	'writing after locking is');
+is(flushed("INSERT INTO written VALUES (2); $lock"), 't',
+	'writing before locking is');
+$node->stop('immediate');
+$node->start;
+is($node->safe_psql('postgres', 'SELECT count(*) FROM written'), '2',
+	'what was written under a lock is there after a crash');
+$last = fence($node, 'ROLLBACK');
+
 # A lease is on disk when its fence is told, though synchronous_commit is off.
 my $lease = $node->safe_psql('postgres', q{SELECT lease_acquire('job', 'one', '1h')});
 $node->stop('immediate');
