@@ -57,6 +57,7 @@ typedef enum AllocRelation
 	ALLOC_SLOT_KEY,
 	ALLOC_SLOT_RANK,
 	ALLOC_SLOT_EXPIRY,
+	ALLOC_SLOT_SPAN,
 	ALLOC_FRONTIER,
 	ALLOC_FRONTIER_PKEY,
 	ALLOC_PAST,
@@ -119,6 +120,7 @@ typedef struct Pool
 	Space		space;
 	Frontier   *frontiers;		/* one per range */
 	TimestampTz queue_from;		/* when the last unit re-used had got free */
+	int64		queue_step;		/* time in which some more did */
 	u128		cursor;			/* mixed pools: where to look next */
 	bool		cursor_valid;
 } Pool;
@@ -156,18 +158,32 @@ typedef enum SlotIndex
 #define SLOT_INDEXES (BY_EXPIRY + 1)
 
 /*
+ * A table that is written to, and what that needs.
+ */
+typedef struct Writer
+{
+	Relation	rel;
+	TupleTableSlot *row;
+	MemoryContext cxt;			/* for the row's values */
+	bool		known;			/* it has our indexes and no others */
+	EState	   *estate;			/* for making index entries by the executor */
+	ResultRelInfo *rri;
+} Writer;
+
+/*
  * The tables of one call.  Opened by store_open, closed by store_close; what
  * writing needs is opened with the first write.
  */
 typedef struct Store
 {
 	Oid			nsp;
+	LOCKMODE	mode;
 	MemoryContext cxt;
 	Relation	slot;
 	Relation	index[SLOT_INDEXES];
-	EState	   *estate;
-	ResultRelInfo *rri;
-	TupleTableSlot *row;
+	Writer		slots;
+	Writer		past;
+	Relation	past_ended;
 } Store;
 
 typedef struct SlotScan

@@ -81,6 +81,7 @@ static const char *const relation_names[] = {
 	[ALLOC_SLOT_KEY] = "alloc_slot_key",
 	[ALLOC_SLOT_RANK] = "alloc_slot_rank",
 	[ALLOC_SLOT_EXPIRY] = "alloc_slot_expiry",
+	[ALLOC_SLOT_SPAN] = "alloc_slot_span",
 	[ALLOC_FRONTIER] = "alloc_frontier",
 	[ALLOC_FRONTIER_PKEY] = "alloc_frontier_pkey",
 	[ALLOC_PAST] = "alloc_past",

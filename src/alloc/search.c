@@ -573,6 +573,36 @@ take_waiting(Search *search, Extent ranks)
 	return taken;
 }
 
+/*
+ * The same from where this backend took its last one.  An index scan reads
+ * all that it is to return of a page before it returns the first; so what is
+ * asked for is a short stretch of time, in which about eight became free.
+ */
+static bool
+take_next_waiting(Search *search)
+{
+	Pool	   *pool = search->pool;
+	TimestampTz from = pool->queue_from;
+	int64		step = Max(pool->queue_step, 1);
+
+	while (from <= search->now)
+	{
+		TimestampTz until = search->now - from >= step ?
+			from + step - 1 : search->now;
+		Extent		ranks = {from, until};
+		TimestampTz last = pool->queue_from;
+
+		if (take_waiting(search, ranks))
+		{
+			pool->queue_step += pool->queue_from - last - pool->queue_step / 8;
+			return true;
+		}
+		from = until + 1;
+		step = until < search->now ? step * 8 : step;
+	}
+	return false;
+}
+
 /* Take the held unit that has run out first. */
 static bool
 take_expired(Search *search)
@@ -622,13 +652,8 @@ search_any(Search *search)
 
 	if (take_unused_any(search, false))
 		return true;
-	if (pool->queue_from > 0)
-	{
-		Extent		rest = {pool->queue_from, ranks.last};
-
-		if (rest.first <= rest.last && take_waiting(search, rest))
-			return true;
-	}
+	if (pool->queue_from > 0 && take_next_waiting(search))
+		return true;
 	return take_waiting(search, ranks) || take_expired(search) ||
 		take_unused_any(search, true);
 }

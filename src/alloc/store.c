@@ -110,6 +110,12 @@ static const AllocRelation slot_indexes[] = {
 	[BY_EXPIRY] = ALLOC_SLOT_EXPIRY
 };
 
+static const AllocRelation all_slot_indexes[] = {
+	ALLOC_SLOT_PKEY, ALLOC_SLOT_KEY, ALLOC_SLOT_RANK, ALLOC_SLOT_EXPIRY,
+	ALLOC_SLOT_SPAN
+};
+static const AllocRelation all_past_indexes[] = {ALLOC_PAST_ENDED};
+
 /* A numeric for a number, and back. */
 Datum
 u128_numeric(u128 n)
@@ -156,6 +162,95 @@ numeric_u128(Datum numeric)
 }
 
 /*
+ * Writers.  A table's rows have their entries in our own indexes, and we know
+ * which and what they are, so they are made here; the executor, which does it
+ * for any index and has to read up on each of them first, would take longer
+ * for that than for the rest of the call.  It is asked where someone has given
+ * the table another index, and in mixed pools.
+ */
+static void
+writer_open(Writer *writer, Store *store, Relation rel,
+			const AllocRelation *indexes, int nindexes)
+{
+	MemoryContext caller = MemoryContextSwitchTo(store->cxt);
+	List	   *all = RelationGetIndexList(rel);
+
+	writer->rel = rel;
+	writer->row = table_slot_create(rel, NULL);
+	writer->cxt = AllocSetContextCreate(store->cxt, "alloc row",
+										ALLOCSET_SMALL_SIZES);
+	writer->known = list_length(all) == nindexes;
+	for (int i = 0; i < nindexes; i++)
+		writer->known &=
+			list_member_oid(all, alloc_relation(store->nsp, indexes[i]));
+	list_free(all);
+	MemoryContextSwitchTo(caller);
+}
+
+static void
+writer_close(Writer *writer)
+{
+	if (writer->rel == NULL)
+		return;
+	if (writer->estate != NULL)
+	{
+		ExecCloseIndices(writer->rri);
+		FreeExecutorState(writer->estate);
+	}
+	ExecDropSingleTupleTableSlot(writer->row);
+	MemoryContextDelete(writer->cxt);
+}
+
+/*
+ * Make the index entries of the row by the executor.  Returns whether a
+ * constraint is violated, if may_conflict is true; else that is an error.
+ */
+static bool
+executor_index(Writer *writer, bool update, bool may_conflict)
+{
+	bool		conflict = false;
+
+	if (writer->estate == NULL)
+	{
+		MemoryContext caller;
+
+		writer->estate = CreateExecutorState();
+		caller = MemoryContextSwitchTo(writer->estate->es_query_cxt);
+		writer->rri = makeNode(ResultRelInfo);
+		InitResultRelInfo(writer->rri, writer->rel, 0, NULL, 0);
+		ExecOpenIndices(writer->rri, false);
+		MemoryContextSwitchTo(caller);
+	}
+	ResetPerTupleExprContext(writer->estate);
+	list_free(ExecInsertIndexTuples(writer->rri, writer->row, writer->estate,
+									update, may_conflict, &conflict, NIL));
+	return conflict;
+}
+
+/*
+ * Make the row's entry in one of our indexes, which have one or two columns.
+ * False if it may collide, with UNIQUE_CHECK_PARTIAL.
+ */
+static bool
+index_row(Writer *writer, Relation index, IndexUniqueCheck check,
+		  bool unchanged)
+{
+	IndexInfo	info = {.type = T_IndexInfo};
+	Datum		values[2];
+	bool		isnull[2];
+
+	if (!index->rd_index->indisready)
+		return true;
+	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
+		values[i] = slot_getattr(writer->row,
+								 index->rd_index->indkey.values[i],
+								 &isnull[i]);
+	return index_insert(index, values, isnull, &writer->row->tts_tid,
+						writer->rel, check, unchanged, &info) ||
+		check != UNIQUE_CHECK_PARTIAL;
+}
+
+/*
  * Open alloc_slot.  Its indexes are opened when a scan asks for them.  Locks
  * are kept until the transaction ends.
  */
@@ -164,6 +259,7 @@ store_open(Store *store, Oid nsp, LOCKMODE mode)
 {
 	memset(store, 0, sizeof(*store));
 	store->nsp = nsp;
+	store->mode = mode;
 	store->cxt = CurrentMemoryContext;
 	store->slot = table_open(alloc_relation(nsp, ALLOC_SLOT), mode);
 }
@@ -171,18 +267,31 @@ store_open(Store *store, Oid nsp, LOCKMODE mode)
 void
 store_close(Store *store)
 {
+	writer_close(&store->slots);
+	if (store->past.rel != NULL)
+	{
+		writer_close(&store->past);
+		if (store->past_ended != NULL)
+			index_close(store->past_ended, NoLock);
+		table_close(store->past.rel, NoLock);
+	}
 	for (int i = 0; i < SLOT_INDEXES; i++)
 	{
 		if (store->index[i] != NULL)
 			index_close(store->index[i], NoLock);
 	}
-	if (store->estate != NULL)
-	{
-		ExecCloseIndices(store->rri);
-		ExecDropSingleTupleTableSlot(store->row);
-		FreeExecutorState(store->estate);
-	}
 	table_close(store->slot, NoLock);
+}
+
+/* An index of alloc_slot. */
+static Relation
+slot_index(Store *store, SlotIndex which)
+{
+	if (store->index[which] == NULL)
+		store->index[which] =
+			index_open(alloc_relation(store->nsp, slot_indexes[which]),
+					   store->mode);
+	return store->index[which];
 }
 
 /*
@@ -192,10 +301,7 @@ static void
 scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 		   ScanDirection direction, ScanKey keys, int nkeys)
 {
-	if (store->index[which] == NULL)
-		store->index[which] =
-			index_open(alloc_relation(store->nsp, slot_indexes[which]),
-					   AccessShareLock);
+	Relation	index = slot_index(store, which);
 
 	scan->store = store;
 	scan->direction = direction;
@@ -212,8 +318,7 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 	scan->slot = table_slot_create(store->slot, NULL);
 	scan->cxt = AllocSetContextCreate(CurrentMemoryContext, "alloc_slot scan",
 									  ALLOCSET_SMALL_SIZES);
-	scan->desc = index_beginscan(store->slot, store->index[which], snapshot,
-								 nkeys, 0);
+	scan->desc = index_beginscan(store->slot, index, snapshot, nkeys, 0);
 	index_rescan(scan->desc, keys, nkeys, NULL, 0);
 }
 
@@ -484,21 +589,6 @@ leave_owner(Identity caller)
 	SetUserIdAndSecContext(caller.userid, caller.context);
 }
 
-static ResultRelInfo *
-open_for_writing(Relation rel, EState **estate)
-{
-	ResultRelInfo *rri;
-	MemoryContext caller;
-
-	*estate = CreateExecutorState();
-	caller = MemoryContextSwitchTo((*estate)->es_query_cxt);
-	rri = makeNode(ResultRelInfo);
-	InitResultRelInfo(rri, rel, 0, NULL, 0);
-	ExecOpenIndices(rri, false);
-	MemoryContextSwitchTo(caller);
-	return rri;
-}
-
 /* When a waiting row's turn comes, as alloc_slot_rank orders them. */
 static u128
 row_rank(const Pool *pool, const SlotRow *row)
@@ -533,17 +623,13 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 	bool	   *isnull;
 	MemoryContext caller;
 
-	if (store->estate == NULL)
-	{
-		caller = MemoryContextSwitchTo(store->cxt);
-		store->rri = open_for_writing(store->slot, &store->estate);
-		store->row = table_slot_create(store->slot, NULL);
-		MemoryContextSwitchTo(caller);
-	}
-	slot = store->row;
+	if (store->slots.rel == NULL)
+		writer_open(&store->slots, store, store->slot, all_slot_indexes,
+					lengthof(all_slot_indexes));
+	slot = store->slots.row;
 	ExecClearTuple(slot);
-	ResetPerTupleExprContext(store->estate);
-	caller = MemoryContextSwitchTo(GetPerTupleMemoryContext(store->estate));
+	MemoryContextReset(store->slots.cxt);
+	caller = MemoryContextSwitchTo(store->slots.cxt);
 
 	values = slot->tts_values - 1;
 	isnull = slot->tts_isnull - 1;
@@ -612,11 +698,33 @@ slot_has_row(Store *store, const Pool *pool, u128 lo)
 }
 
 /*
+ * Make the entries of a row of a pool whose units are all of one size in the
+ * indexes whose predicate it meets.
+ */
+static bool
+index_slot(Store *store, const SlotRow *row, IndexUniqueCheck check_lo,
+		   IndexUniqueCheck check_key)
+{
+	Writer	   *writer = &store->slots;
+
+	return index_row(writer, slot_index(store, BY_LO),
+					 check_lo, check_lo == UNIQUE_CHECK_NO) &&
+		(row->held ?
+		 index_row(writer, slot_index(store, BY_KEY),
+				   check_key, check_key == UNIQUE_CHECK_NO) :
+		 index_row(writer, slot_index(store, BY_RANK),
+				   UNIQUE_CHECK_NO, false)) &&
+		(!(row->held && row->expires) ||
+		 index_row(writer, slot_index(store, BY_EXPIRY),
+				   UNIQUE_CHECK_NO, false));
+}
+
+/*
  * Insert a row.  False if another one stands in its place: the same slot, an
  * overlapping span or the same key, of a committed or a running transaction.
  * Nothing is waited for, but other insertions in progress.
  *
- * As index_version does not check the slots that a new version keeps, the
+ * As store_update does not check the slots that a new version keeps, the
  * unique index's own look, which is no MVCC scan, could be the only one of the
  * two and miss a version; so a second look is taken that cannot.
  */
@@ -627,15 +735,16 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 	Identity	caller = enter_owner(store->slot);
 	TransactionId xid = GetCurrentTransactionId();
 	uint32		token;
-	bool		conflict = false;
-	List	   *conflicts;
+	bool		conflict;
 
 	token = SpeculativeInsertionLockAcquire(xid);
 	table_tuple_insert_speculative(store->slot, slot,
 								   GetCurrentCommandId(true), 0, NULL, token);
-	conflicts = ExecInsertIndexTuples(store->rri, slot, store->estate, false,
-									  true, &conflict, NIL);
-	list_free(conflicts);
+	if (pool->mixed || !store->slots.known)
+		conflict = executor_index(&store->slots, false, true);
+	else
+		conflict = !index_slot(store, row, UNIQUE_CHECK_PARTIAL,
+							   UNIQUE_CHECK_PARTIAL);
 	if (!conflict && !pool->mixed)
 		conflict = slot_has_row(store, pool, row->lo);
 	table_tuple_complete_speculative(store->slot, slot, token, !conflict);
@@ -645,51 +754,6 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 	CommandCounterIncrement();
 	row->tid = slot->tts_tid;
 	return !conflict;
-}
-
-/*
- * Make index entries for a new version of a row of a pool whose units are all
- * of one size.  It has the slots of the one before, and unless new_key is true the key, or none.  As it took that one's
- * place while nobody else could, it cannot collide in what it has of it, and
- * that is not checked: the check would visit every dead version of the row,
- * and there may be many as long as some idle transaction keeps them.
- */
-static void
-index_version(Store *store, TupleTableSlot *slot, bool new_key)
-{
-	ResultRelInfo *rri = store->rri;
-	EState	   *estate = store->estate;
-	Oid			by_lo = alloc_relation(store->nsp, slot_indexes[BY_LO]);
-	Oid			by_key = alloc_relation(store->nsp, slot_indexes[BY_KEY]);
-
-	GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
-	for (int i = 0; i < rri->ri_NumIndices; i++)
-	{
-		Relation	index = rri->ri_IndexRelationDescs[i];
-		IndexInfo  *info = rri->ri_IndexRelationInfo[i];
-		Oid			relid = RelationGetRelid(index);
-		Datum		values[INDEX_MAX_KEYS];
-		bool		isnull[INDEX_MAX_KEYS];
-		bool		check = index->rd_index->indisunique &&
-			relid != by_lo && (relid != by_key || new_key);
-
-		if (!info->ii_ReadyForInserts)
-			continue;
-		if (info->ii_Predicate != NIL)
-		{
-			if (info->ii_PredicateState == NULL)
-				info->ii_PredicateState = ExecPrepareQual(info->ii_Predicate,
-														  estate);
-			if (!ExecQual(info->ii_PredicateState,
-						  GetPerTupleExprContext(estate)))
-				continue;
-		}
-		FormIndexDatum(info, slot, estate, values, isnull);
-		(void) index_insert(index, values, isnull, &slot->tts_tid,
-							store->slot,
-							check ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO,
-							false, info);
-	}
 }
 
 /*
@@ -723,6 +787,12 @@ update_at_once(Relation rel, const ItemPointerData *tid, TupleTableSlot *slot,
  * Write a new version of the row that a scan returned, unless it is no longer
  * the latest one or is being changed.  Its slots must be unchanged; with
  * new_key, the caller has the key's lock and knows that the key has no row.
+ *
+ * In a pool whose units are all of one size, what a new version has of the one
+ * before, its slots and without new_key its key, cannot collide, as it took
+ * that one's place while nobody else could.  That is not checked: the check
+ * would visit every dead version of the row, and there may be many as long as
+ * some idle transaction keeps them.
  */
 TM_Result
 store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key)
@@ -737,12 +807,11 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key)
 	{
 		if (update_indexes)
 		{
-			if (pool->mixed)
-				list_free(ExecInsertIndexTuples(store->rri, slot,
-												store->estate, true, false,
-												NULL, NIL));
+			if (pool->mixed || !store->slots.known)
+				(void) executor_index(&store->slots, true, false);
 			else
-				index_version(store, slot, new_key);
+				(void) index_slot(store, row, UNIQUE_CHECK_NO,
+								  new_key ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO);
 		}
 		row->tid = slot->tts_tid;
 	}
@@ -771,21 +840,24 @@ void
 store_history(Store *store, const Pool *pool, const SlotRow *row,
 			  TimestampTz ended_at, const char *reason)
 {
-	Relation	rel;
-	EState	   *estate;
-	ResultRelInfo *rri;
+	Writer	   *writer = &store->past;
 	TupleTableSlot *slot;
-	Identity	caller;
+	Identity	owner;
+	MemoryContext caller;
 	Datum	   *values;
 
 	if (pg_cas_history_retention == 0)
 		return;
 
-	rel = table_open(alloc_relation(store->nsp, ALLOC_PAST), RowExclusiveLock);
-	caller = enter_owner(rel);
-	rri = open_for_writing(rel, &estate);
-	slot = table_slot_create(rel, NULL);
+	if (writer->rel == NULL)
+		writer_open(writer, store,
+					table_open(alloc_relation(store->nsp, ALLOC_PAST),
+							   RowExclusiveLock),
+					all_past_indexes, lengthof(all_past_indexes));
+	slot = writer->row;
 	ExecClearTuple(slot);
+	MemoryContextReset(writer->cxt);
+	caller = MemoryContextSwitchTo(writer->cxt);
 	values = slot->tts_values;
 	memset(slot->tts_isnull, true,
 		   sizeof(bool) * slot->tts_tupleDescriptor->natts);
@@ -798,15 +870,21 @@ store_history(Store *store, const Pool *pool, const SlotRow *row,
 	values[5] = TimestampTzGetDatum(Max(ended_at, row->allocated_at));
 	values[6] = CStringGetTextDatum(reason);
 	ExecStoreVirtualTuple(slot);
+	MemoryContextSwitchTo(caller);
 
-	table_tuple_insert(rel, slot, GetCurrentCommandId(true), 0, NULL);
-	list_free(ExecInsertIndexTuples(rri, slot, estate, false, false, NULL,
-									NIL));
-	ExecCloseIndices(rri);
-	ExecDropSingleTupleTableSlot(slot);
-	FreeExecutorState(estate);
-	leave_owner(caller);
-	table_close(rel, NoLock);
+	owner = enter_owner(writer->rel);
+	table_tuple_insert(writer->rel, slot, GetCurrentCommandId(true), 0, NULL);
+	if (!writer->known)
+		(void) executor_index(writer, false, false);
+	else
+	{
+		if (store->past_ended == NULL)
+			store->past_ended =
+				index_open(alloc_relation(store->nsp, ALLOC_PAST_ENDED),
+						   RowExclusiveLock);
+		(void) index_row(writer, store->past_ended, UNIQUE_CHECK_NO, false);
+	}
+	leave_owner(owner);
 	CommandCounterIncrement();
 }
 
@@ -868,16 +946,17 @@ store_save_frontier(Store *store, int32 range, u128 next)
 	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
 								 RowExclusiveLock);
 	Relation	index = index_open(alloc_relation(store->nsp,
-												ALLOC_FRONTIER_PKEY),
+												  ALLOC_FRONTIER_PKEY),
 								   AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Writer		writer = {0};
+	TupleTableSlot *slot;
 
+	writer_open(&writer, store, rel, NULL, 0);
+	slot = writer.row;
 	if (frontier_find(rel, index, range, slot))
 	{
 		ItemPointerData tid = slot->tts_tid;
-		EState	   *estate;
 		Identity	caller = enter_owner(rel);
-		ResultRelInfo *rri = open_for_writing(rel, &estate);
 		bool		update_indexes;
 
 		ExecClearTuple(slot);
@@ -887,14 +966,11 @@ store_save_frontier(Store *store, int32 range, u128 next)
 		ExecStoreVirtualTuple(slot);
 		if (update_at_once(rel, &tid, slot, &update_indexes) == TM_Ok &&
 			update_indexes)
-			list_free(ExecInsertIndexTuples(rri, slot, estate, false, false,
-											NULL, NIL));
-		ExecCloseIndices(rri);
-		FreeExecutorState(estate);
+			(void) executor_index(&writer, true, false);
 		leave_owner(caller);
 		CommandCounterIncrement();
 	}
-	ExecDropSingleTupleTableSlot(slot);
+	writer_close(&writer);
 	index_close(index, NoLock);
 	table_close(rel, NoLock);
 }
