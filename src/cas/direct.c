@@ -35,6 +35,7 @@
 #include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -123,19 +124,31 @@ direct_begin_call(CasCall *call, AclMode rights)
 		ExecutorCheckPerms_hook == NULL;
 
 	call->user = GetUserId();
+
+	/* an oid is enough to name the table to us, but SQL needs its schema */
+	if (plain && object_aclcheck(NamespaceRelationId,
+								 RelationGetNamespace(call->rel), call->user,
+								 ACL_USAGE) != ACLCHECK_OK)
+		plain = false;
 	call->direct_read = plain && (rights & ACL_SELECT) != 0;
 	call->direct_write = call->direct_read && (rights & ACL_UPDATE) != 0;
 	call->scan = NULL;
 }
 
+/* Whether SQL refuses a write, which it does in its own words. */
 static bool
-violates_not_null(CasTable *table, const CasWrite *write)
+is_refused(CasTable *table, const CasWrite *write)
 {
 	int			a = -1;
 
 	while ((a = bms_next_member(write->columns, a)) >= 0)
-		if (write->nulls[a - 1] && TupleDescAttr(table->desc, a - 1)->attnotnull)
+	{
+		Form_pg_attribute att = TupleDescAttr(table->desc, a - 1);
+
+		if ((write->nulls[a - 1] && att->attnotnull) ||
+			att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
 			return true;
+	}
 	return false;
 }
 
@@ -162,7 +175,7 @@ direct_serves(const CasCall *call, CasPlanKind kind, const CasWrite *write)
 		case CAS_PLAN_UPDATE:
 		case CAS_PLAN_DIFFERS:
 			return call->direct_write && write->comparable &&
-				!violates_not_null(call->table, write);
+				!is_refused(call->table, write);
 		case CAS_PLAN_INSERT:
 		case CAS_PLAN_INSERT_NEW_KEY:
 		case CAS_PLAN_DELETE:
@@ -436,6 +449,11 @@ form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
 	ExecClearTuple(new);
 	memcpy(values, old->tts_values, sizeof(Datum) * table->desc->natts);
 	memcpy(nulls, old->tts_isnull, sizeof(bool) * table->desc->natts);
+
+	/* an UPDATE is what a dropped column's values go by */
+	for (int i = 0; i < table->desc->natts; i++)
+		if (TupleDescAttr(table->desc, i)->attisdropped)
+			nulls[i] = true;
 	while ((a = bms_next_member(write->columns, a)) >= 0)
 	{
 		values[a - 1] = write->values[a - 1];
