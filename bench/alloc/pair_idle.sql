@@ -1,4 +1,7 @@
 -- idle: SELECT alloc_ip('{pool}', gen_random_uuid())
-\set a random(1, 1000000000)
+-- counts 1: SELECT count(*) FROM alloc_past
+-- keeps: SELECT count(*) FROM alloc_units WHERE pool = '{pool}'
+-- sound: SELECT * FROM alloc_verify('{pool}')
+\set a random(1000000, 1000000000)
 SELECT alloc_ip('{pool}', lpad(:a::text, 32, '0')::uuid);
 SELECT alloc_release('{pool}', lpad(:a::text, 32, '0')::uuid);

@@ -1,6 +1,7 @@
 -- Pools p8 to p24, named for their size in bits and their fill in percent.  A
 -- large one is filled by reserving what is not to be given out, but for some
--- thousands that are really held: the rows that a search could trip over.
+-- thousands that are really held, by keys below 1000000: the rows that a
+-- search could trip over.
 CREATE PROCEDURE fill(pool text, base inet, size bigint, percent int) LANGUAGE plpgsql AS $$
 DECLARE
     wanted bigint := size * percent / 100;

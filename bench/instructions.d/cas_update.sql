@@ -1,2 +1,2 @@
 \set i :i + 1
-SELECT cas_update('doc', 'k' || :i, 1, document(7));
+SELECT cas_update('doc', 'k' || :i, 1, :payload);

@@ -1,3 +1,3 @@
 -- set: pg_cas.direct_path=off
 \set i :i + 1
-SELECT cas_update('spi', 'k' || :i, 1, document(7));
+SELECT cas_update('spi', 'k' || :i, 1, :payload);

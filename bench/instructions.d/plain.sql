@@ -1,2 +1,2 @@
 \set i :i + 1
-UPDATE plain SET payload = document(7) WHERE id = 'k' || :i;
+UPDATE plain SET payload = :payload WHERE id = 'k' || :i;

@@ -10,11 +10,7 @@ CREATE TABLE plain (LIKE doc INCLUDING ALL);
 INSERT INTO plain SELECT * FROM doc;
 CREATE TABLE merged (LIKE doc INCLUDING ALL);
 INSERT INTO merged SELECT * FROM doc;
-CREATE TABLE many_doc (LIKE doc INCLUDING ALL);
-INSERT INTO many_doc SELECT i::text, document(0), 1 FROM generate_series(1, 100) AS i;
-CREATE TABLE many_peer (LIKE doc INCLUDING ALL);
-INSERT INTO many_peer SELECT * FROM many_doc;
-SELECT cas_enable(t, payload_column => 'payload') FROM unnest('{doc,spi,plain,merged,many_doc}'::regclass[]) AS t;
+SELECT cas_enable(t, payload_column => 'payload') FROM unnest('{doc,spi,plain,merged}'::regclass[]) AS t;
 
 SELECT alloc_pool_create('p', '{10.0.0.0-10.0.255.255}');
 SELECT count(alloc_ip('p', lpad(i::text, 32, '0')::uuid)) FROM generate_series(1, 20000) AS i;

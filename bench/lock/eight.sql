@@ -1,3 +1,4 @@
+-- counts 8: SELECT last_value FROM lock_fence
 \set n0 :client_id * 1000 + random(0, 99) * 8
 \set n1 :n0 + 1
 \set n2 :n0 + 2

@@ -7,12 +7,12 @@
 \set n6 :n0 + 6
 \set n7 :n0 + 7
 BEGIN;
-SELECT FROM name WHERE name = :n0 FOR UPDATE;
-SELECT FROM name WHERE name = :n1 FOR UPDATE;
-SELECT FROM name WHERE name = :n2 FOR UPDATE;
-SELECT FROM name WHERE name = :n3 FOR UPDATE;
-SELECT FROM name WHERE name = :n4 FOR UPDATE;
-SELECT FROM name WHERE name = :n5 FOR UPDATE;
-SELECT FROM name WHERE name = :n6 FOR UPDATE;
-SELECT FROM name WHERE name = :n7 FOR UPDATE;
+SELECT name FROM name WHERE name = :n0 FOR UPDATE \gset
+SELECT name FROM name WHERE name = :n1 FOR UPDATE \gset
+SELECT name FROM name WHERE name = :n2 FOR UPDATE \gset
+SELECT name FROM name WHERE name = :n3 FOR UPDATE \gset
+SELECT name FROM name WHERE name = :n4 FOR UPDATE \gset
+SELECT name FROM name WHERE name = :n5 FOR UPDATE \gset
+SELECT name FROM name WHERE name = :n6 FOR UPDATE \gset
+SELECT name FROM name WHERE name = :n7 FOR UPDATE \gset
 COMMIT;

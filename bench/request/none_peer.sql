@@ -1,3 +1,3 @@
 -- counts: SELECT sum(resource_version) FROM claimed
-\set i :client_id * 3000 + random(0, 2999)
+\set i random(0, 100000 / {clients} - 1) * {clients} + :client_id
 SELECT cas_merge('claimed', 'k' || :i, jsonb_build_object('n', random()));
