@@ -293,7 +293,7 @@ find_version(NameTable *names, Datum name, Snapshot snapshot,
 		found = fetch_version(names, *tid, snapshot, slot);
 
 	/* The slot has its own pin; keep none on the index. */
-	index_rescan(names->scan, NULL, 0, NULL, 0);
+	index_rescan(names->scan, NULL, 1, NULL, 0);
 	return found;
 }
 
