@@ -280,6 +280,7 @@ extern Extent slots_of_values(const Space *space, const Range *range,
 extern Pool *pool_open_locked(Oid nsp, const char *name, int32 id,
 							  PoolRight right, LOCKMODE mode);
 extern void pool_lock(Oid nsp, int32 id, LOCKMODE mode);
+extern bool pool_lock_at_once(Oid nsp, int32 id);
 extern void pool_unlock(Oid nsp, int32 id, LOCKMODE mode);
 extern void range_parse(PoolKind kind, const char *text, int *width,
 						u128 *first, u128 *last);

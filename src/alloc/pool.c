@@ -210,6 +210,16 @@ pool_lock(Oid nsp, int32 id, LOCKMODE mode)
 	(void) LockAcquire(&tag, mode, false, false);
 }
 
+/* Take it in share mode, unless it would have to be waited for. */
+bool
+pool_lock_at_once(Oid nsp, int32 id)
+{
+	LOCKTAG		tag;
+
+	pool_locktag(&tag, nsp, id);
+	return LockAcquire(&tag, ShareLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
 void
 pool_unlock(Oid nsp, int32 id, LOCKMODE mode)
 {

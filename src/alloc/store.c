@@ -674,24 +674,33 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 }
 
 /*
- * Does the slot have a committed row?  A snapshot that is older than the scan
- * misses no version: what it shows has been in the index before.  This
- * transaction's row that is just being inserted it does not show.  SSI, which
- * would take note of an MVCC scan, does not of one of all versions.
+ * Does the slot, for which this transaction is just inserting a row, have a
+ * committed one?  A snapshot that is older than the scan misses no version:
+ * what it shows has been in the index before.  Our own row it does not show;
+ * where the index has nothing but that, there is nothing to look at.  SSI,
+ * which would take note of an MVCC scan, does not of one of all versions.
  */
 static bool
 slot_has_row(Store *store, const Pool *pool, u128 lo)
 {
 	Extent		slots = {lo, lo};
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ItemPointer own = &store->slots.row->tts_tid;
+	ItemPointer tid;
 	SlotScan	scan;
-	SlotRow		row;
 	bool		found = false;
 
 	scan_by_lo(&scan, store, pool->id, slots, ForwardScanDirection,
 			   SnapshotAny);
-	while (!found && slot_scan_next(&scan, &row))
-		found = row_seen_by(&scan, snapshot);
+	while (!found &&
+		   (tid = index_getnext_tid(scan.desc, scan.direction)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ItemPointerEquals(tid, own))
+			continue;
+		while (!found && index_fetch_heap(scan.desc, scan.slot))
+			found = row_seen_by(&scan, snapshot);
+	}
 	slot_scan_end(&scan);
 	UnregisterSnapshot(snapshot);
 	return found;

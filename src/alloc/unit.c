@@ -16,10 +16,11 @@
  * value if one was asked for.  If what the snapshot shows of them is not what
  * is true now, that is 40001, unless this transaction itself changed it.
  *
- * A key that has its unit already, by far the commonest repeat, is answered
- * from a plain read, without a lock and without writing, also where nothing
- * can be written.  (Not under SERIALIZABLE: the index page it reads would
- * make it conflict with each allocation whose key happens to be near.)
+ * A key that has its unit already gets its answer without waiting for anybody:
+ * under the locks if they can be had at once, else from a plain read, and so
+ * where nothing can be written and while the unit's release is not committed.
+ * (Not under SERIALIZABLE: the index page that a plain read reads would make
+ * it conflict with each allocation whose key happens to be near.)
  */
 #include "postgres.h"
 
@@ -105,6 +106,24 @@ enter(Oid nsp, const char *pool_name, int32 id, const pg_uuid_t *key,
 	return pool;
 }
 
+/* The same in share mode, if it can be had without waiting; else NULL. */
+static Pool *
+enter_at_once(Oid nsp, const char *pool_name, int32 id, const pg_uuid_t *key)
+{
+	LOCKTAG		tag;
+	Pool	   *pool;
+
+	if (!pool_lock_at_once(nsp, id))
+		return NULL;
+	pool = pool_open(nsp, pool_name, RIGHT_USE);
+	key_locktag(&tag, pool, key);
+	if (pool->id == id &&
+		LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		return pool;
+	pool_unlock(nsp, id, ShareLock);
+	return NULL;
+}
+
 static void
 leave(Oid nsp, const Pool *pool, const pg_uuid_t *key, LOCKMODE mode)
 {
@@ -147,6 +166,16 @@ key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 	return state;
 }
 
+/* 25006 where nothing can be written. */
+static void
+require_writing(const char *function)
+{
+	if (XactReadOnly)
+		PreventCommandIfReadOnly(psprintf("%s()", function));
+	if (IsInParallelMode())
+		PreventCommandIfParallelMode(psprintf("%s()", function));
+}
+
 /*
  * Wait for the transaction that is changing the row.  Not on a standby: the
  * primary's transactions cannot be waited for there, and what would follow
@@ -155,7 +184,7 @@ key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 static void
 wait_for_row(const SlotRow *row, const char *function)
 {
-	PreventCommandDuringRecovery(function);
+	PreventCommandDuringRecovery(psprintf("%s()", function));
 	if (row->token != 0)
 		SpeculativeInsertionWait(row->inserter, row->token);
 	else
@@ -451,13 +480,20 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 			  Pool **pool, Answer *answer)
 {
 	int			round = 0;
+	bool		look = !IsolationIsSerializable();
+	Pool	   *entered = NULL;
 
 	memset(answer, 0, sizeof(*answer));
 	*pool = pool_open(nsp, pool_name, RIGHT_USE);
 	resolve(*pool, request);
-	if (!IsolationIsSerializable() &&
-		answer_held(store, *pool, request, answer))
-		return;
+	if (!XactReadOnly)
+		entered = enter_at_once(nsp, pool_name, (*pool)->id, &request->key);
+	if (entered == NULL && look)
+	{
+		if (answer_held(store, *pool, request, answer))
+			return;
+		look = false;
+	}
 
 	for (;;)
 	{
@@ -468,7 +504,9 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 			ExclusiveLock : ShareLock;
 
 		CHECK_FOR_INTERRUPTS();
-		*pool = enter(nsp, pool_name, (*pool)->id, &request->key, mode);
+		*pool = entered != NULL ? entered :
+			enter(nsp, pool_name, (*pool)->id, &request->key, mode);
+		entered = NULL;
 		resolve(*pool, request);
 		search.pool = *pool;
 		search.request = request;
@@ -477,8 +515,13 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		state = key_look(store, *pool, &request->key, search.now, unit);
 		if (state == KEY_BUSY)
 		{
+			SlotRow		busy = *unit;
+
 			leave(nsp, *pool, &request->key, mode);
-			wait_for_row(unit, psprintf("%s()", request->function));
+			if (look && answer_held(store, *pool, request, answer))
+				return;
+			look = false;
+			wait_for_row(&busy, request->function);
 			continue;
 		}
 		check_key_snapshot(store, *pool, &request->key,
@@ -491,8 +534,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 			return;
 		}
 
-		PreventCommandIfReadOnly(psprintf("%s()", request->function));
-		PreventCommandIfParallelMode(psprintf("%s()", request->function));
+		require_writing(request->function);
 
 		/* what the key had is free; it may have that again, or give it up */
 		if (state == KEY_RAN_OUT)
@@ -621,8 +663,7 @@ hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 		{
 			check_key_snapshot(store, *pool, key,
 							   state == KEY_NONE ? NULL : unit, now);
-			PreventCommandIfReadOnly(function);
-			PreventCommandIfParallelMode(function);
+			require_writing(function);
 			if (state == KEY_HOLDS)
 				return true;
 		}
@@ -646,7 +687,7 @@ unit_release(Store *store, Oid nsp, const char *pool_name,
 		TimestampTz now;
 		bool		ended;
 
-		if (!hold_unit(store, nsp, pool_name, key, "alloc_release()", &pool,
+		if (!hold_unit(store, nsp, pool_name, key, "alloc_release", &pool,
 					   &unit))
 			return false;
 		check_generation(pool, &unit, generation);
@@ -672,7 +713,7 @@ unit_renew(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 	{
 		TM_Result	result;
 
-		if (!hold_unit(store, nsp, pool_name, key, "alloc_renew()", &pool,
+		if (!hold_unit(store, nsp, pool_name, key, "alloc_renew", &pool,
 					   unit))
 		{
 			StringInfoData detail;
