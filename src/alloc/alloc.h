@@ -94,6 +94,7 @@ typedef struct Frontier
 	u128		next;			/* all slots before have a row, or are in a
 								 * pending run */
 	u128		saved;			/* as the database has it */
+	bool		quiet;			/* the last search passed nothing */
 	LocalTransactionId own_lxid;	/* the transaction that own_first is of */
 	u128		own_first;		/* the least slot that it has filled */
 	int			npending;
@@ -181,6 +182,8 @@ typedef struct Store
 	MemoryContext cxt;
 	Relation	slot;
 	Relation	index[SLOT_INDEXES];
+	TupleTableSlot *spare_slot; /* of the scan that ended last */
+	MemoryContext spare_cxt;
 	Writer		slots;
 	Writer		past;
 	Relation	past_ended;

@@ -501,7 +501,8 @@ frontier_save(Search *search, Frontier *frontier, const Range *range)
 }
 
 /*
- * The first never-used slot of range i: behind the frontier, or if reopened
+ * The first never-used slot of range i, or if nobody else has been at the
+ * frontier lately, the one that should be it: behind the frontier, or if reopened
  * is true, also among those that were pending.
  */
 static bool
@@ -517,7 +518,17 @@ find_unused(Search *search, int i, bool reopened, u128 *slot)
 	if (frontier->next > slots.last)
 		return false;
 	slots.first = frontier->next;
-	found = find_gap(search, frontier, slots, &frontier->next, slot);
+	if (frontier->quiet &&
+		!space_reserved(&search->pool->space, slots.first, 0))
+	{
+		*slot = slots.first;
+		found = true;
+	}
+	else
+	{
+		found = find_gap(search, frontier, slots, &frontier->next, slot);
+		frontier->quiet = found && *slot == slots.first;
+	}
 	frontier_save(search, frontier, range);
 	return found;
 }
@@ -529,7 +540,10 @@ take_unused(Search *search, int i, u128 slot)
 	Frontier   *frontier = &search->pool->frontiers[i];
 
 	if (!put_unit(search, slot))
+	{
+		frontier->quiet = false;
 		return false;
+	}
 	if (slot == frontier->next)
 		frontier->next++;
 	frontier_own(frontier, slot);

@@ -267,6 +267,11 @@ store_open(Store *store, Oid nsp, LOCKMODE mode)
 void
 store_close(Store *store)
 {
+	if (store->spare_slot != NULL)
+	{
+		ExecDropSingleTupleTableSlot(store->spare_slot);
+		MemoryContextDelete(store->spare_cxt);
+	}
 	writer_close(&store->slots);
 	if (store->past.rel != NULL)
 	{
@@ -315,9 +320,21 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 		snapshot = &scan->dirty;
 	}
 	scan->snapshot = snapshot;
-	scan->slot = table_slot_create(store->slot, NULL);
-	scan->cxt = AllocSetContextCreate(CurrentMemoryContext, "alloc_slot scan",
-									  ALLOCSET_SMALL_SIZES);
+	if (store->spare_slot != NULL)
+	{
+		scan->slot = store->spare_slot;
+		scan->cxt = store->spare_cxt;
+		store->spare_slot = NULL;
+	}
+	else
+	{
+		MemoryContext caller = MemoryContextSwitchTo(store->cxt);
+
+		scan->slot = table_slot_create(store->slot, NULL);
+		scan->cxt = AllocSetContextCreate(store->cxt, "alloc_slot scan",
+										  ALLOCSET_SMALL_SIZES);
+		MemoryContextSwitchTo(caller);
+	}
 	scan->desc = index_beginscan(store->slot, index, snapshot, nkeys, 0);
 	index_rescan(scan->desc, keys, nkeys, NULL, 0);
 }
@@ -450,9 +467,18 @@ row_seen_by(SlotScan *scan, Snapshot snapshot)
 void
 slot_scan_end(SlotScan *scan)
 {
+	Store	   *store = scan->store;
+
 	index_endscan(scan->desc);
-	ExecDropSingleTupleTableSlot(scan->slot);
-	MemoryContextDelete(scan->cxt);
+	if (store->spare_slot != NULL)
+	{
+		ExecDropSingleTupleTableSlot(scan->slot);
+		MemoryContextDelete(scan->cxt);
+		return;
+	}
+	ExecClearTuple(scan->slot);
+	store->spare_slot = scan->slot;
+	store->spare_cxt = scan->cxt;
 }
 
 static void
