@@ -1,2 +1,2 @@
 \set i :i + 1
-SELECT alloc_ip('p', lpad(:i::text, 32, '0')::uuid);
+SELECT alloc_ip('p', lpad((:i % 1000 + 1)::text, 32, '0')::uuid);

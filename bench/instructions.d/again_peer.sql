@@ -1,2 +1,2 @@
 \set i :i + 1
-SELECT slot FROM bare WHERE pool = 0 AND key = lpad(:i::text, 32, '0')::uuid;
+SELECT slot FROM bare WHERE pool = 0 AND key = lpad((:i % 1000 + 1)::text, 32, '0')::uuid;

@@ -12,10 +12,27 @@ CREATE TABLE merged (LIKE doc INCLUDING ALL);
 INSERT INTO merged SELECT * FROM doc;
 SELECT cas_enable(t, payload_column => 'payload') FROM unnest('{doc,spi,plain,merged}'::regclass[]) AS t;
 
-SELECT alloc_pool_create('p', '{10.0.0.0-10.0.255.255}');
-SELECT count(alloc_ip('p', lpad(i::text, 32, '0')::uuid)) FROM generate_series(1, 20000) AS i;
+-- Half of p is held; the others of its units have come and gone many times,
+-- and so have rows of bare.
+SELECT alloc_pool_create('p', '{10.0.0.0-10.0.7.255}');
+SELECT count(alloc_ip('p', lpad(i::text, 32, '0')::uuid)) FROM generate_series(1, 1024) AS i;
 CREATE TABLE bare (pool int, key uuid, slot bigint, UNIQUE (pool, key), UNIQUE (pool, slot));
-INSERT INTO bare SELECT 0, lpad(i::text, 32, '0')::uuid, i FROM generate_series(1, 20000) AS i;
+INSERT INTO bare SELECT 0, lpad(i::text, 32, '0')::uuid, i FROM generate_series(1, 1024) AS i;
+CREATE PROCEDURE come_and_go(n int) LANGUAGE plpgsql AS $$
+DECLARE
+    k uuid;
+BEGIN
+    FOR i IN 1..n LOOP
+        k := lpad((i + 10000)::text, 32, '0')::uuid;
+        PERFORM alloc_ip('p', k);
+        INSERT INTO bare VALUES (1, k, -i);
+        COMMIT;
+        PERFORM alloc_release('p', k);
+        DELETE FROM bare WHERE pool = 1 AND key = k;
+        COMMIT;
+    END LOOP;
+END $$;
+CALL come_and_go(4000);
 
 CREATE TABLE name (name text PRIMARY KEY);
 INSERT INTO name SELECT i FROM generate_series(0, 7999) AS i;
