@@ -101,6 +101,18 @@ typedef struct Frontier
 	PendingRun	pending[MAX_PENDING];
 } Frontier;
 
+/*
+ * Waiting rows that a search has seen at the head of the queue, for those that
+ * follow; see search.c.
+ */
+#define MAX_READY 64
+
+typedef struct ReadyRow
+{
+	ItemPointerData tid;
+	u128		lo;
+} ReadyRow;
+
 typedef struct Pool
 {
 	int32		id;
@@ -121,7 +133,9 @@ typedef struct Pool
 	Space		space;
 	Frontier   *frontiers;		/* one per range */
 	TimestampTz queue_from;		/* when the last unit re-used had got free */
-	int64		queue_step;		/* time in which some more did */
+	int			nready;			/* still to come, the next one first */
+	ReadyRow   *next_ready;
+	ReadyRow	ready[MAX_READY];
 	u128		cursor;			/* mixed pools: where to look next */
 	bool		cursor_valid;
 } Pool;
@@ -184,6 +198,7 @@ typedef struct Store
 	Relation	index[SLOT_INDEXES];
 	TupleTableSlot *spare_slot; /* of the scan that ended last */
 	MemoryContext spare_cxt;
+	TupleTableSlot *look;
 	Writer		slots;
 	Writer		past;
 	Relation	past_ended;
@@ -309,6 +324,8 @@ extern void scan_cooling(SlotScan *scan, Store *store, const Pool *pool,
 						 TimestampTz after);
 extern bool slot_scan_next(SlotScan *scan, SlotRow *row);
 extern void slot_scan_end(SlotScan *scan);
+extern bool store_look(Store *store, const Pool *pool, ItemPointer tid,
+					   SlotRow *row);
 extern bool row_seen_by(SlotScan *scan, Snapshot snapshot);
 extern bool store_insert(Store *store, const Pool *pool, SlotRow *row);
 extern TM_Result store_update(Store *store, const Pool *pool, SlotRow *row,

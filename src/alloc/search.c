@@ -588,33 +588,54 @@ take_waiting(Search *search, Extent ranks)
 }
 
 /*
- * The same from where this backend took its last one.  An index scan reads
- * all that it is to return of a page before it returns the first; so what is
- * asked for is a short stretch of time, in which about eight became free.
+ * To find the head of the queue, the index has to read a page of it, with some
+ * hundred rows.  So what a search finds there is kept for the next ones, which
+ * have but to look whether it is still so.
  */
 static bool
-take_next_waiting(Search *search)
+take_ready(Search *search)
 {
 	Pool	   *pool = search->pool;
-	TimestampTz from = pool->queue_from;
-	int64		step = Max(pool->queue_step, 1);
 
-	while (from <= search->now)
+	while (pool->nready > 0)
 	{
-		TimestampTz until = search->now - from >= step ?
-			from + step - 1 : search->now;
-		Extent		ranks = {from, until};
-		TimestampTz last = pool->queue_from;
+		ReadyRow   *ready = pool->next_ready++;
+		SlotRow		row;
 
-		if (take_waiting(search, ranks))
+		pool->nready--;
+		CHECK_FOR_INTERRUPTS();
+		if (store_look(search->store, pool, &ready->tid, &row) &&
+			!row.held && row.lo == ready->lo &&
+			row_state(&row, search->now) == BLOCK_FREE &&
+			block_open(&pool->space, row.lo, row.order) &&
+			take_row(search, &row))
 		{
-			pool->queue_step += pool->queue_from - last - pool->queue_step / 8;
+			pool->queue_from = row.expires_at;
 			return true;
 		}
-		from = until + 1;
-		step = until < search->now ? step * 8 : step;
 	}
 	return false;
+}
+
+/* Keep the first free waiting rows whose rank is in the extent as ready. */
+static void
+find_ready(Search *search, Extent ranks)
+{
+	Pool	   *pool = search->pool;
+	SlotScan	scan;
+	SlotRow		row;
+
+	pool->nready = 0;
+	pool->next_ready = pool->ready;
+	scan_by_rank(&scan, search->store, pool->id, ranks);
+	while (pool->nready < MAX_READY && slot_scan_next(&scan, &row))
+	{
+		if (row_state(&row, search->now) != BLOCK_FREE)
+			continue;
+		pool->ready[pool->nready].tid = row.tid;
+		pool->ready[pool->nready++].lo = row.lo;
+	}
+	slot_scan_end(&scan);
 }
 
 /* Take the held unit that has run out first. */
@@ -664,10 +685,16 @@ search_any(Search *search)
 	Pool	   *pool = search->pool;
 	Extent		ranks = {0, (u128) Max(search->now, 0)};
 
-	if (take_unused_any(search, false))
+	if (take_unused_any(search, false) || take_ready(search))
 		return true;
-	if (pool->queue_from > 0 && take_next_waiting(search))
-		return true;
+	if (pool->queue_from > 0 && pool->queue_from <= search->now)
+	{
+		Extent		rest = {pool->queue_from, ranks.last};
+
+		find_ready(search, rest);
+		if (take_ready(search))
+			return true;
+	}
 	return take_waiting(search, ranks) || take_expired(search) ||
 		take_unused_any(search, true);
 }

@@ -272,6 +272,8 @@ store_close(Store *store)
 		ExecDropSingleTupleTableSlot(store->spare_slot);
 		MemoryContextDelete(store->spare_cxt);
 	}
+	if (store->look != NULL)
+		ExecDropSingleTupleTableSlot(store->look);
 	writer_close(&store->slots);
 	if (store->past.rel != NULL)
 	{
@@ -393,24 +395,13 @@ scan_advance(SlotScan *scan)
 	}
 }
 
-/*
- * The next row.  Under a dirty snapshot that includes rows that a running
- * transaction has inserted or is about to delete, and says so.  What row
- * points to lives until the next call.
- */
-bool
-slot_scan_next(SlotScan *scan, SlotRow *row)
+/* Read the row in the slot; dirty is NULL, or the snapshot that found it. */
+static void
+read_row(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 {
-	TupleTableSlot *slot = scan->slot;
-	MemoryContext caller;
 	Datum	   *values;
 	bool	   *isnull;
 
-	if (!scan_advance(scan))
-		return false;
-
-	MemoryContextReset(scan->cxt);
-	caller = MemoryContextSwitchTo(scan->cxt);
 	slot_getallattrs(slot);
 	values = slot->tts_values - 1;
 	isnull = slot->tts_isnull - 1;
@@ -430,17 +421,16 @@ slot_scan_next(SlotScan *scan, SlotRow *row)
 	row->has_note = !isnull[SLOT_NOTE];
 	if (row->has_note)
 		row->note = PointerGetDatum(PG_DETOAST_DATUM_COPY(values[SLOT_NOTE]));
-	MemoryContextSwitchTo(caller);
 
 	row->tid = slot->tts_tid;
 	row->inserter = InvalidTransactionId;
 	row->deleter = InvalidTransactionId;
 	row->token = 0;
-	if (scan->snapshot == &scan->dirty)
+	if (dirty != NULL)
 	{
-		row->inserter = scan->dirty.xmin;
-		row->deleter = scan->dirty.xmax;
-		row->token = scan->dirty.speculativeToken;
+		row->inserter = dirty->xmin;
+		row->deleter = dirty->xmax;
+		row->token = dirty->speculativeToken;
 	}
 	if (TransactionIdIsValid(row->inserter))
 		row->own = false;
@@ -453,6 +443,52 @@ slot_scan_next(SlotScan *scan, SlotRow *row)
 		row->own =
 			TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
 	}
+}
+
+/*
+ * The next row.  Under a dirty snapshot that includes rows that a running
+ * transaction has inserted or is about to delete, and says so.  What row
+ * points to lives until the next call.
+ */
+bool
+slot_scan_next(SlotScan *scan, SlotRow *row)
+{
+	MemoryContext caller;
+
+	if (!scan_advance(scan))
+		return false;
+	MemoryContextReset(scan->cxt);
+	caller = MemoryContextSwitchTo(scan->cxt);
+	read_row(scan->slot,
+			 scan->snapshot == &scan->dirty ? &scan->dirty : NULL, row);
+	MemoryContextSwitchTo(caller);
+	return true;
+}
+
+/*
+ * The row that is at a place now, if it is one of the pool.  It stays where it
+ * is until the next look.
+ */
+bool
+store_look(Store *store, const Pool *pool, ItemPointer tid, SlotRow *row)
+{
+	SnapshotData dirty;
+	bool		isnull;
+
+	if (store->look == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(store->cxt);
+
+		store->look = table_slot_create(store->slot, NULL);
+		MemoryContextSwitchTo(caller);
+	}
+	InitDirtySnapshot(dirty);
+	if (!table_tuple_fetch_row_version(store->slot, tid, &dirty,
+									   store->look) ||
+		DatumGetInt32(slot_getattr(store->look, SLOT_POOL, &isnull)) !=
+		pool->id)
+		return false;
+	read_row(store->look, &dirty, row);
 	return true;
 }
 
