@@ -94,7 +94,8 @@ typedef struct Frontier
 	u128		next;			/* all slots before have a row, or are in a
 								 * pending run */
 	u128		saved;			/* as the database has it */
-	bool		quiet;			/* the last search passed nothing */
+	bool		quiet;			/* nobody else seems to be at tip */
+	u128		tip;			/* then, the slot to try */
 	LocalTransactionId own_lxid;	/* the transaction that own_first is of */
 	u128		own_first;		/* the least slot that it has filled */
 	int			npending;

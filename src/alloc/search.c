@@ -59,6 +59,9 @@
 /* Slots that a frontier moves before it is saved. */
 #define FRONTIER_STEP 256
 
+/* Slots that backends keep apart, where several are at a frontier. */
+#define STRIDE 64
+
 /* Guesses that "random" makes before it takes any. */
 #define RANDOM_TRIES 32
 
@@ -501,9 +504,28 @@ frontier_save(Search *search, Frontier *frontier, const Range *range)
 }
 
 /*
- * The first never-used slot of range i, or if nobody else has been at the
- * frontier lately, the one that should be it: behind the frontier, or if reopened
- * is true, also among those that were pending.
+ * A slot, found to be the first that was never used, where this backend is to
+ * go on.  Where rows of others' running transactions had to be passed to get
+ * there, they are about to take it, too, and all would walk over what all are
+ * inserting, time and again; so if it may be any slot, that is some way ahead,
+ * another one for each backend.  What is left out is found by later searches.
+ */
+static u128
+frontier_tip(Search *search, Extent slots, u128 slot, bool passed_others)
+{
+	u128		ahead = slot + (u128) STRIDE * (1 + MyProcPid % 16);
+
+	if (passed_others && search->pool->strategy == STRATEGY_ANY &&
+		ahead <= slots.last &&
+		!space_reserved(&search->pool->space, ahead, 0))
+		return ahead;
+	return slot;
+}
+
+/*
+ * A never-used slot of range i: the first one, or if nobody else has been
+ * there lately, the one after this backend's last one; behind the frontier, or
+ * if reopened is true, also among those that were pending.
  */
 static bool
 find_unused(Search *search, int i, bool reopened, u128 *slot)
@@ -511,23 +533,27 @@ find_unused(Search *search, int i, bool reopened, u128 *slot)
 	const Range *range = &search->pool->space.ranges[i];
 	Extent		slots = range_slots(range, search->pool->space.chunk_bits);
 	Frontier   *frontier = frontier_get(search, i);
+	int			nwaits = search->waits.n;
 	bool		found;
 
 	if (reopened && frontier_reopened(search, frontier, slot))
 		return true;
 	if (frontier->next > slots.last)
 		return false;
-	slots.first = frontier->next;
-	if (frontier->quiet &&
-		!space_reserved(&search->pool->space, slots.first, 0))
+	if (frontier->quiet && frontier->tip <= slots.last &&
+		!space_reserved(&search->pool->space, frontier->tip, 0))
 	{
-		*slot = slots.first;
+		*slot = frontier->tip;
 		found = true;
 	}
 	else
 	{
+		slots.first = frontier->next;
 		found = find_gap(search, frontier, slots, &frontier->next, slot);
-		frontier->quiet = found && *slot == slots.first;
+		frontier->quiet = found;
+		if (found)
+			*slot = frontier->tip =
+				frontier_tip(search, slots, *slot, search->waits.n > nwaits);
 	}
 	frontier_save(search, frontier, range);
 	return found;
@@ -539,11 +565,10 @@ take_unused(Search *search, int i, u128 slot)
 {
 	Frontier   *frontier = &search->pool->frontiers[i];
 
-	if (!put_unit(search, slot))
-	{
-		frontier->quiet = false;
+	frontier->quiet = put_unit(search, slot);
+	if (!frontier->quiet)
 		return false;
-	}
+	frontier->tip = slot + 1;
 	if (slot == frontier->next)
 		frontier->next++;
 	frontier_own(frontier, slot);
