@@ -330,7 +330,7 @@ extern bool store_look(Store *store, const Pool *pool, ItemPointer tid,
 extern bool row_seen_by(SlotScan *scan, Snapshot snapshot);
 extern bool store_insert(Store *store, const Pool *pool, SlotRow *row);
 extern TM_Result store_update(Store *store, const Pool *pool, SlotRow *row,
-							  bool new_key);
+							  bool new_key, bool undisturbed);
 extern TM_Result store_delete(Store *store, const SlotRow *row);
 extern void store_history(Store *store, const Pool *pool, const SlotRow *row,
 						  TimestampTz ended_at, const char *reason);

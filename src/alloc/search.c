@@ -304,7 +304,7 @@ take_row(Search *search, const SlotRow *row)
 	SlotRow    *unit = make_unit(search, row->lo);
 
 	unit->tid = row->tid;
-	if (store_update(search->store, search->pool, unit, true) != TM_Ok)
+	if (store_update(search->store, search->pool, unit, true, false) != TM_Ok)
 		return false;
 	if (row->held)
 		store_history(search->store, search->pool, row, row->expires_at,

@@ -830,11 +830,12 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 /*
  * Update a row, unless it is no longer the latest version or someone else is
  * at it.  That is found out by locking the row, as no access method's update
- * is made for not waiting.
+ * is made for not waiting; which is not needed if nobody else can be, but for
+ * an instant.
  */
 static TM_Result
 update_at_once(Relation rel, const ItemPointerData *tid, TupleTableSlot *slot,
-			   bool *update_indexes)
+			   bool undisturbed, bool *update_indexes)
 {
 	CommandId	cid = GetCurrentCommandId(true);
 	HeapTupleData tuple;
@@ -844,11 +845,14 @@ update_at_once(Relation rel, const ItemPointerData *tid, TupleTableSlot *slot,
 	TM_Result	result;
 
 	tuple.t_self = *tid;
-	result = heap_lock_tuple(rel, &tuple, cid, LockTupleNoKeyExclusive,
-							 LockWaitSkip, false, &buffer, &failure);
-	ReleaseBuffer(buffer);
-	if (result != TM_Ok)
-		return result;
+	if (!undisturbed)
+	{
+		result = heap_lock_tuple(rel, &tuple, cid, LockTupleNoKeyExclusive,
+								 LockWaitSkip, false, &buffer, &failure);
+		ReleaseBuffer(buffer);
+		if (result != TM_Ok)
+			return result;
+	}
 	return table_tuple_update(rel, &tuple.t_self, slot, cid, SnapshotAny,
 							  InvalidSnapshot, true, &failure, &lockmode,
 							  update_indexes);
@@ -857,7 +861,8 @@ update_at_once(Relation rel, const ItemPointerData *tid, TupleTableSlot *slot,
 /*
  * Write a new version of the row that a scan returned, unless it is no longer
  * the latest one or is being changed.  Its slots must be unchanged; with
- * new_key, the caller has the key's lock and knows that the key has no row.
+ * new_key, the caller has the key's lock and knows that the key has no row;
+ * undisturbed says that nobody else would change the row.
  *
  * In a pool whose units are all of one size, what a new version has of the one
  * before, its slots and without new_key its key, cannot collide, as it took
@@ -866,14 +871,16 @@ update_at_once(Relation rel, const ItemPointerData *tid, TupleTableSlot *slot,
  * some idle transaction keeps them.
  */
 TM_Result
-store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key)
+store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key,
+			 bool undisturbed)
 {
 	TupleTableSlot *slot = form_row(store, pool, row);
 	Identity	caller = enter_owner(store->slot);
 	bool		update_indexes;
 	TM_Result	result;
 
-	result = update_at_once(store->slot, &row->tid, slot, &update_indexes);
+	result = update_at_once(store->slot, &row->tid, slot, undisturbed,
+							&update_indexes);
 	if (result == TM_Ok)
 	{
 		if (update_indexes)
@@ -1035,7 +1042,7 @@ store_save_frontier(Store *store, int32 range, u128 next)
 		slot->tts_values[1] = u128_numeric(next);
 		slot->tts_isnull[0] = slot->tts_isnull[1] = false;
 		ExecStoreVirtualTuple(slot);
-		if (update_at_once(rel, &tid, slot, &update_indexes) == TM_Ok &&
+		if (update_at_once(rel, &tid, slot, false, &update_indexes) == TM_Ok &&
 			update_indexes)
 			(void) executor_index(&writer, true, false);
 		leave_owner(caller);

@@ -577,7 +577,8 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 
 /*
  * End what the row's key has: to be given out again from ready_at on.  False
- * if someone else is at the row.
+ * if someone else is at the row, which may be only if it can run out: else it
+ * is its key's, whose lock the caller has.
  */
 bool
 unit_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
@@ -597,7 +598,7 @@ unit_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
 			.expires_at = ready_at
 		};
 
-		result = store_update(store, pool, &waiting, false);
+		result = store_update(store, pool, &waiting, false, !row->expires);
 	}
 	if (result != TM_Ok)
 		return false;
@@ -733,7 +734,7 @@ unit_renew(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 		unit->expires = ttl != NULL;
 		if (unit->expires)
 			unit->expires_at = time_after(GetCurrentTimestamp(), ttl);
-		result = store_update(store, pool, unit, false);
+		result = store_update(store, pool, unit, false, false);
 		leave(nsp, pool, key, ShareLock);
 		if (result == TM_Ok)
 			return;
