@@ -571,48 +571,53 @@ inserted_version(TriggerData *trigdata, CasTable *table)
 }
 
 /*
- * The tuple with the version, and the version inside the payload document, as
- * given; the tuple itself if it has them already.
+ * The tuple in the slot with the version, and the version inside the payload
+ * document, as given; the tuple itself if it has them already.
  */
 static HeapTuple
 with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
 			 CasTable *table, int64 version)
 {
-	int			columns[2];
-	Datum		values[2];
-	bool		nulls[2] = {false, false};
-	int			n = 0;
+	TupleDesc	desc = RelationGetDescr(rel);
+	int			natts = desc->natts;
+	Jsonb	   *stamped = NULL;
+	HeapTuple	new;
+	Datum	   *values;
+	bool	   *nulls;
 	bool		isnull;
 	Datum		datum;
 
-	datum = slot_getattr(slot, table->version, &isnull);
-	if (isnull || cas_version_value(table, datum) != version)
-	{
-		columns[n] = table->version;
-		values[n++] = cas_version_datum(table, version);
-	}
 	if (table->settings.version_path.length > 0)
 	{
 		datum = slot_getattr(slot, table->payload, &isnull);
 		if (!isnull)
 		{
 			Jsonb	   *document = DatumGetJsonbP(datum);
-			Jsonb	   *stamped = document_stamp(document,
-												 &table->settings.version_path,
-												 version);
 
-			if (VARSIZE(stamped) != VARSIZE(document) ||
-				memcmp(stamped, document, VARSIZE(stamped)) != 0)
-			{
-				columns[n] = table->payload;
-				values[n++] = JsonbPGetDatum(stamped);
-			}
+			stamped = document_stamp(document, &table->settings.version_path,
+									 version);
+			if (VARSIZE(stamped) == VARSIZE(document) &&
+				memcmp(stamped, document, VARSIZE(stamped)) == 0)
+				stamped = NULL;
 		}
 	}
-	if (n == 0)
+	datum = slot_getattr(slot, table->version, &isnull);
+	if (stamped == NULL &&
+		!isnull && cas_version_value(table, datum) == version)
 		return tuple;
-	return heap_modify_tuple_by_cols(tuple, RelationGetDescr(rel), n,
-									 columns, values, nulls);
+
+	slot_getallattrs(slot);
+	values = palloc(natts * sizeof(Datum));
+	nulls = palloc(natts * sizeof(bool));
+	memcpy(values, slot->tts_values, natts * sizeof(Datum));
+	memcpy(nulls, slot->tts_isnull, natts * sizeof(bool));
+	values[table->version - 1] = cas_version_datum(table, version);
+	nulls[table->version - 1] = false;
+	if (stamped != NULL)
+		values[table->payload - 1] = JsonbPGetDatum(stamped);
+	new = heap_form_tuple(desc, values, nulls);
+	new->t_tableOid = tuple->t_tableOid;
+	return new;
 }
 
 /*

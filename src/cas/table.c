@@ -486,7 +486,6 @@ cas_table_of(Relation rel)
 {
 	Oid			relid = RelationGetRelid(rel);
 	CasTableEntry *entry;
-	bool		found;
 	Trigger    *guard;
 
 	if (tables == NULL)
@@ -501,17 +500,15 @@ cas_table_of(Relation rel)
 	}
 
 	entry = hash_search(tables, &relid, HASH_FIND, NULL);
+	if (entry != NULL && entry->valid)
+		return entry->table;
 	if (entry == NULL)
-		sweep_tables();
-	entry = hash_search(tables, &relid, HASH_ENTER, &found);
-	if (!found)
 	{
+		sweep_tables();
+		entry = hash_search(tables, &relid, HASH_ENTER, NULL);
 		entry->valid = false;
 		entry->table = NULL;
 	}
-	if (entry->valid)
-		return entry->table;
-
 	retire_table(entry);
 
 	/*

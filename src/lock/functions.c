@@ -11,12 +11,10 @@
 #include "catalog/pg_authid.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "executor/execdesc.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "request/request.h"
 #include "storage/procarray.h"
-#include "tcop/pquery.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -46,26 +44,6 @@ require_writable(const char *function)
 {
 	PreventCommandIfReadOnly(function);
 	PreventCommandDuringRecovery(function);
-}
-
-/*
- * Does the call stand in the statement that the client sent, a SELECT, and not
- * in a function that the statement calls?  What the executor sets up for an
- * expression lies in its query's memory context, so we compare that with the
- * one of the portal being run.  A cursor that a function opens is a portal
- * too, but its rows do not go to the client (nor, for EXECUTE and DECLARE
- * CURSOR WITH HOLD, to the store from which the client gets them).
- */
-static bool
-call_is_top_level(FunctionCallInfo fcinfo)
-{
-	QueryDesc  *query = ActivePortal ? ActivePortal->queryDesc : NULL;
-
-	return query != NULL && query->estate != NULL && query->dest != NULL &&
-		(query->dest->mydest == DestRemote ||
-		 query->dest->mydest == DestRemoteExecute ||
-		 query->dest->mydest == DestTuplestore) &&
-		fcinfo->flinfo->fn_mcxt == query->estate->es_query_cxt;
 }
 
 /*

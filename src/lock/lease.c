@@ -12,7 +12,8 @@
  * that the holder presents and keeps the row FOR KEY SHARE until its
  * transaction ends.  Taking over and releasing lock the row FOR UPDATE, so
  * they wait for guarded writes in progress; renewing takes FOR NO KEY UPDATE,
- * which gets along with guards.
+ * which gets along with guards.  A lease that another has now needs no lock to
+ * be refused: what was last committed is the answer.
  *
  * Only those who acquire stand in line.  The others act on a lease that they
  * hold, and may have the row locked already.
@@ -86,6 +87,32 @@ lease_end(TimestampTz start, Interval *ttl)
 }
 
 /*
+ * Whether the lease in the slot is another holder's at that time; if so, the
+ * grant says whose.
+ */
+static bool
+held_by_other(NameTable *names, text *holder, TimestampTz now,
+			  LeaseGrant *grant)
+{
+	bool		released;
+	bool		isnull;
+	Datum		current;
+	TimestampTz expires_at;
+
+	current = names_get(names, Anum_lease_holder, &released);
+	expires_at = DatumGetTimestampTz(names_get(names, Anum_lease_expires,
+											   &isnull));
+	if (released || expires_at <= now ||
+		DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, current,
+											 PointerGetDatum(holder))))
+		return false;
+	grant->granted = false;
+	grant->holder = DatumGetTextPCopy(current);
+	grant->expires_at = expires_at;
+	return true;
+}
+
+/*
  * Acquire the lease, unless another holder has it now.  Its own transaction
  * commits at once (the caller sees to that).
  */
@@ -97,32 +124,26 @@ lease_take(NameTable *names, Datum name, text *holder, Interval *ttl,
 	bool		nulls[Natts_lease_state] = {0};
 	bool		replace[Natts_lease_state] = {0};
 	bool		found = names_find(names, name);
-	bool		released;
-	bool		isnull;
-	Datum		current;
 	TimestampTz now;
 
+	/* What is held beyond doubt is not waited for, guarded or not. */
 	if (found)
+	{
 		check_owner(names, name);
+		names_check_snapshot(names, name);
+		if (held_by_other(names, holder, GetCurrentTimestamp(), grant))
+			return;
+	}
+
 	wait_in_line(names, name, found, HOLD_EXCLUSIVE, LockTupleExclusive,
 				 &forever);
 	check_owner(names, name);
 	names_check_snapshot(names, name);
-
 	now = GetCurrentTimestamp();
-	current = names_get(names, Anum_lease_holder, &released);
-	grant->expires_at =
-		DatumGetTimestampTz(names_get(names, Anum_lease_expires, &isnull));
-
-	grant->granted = released || grant->expires_at <= now ||
-		DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, current,
-											 PointerGetDatum(holder)));
-	if (!grant->granted)
-	{
-		grant->holder = DatumGetTextPCopy(current);
+	if (held_by_other(names, holder, now, grant))
 		return;
-	}
 
+	grant->granted = true;
 	grant->fence = fence_next(names, names_fence(names));
 	grant->holder = holder;
 	grant->expires_at = lease_end(now, ttl);

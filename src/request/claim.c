@@ -29,6 +29,8 @@
 #include "request/request.h"
 
 #include "access/xact.h"
+#include "executor/execdesc.h"
+#include "tcop/pquery.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -129,6 +131,26 @@ request_check(FunctionCallInfo fcinfo, RequestEntry entry)
 					 errhint("pg_cas.require_autocommit is on: each call commits by itself.")));
 		MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
 	}
+}
+
+/*
+ * Does the call stand in the statement that the client sent, a SELECT, and not
+ * in a function that the statement calls?  What the executor sets up for an
+ * expression lies in its query's memory context, so we compare that with the
+ * one of the portal being run.  A cursor that a function opens is a portal
+ * too, but its rows do not go to the client (nor, for EXECUTE and DECLARE
+ * CURSOR WITH HOLD, to the store from which the client gets them).
+ */
+bool
+call_is_top_level(FunctionCallInfo fcinfo)
+{
+	QueryDesc  *query = ActivePortal ? ActivePortal->queryDesc : NULL;
+
+	return query != NULL && query->estate != NULL && query->dest != NULL &&
+		(query->dest->mydest == DestRemote ||
+		 query->dest->mydest == DestRemoteExecute ||
+		 query->dest->mydest == DestTuplestore) &&
+		fcinfo->flinfo->fn_mcxt == query->estate->es_query_cxt;
 }
 
 /* A setting has changed. */

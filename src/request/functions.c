@@ -10,10 +10,8 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "executor/execdesc.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "tcop/pquery.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -99,22 +97,6 @@ get_work(FunctionCallInfo fcinfo, int argno, FmgrInfo *fn)
 	fmgr_info(oid, fn);
 }
 
-/*
- * Does the call stand in the SELECT that the client has sent, and not in a
- * function that it calls?  What the executor sets up for an expression lies
- * in its query's memory, so that is compared with the running portal's.  A
- * cursor of a function is a portal, too, but its rows go to the function.
- */
-static bool
-is_top_level(FunctionCallInfo fcinfo)
-{
-	QueryDesc  *query = ActivePortal != NULL ? ActivePortal->queryDesc : NULL;
-
-	return query != NULL && query->estate != NULL && query->dest != NULL &&
-		query->dest->mydest != DestSPI &&
-		fcinfo->flinfo->fn_mcxt == query->estate->es_query_cxt;
-}
-
 /* ----------
  * Functions
  * ----------
@@ -191,7 +173,7 @@ request_begin(PG_FUNCTION_ARGS)
 	request_enter(fcinfo, REQUEST_JOINS);
 	name = get_request_name(fcinfo);
 	require_argument(fcinfo, 2, "request");
-	if (!IsTransactionBlock() && is_top_level(fcinfo))
+	if (!IsTransactionBlock() && call_is_top_level(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
 				 errmsg("a request that is begun outside a transaction block would be gone at once"),

@@ -47,6 +47,7 @@ extern void request_init(void);
 extern void request_changed(void);
 extern void request_check(FunctionCallInfo fcinfo, RequestEntry entry);
 extern void request_bind(const char *token);
+extern bool call_is_top_level(FunctionCallInfo fcinfo);
 
 /*
  * Every function that SQL can call begins with this, and so does the guard.
