@@ -33,6 +33,8 @@ describe_machine() {
     echo "$(date -u +%Y-%m-%d), $(git -C "$root" log -1 --format=%h 2>/dev/null || echo 'no git'), load $(cut -d' ' -f1 /proc/loadavg)"
     echo "$("$bin/postgres" --version); $(nproc) cores, $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1); $(awk '/MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
     echo "data on $(df --output=fstype,source "$stage" | tail -1 | tr -s ' ')"
+    ! df --output=fstype "$stage" | grep -q 'tmpfs\|ramfs' ||
+        echo "which is no disk: set TMPDIR to a folder on one"
     tr '\n' ';' <<<"$bench_settings" | sed 's/;$//; s/;/; /g'
     echo
 }
