@@ -520,6 +520,11 @@ create_guard(const char *name, const CasSettings *settings, Oid sequence,
 	execute("CREATE TRIGGER %s BEFORE INSERT OR UPDATE OR DELETE ON %s "
 			"FOR EACH ROW EXECUTE FUNCTION %s.cas_guard(%s)",
 			CAS_GUARD_TRIGGER, name, schema, arguments.data);
+
+	/*
+	 * UPDATE OF the version would spare most statements the call, but such a
+	 * trigger keeps the column's type from being altered.
+	 */
 	execute("CREATE TRIGGER \"%s\" BEFORE UPDATE ON %s FOR EACH ROW "
 			"EXECUTE FUNCTION %s.cas_witness()",
 			CAS_WITNESS_TRIGGER, name, schema);
