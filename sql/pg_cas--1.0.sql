@@ -354,6 +354,7 @@ CREATE TABLE alloc_slot (
     pool         integer NOT NULL,
     lo           numeric NOT NULL,
     ord          smallint NOT NULL,
+    turn         smallint NOT NULL DEFAULT 0,
     key          uuid,
     generation   bigint,
     allocated_at timestamptz,
@@ -368,7 +369,7 @@ CREATE TABLE alloc_slot (
         WHERE (span IS NOT NULL)
 );
 ALTER TABLE alloc_slot ALTER lo SET STORAGE PLAIN, ALTER rank SET STORAGE PLAIN;
-CREATE UNIQUE INDEX alloc_slot_key ON alloc_slot (pool, key)
+CREATE UNIQUE INDEX alloc_slot_key ON alloc_slot (pool, key, turn)
     WHERE key IS NOT NULL;
 CREATE INDEX alloc_slot_rank ON alloc_slot (pool, rank)
     WHERE rank IS NOT NULL;
@@ -378,11 +379,12 @@ COMMENT ON TABLE alloc_slot IS
     'units: held by a key, cooling, or waiting to be given out again';
 
 CREATE TABLE alloc_frontier (
-    range integer PRIMARY KEY REFERENCES alloc_range ON DELETE CASCADE,
-    slot  numeric NOT NULL
+    range   integer PRIMARY KEY REFERENCES alloc_range ON DELETE CASCADE,
+    slot    numeric NOT NULL,
+    pending numeric[] NOT NULL DEFAULT '{}'
 );
 COMMENT ON TABLE alloc_frontier IS
-    'an accelerator: every slot of the range before this one has a row';
+    'an accelerator: every slot of the range before this one has a row, or is pending (first, last, first, last, ...)';
 
 CREATE TABLE alloc_past (
     pool         integer NOT NULL,
@@ -807,7 +809,9 @@ CREATE FUNCTION alloc_verify_of(pools integer[])
         WHERE before_hi >= lo
         UNION ALL
         SELECT name, 'key has several units', key::text
-        FROM blocks WHERE key IS NOT NULL GROUP BY name, key HAVING count(*) > 1
+        FROM blocks
+        WHERE key IS NOT NULL AND coalesce(expires_at > clock_timestamp(), true)
+        GROUP BY name, key HAVING count(*) > 1
         UNION ALL
         SELECT name, 'outside of the pool''s ranges', 'slot ' || lo
         FROM blocks AS b
@@ -852,14 +856,22 @@ CREATE FUNCTION alloc_verify_of(pools integer[])
         LATERAL (SELECT
             (SELECT count(*) FROM @extschema@.alloc_slot AS s
              WHERE s.pool = r.pool AND s.lo >= r.slot_first AND s.lo < f.slot) AS present,
-            (SELECT coalesce(sum(k.upper - k.lower - (
+            (SELECT coalesce(sum(upper(k) - lower(k) - (
                  SELECT count(*) FROM @extschema@.alloc_slot AS s
-                 WHERE s.pool = r.pool AND s.lo >= k.lower AND s.lo < k.upper)), 0)
-             FROM (SELECT r.base + greatest(v.first, r.first) - r.first AS lower,
-                          least(f.slot, r.base + least(v.last, r.last) - r.first + 1) AS upper
-                   FROM @extschema@.alloc_reserved AS v
-                   WHERE v.pool = r.pool AND v.first <= r.last AND v.last >= r.first) AS k
-             WHERE k.upper > k.lower) AS kept) AS n
+                 WHERE s.pool = r.pool AND s.lo >= lower(k) AND s.lo < upper(k))), 0)
+             FROM unnest((
+                 -- what is reserved or pending is not lost
+                 SELECT range_agg(numrange(k.lower, least(f.slot, k.upper)))
+                 FROM (SELECT r.base + greatest(v.first, r.first) - r.first,
+                              r.base + least(v.last, r.last) - r.first + 1
+                       FROM @extschema@.alloc_reserved AS v
+                       WHERE v.pool = r.pool AND v.first <= r.last AND v.last >= r.first
+                       UNION ALL
+                       SELECT greatest(f.pending[2 * i - 1], r.slot_first),
+                              f.pending[2 * i] + 1
+                       FROM generate_series(1, cardinality(f.pending) / 2) AS i)
+                     AS k(lower, upper)
+                 WHERE k.upper > k.lower AND k.lower < f.slot)) AS k) AS kept) AS n
         WHERE f.slot - r.slot_first <> n.present + n.kept
     )
     SELECT * FROM problems ORDER BY 1, 2, 3

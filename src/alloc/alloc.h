@@ -148,6 +148,7 @@ typedef struct SlotRow
 	int			order;
 	bool		held;			/* by a key; not whether it has run out */
 	pg_uuid_t	key;
+	int			turn;			/* tells it from other rows of the key */
 	int64		generation;
 	TimestampTz allocated_at;
 	bool		expires;
@@ -282,6 +283,7 @@ typedef struct Search
 	Store	   *store;
 	Pool	   *pool;
 	Request    *request;
+	int			turn;			/* of the key's new unit */
 	TimestampTz now;
 	WaitSet		waits;
 	SlotRow		unit;			/* what was taken */
@@ -335,8 +337,10 @@ extern TM_Result store_delete(Store *store, const SlotRow *row);
 extern void store_history(Store *store, const Pool *pool, const SlotRow *row,
 						  TimestampTz ended_at, const char *reason);
 extern int64 store_next_generation(Store *store);
-extern bool store_frontier(Store *store, int32 range, u128 *slot);
-extern void store_save_frontier(Store *store, int32 range, u128 slot);
+extern bool store_frontier(Store *store, int32 range, u128 *slot,
+						   PendingRun *pending, int *npending);
+extern void store_save_frontier(Store *store, int32 range, u128 slot,
+								const PendingRun *pending, int npending);
 extern Datum u128_numeric(u128 n);
 extern u128 numeric_u128(Datum numeric);
 

@@ -646,8 +646,13 @@ alloc_get(PG_FUNCTION_ARGS)
 	store_open(&store, nsp, AccessShareLock);
 	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	scan_by_key(&scan, &store, pool->id, PG_GETARG_UUID_P(1), snapshot);
-	if (slot_scan_next(&scan, &row) && is_held(&row))
+	while (slot_scan_next(&scan, &row))
+	{
+		if (!is_held(&row))
+			continue;
 		put_unit_row((ReturnSetInfo *) fcinfo->resultinfo, pool, &row);
+		break;
+	}
 	slot_scan_end(&scan);
 	UnregisterSnapshot(snapshot);
 	store_close(&store);

@@ -700,7 +700,7 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 						"Release them, or shrink the pool with drain => true.");
 		sweep(&store, pool, slots, !drain);
 
-		if (!store_frontier(&store, range->id, &frontier))
+		if (!store_frontier(&store, range->id, &frontier, NULL, NULL))
 			frontier = range->base;
 		delete_range(&session, range->id);
 		if (left.first < middle.first)

@@ -19,9 +19,9 @@
  * backend for itself, and now and then in alloc_frontier for those who come
  * later.  A row of a running transaction may vanish again; such slots are
  * passed, too, but remembered as pending, with the transaction's id, and are
- * looked at again when it is no longer running.  A backend's own rows count
- * as there, since any rollback in this backend makes it forget what it
- * learned.
+ * looked at again when it is no longer running; those who come later are told
+ * of them, too.  A backend's own rows count as there, since any rollback in
+ * this backend makes it forget what it learned.
  *
  * Waiting rows are queued in alloc_slot_rank: by the time from which they may
  * be had, which gives the one that has been waiting longest; in pools with
@@ -267,6 +267,7 @@ make_unit(Search *search, u128 lo)
 	unit->order = request->order;
 	unit->held = true;
 	unit->key = request->key;
+	unit->turn = search->turn;
 	unit->generation = store_next_generation(search->store);
 	unit->allocated_at = search->now;
 	unit->expires = request->ttl != NULL;
@@ -325,9 +326,22 @@ frontier_get(Search *search, int i)
 	watch_aborts();
 	if (!frontier->valid || frontier->aborts != aborts)
 	{
+		Extent		slots = range_slots(range, search->pool->space.chunk_bits);
+		int			npending = 0;
+
 		memset(frontier, 0, sizeof(*frontier));
 		frontier->saved = range->base;
-		(void) store_frontier(search->store, range->id, &frontier->saved);
+		(void) store_frontier(search->store, range->id, &frontier->saved,
+							  frontier->pending, &npending);
+		for (int i = 0; i < npending; i++)
+		{
+			PendingRun	run = frontier->pending[i];
+
+			run.slots.first = Max(run.slots.first, slots.first);
+			run.slots.last = Min(run.slots.last, slots.last);
+			if (run.slots.first <= run.slots.last)
+				frontier->pending[frontier->npending++] = run;
+		}
 		frontier->next = frontier->saved;
 		frontier->aborts = aborts;
 		frontier->valid = true;
@@ -492,14 +506,17 @@ static void
 frontier_save(Search *search, Frontier *frontier, const Range *range)
 {
 	u128		sure = frontier->next;
+	u128		gap;
 
 	if (frontier->own_lxid == MyProc->lxid && frontier->own_first < sure)
 		sure = frontier->own_first;
-	for (int i = 0; i < frontier->npending; i++)
-		sure = Min(sure, frontier->pending[i].slots.first);
 	if (sure < frontier->saved || sure - frontier->saved < FRONTIER_STEP)
 		return;
-	store_save_frontier(search->store, range->id, sure);
+	(void) frontier_reopened(search, frontier, &gap);
+	if (!frontier->valid)
+		return;					/* it is not known what is pending */
+	store_save_frontier(search->store, range->id, sure, frontier->pending,
+						frontier->npending);
 	frontier->saved = sure;
 }
 
@@ -525,7 +542,8 @@ frontier_tip(Search *search, Extent slots, u128 slot, bool passed_others)
 /*
  * A never-used slot of range i: the first one, or if nobody else has been
  * there lately, the one after this backend's last one; behind the frontier, or
- * if reopened is true, also among those that were pending.
+ * if reopened is true, also among those that were pending.  If these are many,
+ * they come first, lest there be no room for more.
  */
 static bool
 find_unused(Search *search, int i, bool reopened, u128 *slot)
@@ -533,11 +551,13 @@ find_unused(Search *search, int i, bool reopened, u128 *slot)
 	const Range *range = &search->pool->space.ranges[i];
 	Extent		slots = range_slots(range, search->pool->space.chunk_bits);
 	Frontier   *frontier = frontier_get(search, i);
-	int			nwaits = search->waits.n;
+	int			nwaits;
 	bool		found;
 
-	if (reopened && frontier_reopened(search, frontier, slot))
+	if ((reopened || frontier->npending > MAX_PENDING / 2) &&
+		frontier_reopened(search, frontier, slot))
 		return true;
+	nwaits = search->waits.n;
 	if (frontier->next > slots.last)
 		return false;
 	if (frontier->quiet && frontier->tip <= slots.last &&

@@ -18,8 +18,10 @@
  * unit's row is deleted, unless it has to cool.
  *
  * Three constraints are the truth that no unit is given out twice: unique
- * (pool, lo), and unique (pool, key) on the held ones; and in mixed pools an
- * exclusion constraint on span.  Rows are inserted speculatively, as
+ * (pool, lo), and unique (pool, key, turn) on the held ones; and in mixed pools
+ * an exclusion constraint on span.  turn is 0 but for a key that comes back
+ * when its unit has run out and a running transaction is just giving that to
+ * another key, and may yet roll back; see unit.c.  Rows are inserted speculatively, as
  * INSERT ... ON CONFLICT does it: if another transaction has the slot or the
  * key, whether committed or running, store_insert says so without waiting and
  * without an error.  A waiting row's unit is given out again by a new version
@@ -76,6 +78,7 @@
 #include "nodes/makefuncs.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -94,6 +97,7 @@ enum
 	SLOT_POOL = 1,
 	SLOT_LO,
 	SLOT_ORD,
+	SLOT_TURN,
 	SLOT_KEY,
 	SLOT_GENERATION,
 	SLOT_ALLOCATED_AT,
@@ -228,7 +232,7 @@ executor_index(Writer *writer, bool update, bool may_conflict)
 }
 
 /*
- * Make the row's entry in one of our indexes, which have one or two columns.
+ * Make the row's entry in one of our indexes, which have up to three columns.
  * False if it may collide, with UNIQUE_CHECK_PARTIAL.
  */
 static bool
@@ -236,8 +240,8 @@ index_row(Writer *writer, Relation index, IndexUniqueCheck check,
 		  bool unchanged)
 {
 	IndexInfo	info = {.type = T_IndexInfo};
-	Datum		values[2];
-	bool		isnull[2];
+	Datum		values[3];
+	bool		isnull[3];
 
 	if (!index->rd_index->indisready)
 		return true;
@@ -412,6 +416,7 @@ read_row(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 	if (row->held)
 	{
 		row->key = *DatumGetUUIDP(values[SLOT_KEY]);
+		row->turn = DatumGetInt16(values[SLOT_TURN]);
 		row->generation = DatumGetInt64(values[SLOT_GENERATION]);
 		row->allocated_at = DatumGetTimestampTz(values[SLOT_ALLOCATED_AT]);
 	}
@@ -701,7 +706,9 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 	values[SLOT_POOL] = Int32GetDatum(pool->id);
 	values[SLOT_LO] = u128_numeric(row->lo);
 	values[SLOT_ORD] = Int16GetDatum(row->order);
+	values[SLOT_TURN] = Int16GetDatum(row->held ? row->turn : 0);
 	isnull[SLOT_POOL] = isnull[SLOT_LO] = isnull[SLOT_ORD] = false;
+	isnull[SLOT_TURN] = false;
 	if (row->held)
 	{
 		values[SLOT_KEY] = UUIDPGetDatum(&row->key);
@@ -974,8 +981,9 @@ store_next_generation(Store *store)
 }
 
 /*
- * alloc_frontier.  It says where a range's never-used slots begin; search.c
- * tells how that is known.  A missing row means: at the range's beginning.
+ * alloc_frontier.  It says where a range's never-used slots begin, and which
+ * ones before that are pending; search.c tells how that is known.  A missing
+ * row means: at the range's beginning.
  */
 static bool
 frontier_find(Relation rel, Relation index, int32 range, TupleTableSlot *slot)
@@ -994,8 +1002,13 @@ frontier_find(Relation rel, Relation index, int32 range, TupleTableSlot *slot)
 	return found;
 }
 
+/*
+ * Read a range's frontier, with up to MAX_PENDING pending runs; what does not
+ * fit, or with pending NULL all of them, is left behind the frontier.
+ */
 bool
-store_frontier(Store *store, int32 range, u128 *next)
+store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
+			   int *npending)
 {
 	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
 								 AccessShareLock);
@@ -1008,8 +1021,26 @@ store_frontier(Store *store, int32 range, u128 *next)
 	if (found)
 	{
 		bool		isnull;
+		Datum	   *bounds;
+		int			nbounds;
+		int			n = 0;
 
 		*next = numeric_u128(slot_getattr(slot, 2, &isnull));
+		deconstruct_array(DatumGetArrayTypeP(slot_getattr(slot, 3, &isnull)),
+						  NUMERICOID, -1, false, TYPALIGN_INT,
+						  &bounds, NULL, &nbounds);
+		for (int i = 0; i + 1 < nbounds; i += 2)
+		{
+			PendingRun	run = {.slots = {numeric_u128(bounds[i]),
+			numeric_u128(bounds[i + 1])}};
+
+			if (pending != NULL && n < MAX_PENDING)
+				pending[n++] = run;
+			else
+				*next = Min(*next, run.slots.first);
+		}
+		if (npending != NULL)
+			*npending = n;
 	}
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, NoLock);
@@ -1019,7 +1050,8 @@ store_frontier(Store *store, int32 range, u128 *next)
 
 /* Move a range's frontier on, unless someone else is just doing that. */
 void
-store_save_frontier(Store *store, int32 range, u128 next)
+store_save_frontier(Store *store, int32 range, u128 next,
+					const PendingRun *pending, int npending)
 {
 	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
 								 RowExclusiveLock);
@@ -1036,11 +1068,23 @@ store_save_frontier(Store *store, int32 range, u128 next)
 		ItemPointerData tid = slot->tts_tid;
 		Identity	caller = enter_owner(rel);
 		bool		update_indexes;
+		Datum		bounds[2 * MAX_PENDING];
+		int			n = 0;
 
+		for (int i = 0; i < npending; i++)
+		{
+			if (pending[i].slots.first >= next)
+				continue;
+			bounds[n++] = u128_numeric(pending[i].slots.first);
+			bounds[n++] = u128_numeric(pending[i].slots.last);
+		}
 		ExecClearTuple(slot);
 		slot->tts_values[0] = Int32GetDatum(range);
 		slot->tts_values[1] = u128_numeric(next);
-		slot->tts_isnull[0] = slot->tts_isnull[1] = false;
+		slot->tts_values[2] =
+			PointerGetDatum(construct_array(bounds, n, NUMERICOID, -1, false,
+											TYPALIGN_INT));
+		memset(slot->tts_isnull, false, sizeof(bool) * 3);
 		ExecStoreVirtualTuple(slot);
 		if (update_at_once(rel, &tid, slot, false, &update_indexes) == TM_Ok &&
 			update_indexes)

@@ -11,6 +11,13 @@
  * one rolled back, allocates itself.  Nothing but the row says who is first;
  * the lock only sees to it that the look and the insertion are one.
  *
+ * A unit that has run out is another matter: everybody may give it to another
+ * key, without that lock.  While a transaction that does so is running, the
+ * key's old row cannot be taken away and may yet stay, should that one roll
+ * back.  It is no reason to wait: what has run out stays so.  The key gets
+ * another unit, whose row has another turn, so that unique (pool, key, turn)
+ * has room for both.
+ *
  * Snapshots.  Under REPEATABLE READ and SERIALIZABLE, the transaction's
  * snapshot must not be older than what decides the answer: the key, and the
  * value if one was asked for.  If what the snapshot shows of them is not what
@@ -42,8 +49,8 @@
 typedef enum KeyState
 {
 	KEY_NONE,					/* has no unit */
-	KEY_HOLDS,
 	KEY_RAN_OUT,				/* has one that has run out */
+	KEY_HOLDS,
 	KEY_BUSY					/* a running transaction is changing that */
 } KeyState;
 
@@ -142,27 +149,54 @@ row_keep(SlotRow *row)
 		row->note = datumCopy(row->note, false, -1);
 }
 
-/* How the key stands, as of now; row is set unless it has no unit. */
+static bool
+has_run_out(const SlotRow *row, TimestampTz now)
+{
+	return row->expires && row->expires_at <= now;
+}
+
+/*
+ * How the key stands, as of now; row is set unless it has no unit.  *turn is
+ * set to what its next unit is to have: the least one that is free, or that
+ * of the one that has run out.
+ */
 static KeyState
 key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
-		 TimestampTz now, SlotRow *row)
+		 TimestampTz now, SlotRow *row, int *turn)
 {
 	SlotScan	scan;
+	SlotRow		version;
 	KeyState	state = KEY_NONE;
 
+	*turn = 0;
 	scan_by_key(&scan, store, pool->id, key, NULL);
-	if (slot_scan_next(&scan, row))
+	while (state != KEY_BUSY && slot_scan_next(&scan, &version))
 	{
-		row_keep(row);
-		if (TransactionIdIsValid(row->inserter) ||
-			TransactionIdIsValid(row->deleter))
-			state = KEY_BUSY;
-		else if (row->expires && row->expires_at <= now)
-			state = KEY_RAN_OUT;
-		else
-			state = KEY_HOLDS;
+		KeyState	its = KEY_HOLDS;
+
+		/* they come by turn */
+		if (version.turn == *turn)
+			(*turn)++;
+		if (TransactionIdIsValid(version.inserter))
+			its = KEY_BUSY;
+		else if (has_run_out(&version, now))
+			its = TransactionIdIsValid(version.deleter) ?
+				KEY_NONE : KEY_RAN_OUT;
+		else if (TransactionIdIsValid(version.deleter))
+			its = KEY_BUSY;
+
+		/* of several that have run out, the last one is the key's */
+		if (its > state || (its == state && its != KEY_NONE &&
+							version.generation > row->generation))
+		{
+			*row = version;
+			row_keep(row);
+			state = its;
+		}
 	}
 	slot_scan_end(&scan);
+	if (state == KEY_RAN_OUT)
+		*turn = row->turn;
 	return state;
 }
 
@@ -221,9 +255,12 @@ check_key_snapshot(Store *store, const Pool *pool, const pg_uuid_t *key,
 	scan_by_key(&scan, store, pool->id, key, SnapshotAny);
 	while (slot_scan_next(&scan, &version))
 	{
-		if (row_seen_by(&scan, snapshot))
-			changed = row != NULL ? version.generation != row->generation :
-				!(version.expires && version.expires_at <= now);
+		if (!row_seen_by(&scan, snapshot))
+			continue;
+		if (row != NULL)
+			changed &= version.generation != row->generation;
+		else
+			changed |= !has_run_out(&version, now);
 	}
 	slot_scan_end(&scan);
 	if (changed)
@@ -269,7 +306,7 @@ check_block_snapshot(Search *search, const SlotRow *row)
 				changed |= version.held &&
 					block_last(version.lo, version.order) >= request->lo &&
 					version.generation != search->unit.generation &&
-					!(version.expires && version.expires_at <= search->now);
+					!has_run_out(&version, search->now);
 		}
 		slot_scan_end(&scan);
 
@@ -373,13 +410,14 @@ answer_held(Store *store, const Pool *pool, const Request *request,
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	SlotScan	scan;
 	SlotRow    *unit = &answer->unit;
-	bool		found;
+	TimestampTz now = GetCurrentTimestamp();
+	bool		found = false;
 
 	scan_by_key(&scan, store, pool->id, &request->key, snapshot);
-	found = slot_scan_next(&scan, unit) &&
-		!(unit->expires && unit->expires_at <= GetCurrentTimestamp()) &&
-		(!IsolationUsesXactSnapshot() ||
-		 row_seen_by(&scan, GetTransactionSnapshot()));
+	while (!found && slot_scan_next(&scan, unit))
+		found = !has_run_out(unit, now) &&
+			(!IsolationUsesXactSnapshot() ||
+			 row_seen_by(&scan, GetTransactionSnapshot()));
 	if (found)
 		row_keep(unit);
 	slot_scan_end(&scan);
@@ -512,7 +550,8 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		search.request = request;
 		search.now = GetCurrentTimestamp();
 
-		state = key_look(store, *pool, &request->key, search.now, unit);
+		state = key_look(store, *pool, &request->key, search.now, unit,
+						 &search.turn);
 		if (state == KEY_BUSY)
 		{
 			SlotRow		busy = *unit;
@@ -546,11 +585,12 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 			again.inside = block_open(&(*pool)->space, unit->lo, unit->order);
 			if (same_request(request, unit) && again.inside)
 			{
-				/* if not, someone has just taken it: have another look */
+				/* if not, someone is just taking it: have another look */
 				search.request = &again;
 				answer->outcome = search_exact(&search, unit);
 				if (answer->outcome != OUTCOME_ALLOCATED)
 					answer->outcome = OUTCOME_BUSY;
+				search.waits.n = 0;
 			}
 			else
 				answer->outcome =
@@ -655,11 +695,12 @@ hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 	{
 		TimestampTz now;
 		KeyState	state;
+		int			turn;
 
 		CHECK_FOR_INTERRUPTS();
 		*pool = enter(nsp, pool_name, (*pool)->id, key, ShareLock);
 		now = GetCurrentTimestamp();
-		state = key_look(store, *pool, key, now, unit);
+		state = key_look(store, *pool, key, now, unit, &turn);
 		if (state != KEY_BUSY)
 		{
 			check_key_snapshot(store, *pool, key,

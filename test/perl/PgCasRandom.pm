@@ -271,7 +271,8 @@ sub setup_sql
 	my $doc = $t->{unplain} eq 'domain document' ? 'document' : 'jsonb';
 	my @sql;
 
-	my $persistence = $partitioned || $t->{unplain} eq 'references' ? '' : one('', '', '', 'UNLOGGED', 'TEMP');
+	# a foreign key ties tables of one persistence
+	my $persistence = $partitioned || $t->{unplain} =~ /^referenc/ ? '' : one('', '', '', 'UNLOGGED', 'TEMP');
 	my @columns = map { "$_->[0] $_->[1]" } @{ $t->{key_columns} }, @{ $t->{columns} };
 	push @columns, "gone text DEFAULT repeat('gone', 9)" if chance(0.3);
 	push @columns, "doc $doc" if $t->{document};

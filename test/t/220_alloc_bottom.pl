@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = pg_cas_node('bottom', 'fsync = off', 'max_connections = 40',
-	'max_prepared_transactions = 5');
+	'max_prepared_transactions = 6');
 my $churn = "$PostgreSQL::Test::Utils::tmp_check/churn.sql";
 append_to_file($churn, <<'SQL');
 \set n random(1, 1000000000)
@@ -105,6 +105,27 @@ is( $node->safe_psql('postgres', q{SELECT alloc_pool_create('long', '{10.0.0.0/1
 	SELECT alloc_prefix('long', md5('c')::uuid, 24);
 	SELECT * FROM alloc_verify('long')}),
 	"\n10.0.0.0/17\ntaken\n10.0.128.0/24", 'a long block that begins before what was is seen');
+
+# nor does a new session go through all that was ever taken, as two idle
+# transactions have never-used units; which are there when they roll back
+my $grow = "$PostgreSQL::Test::Utils::tmp_check/grow.sql";
+append_to_file($grow, "SELECT alloc_ip('new', gen_random_uuid());\n");
+$node->safe_psql('postgres', "SELECT alloc_pool_create('new', '{10.0.0.0-10.0.11.183}')");
+foreach my $n (1, 2)
+{
+	$node->safe_psql('postgres',
+		"BEGIN; SELECT alloc_ip('new', gen_random_uuid()) FROM generate_series(1, 2); PREPARE TRANSACTION 'new$n'");
+	$node->command_ok([ 'pgbench', '-n', '-t', 1200, '-f', $grow, 'postgres' ], 'units are taken');
+}
+$before = entries('alloc_slot_pkey');
+$node->safe_psql('postgres', "SELECT alloc_ip('new', gen_random_uuid())") foreach 1 .. 3;
+cmp_ok(entries('alloc_slot_pkey') - $before, '<', 3 * 600, 'a new session knows where never-used units begin');
+is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'what is pending is not lost');
+$node->safe_psql('postgres', "ROLLBACK PREPARED 'new$_'") foreach (1, 2);
+is( $node->safe_psql('postgres', q{SELECT count(*) FROM generate_series(1, 3000) AS n,
+	alloc_try_ip('new', md5(n::text)::uuid) WHERE outcome = 'allocated';
+	SELECT allocated, free FROM alloc_usage('new')}),
+	"597\n3000|0", '... and can be had after a rollback');
 
 # what a rollback brings back is there
 is( $node->safe_psql('postgres', q{BEGIN;
