@@ -119,15 +119,37 @@ SELECT ranges FROM alloc_pools WHERE pool = 'whole';
 SELECT alloc_pool_shrink('whole', '10.0.0.0-10.0.0.255', drain => true);
 SELECT alloc_pool_grow('whole', '10.0.0.0-10.0.0.255');
 SELECT ranges FROM alloc_pools WHERE pool = 'whole';
--- of a range that has been drained to the end, a part is added anew
+-- of a range that drains, a part is taken back, and of one that has been
+-- drained to the end, added anew
 SELECT alloc_pool_create('part', '{0-9}', 'int', 'lowest');
-SELECT alloc_int('part', k(1), 5);
-SELECT alloc_pool_shrink('part', '4-7', drain => true);
+SELECT alloc_int('part', k(1), 5), alloc_int('part', k(2), 7);
+SELECT alloc_pool_shrink('part', '3-7', drain => true);
 SELECT alloc_pool_grow('part', '4-5');
-SELECT alloc_release('part', k(1));
+SELECT ranges, draining FROM alloc_pools WHERE pool = 'part';
+SELECT alloc_pool_grow('part', '2-6');
+SELECT alloc_pool_grow('part', '6-20');
+SELECT alloc_int('part', k(n)) FROM generate_series(1, 8) AS n;
+SELECT outcome FROM alloc_try_int('part', k(9));
+SELECT alloc_pool_grow('part', '3-3'), alloc_pool_grow('part', '6-7');
+SELECT ranges, draining FROM alloc_pools WHERE pool = 'part';
+SELECT alloc_int('part', k(n)) FROM generate_series(9, 10) AS n;
+SELECT count(alloc_release('part', k(n))) FROM generate_series(1, 10) AS n;
+SELECT alloc_pool_shrink('part', '4-7', drain => true);
 SELECT alloc_pool_grow('part', '4-5');
 SELECT ranges, draining FROM alloc_pools WHERE pool = 'part';
 SELECT alloc_int('part', k(n)) FROM generate_series(1, 8) AS n;
+-- with a unit that lies across the part
+SELECT alloc_pool_create('across', '{10.0.0.0/24}', 'prefix');
+SELECT alloc_prefix('across', k(1), 26, '10.0.0.64/26');
+SELECT alloc_pool_shrink('across', '10.0.0.0/24', drain => true);
+SELECT alloc_pool_grow('across', '10.0.0.96/27');
+SELECT outcome, value FROM generate_series(1, 2) AS n, alloc_try_prefix('across', k(n), 26);
+SELECT outcome FROM alloc_try_prefix('across', k(3), 32);
+SELECT pool, key, value FROM alloc_find('across', '10.0.0.100');
+SELECT alloc_pool_grow('across', '10.0.0.0-10.0.0.95');
+SELECT ranges, draining FROM alloc_pools WHERE pool = 'across';
+SELECT outcome, value FROM generate_series(1, 3) AS n, alloc_try_prefix('across', k(n), 26);
+SELECT alloc_release('across', k(1)), alloc_prefix('across', k(4), 26);
 SELECT * FROM alloc_verify();
 
 -- dropping

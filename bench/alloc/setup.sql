@@ -1,13 +1,14 @@
 -- Pools p8 to p24, named for their size in bits and their fill in percent.  A
 -- large one is filled by reserving what is not to be given out, but for some
 -- thousands that are really held, by keys below 1000000: the rows that a
--- search could trip over.
-CREATE PROCEDURE fill(pool text, base inet, size bigint, percent int) LANGUAGE plpgsql AS $$
+-- search could trip over.  lowest, random and ports are p16_50 with another
+-- strategy, or with port chunks beside whole addresses.
+CREATE PROCEDURE fill(pool text, base inet, size bigint, percent int, strategy text DEFAULT 'any', port_chunk int DEFAULT NULL) LANGUAGE plpgsql AS $$
 DECLARE
     wanted bigint := size * percent / 100;
     held int := least(wanted, 60000);
 BEGIN
-    PERFORM alloc_pool_create(pool, ARRAY[host(base) || '-' || host(base + size - 1)]);
+    PERFORM alloc_pool_create(pool, ARRAY[host(base) || '-' || host(base + size - 1)], strategy => strategy, port_chunk => port_chunk);
     PERFORM alloc_ip(pool, lpad(i::text, 32, '0')::uuid) FROM generate_series(1, held) AS i;
     IF wanted > held THEN
         PERFORM alloc_reserve(pool, host(base + held) || '-' || host(base + wanted - 1));
@@ -16,6 +17,9 @@ BEGIN
 END $$;
 SELECT format('CALL fill(%L, ''10.0.0.0'', %s, %s)', 'p' || bits || '_' || percent, 1 << bits, percent)
 FROM unnest('{8,12,16,20,24}'::int[]) AS bits, unnest('{50,99}'::int[]) AS percent \gexec
+CALL fill('lowest', '10.0.0.0', 65536, 50, 'lowest');
+CALL fill('random', '10.0.0.0', 65536, 50, 'random');
+CALL fill('ports', '10.0.0.0', 65536, 50, 'any', 32768);
 SELECT alloc_pool_create('plenty', '{0-1000000000}', 'int');
 
 -- What a row with the same two unique indexes costs, among as many.

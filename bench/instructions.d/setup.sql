@@ -40,3 +40,4 @@ BEGIN;
 SELECT count(*) FROM (SELECT lock_acquire(array_agg(name)) FROM name) AS l;
 COMMIT;
 VACUUM ANALYZE;
+SELECT alloc_pool_create('plenty', '{0-1000000000}', 'int');

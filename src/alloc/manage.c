@@ -334,6 +334,46 @@ insert_range(Session *session, int32 pool, bool mixed, const Range *range,
 }
 
 /*
+ * Cut the values from first to last out of a range, which has some of them:
+ * its parts keep their slots.  What is cut out drains, or if keep is false, is
+ * gone.
+ */
+static void
+cut_range(Session *session, Store *store, const Pool *pool,
+		  const Range *range, u128 first, u128 last, bool keep)
+{
+	Range		left = *range;
+	Range		middle = *range;
+	Range		right = *range;
+	Extent		slots;
+	u128		frontier;
+
+	middle.first = Max(first, range->first);
+	middle.last = Min(last, range->last);
+	slots = slots_of_values(&pool->space, range, middle.first, middle.last);
+	if (!store_frontier(store, range->id, &frontier, NULL, NULL))
+		frontier = range->base;
+	delete_range(session, range->id);
+	if (left.first < middle.first)
+	{
+		left.last = middle.first - 1;
+		insert_range(session, pool->id, pool->mixed, &left,
+					 Min(frontier, slots.first));
+	}
+	middle.base = slots.first;
+	middle.draining = true;
+	if (keep)
+		insert_range(session, pool->id, pool->mixed, &middle, middle.base);
+	if (right.last > middle.last)
+	{
+		right.first = middle.last + 1;
+		right.base = slots.last + 1;
+		insert_range(session, pool->id, pool->mixed, &right,
+					 Max(frontier, right.base));
+	}
+}
+
+/*
  * Put ranges together again that a drain had cut and that are all given out.
  * They are known by their slots: those of ranges that were added one by one
  * never touch (add_range).  True if there were such.
@@ -575,12 +615,38 @@ is_undrained_by(const Range *range, u128 first, u128 last)
 }
 
 /*
+ * Cut draining ranges that these values lie across; true if there were such.
+ */
+static bool
+cut_draining(Session *session, const Pool *pool, u128 first, u128 last)
+{
+	Store		store;
+	bool		cut = false;
+
+	store_open(&store, session->nsp, RowExclusiveLock);
+	for (int i = 0; i < pool->space.nranges; i++)
+	{
+		const Range *range = &pool->space.ranges[i];
+
+		if (!range->draining || is_undrained_by(range, first, last) ||
+			last < range->first || first > range->last)
+			continue;
+		cut_range(session, &store, pool, range, first, last, true);
+		cut = true;
+	}
+	store_close(&store);
+	if (cut)
+		new_epoch(session, pool->id);
+	return cut;
+}
+
+/*
  * alloc_pool_grow(pool, range)
  *
- * A draining range is taken back if the range covers it, a network in full,
- * as alloc_pool_shrink took it, and is then one with what it was cut from.
- * What is added has only a network's hosts; a range that has been drained to
- * the end is in its way only if part of it is not wanted back.
+ * What is draining of the range, a network in full as alloc_pool_shrink took
+ * it, is taken back, and is then one with what it was cut from.  What is added
+ * has only a network's hosts; it may overlap with what has been drained to the
+ * end, but not with what still has units.
  */
 Datum
 alloc_pool_grow(PG_FUNCTION_ARGS)
@@ -600,6 +666,8 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 	range_parse(pool->kind, range_text, &width, &first, &last);
 
 	begin_sql(&session, alloc_namespace(fcinfo));
+	if (cut_draining(&session, pool, whole_first, whole_last))
+		pool = pool_open(session.nsp, name, RIGHT_NONE);
 	for (int i = 0; i < pool->space.nranges; i++)
 	{
 		const Range *range = &pool->space.ranges[i];
@@ -682,45 +750,19 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 	for (int i = 0; i < pool->space.nranges; i++)
 	{
 		const Range *range = &pool->space.ranges[i];
-		Range		left = *range;
-		Range		middle = *range;
-		Range		right = *range;
 		Extent		slots;
-		u128		frontier;
 
 		if (last < range->first || first > range->last)
 			continue;
 		hit = true;
-		middle.first = Max(first, range->first);
-		middle.last = Min(last, range->last);
-		slots = slots_of_values(&pool->space, range, middle.first,
-								middle.last);
+		slots = slots_of_values(&pool->space, range,
+								Max(first, range->first),
+								Min(last, range->last));
 		if (!drain && in_use(&store, pool, slots))
 			pool_in_use(name, psprintf("range %s", range_text),
 						"Release them, or shrink the pool with drain => true.");
 		sweep(&store, pool, slots, !drain);
-
-		if (!store_frontier(&store, range->id, &frontier, NULL, NULL))
-			frontier = range->base;
-		delete_range(&session, range->id);
-		if (left.first < middle.first)
-		{
-			left.last = middle.first - 1;
-			insert_range(&session, pool->id, pool->mixed, &left,
-						 Min(frontier, slots.first));
-		}
-		middle.base = slots.first;
-		middle.draining = true;
-		if (drain)
-			insert_range(&session, pool->id, pool->mixed, &middle,
-						 middle.base);
-		if (right.last > middle.last)
-		{
-			right.first = middle.last + 1;
-			right.base = slots.last + 1;
-			insert_range(&session, pool->id, pool->mixed, &right,
-						 Max(frontier, right.base));
-		}
+		cut_range(&session, &store, pool, range, first, last, drain);
 	}
 	if (!hit)
 		not_in_pool(range_text, name);

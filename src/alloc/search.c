@@ -886,23 +886,21 @@ search_random(Search *search)
  * Mixed pools.
  */
 
-/* Blocks that a walk looks at first; later ever more. */
-#define WALK_BLOCKS 64
-
 /*
  * Walk over the gaps of the extent, which lies in one range, and take the
  * first block that fits; or if order is not the request's, just say whether a
  * block of that order is free.
  *
- * Rows are looked for part by part, so that where nothing is held, which may
- * be far, no scan goes through all that was.
+ * Rows are looked for part by part, one block first and then ever more, so
+ * that where nothing is held, which may be far, no scan goes through all that
+ * was.
  */
 static bool
 walk(Search *search, Extent slots, int order)
 {
 	const Space *space = &search->pool->space;
 	bool		take = order == search->request->order;
-	u128		window = (u128) WALK_BLOCKS << order;
+	u128		window = (u128) 1 << order;
 	Extent		part = {slots.first, slots.first};
 	Extent		gap = slots;
 	SlotRow		row;
