@@ -1,7 +1,6 @@
 -- What all parts share.
 CREATE EXTENSION pg_cas;
+-- A document as a client sends it: text, to be parsed.
 CREATE FUNCTION document(n int) RETURNS jsonb STABLE LANGUAGE sql AS $$
-    SELECT jsonb_build_object('n', n, 'name', 'object ' || n,
-        'labels', jsonb_build_object('team', 'blue', 'zone', 'b'),
-        'spec', jsonb_build_object('cpu', 4, 'memory', '16Gi', 'image', 'sandbox:1.2'))
+    SELECT replace('{"n": @, "name": "object @", "labels": {"team": "blue", "zone": "b"}, "spec": {"cpu": 4, "memory": "16Gi", "image": "sandbox:1.2"}}', '@', n::text)::jsonb
 $$;

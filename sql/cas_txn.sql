@@ -273,6 +273,24 @@ ALTER TABLE col DROP CONSTRAINT n_once, ADD CONSTRAINT n_once UNIQUE (n) DEFERRA
 SELECT lines(cas_txn('[]', '[{"op": "merge", "table": "col", "id": 1, "patch": {"n": 20}}, {"op": "merge", "table": "col", "id": 2, "patch": {"n": 10}}]'));
 ALTER TABLE col DROP CONSTRAINT n_once;
 UPDATE col SET n = id * 10;
+-- updates of nothing but single rows are done as these are locked; that is not
+-- seen, and not where the order makes a difference
+CREATE TABLE simple (id text PRIMARY KEY, body jsonb, v bigint NOT NULL DEFAULT 1);
+CREATE TABLE ranked (id int PRIMARY KEY, n int UNIQUE, v bigint NOT NULL DEFAULT 1);
+SELECT cas_enable('simple', 'v', 'body'), cas_enable('ranked', 'v');
+INSERT INTO simple VALUES ('a', '{"n": 1}'), ('b', '{"n": 2}'), ('c', '{"n": 3}');
+INSERT INTO ranked VALUES (1, 10), (2, 20);
+SELECT lines(cas_txn('[]', '[{"op": "update", "table": "simple", "id": "b", "version": 1, "payload": {"n": 12}}, {"op": "get", "table": "simple", "id": "a"}, {"op": "update", "table": "simple", "id": "c", "version": 1, "payload": {"n": 3}}, {"op": "update", "table": "simple", "id": "a", "version": 1, "payload": {"n": 11}}, {"op": "get", "table": "simple", "id": "b"}]'));
+SELECT lines(cas_txn('[]', '[{"op": "update", "table": "simple", "id": "b", "version": 2, "payload": {"n": 22}}, {"op": "update", "table": "simple", "id": "b", "version": 3, "payload": {"n": 23}}]'));
+SELECT raises($$SELECT cas_txn('[]', '[{"op": "update", "table": "simple", "id": "c", "version": 1, "payload": {"n": 13}}, {"op": "update", "table": "simple", "id": "b", "version": 1, "payload": {}}]')$$);
+SELECT raises($$SELECT cas_txn('[]', '[{"op": "update", "table": "simple", "id": "x", "version": 1, "payload": {}}, {"op": "update", "table": "simple", "id": "a", "version": 2, "payload": {}}]')$$);
+SELECT raises($$SELECT cas_txn('[]', '[{"op": "update", "table": "ranked", "id": 2, "version": 1, "payload": {"n": "many"}}]')$$);
+SELECT lines(cas_txn('[]', '[{"op": "update", "table": "ranked", "id": 2, "version": 1, "payload": {"n": 30}}, {"op": "update", "table": "ranked", "id": 1, "version": 1, "payload": {"n": 20}}]'));
+SELECT lines(cas_txn('[{"table": "simple", "id": "c", "exists": true}]', '[{"op": "update", "table": "simple", "id": "c", "version": 1, "payload": {"n": 4}}]', '[{"op": "update", "table": "simple", "id": "a", "version": 1, "payload": {}}]'));
+SELECT lines(cas_txn('[{"table": "simple", "id": "c", "absent": true}]', '[{"op": "update", "table": "simple", "id": "c", "version": 2, "payload": {"n": 5}}]'));
+SELECT * FROM simple ORDER BY id;
+SELECT * FROM ranked ORDER BY id;
+DROP TABLE simple, ranked;
 -- of the function that is applied
 CREATE FUNCTION fails(payload jsonb, args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN

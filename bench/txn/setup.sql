@@ -8,3 +8,12 @@ BEGIN
     INSERT INTO many_doc SELECT c || '/' || i, document(0), 1 FROM generate_series(0, 31) AS c, generate_series(1, 100) AS i;
     INSERT INTO many_peer SELECT * FROM many_doc;
 END $$;
+-- Each client's request, as the text that it sends; @ is the version.
+CREATE TABLE request (client int PRIMARY KEY, swaps text, updates text);
+ALTER TABLE request ALTER swaps SET STORAGE EXTERNAL, ALTER updates SET STORAGE EXTERNAL;
+INSERT INTO request
+SELECT c, '[' || string_agg(format('{"op": "update", "table": "many_doc", %s}', swap), ', ') || ']',
+       '[' || string_agg(format('{%s}', swap), ', ') || ']'
+FROM generate_series(0, 31) AS c, generate_series(1, 100) AS i,
+     format('"id": "%s/%s", "version": @, "payload": %s', c, i, replace(document(0)::text, '0', '@')) AS swap
+GROUP BY c;

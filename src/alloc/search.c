@@ -170,7 +170,10 @@ row_reaching(Search *search, u128 slot, SlotRow *row)
 	bool		found;
 	bool		gave_up;
 
-	if (slot == 0)
+	/* where there are but addresses and chunks, an address begins here */
+	if (search->pool->kind == POOL_IP)
+		before.first = slot & ~block_last(0, space->chunk_bits);
+	if (before.first == slot)
 		return false;
 	scan_by_lo(&scan, search->store, search->pool->id, before,
 			   BackwardScanDirection, NULL);

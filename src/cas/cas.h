@@ -105,6 +105,7 @@ typedef struct CasTable
 	Datum		empty_row;		/* what it starts from: all NULL */
 
 	bool		plain;			/* see direct.c */
+	bool		unique_key;		/* plain, and nothing but the key is unique */
 
 	bool		reading_key;	/* conversions that are running */
 	bool		populating;

@@ -54,11 +54,13 @@
 /*
  * Whether each index is one that decides at once.  One that is deferrable, or
  * excludes by other operators, has checks that wait for their time.
+ * *unique_key is set to whether the primary key is the only unique one.
  */
 static bool
-indexes_are_immediate(Relation rel)
+indexes_are_immediate(Relation rel, bool *unique_key)
 {
 	bool		immediate = true;
+	int			nunique = 0;
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *lc;
 
@@ -68,9 +70,11 @@ indexes_are_immediate(Relation rel)
 
 		immediate = immediate && index->rd_index->indimmediate &&
 			!index->rd_index->indisexclusion;
+		nunique += index->rd_index->indisunique;
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
+	*unique_key = immediate && nunique == 1;
 	return immediate;
 }
 
@@ -110,7 +114,7 @@ direct_serves_table(Relation rel, CasTable *table)
 		TupleDescAttr(table->desc, table->payload - 1)->atttypid != JSONBOID)
 		return false;
 
-	return table->nkeys > 0 && indexes_are_immediate(rel);
+	return table->nkeys > 0 && indexes_are_immediate(rel, &table->unique_key);
 }
 
 /*
