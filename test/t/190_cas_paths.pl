@@ -7,7 +7,8 @@
 # indexes agree with them.  Who should go past SQL does, and nobody else.
 #
 # It goes on for 9 seconds, or PG_CAS_SECONDS, or 120 with PG_CAS_LONG=1.  Each
-# table has a seed of its own; PG_CAS_SEED is the first one's.
+# table has a seed of its own; PG_CAS_SEED (1) is the first one's: another
+# number is another lot of tables.
 use strict;
 use warnings;
 
@@ -20,7 +21,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $seconds = $ENV{PG_CAS_SECONDS} // ($ENV{PG_CAS_LONG} ? 120 : 9);
-my $seed = $ENV{PG_CAS_SEED} // int(rand(1_000_000_000));
+my $seed = $ENV{PG_CAS_SEED} // 1;
 note("PG_CAS_SEED=$seed");
 
 my $node = pg_cas_node('main', <<'CONF');
@@ -110,15 +111,17 @@ sub run_script
 	return @answers;
 }
 
-# How many statements on a table were run by functions in a database, of those
-# that pg_cas makes.
+# What is counted of the statements on a table that functions have run in a
+# database, of those that pg_cas makes; but not those that make a payload of
+# columns, for a patch that is no object: that is always done in SQL.
 sub nested
 {
-	my ($table) = @_;
+	my ($table, $what) = @_;
 	return map { $node->safe_psql('postgres', qq{
-		SELECT coalesce(sum(calls), 0) FROM pg_stat_statements AS s
+		SELECT $what FROM pg_stat_statements AS s
 		JOIN pg_database AS d ON d.oid = dbid
-		WHERE datname = '$_' AND query ~ '^(SELECT|UPDATE|DELETE|INSERT) .*\\m$table AS t\\M'}) } @databases;
+		WHERE datname = '$_' AND query ~ '^(SELECT|UPDATE|DELETE|INSERT) .*\\m$table AS t\\M'
+			AND query !~ 'to_jsonb'}) } @databases;
 }
 
 my ($tables, $statements, $errors, $different) = (0, 0, 0, 0);
@@ -147,12 +150,15 @@ while (time < $end && $different < 3)
 	}
 	elsif ($table->{pure})
 	{
-		my ($on, $off) = nested($name);
+		my ($on, $off) = nested($name, 'coalesce(sum(calls), 0)');
 		my $kind = $table->{unplain} || 'plain';
 		$kinds{$kind} += $off;
-		$different++
-		  unless $on == ($kind eq 'plain' ? 0 : $off)
-		  or fail("PG_CAS_SEED=$seed: $kind: $on statements, $off with the setting off");
+		if ($on != ($kind eq 'plain' ? 0 : $off))
+		{
+			fail("PG_CAS_SEED=$seed: $kind: $on statements, $off with the setting off");
+			diag(nested($name, "string_agg(calls || ': ' || query, E'\\n')"));
+			$different++;
+		}
 	}
 	$seed++;
 }

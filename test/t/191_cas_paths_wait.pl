@@ -6,7 +6,7 @@
 # which pg_cas.direct_path is off, and all that is said in them is compared.
 #
 # As many scenes as fit in 7 seconds are drawn by lot; PG_CAS_SECONDS, or
-# PG_CAS_LONG=1, which makes it 120, draws more.  PG_CAS_SEED repeats a lot.
+# PG_CAS_LONG=1, which makes it 120, draws more.  PG_CAS_SEED (1) says which.
 use strict;
 use warnings;
 
@@ -18,7 +18,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 my $seconds = $ENV{PG_CAS_SECONDS} // ($ENV{PG_CAS_LONG} ? 120 : 7);
-my $seed = $ENV{PG_CAS_SEED} // int(rand(1_000_000_000));
+my $seed = $ENV{PG_CAS_SEED} // 1;
 note("PG_CAS_SEED=$seed");
 srand($seed);
 
