@@ -1,5 +1,6 @@
 """report.py DIR: medians and ratios of DIR/results.csv, as a table on the
-screen, as DIR/table.md, and as a plot, DIR/ratios.svg."""
+screen, as DIR/table.md, as a plot, DIR/ratios.svg, and the ratios alone, a line
+for each comparison, as DIR/ratios.md."""
 
 import csv
 import statistics
@@ -53,6 +54,31 @@ def lines(rows):
                verdict(ratio, target))
 
 
+def matrix(rows):
+    """The ratios, a line for each comparison; in bold what misses its target."""
+    columns = sorted({(key[4] == "off", int(key[3])) for key, *_ in rows})
+    yield ("work", "against", "target") + tuple(
+        f"{'off' if off else 'on'}, {n}" for off, n in columns)
+    comparisons = OrderedDict()
+    for key, _, _, ratio, *_ in rows:
+        _, work, peer, clients, commit, target = key
+        cell = f"{ratio:.2f}"
+        if verdict(ratio, target) == "no":
+            cell = f"**{cell}**"
+        comparisons.setdefault((work, peer, target), {})[
+            commit == "off", int(clients)] = cell
+    for names, cells in comparisons.items():
+        yield names + tuple(cells.get(column, "") for column in columns)
+
+
+def write_markdown(table, name):
+    with open(name, "w") as file:
+        for n, line in enumerate(table):
+            print("| " + " | ".join(line) + " |", file=file)
+            if n == 0:
+                print("|" + "---|" * len(line), file=file)
+
+
 def plot(rows, name):
     """A bar for each ratio, and where it should reach."""
     labels = [f"{k[1]} : {k[2]}  ({k[3]} clients, commit {k[4]})"
@@ -83,13 +109,11 @@ def main(folder):
         return
     table = list(lines(rows))
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    with open(f"{folder}/table.md", "w") as file:
-        for n, line in enumerate(table):
-            print("  ".join(cell.ljust(width)
-                            for cell, width in zip(line, widths)))
-            print("| " + " | ".join(line) + " |", file=file)
-            if n == 0:
-                print("|" + "---|" * len(line), file=file)
+    for line in table:
+        print("  ".join(cell.ljust(width)
+                        for cell, width in zip(line, widths)))
+    write_markdown(table, f"{folder}/table.md")
+    write_markdown(matrix(rows), f"{folder}/ratios.md")
     plot(rows, f"{folder}/ratios.svg")
     print(f"\nresults.csv, table.md and ratios.svg are in {folder}")
 

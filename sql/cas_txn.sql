@@ -287,7 +287,7 @@ SELECT raises($$SELECT cas_txn('[]', '[{"op": "update", "table": "simple", "id":
 SELECT raises($$SELECT cas_txn('[]', '[{"op": "update", "table": "ranked", "id": 2, "version": 1, "payload": {"n": "many"}}]')$$);
 SELECT lines(cas_txn('[]', '[{"op": "update", "table": "ranked", "id": 2, "version": 1, "payload": {"n": 30}}, {"op": "update", "table": "ranked", "id": 1, "version": 1, "payload": {"n": 20}}]'));
 SELECT lines(cas_txn('[{"table": "simple", "id": "c", "exists": true}]', '[{"op": "update", "table": "simple", "id": "c", "version": 1, "payload": {"n": 4}}]', '[{"op": "update", "table": "simple", "id": "a", "version": 1, "payload": {}}]'));
-SELECT lines(cas_txn('[{"table": "simple", "id": "c", "absent": true}]', '[{"op": "update", "table": "simple", "id": "c", "version": 2, "payload": {"n": 5}}]'));
+SELECT lines(cas_txn('[{"table": "simple", "id": "c", "absent": true}]', '[{"op": "update", "table": "simple", "id": "b", "version": 4, "payload": {"n": 5}}]'));
 SELECT * FROM simple ORDER BY id;
 SELECT * FROM ranked ORDER BY id;
 DROP TABLE simple, ranked;

@@ -515,9 +515,11 @@ frontier_save(Search *search, Frontier *frontier, const Range *range)
 		sure = frontier->own_first;
 	if (sure < frontier->saved || sure - frontier->saved < FRONTIER_STEP)
 		return;
+
+	/* leave out what is pending no more, if there is still room for the rest */
 	(void) frontier_reopened(search, frontier, &gap);
 	if (!frontier->valid)
-		return;					/* it is not known what is pending */
+		return;
 	store_save_frontier(search->store, range->id, sure, frontier->pending,
 						frontier->npending);
 	frontier->saved = sure;
@@ -587,15 +589,19 @@ static bool
 take_unused(Search *search, int i, u128 slot)
 {
 	Frontier   *frontier = &search->pool->frontiers[i];
+	bool		taken = put_unit(search, slot);
 
-	frontier->quiet = put_unit(search, slot);
-	if (!frontier->quiet)
-		return false;
-	frontier->tip = slot + 1;
-	if (slot == frontier->next)
-		frontier->next++;
-	frontier_own(frontier, slot);
-	return true;
+	/* one behind the frontier says nothing of the tip */
+	if (slot >= frontier->next)
+	{
+		frontier->quiet = taken;
+		frontier->tip = slot + 1;
+		if (taken && slot == frontier->next)
+			frontier->next++;
+	}
+	if (taken)
+		frontier_own(frontier, slot);
+	return taken;
 }
 
 /*

@@ -206,16 +206,18 @@ sub make_key
 }
 
 # A random table.  pure: what is done to it is what the direct path serves, if
-# the table is plain.
+# the table is plain.  Every other one is, by its number, and the others are not
+# in turn for each reason.
 sub make_table
 {
-	my ($name, $with_icu) = @_;
+	my ($name, $number, $with_icu) = @_;
+	my @unplain = sort keys %unplain;
 	my @types = key_types($with_icu);
 	my %t = (name => $name);
 
 	$t{pure} = chance(0.4);
 	$t{document} = chance(0.5);
-	$t{unplain} = chance(0.3) ? one(sort keys %unplain) : '';
+	$t{unplain} = $number % 2 ? $unplain[ $number / 2 % @unplain ] : '';
 	$t{unplain} = 'check' if $t{unplain} eq 'domain document' && !$t{document};
 
 	# the key, and rows that it names

@@ -131,7 +131,7 @@ while (time < $end && $different < 3)
 {
 	srand($seed);
 	my $name = 't' . ++$tables;
-	my $table = PgCasRandom::make_table($name, $icu);
+	my $table = PgCasRandom::make_table($name, $seed, $icu);
 	my @script = PgCasRandom::script($table, 40);
 	my ($direct, $spi) = run_script(@script);
 	my @differ = grep { $direct->[$_] ne $spi->[$_] } 0 .. $#script;
