@@ -18,17 +18,17 @@
  * unit's row is deleted, unless it has to cool.
  *
  * Three constraints are the truth that no unit is given out twice: unique
- * (pool, lo), and unique (pool, key, turn) on the held ones; and in mixed pools
- * an exclusion constraint on span.  turn is 0 but for a key that comes back
- * when its unit has run out and a running transaction is just giving that to
- * another key, and may yet roll back; see unit.c.  Rows are inserted speculatively, as
- * INSERT ... ON CONFLICT does it: if another transaction has the slot or the
- * key, whether committed or running, store_insert says so without waiting and
- * without an error.  A waiting row's unit is given out again by a new version
- * of the row, which needs no look at unique (pool, lo): one row has one latest
- * version.  In mixed pools every new version is checked like a new row: whose
- * insertion has just read the index without it has its own entry there, and
- * one of the two sees the other.
+ * (pool, lo), and unique (pool, key, turn) on the held ones; and in mixed
+ * pools an exclusion constraint on span.  turn is 0 but for a key that comes
+ * back when its unit has run out and a running transaction is just giving that
+ * to another key, and may yet roll back; see unit.c.  Rows are inserted
+ * speculatively, as INSERT ... ON CONFLICT does it: if another transaction has
+ * the slot or the key, whether committed or running, store_insert says so
+ * without waiting and without an error.  A waiting row's unit is given out
+ * again by a new version of the row, which needs no look at unique (pool, lo):
+ * one row has one latest version.  In mixed pools every new version is checked
+ * like a new row: whose insertion has just read the index without it has its
+ * own entry there, and one of the two sees the other.
  *
  * Why not SPI.  A search for something free is about the latest state at
  * every isolation level.  The executor would fail it with 40001 under
@@ -1031,9 +1031,10 @@ store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
 						  &bounds, NULL, &nbounds);
 		for (int i = 0; i + 1 < nbounds; i += 2)
 		{
-			PendingRun	run = {.slots = {numeric_u128(bounds[i]),
-			numeric_u128(bounds[i + 1])}};
+			PendingRun	run = {0};
 
+			run.slots.first = numeric_u128(bounds[i]);
+			run.slots.last = numeric_u128(bounds[i + 1]);
 			if (pending != NULL && n < MAX_PENDING)
 				pending[n++] = run;
 			else
