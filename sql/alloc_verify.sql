@@ -35,6 +35,14 @@ DELETE FROM alloc_frontier WHERE slot = 0;
 INSERT INTO alloc_frontier SELECT r.id, 0 FROM alloc_range AS r JOIN alloc_pool AS p ON p.id = r.pool WHERE p.name = 'm';
 SELECT problems();
 SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
+-- pending slots: told of, not told of, and nonsense
+BEGIN;
+UPDATE alloc_frontier SET slot = 10, pending = '{8,9}' WHERE range IN (SELECT r.id FROM alloc_range AS r JOIN alloc_pool AS p ON p.id = r.pool WHERE p.name = 'l');
+SELECT problems();
+UPDATE alloc_frontier SET pending = '{8,8,NULL,9,9}' WHERE slot = 10;
+SELECT problems();
+SELECT outcome, value FROM generate_series(31, 35) AS n, alloc_try_int('l', k(n));
+ROLLBACK;
 UPDATE alloc_frontier SET slot = 1000;
 SELECT problems();
 SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;

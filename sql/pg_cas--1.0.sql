@@ -869,7 +869,8 @@ CREATE FUNCTION alloc_verify_of(pools integer[])
                        UNION ALL
                        SELECT greatest(f.pending[2 * i - 1], r.slot_first),
                               f.pending[2 * i] + 1
-                       FROM generate_series(1, cardinality(f.pending) / 2) AS i)
+                       FROM generate_series(1, cardinality(f.pending) / 2) AS i
+                       WHERE f.pending[2 * i - 1] IS NOT NULL)
                      AS k(lower, upper)
                  WHERE k.upper > k.lower AND k.lower < f.slot)) AS k) AS kept) AS n
         WHERE f.slot - r.slot_first <> n.present + n.kept

@@ -164,6 +164,13 @@ typedef struct SlotRow
 	TransactionId deleter;		/* another one, still running */
 } SlotRow;
 
+/* Is the time of a held row, or the cooldown of a waiting one, over? */
+static inline bool
+has_run_out(const SlotRow *row, TimestampTz now)
+{
+	return row->expires && row->expires_at <= now;
+}
+
 typedef enum SlotIndex
 {
 	BY_LO,

@@ -623,8 +623,7 @@ alloc_renew(PG_FUNCTION_ARGS)
 static bool
 is_held(const SlotRow *row)
 {
-	return row->held &&
-		!(row->expires && row->expires_at <= GetCurrentTimestamp());
+	return row->held && !has_run_out(row, GetCurrentTimestamp());
 }
 
 /* alloc_get(pool, key) RETURNS SETOF alloc_unit */

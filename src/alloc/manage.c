@@ -247,7 +247,7 @@ in_use(Store *store, const Pool *pool, Extent slots)
 		{
 			result = TransactionIdIsValid(row.inserter) ||
 				TransactionIdIsValid(row.deleter) ||
-				(row.held && !(row.expires && row.expires_at <= now));
+				(row.held && !has_run_out(&row, now));
 			if (part == 1)
 				break;
 		}
@@ -272,8 +272,7 @@ sweep(Store *store, const Pool *pool, Extent slots, bool cooling)
 	{
 		if (TransactionIdIsValid(row.inserter) ||
 			TransactionIdIsValid(row.deleter) ||
-			((row.held || !cooling) &&
-			 !(row.expires && row.expires_at <= now)))
+			((row.held || !cooling) && !has_run_out(&row, now)))
 			continue;
 		if (store_delete(store, &row) == TM_Ok && row.held)
 			store_history(store, pool, &row, row.expires_at, "expired");

@@ -151,7 +151,7 @@ row_state(const SlotRow *row, TimestampTz now)
 	if (TransactionIdIsValid(row->inserter) ||
 		TransactionIdIsValid(row->deleter))
 		return BLOCK_BUSY;
-	if (row->expires && row->expires_at <= now)
+	if (has_run_out(row, now))
 		return BLOCK_FREE;
 	return row->held ? BLOCK_HELD : BLOCK_COOLING;
 }
@@ -336,9 +336,9 @@ frontier_get(Search *search, int i)
 		frontier->saved = range->base;
 		(void) store_frontier(search->store, range->id, &frontier->saved,
 							  frontier->pending, &npending);
-		for (int i = 0; i < npending; i++)
+		for (int n = 0; n < npending; n++)
 		{
-			PendingRun	run = frontier->pending[i];
+			PendingRun	run = frontier->pending[n];
 
 			run.slots.first = Max(run.slots.first, slots.first);
 			run.slots.last = Min(run.slots.last, slots.last);

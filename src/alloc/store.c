@@ -1022,17 +1022,20 @@ store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
 	{
 		bool		isnull;
 		Datum	   *bounds;
+		bool	   *nulls;
 		int			nbounds;
 		int			n = 0;
 
 		*next = numeric_u128(slot_getattr(slot, 2, &isnull));
 		deconstruct_array(DatumGetArrayTypeP(slot_getattr(slot, 3, &isnull)),
 						  NUMERICOID, -1, false, TYPALIGN_INT,
-						  &bounds, NULL, &nbounds);
+						  &bounds, &nulls, &nbounds);
 		for (int i = 0; i + 1 < nbounds; i += 2)
 		{
 			PendingRun	run = {0};
 
+			if (nulls[i] || nulls[i + 1])
+				continue;		/* damaged: alloc_verify tells what is lost */
 			run.slots.first = numeric_u128(bounds[i]);
 			run.slots.last = numeric_u128(bounds[i + 1]);
 			if (pending != NULL && n < MAX_PENDING)

@@ -149,12 +149,6 @@ row_keep(SlotRow *row)
 		row->note = datumCopy(row->note, false, -1);
 }
 
-static bool
-has_run_out(const SlotRow *row, TimestampTz now)
-{
-	return row->expires && row->expires_at <= now;
-}
-
 /*
  * How the key stands, as of now; row is set unless it has no unit.  *turn is
  * set to what its next unit is to have: the least one that is free, or that

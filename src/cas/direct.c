@@ -81,7 +81,8 @@ indexes_are_immediate(Relation rel, bool *unique_key)
 /*
  * Whether a guarded table is plain: nothing has to happen on its rows but
  * what its columns, its indexes and the guard say.  All of this is cached in
- * rel; that it has changed, an invalidation says.
+ * rel; that it has changed, an invalidation says.  table->unique_key is set,
+ * too.
  */
 bool
 direct_serves_table(Relation rel, CasTable *table)
