@@ -20,7 +20,12 @@ MODULE_big = pg_cas
 here := $(dir $(lastword $(MAKEFILE_LIST)))
 find = $(sort $(patsubst $(here)%,%,$(wildcard $(addprefix $(here),$(1)))))
 
-DATA := $(call find,sql/pg_cas--*.sql)
+# The install script is made from one file per family; update scripts, once
+# there are any, lie in sql/.
+CAS_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(here)pg_cas.control)
+install_sql := $(sort $(wildcard $(here)sql/install/*.sql))
+DATA := $(call find,sql/pg_cas--*--*.sql)
+DATA_built := pg_cas--$(CAS_VERSION).sql
 OBJS := $(patsubst %.c,%.o,$(call find,src/*.c src/*/*.c))
 headers := $(wildcard $(here)src/*.h $(here)src/*/*.h)
 
@@ -30,7 +35,6 @@ PROVE_TESTS := $(call find,test/t/*.pl)
 UNIT_TESTS := $(basename $(notdir $(call find,test/unit/*.c)))
 
 PG_CPPFLAGS = -I$(here)src -DPG_CAS_VERSION='"$(CAS_VERSION)"'
-CAS_VERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(here)pg_cas.control)
 PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -Wno-cast-function-type -Wno-clobbered
 
@@ -55,6 +59,9 @@ else
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+$(DATA_built): $(install_sql)
+	cat $^ >$@
 
 # A header's change rebuilds everything, the bitcode included.
 $(OBJS) $(OBJS:.o=.bc): $(headers)

@@ -33,12 +33,12 @@ SELECT alloc_rebuild('mine');
 SELECT count(*) FROM alloc_pools;
 SELECT count(*) FROM alloc_usage();
 -- the tables behind, and what serves the functions
-SELECT * FROM alloc_slot;
-SELECT * FROM alloc_pool;
-INSERT INTO alloc_slot VALUES (1, 1, 0);
-SELECT nextval('alloc_generation');
-SELECT * FROM alloc_visible;
-SELECT * FROM alloc_verify_of('{1}');
+SELECT * FROM cas_internal.alloc_slot;
+SELECT * FROM cas_internal.alloc_pool;
+INSERT INTO cas_internal.alloc_slot VALUES (1, 1, 0);
+SELECT nextval('cas_internal.alloc_generation');
+SELECT * FROM cas_internal.alloc_visible;
+SELECT * FROM cas_internal.alloc_verify_of('{1}');
 
 -- what serves the views can be called by anyone, with anything
 SELECT alloc_describe(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
@@ -90,24 +90,24 @@ SELECT alloc_grant('mine', 4294967295::oid::regrole);
 -- an owner of the tables who plants code finds that it is not run
 CREATE FUNCTION alloc_rights_test.trap() RETURNS trigger LANGUAGE plpgsql
     AS $$ BEGIN RAISE EXCEPTION 'trapped as %', current_user; END $$;
-CREATE TRIGGER trap BEFORE INSERT OR UPDATE OR DELETE ON alloc_slot
+CREATE TRIGGER trap BEFORE INSERT OR UPDATE OR DELETE ON cas_internal.alloc_slot
     FOR EACH ROW EXECUTE FUNCTION alloc_rights_test.trap();
 SELECT alloc_int('mine', '00000000-0000-0000-0000-000000000002');
 SELECT alloc_release('mine', '00000000-0000-0000-0000-000000000002');
-DROP TRIGGER trap ON alloc_slot;
+DROP TRIGGER trap ON cas_internal.alloc_slot;
 -- and code in an index runs as that owner, in whatever call
 CREATE TABLE alloc_rights_test.seen (who name);
 GRANT ALL ON alloc_rights_test.seen TO PUBLIC;
 CREATE FUNCTION alloc_rights_test.who(int) RETURNS name IMMUTABLE LANGUAGE plpgsql
     AS $$ BEGIN RETURN current_user; END $$;
-CREATE INDEX trap ON alloc_past (alloc_rights_test.who(pool));
+CREATE INDEX trap ON cas_internal.alloc_past (alloc_rights_test.who(pool));
 SET ROLE regress_alloc_member;
 SELECT alloc_int('mine', '00000000-0000-0000-0000-000000000002');
 SELECT alloc_release('mine', '00000000-0000-0000-0000-000000000002');
 SELECT current_user;
 RESET ROLE;
 SET enable_seqscan = off;
-SELECT count(*) FROM alloc_past WHERE alloc_rights_test.who(pool) = 'regress_alloc_member';
+SELECT count(*) FROM cas_internal.alloc_past WHERE alloc_rights_test.who(pool) = 'regress_alloc_member';
 RESET enable_seqscan;
 DROP INDEX trap;
 

@@ -8,10 +8,10 @@ CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
     AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
 -- a day passes
 CREATE FUNCTION day(p text) RETURNS void LANGUAGE sql AS $$
-    UPDATE alloc_slot AS s SET expires_at = s.expires_at - interval '1 day',
+    UPDATE cas_internal.alloc_slot AS s SET expires_at = s.expires_at - interval '1 day',
         allocated_at = allocated_at - interval '1 day',
         rank = CASE WHEN o.strategy <> 'lowest' THEN rank - 86400000000 ELSE rank END
-    FROM alloc_pool AS o WHERE s.pool = o.id AND o.name = p $$;
+    FROM cas_internal.alloc_pool AS o WHERE s.pool = o.id AND o.name = p $$;
 
 SELECT alloc_pool_create(s, '{0-2}', 'int', s, cooldown => '1 hour')
 FROM unnest('{any,lowest,random}'::text[]) AS s;
@@ -100,7 +100,7 @@ SELECT * FROM alloc_verify();
 SELECT outcome FROM alloc_try_int('r', k(2));
 SELECT count(*) > 0 FROM alloc_history;
 SET pg_cas.history_retention = '1min';
-UPDATE alloc_past SET ended_at = ended_at - interval '1 day';
+UPDATE cas_internal.alloc_past SET ended_at = ended_at - interval '1 day';
 SELECT pg_cas_reap() > 0 AS reaped;
 SELECT count(*) FROM alloc_history;
 SELECT pg_cas_reap();
@@ -110,14 +110,14 @@ SELECT count(*) FROM alloc_history;
 RESET pg_cas.history_retention;
 SHOW pg_cas.history_retention;
 SELECT pg_cas_reap(0);
-SELECT alloc_reap(-1);
+SELECT cas_internal.alloc_reap(-1);
 -- rows of units that were released do not pile up for ever, and their units
 -- are there as before
 SELECT alloc_pool_create('pile', '{1-5000}', 'int');
 SELECT count(*) FROM alloc_many('pile', ARRAY(SELECT k(n) FROM generate_series(1, 3000) AS n));
 SELECT count(alloc_release('pile', k(n))) FROM generate_series(1, 2990) AS n;
 SELECT pg_cas_reap(2000), pg_cas_reap();
-SELECT count(*) FROM alloc_slot AS s JOIN alloc_pool AS p ON p.id = s.pool WHERE p.name = 'pile';
+SELECT count(*) FROM cas_internal.alloc_slot AS s JOIN cas_internal.alloc_pool AS p ON p.id = s.pool WHERE p.name = 'pile';
 SELECT * FROM alloc_verify();
 SELECT alloc_int('pile', k(5000)), pg_cas_reap();
 SELECT count(*) FROM generate_series(5001, 11000) AS n, alloc_try_int('pile', k(n)) WHERE outcome = 'allocated';

@@ -17,40 +17,40 @@ SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 SELECT problems();
 
 -- accelerators: out of the queue, in it wrongly, in a wrong place
-UPDATE alloc_slot SET rank = NULL WHERE lo = 0 AND ord = 0 AND key IS NULL;
-UPDATE alloc_slot SET rank = 7 WHERE lo = 5 AND span IS NULL;
-UPDATE alloc_slot SET rank = rank + 100 WHERE lo = 1 AND key IS NULL;
+UPDATE cas_internal.alloc_slot SET rank = NULL WHERE lo = 0 AND ord = 0 AND key IS NULL;
+UPDATE cas_internal.alloc_slot SET rank = 7 WHERE lo = 5 AND span IS NULL;
+UPDATE cas_internal.alloc_slot SET rank = rank + 100 WHERE lo = 1 AND key IS NULL;
 SELECT problems();
 SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 SELECT problems();
 -- the frontier too far, missing, too much, outside
-UPDATE alloc_frontier SET slot = 10;
+UPDATE cas_internal.alloc_frontier SET slot = 10;
 SELECT problems();
 SELECT outcome FROM generate_series(11, 15) AS n, alloc_try_int('a', k(n));
 SELECT count(DISTINCT value) = count(*) FROM alloc_units WHERE pool = 'a';
 SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 SELECT outcome FROM generate_series(16, 20) AS n, alloc_try_int('a', k(n));
 SELECT problems();
-DELETE FROM alloc_frontier WHERE slot = 0;
-INSERT INTO alloc_frontier SELECT r.id, 0 FROM alloc_range AS r JOIN alloc_pool AS p ON p.id = r.pool WHERE p.name = 'm';
+DELETE FROM cas_internal.alloc_frontier WHERE slot = 0;
+INSERT INTO cas_internal.alloc_frontier SELECT r.id, 0 FROM cas_internal.alloc_range AS r JOIN cas_internal.alloc_pool AS p ON p.id = r.pool WHERE p.name = 'm';
 SELECT problems();
 SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 -- pending slots: told of, not told of, and nonsense
 BEGIN;
-UPDATE alloc_frontier SET slot = 10, pending = '{8,9}' WHERE range IN (SELECT r.id FROM alloc_range AS r JOIN alloc_pool AS p ON p.id = r.pool WHERE p.name = 'l');
+UPDATE cas_internal.alloc_frontier SET slot = 10, pending = '{8,9}' WHERE range IN (SELECT r.id FROM cas_internal.alloc_range AS r JOIN cas_internal.alloc_pool AS p ON p.id = r.pool WHERE p.name = 'l');
 SELECT problems();
-UPDATE alloc_frontier SET pending = '{8,8,NULL,9,9}' WHERE slot = 10;
+UPDATE cas_internal.alloc_frontier SET pending = '{8,8,NULL,9,9}' WHERE slot = 10;
 SELECT problems();
 SELECT outcome, value FROM generate_series(31, 35) AS n, alloc_try_int('l', k(n));
 ROLLBACK;
-UPDATE alloc_frontier SET slot = 1000;
+UPDATE cas_internal.alloc_frontier SET slot = 1000;
 SELECT problems();
 SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 SELECT problems();
 -- waiting rows gone, or where there is no range
-DELETE FROM alloc_slot AS s USING alloc_pool AS p WHERE p.id = s.pool AND p.name = 'l' AND key IS NULL;
-UPDATE alloc_frontier SET slot = 8 WHERE range = (SELECT r.id FROM alloc_range AS r JOIN alloc_pool AS p ON p.id = r.pool WHERE p.name = 'l');
-INSERT INTO alloc_slot (pool, lo, ord, expires_at, rank) SELECT id, 50, 0, 'epoch', 0 FROM alloc_pool WHERE name = 'a';
+DELETE FROM cas_internal.alloc_slot AS s USING cas_internal.alloc_pool AS p WHERE p.id = s.pool AND p.name = 'l' AND key IS NULL;
+UPDATE cas_internal.alloc_frontier SET slot = 8 WHERE range = (SELECT r.id FROM cas_internal.alloc_range AS r JOIN cas_internal.alloc_pool AS p ON p.id = r.pool WHERE p.name = 'l');
+INSERT INTO cas_internal.alloc_slot (pool, lo, ord, expires_at, rank) SELECT id, 50, 0, 'epoch', 0 FROM cas_internal.alloc_pool WHERE name = 'a';
 SELECT problems();
 SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 SELECT problems();
@@ -59,23 +59,23 @@ SELECT problems();
 
 -- the truth: constraints refuse what they can
 \set VERBOSITY terse
-INSERT INTO alloc_slot (pool, lo, ord, key) SELECT id, 5, 0, k(99) FROM alloc_pool WHERE name = 'a';
-INSERT INTO alloc_slot (pool, lo, ord, key) SELECT id, 77, 0, k(5) FROM alloc_pool WHERE name = 'a';
-INSERT INTO alloc_slot (pool, lo, ord, key, span) SELECT id, 16, 4, k(99), '[16,31]' FROM alloc_pool WHERE name = 'm';
+INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key) SELECT id, 5, 0, k(99) FROM cas_internal.alloc_pool WHERE name = 'a';
+INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key) SELECT id, 77, 0, k(5) FROM cas_internal.alloc_pool WHERE name = 'a';
+INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, span) SELECT id, 16, 4, k(99), '[16,31]' FROM cas_internal.alloc_pool WHERE name = 'm';
 \set VERBOSITY default
 -- and alloc_verify finds what is made in spite of them
 BEGIN;
-ALTER TABLE alloc_slot DROP CONSTRAINT alloc_slot_span;
-INSERT INTO alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 16, 4, k(3), 1, now(), '[16,31]' FROM alloc_pool WHERE name = 'm' ON CONFLICT DO NOTHING;
-INSERT INTO alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 17, 4, k(99), 1, now(), '[17,32]' FROM alloc_pool WHERE name = 'm';
-UPDATE alloc_slot SET span = '[0,1]' WHERE span = '[64,127]';
-UPDATE alloc_slot SET generation = NULL WHERE lo = 5 AND span IS NULL;
-DELETE FROM alloc_range AS r USING alloc_pool AS p WHERE p.id = r.pool AND p.name = 'l';
+ALTER TABLE cas_internal.alloc_slot DROP CONSTRAINT alloc_slot_span;
+INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 16, 4, k(3), 1, now(), '[16,31]' FROM cas_internal.alloc_pool WHERE name = 'm' ON CONFLICT DO NOTHING;
+INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 17, 4, k(99), 1, now(), '[17,32]' FROM cas_internal.alloc_pool WHERE name = 'm';
+UPDATE cas_internal.alloc_slot SET span = '[0,1]' WHERE span = '[64,127]';
+UPDATE cas_internal.alloc_slot SET generation = NULL WHERE lo = 5 AND span IS NULL;
+DELETE FROM cas_internal.alloc_range AS r USING cas_internal.alloc_pool AS p WHERE p.id = r.pool AND p.name = 'l';
 SELECT problems();
 ROLLBACK;
 BEGIN;
-DROP INDEX alloc_slot_key;
-UPDATE alloc_slot SET key = k(5) WHERE key = k(6);
+DROP INDEX cas_internal.alloc_slot_key;
+UPDATE cas_internal.alloc_slot SET key = k(5) WHERE key = k(6);
 SELECT problems();
 ROLLBACK;
 SELECT problems();

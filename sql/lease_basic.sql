@@ -90,7 +90,7 @@ SELECT lease_guard('l', :fourth);
 -- one that is held the reaper does not even lock the row.
 BEGIN;
 SELECT pg_cas_reap() >= 0 AS reaped;
-SELECT xmax <> pg_current_xact_id()::xid AS "not locked" FROM lease_state WHERE name = 'l';
+SELECT xmax <> pg_current_xact_id()::xid AS "not locked" FROM cas_internal.lease_state WHERE name = 'l';
 COMMIT;
 SELECT lease_guard('l', :fourth);
 SELECT lease_release('l', :fourth);

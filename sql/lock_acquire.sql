@@ -186,7 +186,7 @@ ROLLBACK;
 -- Unused names are purged; a purged name's fences go on where they were.
 BEGIN;
 SELECT name, mode FROM lock_acquire('{kept}', '{shared too}');
-SELECT lock_reap(5000);
+SELECT cas_internal.lock_reap(5000);
 SELECT pg_cas_reap() > 5000 AS rest;
 SELECT lock_assert('kept'), lock_assert('shared too', 'shared');
 COMMIT;
@@ -210,7 +210,7 @@ BEGIN;
 SELECT l.fence > f.fence + 1000 AS advanced FROM fences AS f, lock_acquire('{a}') AS l;
 COMMIT;
 -- Nor does the owner of the sequence push them back unnoticed.
-SELECT setval('lock_fence', last_value - 1000, true) > 0 AS "set back" FROM lock_fence;
+SELECT setval('cas_internal.lock_fence', last_value - 1000, true) > 0 AS "set back" FROM cas_internal.lock_fence;
 BEGIN;
 SELECT lock_acquire('{a}');
 \echo :SQLSTATE

@@ -15,19 +15,19 @@ GRANT USAGE, CREATE ON SCHEMA lock_rights_test
     TO lock_rights_a, lock_rights_b, lock_rights_member;
 
 SET ROLE lock_rights_a;
-SELECT * FROM lock_name;
+SELECT * FROM cas_internal.lock_name;
 \echo :SQLSTATE
-INSERT INTO lock_name VALUES ('x', 1);
+INSERT INTO cas_internal.lock_name VALUES ('x', 1);
 \echo :SQLSTATE
-DELETE FROM lease_state;
+DELETE FROM cas_internal.lease_state;
 \echo :SQLSTATE
-SELECT nextval('lock_fence');
+SELECT nextval('cas_internal.lock_fence');
 \echo :SQLSTATE
 SELECT lock_fence_advance();
 \echo :SQLSTATE
 SELECT pg_cas_reap();
 \echo :SQLSTATE
-SELECT lock_reap(1);
+SELECT cas_internal.lock_reap(1);
 \echo :SQLSTATE
 
 -- A search_path full of look-alikes changes nothing.
@@ -137,15 +137,15 @@ EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ' ' || SQLERRM;
 END
 $$;
-SELECT attempt('ALTER TABLE public.lock_name ALTER fence TYPE int');
-SELECT attempt('ALTER TABLE public.lock_name DROP fence');
-SELECT attempt('ALTER TABLE public.lock_name ADD more int');
-SELECT attempt('ALTER TABLE public.lock_name DROP CONSTRAINT lock_name_pkey');
-SELECT attempt('ALTER TABLE public.lock_name ALTER name TYPE text COLLATE "POSIX"');
-SELECT attempt('CREATE INDEX ON public.lock_name (upper(name))');
-SELECT attempt('ALTER TABLE public.lock_name RENAME TO other');
-SELECT attempt('ALTER SEQUENCE public.lock_fence RENAME TO other');
-SELECT attempt('ALTER TABLE public.lease_state ALTER expires_at TYPE text');
+SELECT attempt('ALTER TABLE cas_internal.lock_name ALTER fence TYPE int');
+SELECT attempt('ALTER TABLE cas_internal.lock_name DROP fence');
+SELECT attempt('ALTER TABLE cas_internal.lock_name ADD more int');
+SELECT attempt('ALTER TABLE cas_internal.lock_name DROP CONSTRAINT lock_name_pkey');
+SELECT attempt('ALTER TABLE cas_internal.lock_name ALTER name TYPE text COLLATE "POSIX"');
+SELECT attempt('CREATE INDEX ON cas_internal.lock_name (upper(name))');
+SELECT attempt('ALTER TABLE cas_internal.lock_name RENAME TO other');
+SELECT attempt('ALTER SEQUENCE cas_internal.lock_fence RENAME TO other');
+SELECT attempt('ALTER TABLE cas_internal.lease_state ALTER expires_at TYPE text');
 
 DROP SCHEMA lock_rights_test CASCADE;
 DROP ROLE lock_rights_member, lock_rights_a, lock_rights_b, lock_rights_monitor;

@@ -242,23 +242,23 @@ SET pg_cas.request_retention = '90min';
 SET pg_cas.request_retention = 'a week';
 SET pg_cas.request_retention = '-1d';
 SHOW pg_cas.request_retention;
-UPDATE request_result SET at = at - interval '91 min'
+UPDATE cas_internal.request_result SET at = at - interval '91 min'
 WHERE scope = 'many' AND key::int > 1000;
-SELECT request_reap(500);
+SELECT cas_internal.request_reap(500);
 SELECT pg_cas_reap(1000) >= 1000;
-SELECT request_reap(10000);
-SELECT count(*) FROM request_result WHERE scope = 'many';
-SELECT request_reap(10000);
+SELECT cas_internal.request_reap(10000);
+SELECT count(*) FROM cas_internal.request_result WHERE scope = 'many';
+SELECT cas_internal.request_reap(10000);
 -- what was purged runs again, what was not does not
 TRUNCATE run;
 SELECT request_once('many', '1', '{"answer": 1}', 'work(jsonb)');
 SELECT request_once('many', '3000', '{"answer": 3000}', 'work(jsonb)');
 SELECT request FROM run;
-SELECT request_reap(-1);
-SELECT request_reap(NULL);
+SELECT cas_internal.request_reap(-1);
+SELECT cas_internal.request_reap(NULL);
 
-DELETE FROM request_result WHERE scope IN ('once', 'once, too', 'begin', 'many', repeat('s', 1024));
-DELETE FROM request_scope WHERE scope IN ('once', 'once, too', 'begin', 'many', repeat('s', 1024));
+DELETE FROM cas_internal.request_result WHERE scope IN ('once', 'once, too', 'begin', 'many', repeat('s', 1024));
+DELETE FROM cas_internal.request_scope WHERE scope IN ('once', 'once, too', 'begin', 'many', repeat('s', 1024));
 RESET ALL;
 SET client_min_messages = warning;
 DROP SCHEMA request_once CASCADE;

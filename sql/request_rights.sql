@@ -22,7 +22,7 @@ CREATE FUNCTION write(jsonb) RETURNS jsonb LANGUAGE sql
 	AS 'INSERT INTO request_rights.owned VALUES (1) RETURNING to_jsonb(n)';
 -- what the function sees of our own rights: none
 CREATE FUNCTION peek(jsonb) RETURNS jsonb LANGUAGE sql
-	AS 'SELECT to_jsonb(count(*)) FROM public.request_result';
+	AS 'SELECT to_jsonb(count(*)) FROM cas_internal.request_result';
 
 -- the caller's rights
 SET ROLE request_alice;
@@ -77,10 +77,10 @@ ROLLBACK;
 
 -- the stored requests
 SET ROLE request_mallory;
-SELECT count(*) FROM request_result;
-SELECT count(*) FROM request_scope;
-INSERT INTO request_scope VALUES ('x', 'request_mallory');
-SELECT request_reap(1);
+SELECT count(*) FROM cas_internal.request_result;
+SELECT count(*) FROM cas_internal.request_scope;
+INSERT INTO cas_internal.request_scope VALUES ('x', 'request_mallory');
+SELECT cas_internal.request_reap(1);
 SELECT pg_cas_reap();
 \echo :LAST_ERROR_SQLSTATE
 
@@ -113,7 +113,7 @@ SET pg_cas.request_retention = 0;
 RESET ALL;
 RESET ROLE;
 SET client_min_messages = warning;
-DELETE FROM public.request_result WHERE scope IN ('alice', 'team', 'mallory', 'hostile');
-DELETE FROM public.request_scope WHERE scope IN ('alice', 'team', 'mallory', 'hostile');
+DELETE FROM cas_internal.request_result WHERE scope IN ('alice', 'team', 'mallory', 'hostile');
+DELETE FROM cas_internal.request_scope WHERE scope IN ('alice', 'team', 'mallory', 'hostile');
 DROP SCHEMA request_rights CASCADE;
 DROP ROLE request_alice, request_bob, request_team, request_mallory;

@@ -37,6 +37,9 @@ object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 	Assert(classid == ProcedureRelationId);
 	return pg_proc_aclcheck(objectid, roleid, mode);
 }
+
+/* PostgreSQL 16 tells membership from the right to SET ROLE. */
+#define check_can_set_role(member, role) check_is_member_of_role(member, role)
 #endif
 
 /* Early minor releases leave a pipelined statement to the pipeline's end. */

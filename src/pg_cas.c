@@ -1,12 +1,16 @@
 /*
  * pg_cas.c
- *		The module: its magic, its settings, its version.
+ *		The module: its magic, its version, and every setting in one table.
+ *
+ * A new setting is one row here, and one in the reference (README.md), which
+ * a test compares with the view pg_cas_settings.
  */
 #include "pg_cas.h"
 
 #include <limits.h>
 
-#include "request/request.h"
+#include "base/entry.h"
+#include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -16,13 +20,16 @@ PG_MODULE_MAGIC;
 void		_PG_init(void);
 
 PG_FUNCTION_INFO_V1(pg_cas_version);
+PG_FUNCTION_INFO_V1(pg_cas_settings_read);
 
-bool		pg_cas_log_conflicts = false;
-bool		pg_cas_direct_path = true;
-char	   *pg_cas_request = NULL;
-int			pg_cas_on_leak = LEAK_FATAL;
-bool		pg_cas_require_autocommit = false;
-int			pg_cas_request_retention = 7 * SECS_PER_DAY;
+bool		pg_cas_log_conflicts;
+bool		pg_cas_direct_path;
+char	   *pg_cas_request;
+char	   *pg_cas_owner;
+int			pg_cas_on_leak;
+bool		pg_cas_require_autocommit;
+int			pg_cas_request_retention;
+int			pg_cas_history_retention;
 
 static const struct config_enum_entry leak_actions[] = {
 	{"fatal", LEAK_FATAL, false},
@@ -32,92 +39,140 @@ static const struct config_enum_entry leak_actions[] = {
 	{NULL, 0, false}
 };
 
-/* Assign hooks: what was checked is to be checked again (request/claim.c). */
-static void
-assign_request(const char *newval, void *extra)
+/*
+ * A setting.  The kind is told by which of the variables is given; boot is
+ * the default of a boolean or an integer, and the place of an enum's.
+ */
+typedef struct Setting
 {
-	request_changed();
+	const char *name;
+	const char *meaning;
+	const char *details;
+	bool	   *boolean;
+	int		   *integer;		/* with a range and flags for its unit */
+	char	  **string;			/* its default is the empty string */
+	int		   *choice;			/* one of options */
+	const struct config_enum_entry *options;
+	int			boot;
+	int			min;
+	int			max;
+	GucContext	context;
+	int			flags;
+	bool		claims;			/* a change makes the next call check again */
+} Setting;
+
+static const Setting settings[] = {
+	{
+		.name = "pg_cas.log_conflicts",
+		.meaning = "Writes a line to the server log for every conflict.",
+		.details = "Conflicts answered by the try forms are included.",
+		.boolean = &pg_cas_log_conflicts,
+		.context = PGC_SUSET
+	},
+	{
+		/* for tests and benchmarks: both paths do the same */
+		.name = "pg_cas.direct_path",
+		.meaning = "Lets swaps of plain tables go past the executor.",
+		.boolean = &pg_cas_direct_path,
+		.boot = true,
+		.context = PGC_USERSET,
+		.flags = GUC_NOT_IN_SAMPLE
+	},
+	{
+		.name = "pg_cas.request",
+		.meaning = "The request that the session works for.",
+		.details = "While it is set, every function of pg_cas and every write to a guarded table claims the transaction for it.",
+		.string = &pg_cas_request,
+		.context = PGC_USERSET,
+		.claims = true
+	},
+	{
+		.name = "pg_cas.on_leak",
+		.meaning = "What happens when a transaction is claimed by a second request.",
+		.choice = &pg_cas_on_leak,
+		.options = leak_actions,
+		.boot = LEAK_FATAL,
+		.context = PGC_USERSET,
+		.claims = true
+	},
+	{
+		.name = "pg_cas.require_autocommit",
+		.meaning = "Keeps the writers of pg_cas out of transaction blocks.",
+		.boolean = &pg_cas_require_autocommit,
+		.context = PGC_USERSET
+	},
+	{
+		.name = "pg_cas.owner",
+		.meaning = "The role that owns the pools, leases and scopes that the session makes.",
+		.details = "The session's role must be a member of it. Empty: the present role.",
+		.string = &pg_cas_owner,
+		.context = PGC_USERSET
+	},
+	{
+		.name = "pg_cas.request_retention",
+		.meaning = "How long the results of requests are kept.",
+		.details = "0 keeps none, -1 keeps all.",
+		.integer = &pg_cas_request_retention,
+		.boot = 7 * SECS_PER_DAY,
+		.min = -1,
+		.max = INT_MAX,
+		.context = PGC_SUSET,
+		.flags = GUC_UNIT_S
+	},
+	{
+		.name = "pg_cas.history_retention",
+		.meaning = "How long the history of allocations is kept.",
+		.details = "0 keeps none, -1 keeps all.",
+		.integer = &pg_cas_history_retention,
+		.boot = 90 * SECS_PER_DAY,
+		.min = -1,
+		.max = INT_MAX,
+		.context = PGC_SUSET,
+		.flags = GUC_UNIT_S
+	},
+};
+
+/* Assign hooks: what was checked has to be checked again (request/claim.c). */
+static void
+assign_string(const char *newval, void *extra)
+{
+	entry_settings_changed();
 }
 
 static void
-assign_on_leak(int newval, void *extra)
+assign_choice(int newval, void *extra)
 {
-	request_changed();
+	entry_settings_changed();
 }
-int			pg_cas_history_retention = 90 * 24 * 60;
+
+static void
+define_setting(const Setting *s)
+{
+	if (s->boolean != NULL)
+		DefineCustomBoolVariable(s->name, s->meaning, s->details, s->boolean,
+								 s->boot != 0, s->context, s->flags,
+								 NULL, NULL, NULL);
+	else if (s->integer != NULL)
+		DefineCustomIntVariable(s->name, s->meaning, s->details, s->integer,
+								s->boot, s->min, s->max, s->context, s->flags,
+								NULL, NULL, NULL);
+	else if (s->string != NULL)
+		DefineCustomStringVariable(s->name, s->meaning, s->details, s->string,
+								   "", s->context, s->flags, NULL,
+								   s->claims ? assign_string : NULL, NULL);
+	else
+		DefineCustomEnumVariable(s->name, s->meaning, s->details, s->choice,
+								 s->boot, s->options, s->context, s->flags,
+								 NULL, s->claims ? assign_choice : NULL, NULL);
+}
 
 void
 _PG_init(void)
 {
-	DefineCustomBoolVariable("pg_cas.log_conflicts",
-							 "Writes a line to the server log for every conflict.",
-							 "Conflicts answered by the try forms are included.",
-							 &pg_cas_log_conflicts,
-							 false,
-							 PGC_SUSET,
-							 0,
-							 NULL, NULL, NULL);
-
-	/* for tests and benchmarks: both paths do the same */
-	DefineCustomBoolVariable("pg_cas.direct_path",
-							 "Lets swaps of plain tables go past the executor.",
-							 NULL,
-							 &pg_cas_direct_path,
-							 true,
-							 PGC_USERSET,
-							 GUC_NOT_IN_SAMPLE,
-							 NULL, NULL, NULL);
-
-	DefineCustomStringVariable("pg_cas.request",
-							   "The request that the session works for.",
-							   "While it is set, every function of pg_cas and every write to a guarded table claims the transaction for it.",
-							   &pg_cas_request,
-							   "",
-							   PGC_USERSET,
-							   0,
-							   NULL, assign_request, NULL);
-
-	DefineCustomEnumVariable("pg_cas.on_leak",
-							 "What happens when a transaction is claimed by a second request.",
-							 NULL,
-							 &pg_cas_on_leak,
-							 LEAK_FATAL,
-							 leak_actions,
-							 PGC_USERSET,
-							 0,
-							 NULL, assign_on_leak, NULL);
-
-	DefineCustomBoolVariable("pg_cas.require_autocommit",
-							 "Keeps the writers of pg_cas out of transaction blocks.",
-							 NULL,
-							 &pg_cas_require_autocommit,
-							 false,
-							 PGC_USERSET,
-							 0,
-							 NULL, NULL, NULL);
-
-	DefineCustomIntVariable("pg_cas.request_retention",
-							"How long pg_cas_reap() keeps the results of requests.",
-							NULL,
-							&pg_cas_request_retention,
-							7 * SECS_PER_DAY,
-							0,
-							PG_INT32_MAX,
-							PGC_USERSET,
-							GUC_UNIT_S,
-							NULL, NULL, NULL);
-
-	DefineCustomIntVariable("pg_cas.history_retention",
-							"Sets how long the history of allocations is kept.",
-							"0 writes none, -1 keeps all.",
-							&pg_cas_history_retention,
-							90 * 24 * 60, -1, INT_MAX,
-							PGC_SUSET,
-							GUC_UNIT_MIN,
-							NULL, NULL, NULL);
-
-	EmitWarningsOnPlaceholders("pg_cas");
-	request_init();
+	for (int i = 0; i < lengthof(settings); i++)
+		define_setting(&settings[i]);
+	MarkGUCPrefixReserved("pg_cas");
+	entry_init();
 }
 
 /*
@@ -128,4 +183,36 @@ Datum
 pg_cas_version(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TEXT_P(cstring_to_text(PG_CAS_VERSION));
+}
+
+/*
+ * The rows of the view pg_cas_settings.  (pg_settings has them too, but only
+ * once something has loaded the library into the session.)
+ */
+Datum
+pg_cas_settings_read(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < lengthof(settings); i++)
+	{
+		const Setting *s = &settings[i];
+		Datum		values[5] = {0};
+		bool		nulls[5] = {false};
+
+		values[0] = CStringGetTextDatum(s->name);
+		values[1] = CStringGetTextDatum(GetConfigOptionByName(s->name, NULL,
+															  false));
+		values[2] = CStringGetTextDatum(s->context == PGC_SUSET ?
+										"superuser" : "user");
+		values[3] = CStringGetTextDatum(s->meaning);
+		if (s->details != NULL)
+			values[4] = CStringGetTextDatum(s->details);
+		else
+			nulls[4] = true;
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
+							 nulls);
+	}
+	return (Datum) 0;
 }

@@ -1,4 +1,4 @@
--- counts 1: SELECT count(*) FROM alloc_past
+-- counts 1: SELECT count(*) FROM cas_internal.alloc_past
 -- keeps: SELECT count(*) FROM alloc_units WHERE pool = '{pool}'
 -- sound: SELECT * FROM alloc_verify('{pool}')
 \set a random(1000000, 1000000000)

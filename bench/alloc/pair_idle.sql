@@ -1,5 +1,5 @@
 -- idle: SELECT alloc_ip('{pool}', gen_random_uuid())
--- counts 1: SELECT count(*) FROM alloc_past
+-- counts 1: SELECT count(*) FROM cas_internal.alloc_past
 -- keeps: SELECT count(*) FROM alloc_units WHERE pool = '{pool}'
 -- sound: SELECT * FROM alloc_verify('{pool}')
 \set a random(1000000, 1000000000)

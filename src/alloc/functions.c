@@ -19,7 +19,7 @@
 #include "utils/typcache.h"
 
 #include "alloc/alloc.h"
-#include "request/request.h"
+#include "base/entry.h"
 
 PG_FUNCTION_INFO_V1(alloc_ip);
 PG_FUNCTION_INFO_V1(alloc_ports);
@@ -104,7 +104,7 @@ read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 {
 	int			masklen;
 
-	request_enter(fcinfo, REQUEST_WRITES);
+	request_enter(fcinfo, ENTRY_WRITES);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	memset(request, 0, sizeof(*request));
@@ -226,8 +226,7 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 			break;
 		case OUTCOME_COOLING:
 			detail_text(&detail, "reason", "cooling");
-			detail_text(&detail, "ready_at",
-						pstrdup(timestamptz_to_str(answer->ready_at)));
+			detail_time(&detail, "ready_at", answer->ready_at);
 			ereport(ERROR,
 					(errcode(ERRCODE_CAS_EXHAUSTED),
 					 errmsg("pool \"%s\" has nothing to give out yet",
@@ -509,7 +508,7 @@ alloc_many(PG_FUNCTION_ARGS)
 	MemoryContext cxt;
 	MemoryContext caller;
 
-	request_enter(fcinfo, REQUEST_WRITES);
+	request_enter(fcinfo, ENTRY_WRITES);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "keys");
 	read_common(fcinfo, 3, &request);
@@ -582,7 +581,7 @@ alloc_release(PG_FUNCTION_ARGS)
 	int64		generation;
 	bool		released;
 
-	request_enter(fcinfo, REQUEST_WRITES);
+	request_enter(fcinfo, ENTRY_WRITES);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	generation = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
@@ -604,7 +603,7 @@ alloc_renew(PG_FUNCTION_ARGS)
 	int64		generation;
 	SlotRow		unit;
 
-	request_enter(fcinfo, REQUEST_WRITES);
+	request_enter(fcinfo, ENTRY_WRITES);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	check_ttl(ttl);
@@ -637,7 +636,7 @@ alloc_get(PG_FUNCTION_ARGS)
 	Pool	   *pool;
 	Snapshot	snapshot;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	InitMaterializedSRF(fcinfo, 0);
@@ -671,7 +670,7 @@ alloc_find(PG_FUNCTION_ARGS)
 	u128		last;
 	int			port = -1;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "value");
 	InitMaterializedSRF(fcinfo, 0);

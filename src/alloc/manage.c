@@ -28,7 +28,7 @@
 #include "utils/syscache.h"
 
 #include "alloc/alloc.h"
-#include "request/request.h"
+#include "base/entry.h"
 
 PG_FUNCTION_INFO_V1(alloc_pool_create);
 PG_FUNCTION_INFO_V1(alloc_pool_set);
@@ -51,70 +51,27 @@ PG_FUNCTION_INFO_V1(alloc_reap);
 typedef struct Session
 {
 	Oid			nsp;
-	char	   *schema;			/* quoted */
-	Oid			caller;
-	int			context;
-	int			guc_level;
+	OwnerScope	scope;
 } Session;
 
 static void
 begin_sql(Session *session, Oid nsp)
 {
-	Oid			relid = alloc_relation(nsp, ALLOC_POOL);
-	Relation	rel = table_open(relid, AccessShareLock);
-
 	session->nsp = nsp;
-	session->schema = pstrdup(quote_identifier(get_namespace_name(nsp)));
-	GetUserIdAndSecContext(&session->caller, &session->context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner,
-						   session->context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	table_close(rel, NoLock);
-	session->guc_level = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp",
-							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
-							 true, 0, false);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
+	owner_sql_begin(&session->scope);
 }
 
 static void
 end_sql(Session *session)
 {
-	SPI_finish();
-	AtEOXact_GUC(true, session->guc_level);
-	SetUserIdAndSecContext(session->caller, session->context);
+	owner_sql_end(&session->scope);
 }
 
-/*
- * Run a statement on the latest state.  In it, "@" stands for the extension's
- * schema.  Arguments are not NULL.  Returns the number of rows.
- */
 static uint64
 sql(Session *session, const char *statement, int nargs, Oid *types,
 	Datum *values)
 {
-	StringInfoData query;
-	SPIPlanPtr	plan;
-	int			result;
-
-	initStringInfo(&query);
-	for (const char *c = statement; *c != '\0'; c++)
-	{
-		if (*c == '@')
-			appendStringInfo(&query, "%s.", session->schema);
-		else
-			appendStringInfoChar(&query, *c);
-	}
-	plan = SPI_prepare(query.data, nargs, types);
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s", query.data);
-	result = SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(),
-								  InvalidSnapshot, false, true, 0);
-	if (result < 0)
-		elog(ERROR, "SPI_execute_snapshot failed: %s", query.data);
-	SPI_freeplan(plan);
-	return SPI_processed;
+	return owner_sql(statement, nargs, types, values);
 }
 
 static Datum
@@ -122,8 +79,7 @@ sql_result(uint64 row, int column)
 {
 	bool		isnull;
 
-	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-						 column, &isnull);
+	return owner_sql_value(row, column, &isnull);
 }
 
 /* The common shapes of arguments. */
@@ -156,7 +112,7 @@ change_pool(FunctionCallInfo fcinfo, char **name)
 	Session		session;
 	int32		id;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	*name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	id = pool_open(nsp, *name, RIGHT_OWN)->id;	/* before waiting for a lock */
@@ -173,10 +129,8 @@ static void
 new_epoch(Session *session, int32 pool)
 {
 	sql(session, "UPDATE @alloc_pool SET epoch = "
-		"nextval(format('%I.%I', nspname, 'alloc_generation')::regclass) "
-		"FROM pg_namespace AS n WHERE n.oid = $2 AND id = $1",
-		ARGS(INT4OID, OIDOID),
-		VALUES(Int32GetDatum(pool), ObjectIdGetDatum(session->nsp)));
+		"nextval('@alloc_generation') WHERE id = $1",
+		ARGS(INT4OID), VALUES(Int32GetDatum(pool)));
 }
 
 static void pg_attribute_noreturn()
@@ -188,28 +142,8 @@ invalid_argument(const char *message, const char *hint)
 			 errhint("%s", hint)));
 }
 
-static char *
-choice_argument(FunctionCallInfo fcinfo, int argno, const char *name,
-				const char *const *choices)
-{
-	char	   *value;
-
-	require_argument(fcinfo, argno, name);
-	value = text_to_cstring(PG_GETARG_TEXT_PP(argno));
-	for (int i = 0; i < 3; i++)
-	{
-		if (strcmp(value, choices[i]) == 0)
-			return value;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid %s: \"%s\"", name, value),
-			 errhint("It must be \"%s\", \"%s\" or \"%s\".", choices[0],
-					 choices[1], choices[2])));
-}
-
-static const char *const kinds[] = {"ip", "prefix", "int"};
-static const char *const strategies[] = {"any", "lowest", "random"};
+static const char *const kinds[] = {"ip", "prefix", "int", NULL};
+static const char *const strategies[] = {"any", "lowest", "random", NULL};
 
 static void
 check_cooldown(Interval *cooldown)
@@ -451,8 +385,8 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	Oid			owner = GetUserId();
 	Session		session;
 	char	   *name;
-	char	   *kind_name;
-	char	   *strategy;
+	const char *kind_name;
+	const char *strategy;
 	PoolKind	kind;
 	Interval   *cooldown;
 	int			port_chunk = 0;
@@ -463,11 +397,11 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	bool	   *nulls;
 	int			nranges;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "ranges");
-	kind_name = choice_argument(fcinfo, 2, "kind", kinds);
-	strategy = choice_argument(fcinfo, 3, "strategy", strategies);
+	kind_name = kinds[word_argument(fcinfo, 2, "kind", kinds)];
+	strategy = strategies[word_argument(fcinfo, 3, "strategy", strategies)];
 	require_argument(fcinfo, 4, "cooldown");
 	cooldown = PG_GETARG_INTERVAL_P(4);
 	check_cooldown(cooldown);
@@ -555,8 +489,8 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 	Session		session;
 	char	   *name;
 	int32		id = change_pool(fcinfo, &name)->id;
-	char	   *strategy = PG_ARGISNULL(1) ? NULL :
-		choice_argument(fcinfo, 1, "strategy", strategies);
+	const char *strategy = PG_ARGISNULL(1) ? NULL :
+		strategies[word_argument(fcinfo, 1, "strategy", strategies)];
 	Interval   *cooldown = PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2);
 
 	if (cooldown != NULL)
@@ -935,7 +869,7 @@ report(FunctionCallInfo fcinfo, const char *statement, bool required)
 	ArrayBuildState *ids = initArrayResult(INT4OID, CurrentMemoryContext,
 										   false);
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	if (required)
 		require_argument(fcinfo, 0, "pool");
 	InitMaterializedSRF(fcinfo, required ? MAT_SRF_USE_EXPECTED_DESC : 0);
@@ -954,7 +888,7 @@ report(FunctionCallInfo fcinfo, const char *statement, bool required)
 	{
 		sql(&session, "SELECT id, owner::oid, granted FROM @alloc_pool",
 			0, NULL, NULL);
-		SetUserIdAndSecContext(session.caller, session.context);
+		owner_leave(&session.scope);
 		for (uint64 i = 0; i < SPI_processed; i++)
 		{
 			if (pool_permits(DatumGetObjectId(sql_result(i, 2)),
@@ -1160,10 +1094,10 @@ alloc_reap(PG_FUNCTION_ARGS)
 	if (pg_cas_history_retention >= 0)
 		reaped += sql(&session, "DELETE FROM @alloc_past WHERE ctid = ANY "
 					  "(ARRAY(SELECT ctid FROM @alloc_past WHERE ended_at < "
-					  "clock_timestamp() - make_interval(mins => $1) "
+					  "clock_timestamp() - make_interval(secs => $1) "
 					  "ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
-					  ARGS(INT4OID, INT8OID),
-					  VALUES(Int32GetDatum(pg_cas_history_retention),
+					  ARGS(FLOAT8OID, INT8OID),
+					  VALUES(Float8GetDatum(pg_cas_history_retention),
 							 Int64GetDatum(batch)));
 	end_sql(&session);
 

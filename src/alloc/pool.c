@@ -160,13 +160,11 @@ alloc_pool_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/*
- * The schema of the extension: that of the function that was called.
- */
+/* The schema of our tables. */
 Oid
 alloc_namespace(FunctionCallInfo fcinfo)
 {
-	return get_func_namespace(fcinfo->flinfo->fn_oid);
+	return internal_schema();
 }
 
 /* One of our relations. */

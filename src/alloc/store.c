@@ -213,6 +213,7 @@ static bool
 executor_index(Writer *writer, bool update, bool may_conflict)
 {
 	bool		conflict = false;
+	OwnerScope	scope;
 
 	if (writer->estate == NULL)
 	{
@@ -226,8 +227,14 @@ executor_index(Writer *writer, bool update, bool may_conflict)
 		MemoryContextSwitchTo(caller);
 	}
 	ResetPerTupleExprContext(writer->estate);
+
+	/* Somebody else's index may call functions. */
+	if (!writer->known)
+		owner_enter(&scope);
 	list_free(ExecInsertIndexTuples(writer->rri, writer->row, writer->estate,
 									update, may_conflict, &conflict, NIL));
+	if (!writer->known)
+		owner_leave(&scope);
 	return conflict;
 }
 
@@ -628,34 +635,6 @@ scan_cooling(SlotScan *scan, Store *store, const Pool *pool,
  * Writing.
  */
 
-/*
- * Act as the owner of the tables until the matching leave_owner; if an error
- * comes between, the end of the (sub)transaction does it.
- */
-typedef struct Identity
-{
-	Oid			userid;
-	int			context;
-} Identity;
-
-static Identity
-enter_owner(Relation rel)
-{
-	Identity	caller;
-
-	GetUserIdAndSecContext(&caller.userid, &caller.context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner,
-						   caller.context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	return caller;
-}
-
-static void
-leave_owner(Identity caller)
-{
-	SetUserIdAndSecContext(caller.userid, caller.context);
-}
-
 /* When a waiting row's turn comes, as alloc_slot_rank orders them. */
 static u128
 row_rank(const Pool *pool, const SlotRow *row)
@@ -810,7 +789,6 @@ bool
 store_insert(Store *store, const Pool *pool, SlotRow *row)
 {
 	TupleTableSlot *slot = form_row(store, pool, row);
-	Identity	caller = enter_owner(store->slot);
 	TransactionId xid = GetCurrentTransactionId();
 	uint32		token;
 	bool		conflict;
@@ -828,7 +806,6 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 	table_tuple_complete_speculative(store->slot, slot, token, !conflict);
 	SpeculativeInsertionLockRelease(xid);
 
-	leave_owner(caller);
 	CommandCounterIncrement();
 	row->tid = slot->tts_tid;
 	return !conflict;
@@ -882,7 +859,6 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key,
 			 bool undisturbed)
 {
 	TupleTableSlot *slot = form_row(store, pool, row);
-	Identity	caller = enter_owner(store->slot);
 	bool		update_indexes;
 	TM_Result	result;
 
@@ -900,7 +876,6 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key,
 		}
 		row->tid = slot->tts_tid;
 	}
-	leave_owner(caller);
 	CommandCounterIncrement();
 	return result;
 }
@@ -927,7 +902,6 @@ store_history(Store *store, const Pool *pool, const SlotRow *row,
 {
 	Writer	   *writer = &store->past;
 	TupleTableSlot *slot;
-	Identity	owner;
 	MemoryContext caller;
 	Datum	   *values;
 
@@ -957,7 +931,6 @@ store_history(Store *store, const Pool *pool, const SlotRow *row,
 	ExecStoreVirtualTuple(slot);
 	MemoryContextSwitchTo(caller);
 
-	owner = enter_owner(writer->rel);
 	table_tuple_insert(writer->rel, slot, GetCurrentCommandId(true), 0, NULL);
 	if (!writer->known)
 		(void) executor_index(writer, false, false);
@@ -969,7 +942,6 @@ store_history(Store *store, const Pool *pool, const SlotRow *row,
 						   RowExclusiveLock);
 		(void) index_row(writer, store->past_ended, UNIQUE_CHECK_NO, false);
 	}
-	leave_owner(owner);
 	CommandCounterIncrement();
 }
 
@@ -1070,7 +1042,6 @@ store_save_frontier(Store *store, int32 range, u128 next,
 	if (frontier_find(rel, index, range, slot))
 	{
 		ItemPointerData tid = slot->tts_tid;
-		Identity	caller = enter_owner(rel);
 		bool		update_indexes;
 		Datum		bounds[2 * MAX_PENDING];
 		int			n = 0;
@@ -1093,7 +1064,6 @@ store_save_frontier(Store *store, int32 range, u128 next,
 		if (update_at_once(rel, &tid, slot, false, &update_indexes) == TM_Ok &&
 			update_indexes)
 			(void) executor_index(&writer, true, false);
-		leave_owner(caller);
 		CommandCounterIncrement();
 	}
 	writer_close(&writer);

@@ -41,7 +41,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "request/request.h"
+#include "base/entry.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -516,7 +516,7 @@ update_row(CasCall *call, CasKey *key, int64 version, const CasWrite *write,
 		   TupleTableSlot *old, TupleTableSlot *new)
 {
 	CheckCmdReplicaIdentity(call->rel, CMD_UPDATE);
-	request_enter(NULL, REQUEST_JOINS);
+	request_enter(NULL, ENTRY_JOINS);
 
 	for (;;)
 	{

@@ -27,7 +27,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "request/request.h"
+#include "base/entry.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -48,16 +48,9 @@ static bool
 get_choice(FunctionCallInfo fcinfo, int argno, const char *name,
 		   const char *first, const char *second)
 {
-	char	   *word;
+	const char *words[] = {first, second, NULL};
 
-	require_argument(fcinfo, argno, name);
-	word = text_to_cstring(PG_GETARG_TEXT_PP(argno));
-	if (strcmp(word, first) != 0 && strcmp(word, second) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for \"%s\": \"%s\"", name, word),
-				 errhint("It is \"%s\" or \"%s\".", first, second)));
-	return strcmp(word, second) == 0;
+	return word_argument(fcinfo, argno, name, words) == 1;
 }
 
 static CasNames
@@ -674,7 +667,7 @@ cas_enable(PG_FUNCTION_ARGS)
 	Oid			sequence = InvalidOid;
 	int			nest;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	relid = PG_GETARG_OID(0);
 	get_settings(fcinfo, &settings, &by_table);
@@ -736,7 +729,7 @@ cas_disable(PG_FUNCTION_ARGS)
 	List	   *former;
 	Oid			sequence;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	PreventCommandIfReadOnly("cas_disable()");
 	rel = open_own_table(fcinfo, ShareRowExclusiveLock);
 	guard = cas_guard_trigger(rel);

@@ -18,7 +18,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "request/request.h"
+#include "base/entry.h"
 #include "tcop/utility.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -136,7 +136,7 @@ static void
 begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 {
 	request_enter(fcinfo, lockmode == RowExclusiveLock ?
-				  REQUEST_WRITES : REQUEST_JOINS);
+				  ENTRY_WRITES : ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	cas_begin_call(call, PG_GETARG_OID(0), lockmode, fcinfo);
 }

@@ -183,7 +183,7 @@ append_where_version(StringInfo sql, CasTable *table)
 
 /* The extension's schema is that of the function that was called. */
 static const char *
-extension_schema(CasCall *call)
+quoted_extension_schema(CasCall *call)
 {
 	Oid			schema = get_func_namespace(call->function);
 
@@ -212,7 +212,7 @@ append_differs(StringInfo sql, CasCall *call, AttrNumber attnum, int param)
 		return;
 	}
 	appendStringInfo(sql, "%s.cas_differs(t.%s::pg_catalog.jsonb, $%d, ",
-					 extension_schema(call), column, param);
+					 quoted_extension_schema(call), column, param);
 	if (path->length == 0)
 		appendStringInfoString(sql, "NULL");
 	for (int i = 0; i < path->length; i++)
@@ -365,7 +365,7 @@ prepare(CasCall *call, const CasPlan *plan)
 			appendStringInfo(&sql, "DELETE FROM %s AS t", relation);
 			append_where_key(&sql, table);
 			appendStringInfo(&sql, " AND %s.cas_reached()",
-							 extension_schema(call));
+							 quoted_extension_schema(call));
 			break;
 		case CAS_PLAN_RENAME:
 			append_rename(&sql, table, relation);

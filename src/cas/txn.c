@@ -29,7 +29,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "request/request.h"
+#include "base/entry.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
@@ -1016,7 +1016,7 @@ cas_txn(PG_FUNCTION_ARGS)
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *lc;
 
-	request_enter(fcinfo, REQUEST_WRITES);
+	request_enter(fcinfo, ENTRY_WRITES);
 	PreventCommandIfReadOnly("cas_txn()");
 	PG_TRY();
 	{

@@ -40,22 +40,6 @@
 #define FENCES_PER_NUMBER 32
 
 /*
- * The sequence, which lies in the extension's schema.
- */
-static Oid
-fence_sequence(Oid schema)
-{
-	Oid			relid = get_relname_relid(FENCE_SEQUENCE, schema);
-
-	if (!OidIsValid(relid) || get_rel_relkind(relid) != RELKIND_SEQUENCE)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("sequence \"%s\" of pg_cas is missing",
-						FENCE_SEQUENCE)));
-	return relid;
-}
-
-/*
  * How many fences a number of the sequence is good for: those after the number
  * before it.
  */
@@ -111,7 +95,7 @@ fence_next(NameTable *names, int64 former)
 {
 	if (names->drawn == names->drawn_last)
 	{
-		Oid			relid = fence_sequence(names->schema);
+		Oid			relid = internal_relation(FENCE_SEQUENCE);
 		LOCKTAG		tag;
 
 		fence_locktag(&tag, relid);
@@ -136,9 +120,9 @@ fence_next(NameTable *names, int64 former)
  * Skip this many fences.  The caller's role must have UPDATE on the sequence.
  */
 void
-fence_advance(Oid schema, int64 by)
+fence_advance(int64 by)
 {
-	Oid			relid = fence_sequence(schema);
+	Oid			relid = internal_relation(FENCE_SEQUENCE);
 	LOCKTAG		tag;
 	int64		fence;
 

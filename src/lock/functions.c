@@ -13,7 +13,7 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "request/request.h"
+#include "base/entry.h"
 #include "storage/procarray.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -35,16 +35,6 @@ PG_FUNCTION_INFO_V1(lease_try_acquire);
 PG_FUNCTION_INFO_V1(lease_renew);
 PG_FUNCTION_INFO_V1(lease_release);
 PG_FUNCTION_INFO_V1(lease_guard);
-
-/*
- * Refuse in a read-only transaction and on a standby.
- */
-static void
-require_writable(const char *function)
-{
-	PreventCommandIfReadOnly(function);
-	PreventCommandDuringRecovery(function);
-}
 
 /*
  * Begin an answer of several columns.  What the executor expects is what the
@@ -72,24 +62,6 @@ begin_rows(FunctionCallInfo fcinfo, TupleDesc *desc)
 	rsinfo->setResult = rows;
 	rsinfo->setDesc = *desc;
 	return rows;
-}
-
-/*
- * Read 'exclusive' or 'shared'.
- */
-static HoldMode
-parse_mode(text *mode)
-{
-	char	   *value = text_to_cstring(mode);
-
-	if (strcmp(value, "exclusive") == 0)
-		return HOLD_EXCLUSIVE;
-	if (strcmp(value, "shared") == 0)
-		return HOLD_SHARED;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for argument \"mode\": \"%s\"", value),
-			 errhint("Use \"exclusive\" or \"shared\".")));
 }
 
 /*
@@ -176,17 +148,9 @@ parse_wait(FunctionCallInfo fcinfo, int argno)
 
 	if (!PG_ARGISNULL(argno))
 	{
-		TimestampTz now = GetCurrentTimestamp();
-
 		patience.limited = true;
-		patience.deadline =
-			DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-													TimestampTzGetDatum(now),
-													PG_GETARG_DATUM(argno)));
-		if (patience.deadline < now)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("argument \"wait\" must not be negative")));
+		patience.deadline = interval_from_now(PG_GETARG_INTERVAL_P(argno),
+											  "wait");
 	}
 	return patience;
 }
@@ -205,7 +169,7 @@ lock_acquire(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	XLogRecPtr	written = XactLastRecEnd;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "exclusive");
 	require_argument(fcinfo, 1, "shared");
 	resources = add_resources(resources, &n, PG_GETARG_ARRAYTYPE_P(0),
@@ -215,7 +179,7 @@ lock_acquire(PG_FUNCTION_ARGS)
 	n = sort_resources(resources, n);
 	patience = parse_wait(fcinfo, 2);
 
-	require_writable("lock_acquire()");
+	require_writable(fcinfo);
 	if (!IsTransactionBlock() && call_is_top_level(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
@@ -223,7 +187,7 @@ lock_acquire(PG_FUNCTION_ARGS)
 				 errhint("Use BEGIN first.")));
 
 	rows = begin_rows(fcinfo, &desc);
-	names_open(&names, fcinfo, NAME_LOCK, true);
+	names_open(&names, NAME_LOCK, true);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -267,13 +231,14 @@ lock_assert(PG_FUNCTION_ARGS)
 	HoldMode	mode;
 	HoldMode	held = HOLD_NONE;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "name");
-	require_argument(fcinfo, 1, "mode");
 	name = checked_name(PG_GETARG_DATUM(0), "name");
-	mode = parse_mode(PG_GETARG_TEXT_PP(1));
+	mode = word_argument(fcinfo, 1, "mode",
+						 (const char *const[]) {"exclusive", "shared", NULL}) == 0 ? HOLD_EXCLUSIVE :
+		HOLD_SHARED;
 
-	names_open(&names, fcinfo, NAME_LOCK, false);
+	names_open(&names, NAME_LOCK, false);
 	if (names_find(&names, name))
 		held = names_held(&names, &xid);
 	names_close(&names);
@@ -333,8 +298,8 @@ lock_holders_read(PG_FUNCTION_ARGS)
 	bool		nulls[5];
 
 	rows = begin_rows(fcinfo, &desc);
-	names_open(&names, fcinfo, NAME_LOCK, false);
-	if (!may_see_holders(names.schema))
+	names_open(&names, NAME_LOCK, false);
+	if (!may_see_holders(extension_schema()))
 	{
 		names_close(&names);
 		return (Datum) 0;
@@ -411,15 +376,15 @@ lock_fence_advance(PG_FUNCTION_ARGS)
 {
 	int64		by;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "by");
 	by = PG_GETARG_INT64(0);
 	if (by <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"by\" must be positive")));
-	require_writable("lock_fence_advance()");
-	fence_advance(get_func_namespace(fcinfo->flinfo->fn_oid), by);
+	require_writable(fcinfo);
+	fence_advance(by);
 	PG_RETURN_VOID();
 }
 
@@ -430,22 +395,16 @@ lock_fence_advance(PG_FUNCTION_ARGS)
 Datum
 lock_reap(PG_FUNCTION_ARGS)
 {
-	int			batch;
+	int			batch = batch_argument(fcinfo, 0);
 	int64		reaped = 0;
 
-	require_argument(fcinfo, 0, "batch");
-	batch = PG_GETARG_INT32(0);
-	if (batch < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"batch\" must not be negative")));
-	require_writable("pg_cas_reap()");
+	require_writable(fcinfo);
 
 	for (NameKind kind = NAME_LOCK; kind <= NAME_LEASE; kind++)
 	{
 		NameTable	names;
 
-		names_open(&names, fcinfo, kind, true);
+		names_open(&names, kind, true);
 		reaped += names_purge(&names, batch - reaped);
 		names_close(&names);
 	}
@@ -466,19 +425,19 @@ acquire_lease(FunctionCallInfo fcinfo, const char *function,
 	Datum		holder;
 	Interval   *ttl;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "name");
 	require_argument(fcinfo, 1, "holder");
 	require_argument(fcinfo, 2, "ttl");
 	name = checked_name(PG_GETARG_DATUM(0), "name");
 	holder = checked_name(PG_GETARG_DATUM(1), "holder");
 	ttl = PG_GETARG_INTERVAL_P(2);
-	(void) lease_end(GetCurrentTimestamp(), ttl);
+	(void) positive_interval_after(GetCurrentTimestamp(), ttl, "ttl");
 
-	require_writable(function);
+	require_writable(fcinfo);
 	PreventInTransactionBlock(call_is_top_level(fcinfo), function);
 
-	names_open(&names, fcinfo, NAME_LEASE, true);
+	names_open(&names, NAME_LEASE, true);
 	lease_take(&names, name, DatumGetTextPP(holder), ttl, grant);
 	if (grant->granted)
 		ForceSyncCommit();
@@ -498,15 +457,12 @@ lease_acquire(PG_FUNCTION_ARGS)
 	{
 		char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 		char	   *holder = text_to_cstring(grant.holder);
-		char		expires_at[MAXDATELEN + 1];
 		StringInfoData detail;
 
-		JsonEncodeDateTime(expires_at, TimestampTzGetDatum(grant.expires_at),
-						   TIMESTAMPTZOID, NULL);
 		detail_begin(&detail);
 		detail_text(&detail, "lease", name);
 		detail_text(&detail, "holder", holder);
-		detail_text(&detail, "expires_at", expires_at);
+		detail_time(&detail, "expires_at", grant.expires_at);
 		ereport(ERROR,
 				(errcode(ERRCODE_CAS_HELD),
 				 errmsg("lease \"%s\" is held by \"%s\"", name, holder),
@@ -545,12 +501,12 @@ open_lease(FunctionCallInfo fcinfo, const char *function, NameTable *names)
 {
 	Datum		name;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "name");
 	require_argument(fcinfo, 1, "fence");
 	name = checked_name(PG_GETARG_DATUM(0), "name");
-	require_writable(function);
-	names_open(names, fcinfo, NAME_LEASE, true);
+	require_writable(fcinfo);
+	names_open(names, NAME_LEASE, true);
 	return name;
 }
 
@@ -565,7 +521,7 @@ lease_renew(PG_FUNCTION_ARGS)
 	TimestampTz expires_at;
 
 	require_argument(fcinfo, 2, "ttl");
-	(void) lease_end(GetCurrentTimestamp(), PG_GETARG_INTERVAL_P(2));
+	(void) positive_interval_after(GetCurrentTimestamp(), PG_GETARG_INTERVAL_P(2), "ttl");
 	name = open_lease(fcinfo, "lease_renew()", &names);
 	expires_at = lease_prolong(&names, name, PG_GETARG_INT64(1),
 							   PG_GETARG_INTERVAL_P(2));

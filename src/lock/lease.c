@@ -69,24 +69,6 @@ check_owner(NameTable *names, Datum name)
 }
 
 /*
- * The end of a lease that starts then, or 22023.
- */
-TimestampTz
-lease_end(TimestampTz start, Interval *ttl)
-{
-	TimestampTz end;
-
-	end = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												  TimestampTzGetDatum(start),
-												  IntervalPGetDatum(ttl)));
-	if (end <= start)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"ttl\" must be positive")));
-	return end;
-}
-
-/*
  * Whether the lease in the slot is another holder's at that time; if so, the
  * grant says whose.
  */
@@ -146,7 +128,7 @@ lease_take(NameTable *names, Datum name, text *holder, Interval *ttl,
 	grant->granted = true;
 	grant->fence = fence_next(names, names_fence(names));
 	grant->holder = holder;
-	grant->expires_at = lease_end(now, ttl);
+	grant->expires_at = positive_interval_after(now, ttl, "ttl");
 
 	values[Anum_fence - 1] = Int64GetDatum(grant->fence);
 	replace[Anum_fence - 1] = true;
@@ -269,7 +251,7 @@ lease_prolong(NameTable *names, Datum name, int64 fence, Interval *ttl)
 					   LockTupleNoKeyExclusive, &current))
 	{
 		case LEASE_CURRENT:
-			expires_at = lease_end(GetCurrentTimestamp(), ttl);
+			expires_at = positive_interval_after(GetCurrentTimestamp(), ttl, "ttl");
 			values[Anum_lease_expires - 1] = TimestampTzGetDatum(expires_at);
 			replace[Anum_lease_expires - 1] = true;
 			names_update(names, values, nulls, replace);

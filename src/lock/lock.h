@@ -61,7 +61,6 @@ typedef struct NameTable
 {
 	NameKind	kind;
 	uint16		queue;			/* class of its names' queue locks */
-	Oid			schema;			/* the extension's */
 	Relation	rel;
 	Relation	index;
 	BlockNumber nblocks;		/* as it was opened */
@@ -108,8 +107,7 @@ typedef struct LeaseGrant
 } LeaseGrant;
 
 /* names.c */
-extern void names_open(NameTable *names, FunctionCallInfo fcinfo,
-					   NameKind kind, bool writing);
+extern void names_open(NameTable *names, NameKind kind, bool writing);
 extern void names_close(NameTable *names);
 extern void names_refresh(NameTable *names);
 extern bool names_find(NameTable *names, Datum name);
@@ -131,7 +129,7 @@ extern void name_locktag(LOCKTAG *tag, Datum name, uint16 lock_class);
 
 /* fence.c */
 extern int64 fence_next(NameTable *names, int64 former);
-extern void fence_advance(Oid schema, int64 by);
+extern void fence_advance(int64 by);
 
 /* wait.c */
 extern void take_locktag(NameTable *names, Datum name, HoldMode mode,
@@ -156,6 +154,5 @@ extern void lease_hold_off(NameTable *names, Datum name, int64 fence);
 extern TimestampTz lease_prolong(NameTable *names, Datum name, int64 fence,
 								Interval *ttl);
 extern bool lease_give_up(NameTable *names, Datum name, int64 fence);
-extern TimestampTz lease_end(TimestampTz start, Interval *ttl);
 
 #endif							/* PG_CAS_LOCK_H */

@@ -162,12 +162,10 @@ check_indexes(NameTable *names)
 }
 
 /*
- * Open the table of this kind of names that lies in the called function's
- * schema, which is the extension's.
+ * Open the table of this kind of names.
  */
 void
-names_open(NameTable *names, FunctionCallInfo fcinfo, NameKind kind,
-		   bool writing)
+names_open(NameTable *names, NameKind kind, bool writing)
 {
 	LOCKMODE	lockmode = writing ? RowExclusiveLock : AccessShareLock;
 	Oid			relid;
@@ -176,14 +174,7 @@ names_open(NameTable *names, FunctionCallInfo fcinfo, NameKind kind,
 	memset(names, 0, sizeof(NameTable));
 	names->kind = kind;
 	names->queue = kind == NAME_LOCK ? LOCK_QUEUE : LEASE_QUEUE;
-	names->schema = get_func_namespace(fcinfo->flinfo->fn_oid);
-	relid = get_relname_relid(shapes[kind].relname, names->schema);
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("table \"%s\" of pg_cas is missing",
-						shapes[kind].relname)));
-
+	relid = internal_relation(shapes[kind].relname);
 	names->rel = table_open(relid, lockmode);
 	indexid = RelationGetPrimaryKeyIndex(names->rel);
 	if (OidIsValid(indexid))

@@ -29,7 +29,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "request/request.h"
+#include "base/entry.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -235,7 +235,7 @@ require_resource(FunctionCallInfo fcinfo, Relation rel, const char *resource,
 		return;
 
 	value = checked_name(CStringGetTextDatum(name), "resource");
-	names_open(&names, fcinfo, NAME_LOCK, false);
+	names_open(&names, NAME_LOCK, false);
 	held = names_find(&names, value) &&
 		names_held(&names, &xid) == HOLD_EXCLUSIVE;
 	names_close(&names);
@@ -456,7 +456,7 @@ lock_protect(PG_FUNCTION_ARGS)
 	char	   *schema;
 	char	   *function;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	require_argument(fcinfo, 1, "resource");
 	resource = text_to_cstring(PG_GETARG_TEXT_PP(1));
@@ -500,7 +500,7 @@ lock_unprotect(PG_FUNCTION_ARGS)
 {
 	Relation	rel;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	rel = open_protectable(PG_GETARG_OID(0));
 	SPI_connect();

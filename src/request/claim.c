@@ -34,8 +34,8 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-uint64		request_generation = 1;
-uint64		request_settled = 0;
+uint64		entry_generation = 1;
+uint64		entry_settled = 0;
 
 /* The transaction's claim, and the one that was a leak; in its memory. */
 static char *claimed = NULL;
@@ -89,7 +89,7 @@ request_bind(const char *token)
 			break;
 		case LEAK_ERROR:
 			leaked = MemoryContextStrdup(TopTransactionContext, token);
-			request_settled = 0;
+			entry_settled = 0;
 			report_leak(ERROR, token);
 			break;
 		case LEAK_WARNING:
@@ -110,18 +110,18 @@ request_bind(const char *token)
  * is committed at once, whatever follows it.
  */
 void
-request_check(FunctionCallInfo fcinfo, RequestEntry entry)
+entry_check(FunctionCallInfo fcinfo, EntryKind entry)
 {
 	if (leaked != NULL)
 		report_leak(ERROR, leaked);
-	if (request_settled != request_generation)
+	if (entry_settled != entry_generation)
 	{
 		if (pg_cas_request[0] != '\0')
 			request_bind(pg_cas_request);
-		request_settled = request_generation;
+		entry_settled = entry_generation;
 	}
 
-	if (entry == REQUEST_WRITES && pg_cas_require_autocommit)
+	if (entry == ENTRY_WRITES && pg_cas_require_autocommit)
 	{
 		if (IsInTransactionBlock(true))
 			ereport(ERROR,
@@ -155,9 +155,9 @@ call_is_top_level(FunctionCallInfo fcinfo)
 
 /* A setting has changed. */
 void
-request_changed(void)
+entry_settings_changed(void)
 {
-	request_generation++;
+	entry_generation++;
 }
 
 /* Before a commit or PREPARE: refuse what must not last. */
@@ -186,7 +186,7 @@ at_transaction_event(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			claimed = leaked = NULL;
-			request_settled = 0;
+			entry_settled = 0;
 			request_forget();
 			break;
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
@@ -217,7 +217,7 @@ at_subtransaction_event(SubXactEvent event, SubTransactionId subid,
 
 /* Called when the library is loaded. */
 void
-request_init(void)
+entry_init(void)
 {
 	RegisterXactCallback(at_transaction_event, NULL);
 	RegisterSubXactCallback(at_subtransaction_event, NULL);

@@ -128,7 +128,7 @@ request_once(PG_FUNCTION_ARGS)
 	FmgrInfo	fn;
 	Jsonb	   *result;
 
-	request_enter(fcinfo, REQUEST_WRITES);
+	request_enter(fcinfo, ENTRY_WRITES);
 	name = get_request_name(fcinfo);
 	require_argument(fcinfo, 2, "request");
 	request = PG_GETARG_JSONB_P(2);
@@ -170,7 +170,7 @@ request_begin(PG_FUNCTION_ARGS)
 	Datum		values[2];
 	bool		nulls[2];
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	name = get_request_name(fcinfo);
 	require_argument(fcinfo, 2, "request");
 	if (!IsTransactionBlock() && call_is_top_level(fcinfo))
@@ -203,7 +203,7 @@ request_done(PG_FUNCTION_ARGS)
 {
 	RequestName name;
 
-	request_enter(fcinfo, REQUEST_JOINS);
+	request_enter(fcinfo, ENTRY_JOINS);
 	name = get_request_name(fcinfo);
 	request_finish(fcinfo, &name, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
 	PG_RETURN_VOID();
@@ -216,11 +216,8 @@ request_done(PG_FUNCTION_ARGS)
 Datum
 request_reap(PG_FUNCTION_ARGS)
 {
-	require_argument(fcinfo, 0, "batch");
-	if (PG_GETARG_INT32(0) < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("argument \"batch\" must not be negative")));
-	PreventCommandIfReadOnly("pg_cas_reap()");
-	PG_RETURN_INT64(request_purge(fcinfo, PG_GETARG_INT32(0)));
+	int			batch = batch_argument(fcinfo, 0);
+
+	require_writable(fcinfo);
+	PG_RETURN_INT64(request_purge(batch));
 }

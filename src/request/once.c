@@ -23,9 +23,8 @@
  * commit refuses (claim.c).  The memory follows subtransactions: rolling back
  * one undoes what was begun in it, and undoes the end of what was ended in it.
  *
- * The tables belong to the role that installed the extension, and no other
- * has a right on them.  Our statements, and nothing but them, run as that
- * role, in a security-restricted operation.
+ * Only the extension's owner has rights on the tables.  Our statements, and
+ * nothing but them, run as that role, in a security-restricted operation.
  */
 #include "request/request.h"
 
@@ -42,7 +41,7 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-/* The statements; %s is the extension's schema. */
+/* The statements. */
 typedef enum Statement
 {
 	FIND_SCOPE,
@@ -62,47 +61,46 @@ static struct
 	Oid			args[3];
 }			statements[NSTATEMENTS] = {
 	[FIND_SCOPE] = {
-		"SELECT owner::pg_catalog.oid FROM %s.request_scope "
+		"SELECT owner::pg_catalog.oid FROM cas_internal.request_scope "
 		"WHERE scope OPERATOR(pg_catalog.=) $1",
 		1, {TEXTOID}
 	},
 	[MAKE_SCOPE] = {
-		"INSERT INTO %s.request_scope (scope, owner) VALUES ($1, $2) "
+		"INSERT INTO cas_internal.request_scope (scope, owner) VALUES ($1, $2) "
 		"ON CONFLICT DO NOTHING",
 		2, {TEXTOID, REGROLEOID}
 	},
 	[BEGIN_REQUEST] = {
-		"INSERT INTO %s.request_result (scope, key, request) "
+		"INSERT INTO cas_internal.request_result (scope, key, request) "
 		"VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
 		3, {TEXTOID, TEXTOID, JSONBOID}
 	},
 	[FIND_REQUEST] = {
 		"SELECT request OPERATOR(pg_catalog.=) $3, result "
-		"FROM %s.request_result "
+		"FROM cas_internal.request_result "
 		"WHERE scope OPERATOR(pg_catalog.=) $1 "
 		"AND key OPERATOR(pg_catalog.=) $2",
 		3, {TEXTOID, TEXTOID, JSONBOID}
 	},
 	[END_REQUEST] = {
-		"UPDATE %s.request_result SET result = $3 "
+		"UPDATE cas_internal.request_result SET result = $3 "
 		"WHERE scope OPERATOR(pg_catalog.=) $1 "
 		"AND key OPERATOR(pg_catalog.=) $2",
 		3, {TEXTOID, TEXTOID, JSONBOID}
 	},
 	[PURGE_REQUESTS] = {
-		"WITH old AS MATERIALIZED (SELECT scope, key FROM %1$s.request_result "
+		"WITH old AS MATERIALIZED (SELECT scope, key FROM cas_internal.request_result "
 		"WHERE at OPERATOR(pg_catalog.<) (pg_catalog.now() "
 		"OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1)) "
 		"ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED) "
-		"DELETE FROM %1$s.request_result AS r USING old "
+		"DELETE FROM cas_internal.request_result AS r USING old "
 		"WHERE r.scope OPERATOR(pg_catalog.=) old.scope "
 		"AND r.key OPERATOR(pg_catalog.=) old.key",
 		2, {FLOAT8OID, INT4OID}
 	},
 };
 
-/* Their plans, as long as the extension's schema has this name. */
-static NameData plans_schema;
+/* Their plans, kept for the session. */
 static SPIPlanPtr plans[NSTATEMENTS];
 
 /* A request that this transaction has begun. */
@@ -134,58 +132,14 @@ name_errdetail(RequestName *name)
  * ----------
  */
 
-/* The schema of the function that was called: the extension's. */
-static Oid
-extension_schema(FunctionCallInfo fcinfo)
-{
-	return get_func_namespace(fcinfo->flinfo->fn_oid);
-}
-
-/* Raise 25006 if nothing can be written. */
-static void
-require_writable(FunctionCallInfo fcinfo)
-{
-	if (XactReadOnly)
-		PreventCommandIfReadOnly(psprintf("%s()",
-										  get_func_name(fcinfo->flinfo->fn_oid)));
-}
-
-/* The role whose tables these are. */
-static Oid
-tables_owner(Oid schema)
-{
-	Oid			relid = get_relname_relid("request_result", schema);
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	Oid			owner;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "table request_result does not exist");
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 static SPIPlanPtr
-plan_of(Oid schema, Statement statement)
+plan_of(Statement statement)
 {
-	char	   *schema_name = get_namespace_name(schema);
-
-	if (strcmp(schema_name, NameStr(plans_schema)) != 0)
-	{
-		for (int i = 0; i < NSTATEMENTS; i++)
-		{
-			if (plans[i] != NULL)
-				SPI_freeplan(plans[i]);
-			plans[i] = NULL;
-		}
-		namestrcpy(&plans_schema, schema_name);
-	}
 	if (plans[statement] == NULL)
 	{
 		SPIPlanPtr	plan;
 
-		plan = SPI_prepare(psprintf(statements[statement].sql,
-									quote_identifier(schema_name)),
+		plan = SPI_prepare(statements[statement].sql,
 						   statements[statement].nargs,
 						   statements[statement].args);
 		if (plan == NULL || SPI_keepplan(plan) != 0)
@@ -197,24 +151,19 @@ plan_of(Oid schema, Statement statement)
 }
 
 /*
- * Run a statement as the tables' owner, and return the number of its rows.
- * The caller is connected to SPI.  values are the parameters, nulls may be
- * NULL.
+ * Run a statement as the extension's owner, and return the number of its
+ * rows.  The caller is connected to SPI.  values are the parameters, nulls
+ * may be NULL.
  */
 static uint64
-run(Oid schema, Statement statement, Datum *values, const char *nulls)
+run(Statement statement, Datum *values, const char *nulls)
 {
-	Oid			user;
-	int			context;
+	OwnerScope	scope;
 	int			result;
 
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(tables_owner(schema),
-						   context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	result = SPI_execute_plan(plan_of(schema, statement), values, nulls,
-							  false, 0);
-	SetUserIdAndSecContext(user, context);
+	owner_enter(&scope);
+	result = SPI_execute_plan(plan_of(statement), values, nulls, false, 0);
+	owner_leave(&scope);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s",
 			 SPI_result_code_string(result));
@@ -359,18 +308,17 @@ check_scope_owner(text *scope, Oid owner)
 static Oid
 enter_scope(FunctionCallInfo fcinfo, text *scope)
 {
-	Oid			schema = extension_schema(fcinfo);
 	Datum		values[2];
 	bool		isnull;
 	Oid			owner;
 
 	values[0] = PointerGetDatum(scope);
 	values[1] = ObjectIdGetDatum(GetUserId());
-	while (run(schema, FIND_SCOPE, values, NULL) == 0)
+	while (run(FIND_SCOPE, values, NULL) == 0)
 	{
 		CHECK_FOR_INTERRUPTS();
 		require_writable(fcinfo);
-		run(schema, MAKE_SCOPE, values, NULL);
+		run(MAKE_SCOPE, values, NULL);
 	}
 	owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
 										   SPI_tuptable->tupdesc, 1, &isnull));
@@ -388,7 +336,7 @@ enter_scope(FunctionCallInfo fcinfo, text *scope)
  * the caller's context, and NULL if it is null.
  */
 static bool
-find_request(Oid schema, RequestName *name, Datum *values,
+find_request(RequestName *name, Datum *values,
 			 MemoryContext caller, Jsonb **result)
 {
 	HeapTuple	tuple;
@@ -396,7 +344,7 @@ find_request(Oid schema, RequestName *name, Datum *values,
 	bool		isnull;
 	Datum		value;
 
-	if (run(schema, FIND_REQUEST, values, NULL) == 0)
+	if (run(FIND_REQUEST, values, NULL) == 0)
 		return false;
 	if (find_begun(name) != NULL)
 		ereport(ERROR,
@@ -436,7 +384,6 @@ request_start(FunctionCallInfo fcinfo, RequestName *name, Jsonb *request,
 			  Jsonb **result)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Oid			schema = extension_schema(fcinfo);
 	RequestState state = REQUEST_DONE;
 	Datum		values[3];
 	Oid			owner;
@@ -450,7 +397,7 @@ request_start(FunctionCallInfo fcinfo, RequestName *name, Jsonb *request,
 	if (XactReadOnly)
 	{
 		/* What is done can be asked for; what is new cannot be begun. */
-		if (!find_request(schema, name, values, caller, result))
+		if (!find_request(name, values, caller, result))
 			require_writable(fcinfo);
 	}
 	else
@@ -459,14 +406,14 @@ request_start(FunctionCallInfo fcinfo, RequestName *name, Jsonb *request,
 		do
 		{
 			CHECK_FOR_INTERRUPTS();
-			if (run(schema, BEGIN_REQUEST, values, NULL) == 1)
+			if (run(BEGIN_REQUEST, values, NULL) == 1)
 			{
 				remember_begun(name, owner);
 				state = REQUEST_NEW;
 				*result = NULL;
 				break;
 			}
-		} while (!find_request(schema, name, values, caller, result));
+		} while (!find_request(name, values, caller, result));
 	}
 	SPI_finish();
 	return state;
@@ -494,7 +441,7 @@ request_finish(FunctionCallInfo fcinfo, RequestName *name, Jsonb *result)
 	values[1] = PointerGetDatum(name->key);
 	values[2] = JsonbPGetDatum(result);
 	SPI_connect();
-	if (run(extension_schema(fcinfo), END_REQUEST, values,
+	if (run(END_REQUEST, values,
 			result == NULL ? "  n" : NULL) != 1)
 		elog(ERROR, "the row of a begun request is gone");
 	SPI_finish();
@@ -513,15 +460,17 @@ request_finish(FunctionCallInfo fcinfo, RequestName *name, Jsonb *result)
  * pg_cas.request_retention, and return how many.
  */
 int64
-request_purge(FunctionCallInfo fcinfo, int batch)
+request_purge(int batch)
 {
 	Datum		values[2];
 	uint64		purged;
 
+	if (pg_cas_request_retention < 0)
+		return 0;
 	values[0] = Float8GetDatum(pg_cas_request_retention);
 	values[1] = Int32GetDatum(batch);
 	SPI_connect();
-	purged = run(extension_schema(fcinfo), PURGE_REQUESTS, values, NULL);
+	purged = run(PURGE_REQUESTS, values, NULL);
 	SPI_finish();
 	return purged;
 }

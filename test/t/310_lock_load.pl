@@ -51,7 +51,7 @@ BEGIN;
 SELECT lock_acquire(ARRAY['new:' || :a, 'new:' || :b], ARRAY['new:' || (:a + 1)]);
 COMMIT;
 },
-	reap => q{SELECT lock_reap(1000);
+	reap => q{SELECT cas_internal.lock_reap(1000);
 SELECT pg_sleep(0.05);
 },
 	look => q{INSERT INTO seen SELECT sum(balance) FROM account;
@@ -77,7 +77,7 @@ is($node->safe_psql('postgres', 'SELECT DISTINCT sum FROM seen'), '2000',
 is($node->safe_psql('postgres', 'SELECT count(*) FROM lock_holders'), '0',
 	'nothing is left locked');
 is( $node->safe_psql('postgres', q{
-		SELECT count(*) - count(DISTINCT name) FROM lock_name}), '0',
+		SELECT count(*) - count(DISTINCT name) FROM cas_internal.lock_name}), '0',
 	'no name is there twice');
 is( $node->safe_psql('postgres', q{
 		SELECT sum(resource_version - 1) % 2 = 0 FROM account}), 't',

@@ -100,17 +100,17 @@ $node->poll_query_until('postgres', q{SELECT count(*) = 1000 FROM lock_holders})
 $node->stop('immediate');
 $backend->finish;
 $node->start;
-my $count = "SELECT count(*), count(DISTINCT name) FROM lock_name WHERE name >= ''";
+my $count = "SELECT count(*), count(DISTINCT name) FROM cas_internal.lock_name WHERE name >= ''";
 is( $node->safe_psql('postgres', "SET enable_seqscan = off; SET enable_bitmapscan = off; $count"),
 	$node->safe_psql('postgres', "SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_indexonlyscan = off; $count"),
 	'the table and its index say the same');
 is( $node->safe_psql('postgres',
-		'BEGIN; SELECT count(fence) FROM lock_acquire((SELECT array_agg(name) FROM lock_name)) HAVING count(fence) >= 1000; COMMIT') =~ /^\d+$/ ? 1 : 0,
+		'BEGIN; SELECT count(fence) FROM lock_acquire((SELECT array_agg(name) FROM cas_internal.lock_name)) HAVING count(fence) >= 1000; COMMIT') =~ /^\d+$/ ? 1 : 0,
 	1, 'every name can be locked');
 $node->safe_psql('postgres', 'CREATE EXTENSION amcheck');
-is($node->safe_psql('postgres', q{SELECT bt_index_check('lock_name_pkey', true)}),
+is($node->safe_psql('postgres', q{SELECT bt_index_check('cas_internal.lock_name_pkey', true)}),
 	'', 'the index is sound');
-is($node->safe_psql('postgres', q{SELECT * FROM verify_heapam('lock_name')}),
+is($node->safe_psql('postgres', q{SELECT * FROM verify_heapam('cas_internal.lock_name')}),
 	'', 'and so is the table');
 
 # A standby reads and does not write; promoted, it goes on with larger fences.

@@ -30,23 +30,23 @@ sub take
 # New names among old ones, whose hint bits are set on the primary alone; some
 # are purged, their places cleaned and taken by others.  The session goes on
 # where it knows names to be.
-my $places = q{SELECT count(DISTINCT ctid) = count(*) FROM lock_name;};
+my $places = q{SELECT count(DISTINCT ctid) = count(*) FROM cas_internal.lock_name;};
 my $out = $node->safe_psql('postgres', join "\n",
 	take(1, 50), $places, take(51, 60), take(1, 50),
 	'BEGIN; SELECT fence FROM lock_acquire(\'{kept}\'); ROLLBACK;',
 	'SELECT pg_cas_reap();', $places,
-	'VACUUM lock_name;',
+	'VACUUM cas_internal.lock_name;',
 	take(201, 280), $places, take(281, 290), take(1, 50), take(201, 260),
-	'VACUUM lock_name;', take(1, 300));
+	'VACUUM cas_internal.lock_name;', take(1, 300));
 is((split /\n/, $out)[-1], 300, 'all names are taken');
 is( $node->safe_psql('postgres', q{
 		SELECT count(*), count(DISTINCT name), count(DISTINCT fence),
-			min(fence) > 0 FROM lock_name WHERE name ~ '^n[0-9]+$'}),
+			min(fence) > 0 FROM cas_internal.lock_name WHERE name ~ '^n[0-9]+$'}),
 	'300|300|300|t', 'each has a row and a fence of its own');
 $node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
 is( $standby->safe_psql('postgres',
-		'SELECT count(*), sum(fence) FROM lock_name'),
-	$node->safe_psql('postgres', 'SELECT count(*), sum(fence) FROM lock_name'),
+		'SELECT count(*), sum(fence) FROM cas_internal.lock_name'),
+	$node->safe_psql('postgres', 'SELECT count(*), sum(fence) FROM cas_internal.lock_name'),
 	'a standby has them too');
 unlike(slurp_file($standby->logfile), qr/inconsistent page/,
 	'with the same pages');
@@ -58,11 +58,11 @@ my $snapshot = $old->query_safe(
 	'BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT pg_export_snapshot()');
 $node->safe_psql('postgres', 'SELECT pg_cas_reap();' . take(1, 50));
 is( $old->query_safe(q{SELECT max(count) FROM
-		(SELECT count(*) FROM lock_name GROUP BY name) AS n}),
+		(SELECT count(*) FROM cas_internal.lock_name GROUP BY name) AS n}),
 	'2', 'an old snapshot sees a name twice');
 my $lease = $node->safe_psql('postgres',
 	q{SELECT lease_acquire('job', 'one', '1h')});
-my $last = $node->safe_psql('postgres', 'SELECT max(fence) FROM lock_name');
+my $last = $node->safe_psql('postgres', 'SELECT max(fence) FROM cas_internal.lock_name');
 foreach my $when ([ 'under the old snapshot', "--snapshot=$snapshot" ],
 	['of now'])
 {
@@ -75,11 +75,11 @@ foreach my $when ([ 'under the old snapshot', "--snapshot=$snapshot" ],
 	$node->safe_psql('postgres', 'CREATE DATABASE restored');
 	$node->command_ok([ 'pg_restore', '-e', '-d', 'restored', $dump ],
 		"is restored");
-	is($node->safe_psql('restored', 'SELECT count(*) FROM lock_name'),
+	is($node->safe_psql('restored', 'SELECT count(*) FROM cas_internal.lock_name'),
 		'0', 'without the names of locks');
 	cmp_ok(
 		(split /\n/, $node->safe_psql('restored', take(1, 50) .
-				q{ SELECT min(fence) FROM lock_name}))[-1],
+				q{ SELECT min(fence) FROM cas_internal.lock_name}))[-1],
 		'>', $last, 'whose fences go on');
 	cmp_ok(
 		$node->safe_psql('restored',

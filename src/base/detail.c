@@ -1,11 +1,13 @@
 /*
- * error.c
- *		The shape of our errors: a DETAIL that is one line of JSON, and the
- *		checks of arguments that every SQL function makes.
+ * detail.c
+ *		An error's DETAIL: one line of JSON, for machines.
  */
-#include "pg_cas.h"
+#include "base/base.h"
 
+#include "catalog/pg_type.h"
+#include "utils/datetime.h"
 #include "utils/json.h"
+#include "utils/timestamp.h"
 
 /*
  * Start a DETAIL, in a StringInfo that this initializes.
@@ -26,9 +28,17 @@ detail_field(StringInfo detail, const char *field)
 	appendStringInfoString(detail, ": ");
 }
 
+/*
+ * Add a string; NULL is JSON's null.
+ */
 void
 detail_text(StringInfo detail, const char *field, const char *value)
 {
+	if (value == NULL)
+	{
+		detail_null(detail, field);
+		return;
+	}
 	detail_field(detail, field);
 	escape_json(detail, value);
 }
@@ -38,6 +48,20 @@ detail_int(StringInfo detail, const char *field, int64 value)
 {
 	detail_field(detail, field);
 	appendStringInfo(detail, INT64_FORMAT, value);
+}
+
+/*
+ * Add a time in ISO 8601, in UTC whatever the session's time zone is.
+ */
+void
+detail_time(StringInfo detail, const char *field, TimestampTz value)
+{
+	char		text[MAXDATELEN + 1];
+	int			utc = 0;
+
+	detail_field(detail, field);
+	JsonEncodeDateTime(text, TimestampTzGetDatum(value), TIMESTAMPTZOID, &utc);
+	escape_json(detail, text);
 }
 
 void
@@ -55,16 +79,4 @@ detail_end(StringInfo detail)
 {
 	appendStringInfoChar(detail, '}');
 	return detail->data;
-}
-
-/*
- * Raise 22004 if the call's argument is NULL; name is the SQL parameter's.
- */
-void
-require_argument(FunctionCallInfo fcinfo, int argno, const char *name)
-{
-	if (PG_ARGISNULL(argno))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("argument \"%s\" must not be null", name)));
 }

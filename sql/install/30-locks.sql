@@ -1,0 +1,119 @@
+--
+-- 3. Named resources and leases (src/lock)
+--
+
+CREATE TABLE cas_internal.lock_name (
+    name text COLLATE "C" PRIMARY KEY,
+    fence bigint NOT NULL
+) WITH (fillfactor = 50);
+COMMENT ON TABLE cas_internal.lock_name IS
+    'internal: the rows whose locks are the locks on named resources';
+
+CREATE TABLE cas_internal.lease_state (
+    name text COLLATE "C" PRIMARY KEY,
+    fence bigint NOT NULL,
+    holder text,
+    owner regrole,
+    acquired_at timestamptz,
+    expires_at timestamptz
+) WITH (fillfactor = 50);
+COMMENT ON TABLE cas_internal.lease_state IS
+    'internal: leases, those that were released (holder null) included';
+
+-- Each number is the last of so many fences: see fence.c.
+CREATE SEQUENCE cas_internal.lock_fence INCREMENT 32 START 32;
+COMMENT ON SEQUENCE cas_internal.lock_fence IS
+    'internal: the source of the fences of all locks and leases';
+
+-- Not lock_name: its rows are made anew, and why only these see names.c.
+SELECT pg_catalog.pg_extension_config_dump('cas_internal.lease_state', 'WHERE holder IS NOT NULL');
+SELECT pg_catalog.pg_extension_config_dump('cas_internal.lock_fence', '');
+
+CREATE FUNCTION lock_acquire(exclusive text[], shared text[] DEFAULT '{}', wait interval DEFAULT NULL)
+    RETURNS TABLE (name text, mode text, fence bigint)
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_acquire(text[], text[], interval) IS
+    'locks named resources until the end of the transaction, in byte order; each exclusive holder gets a new, larger fence; 55P03 when wait is over, 40001 for a snapshot older than the last holder''s commit';
+
+CREATE FUNCTION lock_assert(name text, mode text DEFAULT 'exclusive') RETURNS void
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_assert(text, text) IS
+    'raises PT428 unless this transaction holds the named resource in this mode or a stronger one';
+
+CREATE FUNCTION lock_protect_trigger() RETURNS trigger
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_protect_trigger() IS
+    'internal: the trigger of tables under lock_protect';
+
+CREATE FUNCTION lock_protect(rel regclass, resource text) RETURNS void
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_protect(regclass, text) IS
+    'lets rows of the table be written only under the exclusive lock on the resource, in which {column} stands for the row''s value';
+
+CREATE FUNCTION lock_unprotect(rel regclass) RETURNS void
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_unprotect(regclass) IS
+    'undoes lock_protect';
+
+CREATE FUNCTION cas_internal.lock_holders_read()
+    RETURNS TABLE (name text, mode text, pid integer, waiting boolean, since timestamptz)
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION cas_internal.lock_holders_read() IS
+    'internal: the rows of lock_holders';
+
+CREATE VIEW lock_holders AS
+    SELECT h.name, h.mode, h.pid, h.waiting, h.since, NULL::text AS request
+    FROM cas_internal.lock_holders_read() AS h;
+COMMENT ON VIEW lock_holders IS
+    'who holds and who waits for named resources; pid is null for a prepared transaction';
+GRANT SELECT ON lock_holders TO PUBLIC;
+
+CREATE FUNCTION lock_fence_advance(by bigint DEFAULT 1000000) RETURNS void
+    AS 'MODULE_PATHNAME' LANGUAGE C SECURITY DEFINER;
+COMMENT ON FUNCTION lock_fence_advance(bigint) IS
+    'skips so many fences, after a restore or a failover to a standby that lagged';
+REVOKE EXECUTE ON FUNCTION lock_fence_advance(bigint) FROM PUBLIC;
+
+CREATE FUNCTION cas_internal.lock_reap(batch integer) RETURNS bigint
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION cas_internal.lock_reap(integer) IS
+    'internal: purges up to so many names that are not in use, for pg_cas_reap';
+REVOKE EXECUTE ON FUNCTION cas_internal.lock_reap(integer) FROM PUBLIC;
+
+CREATE FUNCTION lease_acquire(name text, holder text, ttl interval) RETURNS bigint
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lease_acquire(text, text, interval) IS
+    'acquires a lease and returns its fence; PT423 if another holder has it; a statement of its own';
+
+CREATE FUNCTION lease_try_acquire(name text, holder text, ttl interval)
+    RETURNS TABLE (fence bigint, holder text, expires_at timestamptz)
+    AS 'MODULE_PATHNAME' LANGUAGE C ROWS 1;
+COMMENT ON FUNCTION lease_try_acquire(text, text, interval) IS
+    'acquires a lease, or with a null fence says which holder has it until when; a statement of its own';
+
+CREATE FUNCTION lease_renew(name text, fence bigint, ttl interval) RETURNS timestamptz
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lease_renew(text, bigint, interval) IS
+    'lets the lease end so long from now and returns when; PT412 with an older fence, PT404 if it was released';
+
+CREATE FUNCTION lease_release(name text, fence bigint) RETURNS boolean
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lease_release(text, bigint) IS
+    'releases the lease; false if there is nothing to release, PT412 with an older fence';
+
+CREATE FUNCTION lease_guard(name text, fence bigint) RETURNS void
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lease_guard(text, bigint) IS
+    'raises PT412 unless the fence is the lease''s current one, and keeps takeover and release off until the end of the transaction';
+
+CREATE VIEW lease_holders WITH (security_barrier) AS
+    SELECT s.name, s.holder, s.owner, s.fence, s.acquired_at, s.expires_at,
+           s.expires_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AS expired
+    FROM cas_internal.lease_state AS s
+    WHERE s.holder IS NOT NULL
+      AND (pg_catalog.pg_has_role(s.owner, 'USAGE')
+           OR pg_catalog.pg_has_role('pg_monitor', 'USAGE'));
+COMMENT ON VIEW lease_holders IS
+    'the leases that were granted and not released, of this role and roles that it is a member of; all for members of pg_monitor';
+GRANT SELECT ON lease_holders TO PUBLIC;
+

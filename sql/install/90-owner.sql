@@ -1,0 +1,49 @@
+--
+-- 5. Housekeeping
+--
+
+-- An expression, not a text, goes along if the schema is renamed.
+CREATE FUNCTION pg_cas_reap(batch integer DEFAULT 10000) RETURNS bigint
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    RETURN cas_internal.alloc_reap($1)
+        OPERATOR(pg_catalog.+) cas_internal.lock_reap($1)
+        OPERATOR(pg_catalog.+) cas_internal.request_reap($1);
+COMMENT ON FUNCTION pg_cas_reap(integer) IS
+    'removes what is no longer of use, up to so many of each kind, and returns how many that were: units that have run out, old history, unused lock names, old requests';
+REVOKE EXECUTE ON FUNCTION pg_cas_reap(integer) FROM PUBLIC;
+
+--
+-- 6. Ownership.  A trusted extension's script runs as superuser.  Functions
+-- and views for people are given to the role that installs the extension,
+-- which can then grant and revoke them.  Types, and all of cas_internal, stay
+-- with the script's role, so that nobody alters what C reads; the installing
+-- role, as which the functions act, gets what it takes to use, to dump and to
+-- restore them.
+--
+DO $$
+DECLARE
+    obj record;
+BEGIN
+    FOR obj IN
+        SELECT i.type, i.identity
+        FROM pg_catalog.pg_depend AS d
+        JOIN pg_catalog.pg_extension AS e ON d.refobjid OPERATOR(pg_catalog.=) e.oid
+        CROSS JOIN LATERAL pg_catalog.pg_identify_object(d.classid, d.objid, d.objsubid) AS i
+        WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass
+          AND e.extname OPERATOR(pg_catalog.=) 'pg_cas'
+          AND d.deptype OPERATOR(pg_catalog.=) 'e'
+          AND i.type OPERATOR(pg_catalog.=) ANY
+              ('{function,view}'::pg_catalog.text[])
+          AND i.schema OPERATOR(pg_catalog.<>) 'cas_internal'
+    LOOP
+        EXECUTE pg_catalog.format('ALTER %s %s OWNER TO @extowner@',
+            obj.type, obj.identity);
+    END LOOP;
+END
+$$;
+
+GRANT USAGE ON SCHEMA cas_internal TO @extowner@;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cas_internal
+    TO @extowner@;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA cas_internal TO @extowner@;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cas_internal TO @extowner@;

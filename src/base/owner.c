@@ -1,0 +1,178 @@
+/*
+ * owner.c
+ *		The extension's own schema and relations, and acting as its owner.
+ *
+ * What C reads lies in cas_internal and belongs to the role that ran the
+ * install script, a superuser; the role that installed the extension has DML
+ * on it and can dump and restore it, but not alter it.  That role, which
+ * pg_extension knows as the extension's owner, is who we act as.
+ */
+#include "base/base.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_extension.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/* The schema of our own tables, sequences and private functions. */
+Oid
+internal_schema(void)
+{
+	return get_namespace_oid(INTERNAL_SCHEMA, false);
+}
+
+/* One of the relations in it, or 42P01. */
+Oid
+internal_relation(const char *name)
+{
+	Oid			relid = get_relname_relid(name, internal_schema());
+
+	if (!OidIsValid(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s\" of extension pg_cas is missing",
+						name)));
+	return relid;
+}
+
+/*
+ * A column of the extension's row in pg_extension.  There is no cache for
+ * that catalog before PostgreSQL 18, so this is an index scan (3 us): callers
+ * need it where something is made or refused, not on every call.
+ */
+static Oid
+extension_oid_column(int attnum)
+{
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			result = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum("pg_cas"));
+	scan = systable_beginscan(rel, ExtensionNameIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		Form_pg_extension form = (Form_pg_extension) GETSTRUCT(tuple);
+
+		result = attnum == Anum_pg_extension_extowner ? form->extowner :
+			form->extnamespace;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	if (!OidIsValid(result))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" does not exist", "pg_cas")));
+	return result;
+}
+
+/* The role that installed the extension, or to which it was reassigned. */
+Oid
+extension_owner(void)
+{
+	return extension_oid_column(Anum_pg_extension_extowner);
+}
+
+/* The schema of the functions and views that people call. */
+Oid
+extension_schema(void)
+{
+	return extension_oid_column(Anum_pg_extension_extnamespace);
+}
+
+/*
+ * Act as the extension's owner until owner_leave(); if an error comes between,
+ * the end of the (sub)transaction does it.
+ */
+void
+owner_enter(OwnerScope *scope)
+{
+	Oid			owner = extension_owner();
+
+	GetUserIdAndSecContext(&scope->caller, &scope->context);
+	scope->guc_level = -1;
+	SetUserIdAndSecContext(owner,
+						   scope->context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+}
+
+void
+owner_leave(const OwnerScope *scope)
+{
+	SetUserIdAndSecContext(scope->caller, scope->context);
+}
+
+/*
+ * Connect to SPI as the owner, with a search_path that holds nothing but
+ * pg_catalog, until owner_sql_end().
+ */
+void
+owner_sql_begin(OwnerScope *scope)
+{
+	owner_enter(scope);
+	scope->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+void
+owner_sql_end(const OwnerScope *scope)
+{
+	SPI_finish();
+	AtEOXact_GUC(true, scope->guc_level);
+	owner_leave(scope);
+}
+
+/*
+ * Run a statement on the latest committed state, between owner_sql_begin()
+ * and owner_sql_end(), and return the number of its rows.  In it, "@" stands
+ * for our schema.  Arguments are not NULL.
+ */
+uint64
+owner_sql(const char *statement, int nargs, Oid *types, Datum *values)
+{
+	StringInfoData query;
+	SPIPlanPtr	plan;
+	int			result;
+
+	initStringInfo(&query);
+	for (const char *c = statement; *c != '\0'; c++)
+	{
+		if (*c == '@')
+			appendStringInfoString(&query, INTERNAL_SCHEMA ".");
+		else
+			appendStringInfoChar(&query, *c);
+	}
+	plan = SPI_prepare(query.data, nargs, types);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare failed: %s", query.data);
+	result = SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(),
+								  InvalidSnapshot, false, true, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_snapshot failed: %s", query.data);
+	SPI_freeplan(plan);
+	return SPI_processed;
+}
+
+/* A value of what the last statement returned; columns count from 1. */
+Datum
+owner_sql_value(uint64 row, int column, bool *isnull)
+{
+	Assert(row < SPI_processed);
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+						 column, isnull);
+}
