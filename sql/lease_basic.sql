@@ -147,7 +147,7 @@ SELECT lease_release(NULL, 1);
 -- snapshot sees twice would not be restored.
 SELECT table_name, condition
 FROM pg_extension, unnest(extconfig::regclass[], extcondition) AS c(table_name, condition)
-WHERE extname = 'pg_cas' AND table_name::text ~ '^(lock|lease)_'
+WHERE extname = 'pg_cas' AND table_name::text ~ '^cas_internal.(lock|lease)_'
 ORDER BY table_name::text COLLATE "C";
 
 SELECT lease_release('l', fence) FROM lease_holders WHERE name = 'l';

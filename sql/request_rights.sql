@@ -108,6 +108,7 @@ SET ROLE request_mallory;
 SET pg_cas.request = 'x';
 SET pg_cas.on_leak = 'off';
 SET pg_cas.require_autocommit = on;
+-- But not what removes others' results.
 SET pg_cas.request_retention = 0;
 
 RESET ALL;

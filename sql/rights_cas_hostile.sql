@@ -45,8 +45,11 @@ REVOKE UPDATE (id) ON rights_app.private FROM regress_cas_other;
 
 -- The function below the view shows nothing of what has no guard.
 SET ROLE regress_cas_other;
-SELECT cas_table_settings(0);
-SELECT cas_table_settings('pg_class');
+SELECT cas_internal.cas_table_settings(0);
+RESET ROLE;
+SELECT cas_internal.cas_table_settings(0);
+SELECT cas_internal.cas_table_settings('pg_class');
+SET ROLE regress_cas_other;
 SELECT cas_guard();
 SELECT cas_witness();
 SELECT cas_truncate();

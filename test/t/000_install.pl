@@ -1,5 +1,6 @@
 # Claim: the owner of a database, no superuser, installs pg_cas into a schema
-# of his choice, owns all of it, finds it described, and gets rid of it again
+# of his choice, owns the functions and views in it, can use and dump but not
+# alter what is behind them, finds it described, and gets rid of it again
 # without a trace.
 use strict;
 use warnings;
@@ -56,7 +57,10 @@ SELECT d.classid, d.objid,
 	pg_describe_object(d.classid, d.objid, 0) AS description,
 	coalesce(p.proname, c.relname, t.typname, o.oprname) AS name,
 	coalesce(pronamespace, relnamespace, typnamespace, oprnamespace) AS nsp,
-	c.relkind
+	c.relkind,
+	coalesce(t.typrelid, 0) <> 0 AND t.typtype = 'c'
+		AND EXISTS (SELECT FROM pg_class AS r WHERE r.oid = t.typrelid
+			AND r.relkind <> 'c') AS row_type
 FROM pg_depend AS d
 JOIN pg_extension AS e ON d.refobjid = e.oid
 LEFT JOIN pg_proc AS p
@@ -73,19 +77,44 @@ SQL
 
 # Each of these lists members that break a rule.
 my %rules = (
-	'all members belong to the installing role' => <<'SQL',
-SELECT description FROM member WHERE NOT EXISTS (
-	SELECT FROM pg_shdepend AS s
-	WHERE s.dbid = (SELECT oid FROM pg_database
-			WHERE datname = current_database())
-		AND s.classid = member.classid AND s.objid = member.objid
-		AND s.deptype = 'o' AND s.refobjid = 'app_owner'::regrole)
+	'functions and views belong to the installing role, and nothing else does' => <<'SQL',
+SELECT description FROM member
+WHERE coalesce(nsp <> 'cas_internal'::regnamespace
+		AND (classid = 'pg_proc'::regclass OR relkind = 'v'), false)
+	IS DISTINCT FROM EXISTS (
+		SELECT FROM pg_shdepend AS s
+		WHERE s.dbid = (SELECT oid FROM pg_database
+				WHERE datname = current_database())
+			AND s.classid = member.classid AND s.objid = member.objid
+			AND s.deptype = 'o' AND s.refobjid = 'app_owner'::regrole)
+SQL
+
+	'the installing role can read and write every table and sequence of ours' => <<'SQL',
+SELECT description FROM member
+WHERE relkind = 'S' AND NOT has_sequence_privilege('app_owner', objid, 'SELECT')
+	OR relkind = 'S' AND NOT has_sequence_privilege('app_owner', objid, 'UPDATE')
+	OR relkind = 'r' AND NOT (has_table_privilege('app_owner', objid, 'SELECT')
+		AND has_table_privilege('app_owner', objid, 'INSERT')
+		AND has_table_privilege('app_owner', objid, 'UPDATE')
+		AND has_table_privilege('app_owner', objid, 'DELETE'))
+	OR relkind = 'r' AND has_table_privilege('app_owner', objid, 'TRIGGER')
+SQL
+
+	'others can do nothing with what is in cas_internal' => <<'SQL',
+SELECT description FROM member
+WHERE has_schema_privilege('app_user', 'cas_internal', 'USAGE')
+	OR (nsp = 'cas_internal'::regnamespace AND CASE relkind
+		WHEN 'S' THEN has_sequence_privilege('app_user', objid, 'USAGE, SELECT, UPDATE')
+		WHEN 'r' THEN has_table_privilege('app_user', objid, 'SELECT, INSERT, UPDATE, DELETE')
+		WHEN 'v' THEN has_table_privilege('app_user', objid, 'SELECT')
+		END)
 SQL
 
 	# A sequence that belongs to a column is described by the column's table.
 	'all members have a comment' => <<'SQL',
 SELECT description FROM member
 WHERE obj_description(objid, classid::regclass::name) IS NULL
+	AND description !~ '^type .*\[\]$' AND NOT row_type
 	AND NOT EXISTS (SELECT FROM pg_depend AS d
 		WHERE relkind = 'S' AND d.objid = member.objid
 			AND d.classid = member.classid AND d.refobjsubid > 0)
@@ -93,13 +122,15 @@ SQL
 
 	'all names begin as agreed' => <<'SQL',
 SELECT description FROM member
-WHERE name !~ '^(cas|alloc|lock|lease|request|pg_cas)_'
+WHERE nsp <> 'cas_internal'::regnamespace
+	AND name !~ '^_?(cas|alloc|lock|lease|request|pg_cas)_'
 SQL
 
-	'all members are in the schema asked for' => <<'SQL',
+	'all members are in the schema asked for, or in our own' => <<'SQL',
 SELECT description FROM member
-WHERE nsp IS DISTINCT FROM (SELECT oid FROM pg_namespace
-	WHERE nspname = 'Die Ablage')
+WHERE nsp IS NULL AND classid <> 'pg_namespace'::regclass
+	OR nsp NOT IN (SELECT oid FROM pg_namespace
+		WHERE nspname IN ('Die Ablage', 'cas_internal'))
 SQL
 );
 
