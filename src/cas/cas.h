@@ -4,10 +4,12 @@
  *
  * functions.c checks arguments and shapes answers; swap.c finds, locks,
  * compares and writes one row, txn.c many; statement.c has the SQL that they
- * run, direct.c a way around it for plain tables; absent.c locks a key that has no row; table.c knows what a guarded
- * table is, payload.c what a payload writes to it; document.c works on JSON
- * documents; guard.c is the trigger; enable.c puts a table under
- * compare-and-swap.
+ * run, direct.c a way around it for plain tables; absent.c locks a key that
+ * has no row; table.c knows what a guarded table is, settings.c how it is
+ * guarded, key.c its primary key, version.c its versions; payload.c what a
+ * payload writes to it, populate.c makes rows of JSON objects; document.c
+ * works on JSON documents; guard.c is the trigger, witness.c the one beside
+ * it; enable.c puts a table under compare-and-swap.
  */
 #ifndef PG_CAS_CAS_H
 #define PG_CAS_CAS_H
@@ -240,20 +242,36 @@ extern CasTable *cas_table_of(Relation rel);
 extern Trigger *cas_guard_trigger(Relation rel);
 extern Trigger *cas_witness_trigger(Relation rel);
 extern Trigger *cas_truncate_trigger(Relation rel);
+extern char *cas_relation_name(Relation rel);
+extern int	cas_errdetail_table(Relation rel);
+extern Oid	cas_root(Relation rel);
+extern Oid	cas_owner(Relation rel);
+extern bool cas_guard_fires(CasTable *table);
+
+/* settings.c */
 extern char *cas_parse_settings(Trigger *trigger, CasSettings *settings);
+
+/* version.c */
+extern int64 cas_version_value(CasTable *table, Datum value);
+extern Datum cas_version_datum(CasTable *table, int64 version);
+extern int64 cas_draw_version(Relation rel, CasTable *table, int64 after);
+extern int64 cas_next_version(Relation rel, CasTable *table, int64 old);
+extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
+
+/* key.c */
+extern void cas_load_key(CasTable *table, Relation rel);
 extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
 								  CasKey *key);
 extern void cas_key_from_text(CasTable *table, char *id, CasKey *key);
 extern char *cas_key_text(CasTable *table, const Datum *values,
 						  const bool *nulls);
 extern int	cas_key_compare(CasTable *table, const CasKey *a, const CasKey *b);
+
+/* populate.c */
+extern FmgrInfo *cas_conversion(FmgrInfo *cached, bool busy, FmgrInfo *copy);
+extern void cas_load_populate(CasTable *table);
 extern void cas_populate(CasTable *table, Jsonb *object, Datum *values,
 						 bool *nulls);
-extern char *cas_relation_name(Relation rel);
-extern int	cas_errdetail_table(Relation rel);
-extern Oid	cas_owner(Relation rel);
-extern bool cas_guard_fires(CasTable *table);
-extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
 
 /* functions.c */
 extern void cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
@@ -298,13 +316,15 @@ extern bool image_set_version(CasTable *table, Datum *values, bool *nulls,
 
 /* guard.c */
 extern Datum cas_guard(PG_FUNCTION_ARGS);
-extern Datum cas_witness(PG_FUNCTION_ARGS);
 extern Datum cas_truncate(PG_FUNCTION_ARGS);
 extern GuardExpectation guard_expectation;
-extern int64 cas_version_value(CasTable *table, Datum value);
-extern Datum cas_version_datum(CasTable *table, int64 version);
-extern int64 cas_next_version(Relation rel, CasTable *table, int64 old);
 extern void cas_log_conflict(Relation rel, StringInfo detail);
+
+/* witness.c */
+extern Datum cas_witness(PG_FUNCTION_ARGS);
+extern bool cas_version_is_set(TriggerData *trigdata, CasTable *table);
+extern int64 cas_sent_version(TriggerData *trigdata, CasTable *table,
+							  bool *isnull);
 
 /* payload.c */
 extern bool is_payload_column(CasTable *table, AttrNumber attnum);

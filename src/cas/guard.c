@@ -20,12 +20,6 @@
  * COMMITTED a writer that waited for another one is compared with what the
  * other committed.
  *
- * What a statement says of the version and what other BEFORE triggers assign
- * to it look alike by the time the guard fires, and a trigger that counts
- * versions itself is just what a table may have had before: it would make any
- * stale UPDATE look right.  So there is a second trigger, the witness, which
- * fires first and remembers what was sent.
- *
  * The functions of this extension write under the caller's rights and may
  * not have any on the version column, so they cannot mention it; they have
  * compared it already, under the row's lock.  They announce the row that they
@@ -52,29 +46,8 @@
 
 PG_FUNCTION_INFO_V1(cas_guard);
 PG_FUNCTION_INFO_V1(cas_truncate);
-PG_FUNCTION_INFO_V1(cas_witness);
 
 GuardExpectation guard_expectation = {InvalidOid, NULL};
-
-/*
- * What UPDATEs have sent as the versions of rows that the guard has yet to
- * see.  There are several only while triggers between the witness and the
- * guard do UPDATEs themselves, one for each level of that; so the newest for
- * a row is the right one, and those that an error has left behind are never
- * asked for.
- */
-typedef struct SentVersion
-{
-	Oid			relid;
-	ItemPointerData tid;
-	bool		isnull;
-	int64		version;
-} SentVersion;
-
-#define MAX_SENT_VERSIONS 64
-
-static SentVersion sent_versions[MAX_SENT_VERSIONS];
-static int	newest_sent_version = 0;
 
 /* Whether relid is the announced table or a partition of it. */
 static bool
@@ -194,116 +167,6 @@ cas_log_conflict(Relation rel, StringInfo detail)
 			 errmsg("version conflict in table \"%s\"",
 					RelationGetRelationName(rel)),
 			 errdetail_internal("%s", detail_end(&buf))));
-}
-
-/* ----------
- * The version
- * ----------
- */
-
-/* A version as stored, widened. */
-int64
-cas_version_value(CasTable *table, Datum value)
-{
-	switch (table->version_type)
-	{
-		case INT2OID:
-			return DatumGetInt16(value);
-		case INT4OID:
-			return DatumGetInt32(value);
-		default:
-			return DatumGetInt64(value);
-	}
-}
-
-static int64
-version_limit(CasTable *table)
-{
-	switch (table->version_type)
-	{
-		case INT2OID:
-			return PG_INT16_MAX;
-		case INT4OID:
-			return PG_INT32_MAX;
-		default:
-			return PG_INT64_MAX;
-	}
-}
-
-/* And back. */
-Datum
-cas_version_datum(CasTable *table, int64 version)
-{
-	switch (table->version_type)
-	{
-		case INT2OID:
-			return Int16GetDatum((int16) version);
-		case INT4OID:
-			return Int32GetDatum((int32) version);
-		default:
-			return Int64GetDatum(version);
-	}
-}
-
-/* Raise 22003 for a version that its column cannot hold. */
-static void
-version_out_of_range(Relation rel, CasTable *table)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-			 errmsg("version of table \"%s\" is out of range for type %s",
-					RelationGetRelationName(rel),
-					format_type_be(table->version_type)),
-			 errhint("Alter the version column to a wider type."),
-			 errtablecol(rel, table->version)));
-}
-
-/*
- * Draw a version from the table's sequence.  It is looked up at each draw, as
- * nothing would tell us that another one took its place, and nobody needs
- * rights on it.  One that has fallen behind the rows,
- * as on a promoted logical subscriber, is an error rather than a version
- * that was seen before.
- */
-static int64
-draw_version(Relation rel, CasTable *table, int64 after)
-{
-	Oid			sequence = cas_sequence(rel, &table->settings);
-	int64		version;
-
-	if (!OidIsValid(sequence))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the guard of table \"%s\" needs sequence \"%s.%s\", which does not exist or is not the table's",
-						RelationGetRelationName(rel),
-						table->settings.sequence.names[0],
-						table->settings.sequence.names[1]),
-				 errhint("Call cas_enable() again to make a new one."),
-				 errtable(rel)));
-	version = nextval_internal(sequence, false);
-	if (version <= after)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sequence \"%s.%s\" is behind the versions in table \"%s\"",
-						table->settings.sequence.names[0],
-						table->settings.sequence.names[1],
-						RelationGetRelationName(rel)),
-				 errhint("Call cas_enable() again: it sets the sequence."),
-				 errtable(rel)));
-	if (version > version_limit(table))
-		version_out_of_range(rel, table);
-	return version;
-}
-
-/* The version that follows old. */
-int64
-cas_next_version(Relation rel, CasTable *table, int64 old)
-{
-	if (table->settings.sequence.length > 0)
-		return draw_version(rel, table, old);
-	if (old >= version_limit(table))
-		version_out_of_range(rel, table);
-	return old + 1;
 }
 
 /* ----------
@@ -427,43 +290,6 @@ report_unversioned(TriggerData *trigdata, CasTable *table)
 			 errtablecol(rel, table->version)));
 }
 
-/* Whether an UPDATE has the version in its SET list. */
-static bool
-version_is_set(TriggerData *trigdata, CasTable *table)
-{
-	return bms_is_member(table->version - FirstLowInvalidHeapAttributeNumber,
-						 trigdata->tg_updatedcols);
-}
-
-/*
- * What an UPDATE has sent as the version: what the witness saw, or, where
- * there is no witness, what the row has by now.
- */
-static int64
-sent_version(TriggerData *trigdata, CasTable *table, bool *isnull)
-{
-	Datum		datum;
-
-	for (int i = 0; i < MAX_SENT_VERSIONS; i++)
-	{
-		int			n = (newest_sent_version + MAX_SENT_VERSIONS - i) %
-			MAX_SENT_VERSIONS;
-		SentVersion *sent = &sent_versions[n];
-
-		if (sent->relid == table->relid &&
-			ItemPointerEquals(&sent->tid, &trigdata->tg_trigtuple->t_self))
-		{
-			sent->relid = InvalidOid;
-			newest_sent_version = (n + MAX_SENT_VERSIONS - 1) %
-				MAX_SENT_VERSIONS;
-			*isnull = sent->isnull;
-			return sent->version;
-		}
-	}
-	datum = slot_getattr(trigdata->tg_newslot, table->version, isnull);
-	return *isnull ? 0 : cas_version_value(table, datum);
-}
-
 /*
  * The version of a row that an UPDATE writes.  The order of the rules is the
  * contract's; each is one paragraph.
@@ -490,11 +316,11 @@ updated_version(TriggerData *trigdata, CasTable *table)
 			cas_next_version(rel, table, old) : old;
 
 	/* A mentioned version must be the protocol's. */
-	if (version_is_set(trigdata, table))
+	if (cas_version_is_set(trigdata, table))
 	{
 		int64		sent;
 
-		new = sent_version(trigdata, table, &new_isnull);
+		new = cas_sent_version(trigdata, table, &new_isnull);
 		switch (settings->writers)
 		{
 			case CAS_WRITERS_BUMP:
@@ -540,7 +366,7 @@ inserted_version(TriggerData *trigdata, CasTable *table)
 	Datum		datum;
 
 	if (table->settings.sequence.length > 0)
-		return draw_version(trigdata->tg_relation, table, 0);
+		return cas_draw_version(trigdata->tg_relation, table, 0);
 	datum = slot_getattr(trigdata->tg_trigslot, table->version, &isnull);
 	return isnull ? 1 : cas_version_value(table, datum);
 }
@@ -567,43 +393,6 @@ with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
 	new = heap_form_tuple(desc, values, nulls);
 	new->t_tableOid = tuple->t_tableOid;
 	return new;
-}
-
-/*
- * cas_witness() RETURNS trigger: remembers the version that an UPDATE sends,
- * before other triggers assign to it.  cas_enable() makes the trigger.
- */
-Datum
-cas_witness(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	CasTable   *table;
-	SentVersion *sent;
-	Datum		datum;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("cas_witness() was not called by the trigger manager")));
-	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
-		!TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("cas_witness() must be fired BEFORE UPDATE, FOR EACH ROW")));
-
-	table = cas_table_of(trigdata->tg_relation);
-	if (table != NULL && version_is_set(trigdata, table))
-	{
-		newest_sent_version = (newest_sent_version + 1) % MAX_SENT_VERSIONS;
-		sent = &sent_versions[newest_sent_version];
-		sent->relid = table->relid;
-		sent->tid = trigdata->tg_trigtuple->t_self;
-		datum = slot_getattr(trigdata->tg_newslot, table->version,
-							 &sent->isnull);
-		sent->version = sent->isnull ? 0 : cas_version_value(table, datum);
-	}
-	return PointerGetDatum(trigdata->tg_newtuple);
 }
 
 /*

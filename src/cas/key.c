@@ -1,0 +1,359 @@
+/*
+ * key.c
+ *		Primary keys: what a key is made of, how one is read from an argument
+ *		and shown as an id, and the order of two.
+ */
+#include "cas.h"
+
+#include "access/htup_details.h"
+#include "access/nbtree.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "parser/parse_coerce.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+static void
+load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
+{
+	Form_pg_attribute att;
+	Oid			opfamily = index->rd_opfamily[i];
+	Oid			opcintype = index->rd_opcintype[i];
+	Oid			equals;
+	HeapTuple	tuple;
+	Form_pg_operator op;
+	Oid			hash;
+	Oid			input;
+	Oid			output;
+	bool		is_varlena;
+
+	att = TupleDescAttr(RelationGetDescr(rel),
+						index->rd_index->indkey.values[i] - 1);
+	column->attnum = att->attnum;
+	column->name = pstrdup(NameStr(att->attname));
+	column->type = att->atttypid;
+	column->typmod = att->atttypmod;
+	column->collation = index->rd_indcollation[i];
+
+	equals = get_opfamily_member(opfamily, opcintype, opcintype,
+								 BTEqualStrategyNumber);
+	if (!OidIsValid(equals))
+		elog(ERROR, "missing equality operator in opfamily %u", opfamily);
+	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(equals));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", equals);
+	op = (Form_pg_operator) GETSTRUCT(tuple);
+	column->equals = equals;
+	fmgr_info(op->oprcode, &column->equal);
+	ReleaseSysCache(tuple);
+	fmgr_info(index_getprocid(index, i + 1, BTORDER_PROC), &column->compare);
+
+	hash = lookup_type_cache(att->atttypid, TYPECACHE_HASH_PROC)->hash_proc;
+	if (OidIsValid(hash))
+		fmgr_info(hash, &column->hash);
+
+	getTypeInputInfo(att->atttypid, &input, &column->input_param);
+	fmgr_info(input, &column->input);
+	getTypeOutputInfo(att->atttypid, &output, &is_varlena);
+	fmgr_info(output, &column->output);
+}
+
+/*
+ * The primary key, if there is one that decides at once: a deferrable one
+ * does not.
+ */
+void
+cas_load_key(CasTable *table, Relation rel)
+{
+	Oid			indexid = RelationGetPrimaryKeyIndex(rel);
+	Relation	index;
+
+	if (!OidIsValid(indexid))
+		return;
+	index = index_open(indexid, AccessShareLock);
+	table->nkeys = IndexRelationGetNumberOfKeyAttributes(index);
+	table->keys = palloc0(sizeof(CasKeyColumn) * table->nkeys);
+	for (int i = 0; i < table->nkeys; i++)
+		load_key_column(&table->keys[i], rel, index, i);
+	table->keys_equal_image = _bt_allequalimage(index, false);
+	index_close(index, AccessShareLock);
+	table->key_index = indexid;
+	table->key_constraint = get_index_constraint(indexid);
+}
+
+/* What the id of a table looks like, for hints. */
+static char *
+expected_id(CasTable *table)
+{
+	StringInfoData text;
+
+	if (table->nkeys == 1)
+		return psprintf("The id is a value of type %s.",
+						format_type_with_typemod(table->keys[0].type,
+												 table->keys[0].typmod));
+	initStringInfo(&text);
+	appendStringInfoString(&text, "The id is a JSON object with the fields");
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(&text, "%s \"%s\" (%s)", i > 0 ? "," : "",
+						 table->keys[i].name,
+						 format_type_with_typemod(table->keys[i].type,
+												  table->keys[i].typmod));
+	appendStringInfoChar(&text, '.');
+	return text.data;
+}
+
+/*
+ * In a PG_CATCH(): raise the error again.  Whatever a key's type objects to
+ * is, to the caller, a malformed argument.
+ */
+static void
+rethrow_malformed_key(CasTable *table, MemoryContext mcxt)
+{
+	int			category = ERRCODE_TO_CATEGORY(geterrcode());
+	ErrorData  *error;
+
+	/* a domain's constraints are of the second */
+	if (category != ERRCODE_DATA_EXCEPTION &&
+		category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
+		PG_RE_THROW();
+	MemoryContextSwitchTo(mcxt);
+	error = CopyErrorData();
+	FlushErrorState();
+	error->sqlerrcode = ERRCODE_INVALID_PARAMETER_VALUE;
+	error->hint = expected_id(table);
+	ReThrowError(error);
+}
+
+static void
+malformed_composite_key(CasTable *table, const char *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid id: %s", problem),
+			 errhint("%s", expected_id(table))));
+}
+
+/* A key of several columns is an object with just those columns. */
+static void
+composite_key(CasTable *table, Jsonb *id, CasKey *key)
+{
+	Datum	   *values;
+	bool	   *nulls;
+
+	if (!JB_ROOT_IS_OBJECT(id))
+		malformed_composite_key(table, "it is not a JSON object");
+	if (JB_ROOT_COUNT(id) != table->nkeys)
+		malformed_composite_key(table, "it has too few or too many fields");
+	for (int i = 0; i < table->nkeys; i++)
+		if (getKeyJsonValueFromContainer(&id->root, table->keys[i].name,
+										 strlen(table->keys[i].name),
+										 NULL) == NULL)
+			malformed_composite_key(table, "a field is missing");
+
+	values = palloc(sizeof(Datum) * table->desc->natts);
+	nulls = palloc(sizeof(bool) * table->desc->natts);
+	cas_populate(table, id, values, nulls);
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		int			att = table->keys[i].attnum - 1;
+
+		if (nulls[att])
+			malformed_composite_key(table, "a field is null");
+		key->values[i] = values[att];
+	}
+}
+
+static void
+key_from_text(CasTable *table, char *id, bool busy, CasKey *key)
+{
+	CasKeyColumn *column = &table->keys[0];
+	FmgrInfo	copy;
+
+	if (table->nkeys > 1)
+		composite_key(table,
+					  DatumGetJsonbP(DirectFunctionCall1(jsonb_in,
+														 CStringGetDatum(id))),
+					  key);
+	else
+		key->values[0] = InputFunctionCall(cas_conversion(&column->input, busy,
+													  &copy),
+										   id, column->input_param,
+										   column->typmod);
+}
+
+static bool
+is_integer(Oid type)
+{
+	return type == INT2OID || type == INT4OID || type == INT8OID;
+}
+
+/* A cast function may also take a typmod, and whether it is explicit. */
+static Datum
+call_cast(Oid cast, Datum value, Oid collation)
+{
+	switch (get_func_nargs(cast))
+	{
+		case 1:
+			return OidFunctionCall1Coll(cast, collation, value);
+		case 2:
+			return OidFunctionCall2Coll(cast, collation, value,
+										Int32GetDatum(-1));
+		default:
+			return OidFunctionCall3Coll(cast, collation, value,
+										Int32GetDatum(-1),
+										BoolGetDatum(false));
+	}
+}
+
+/*
+ * A key of one column from a value of another type, which must have an
+ * implicit cast to the column's; integers may be of any width.
+ */
+static void
+key_from_value(CasTable *table, Datum id, Oid type, bool busy, CasKey *key)
+{
+	CasKeyColumn *column = &table->keys[0];
+	Oid			key_type = getBaseType(column->type);
+	Oid			cast = InvalidOid;
+	CoercionPathType path = COERCION_PATH_RELABELTYPE;
+
+	if (type != key_type)
+		path = find_coercion_pathway(key_type, type,
+									 is_integer(type) &&
+									 is_integer(key_type) ?
+									 COERCION_ASSIGNMENT : COERCION_IMPLICIT,
+									 &cast);
+	switch (path)
+	{
+		case COERCION_PATH_RELABELTYPE:
+			key->values[0] = id;
+			break;
+		case COERCION_PATH_FUNC:
+			key->values[0] = call_cast(cast, id, column->collation);
+			break;
+		case COERCION_PATH_NONE:
+		case COERCION_PATH_ARRAYCOERCE:
+		case COERCION_PATH_COERCEVIAIO:
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("id is of type %s, but the key is of type %s",
+							format_type_be(type),
+							format_type_be(column->type)),
+					 errhint("Cast the id, or give its text form.")));
+	}
+
+	/* a domain over the type, or a length, has its say as for text */
+	if (column->type != type || column->typmod >= 0)
+		key_from_text(table,
+					  OutputFunctionCall(&column->output, key->values[0]),
+					  busy, key);
+}
+
+/*
+ * A key from an argument of any type: text, the key's own type, one with an
+ * implicit cast to it, or jsonb for a key of several columns.
+ */
+void
+cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
+{
+	MemoryContext mcxt = CurrentMemoryContext;
+	bool		busy = table->reading_key;
+
+	ItemPointerSetInvalid(&key->tid);
+	type = getBaseType(type);
+	PG_TRY();
+	{
+		table->reading_key = true;
+		if (type == TEXTOID && table->nkeys == 1 &&
+			table->keys[0].type == TEXTOID)
+			key->values[0] = id;
+		else if (type == TEXTOID || type == VARCHAROID)
+			key_from_text(table, TextDatumGetCString(id), busy, key);
+		else if (table->nkeys == 1)
+			key_from_value(table, id, type, busy, key);
+		else if (type == JSONBOID)
+			composite_key(table, DatumGetJsonbP(id), key);
+		else
+			malformed_composite_key(table, "it is not a JSON object");
+		table->reading_key = busy;
+	}
+	PG_CATCH();
+	{
+		table->reading_key = busy;
+		rethrow_malformed_key(table, mcxt);
+	}
+	PG_END_TRY();
+}
+
+/* A key from the text form of an id. */
+void
+cas_key_from_text(CasTable *table, char *id, CasKey *key)
+{
+	cas_key_from_argument(table, CStringGetTextDatum(id), TEXTOID, key);
+}
+
+/* A composite key as the JSON object of its columns. */
+static char *
+composite_key_text(CasTable *table, const Datum *values, const bool *nulls)
+{
+	Datum	   *row = palloc0(sizeof(Datum) * table->nkeys);
+	bool	   *isnull = palloc0(sizeof(bool) * table->nkeys);
+	TupleDesc	desc = CreateTemplateTupleDesc(table->nkeys);
+	HeapTuple	tuple;
+	char	   *json;
+	Datum		object;
+
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		TupleDescInitEntry(desc, i + 1, table->keys[i].name,
+						   table->keys[i].type, table->keys[i].typmod, 0);
+		row[i] = values[i];
+		isnull[i] = nulls != NULL && nulls[i];
+	}
+	desc = BlessTupleDesc(desc);
+	tuple = heap_form_tuple(desc, row, isnull);
+	json = TextDatumGetCString(DirectFunctionCall1(row_to_json,
+												   heap_copy_tuple_as_datum(tuple, desc)));
+	object = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
+	return DatumGetCString(DirectFunctionCall1(jsonb_out, object));
+}
+
+/*
+ * A key as results and errors show it: the text form of its one column, or a
+ * JSON object of its several.  nulls may be NULL.
+ */
+char *
+cas_key_text(CasTable *table, const Datum *values, const bool *nulls)
+{
+	if (table->nkeys > 1)
+		return composite_key_text(table, values, nulls);
+	if (nulls != NULL && nulls[0])
+		return NULL;
+	return OutputFunctionCall(&table->keys[0].output, values[0]);
+}
+
+/*
+ * Order two keys as the primary key's index does: the order in which rows of
+ * one table are locked.
+ */
+int
+cas_key_compare(CasTable *table, const CasKey *a, const CasKey *b)
+{
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		CasKeyColumn *column = &table->keys[i];
+		int			cmp;
+
+		cmp = DatumGetInt32(FunctionCall2Coll(&column->compare,
+											  column->collation,
+											  a->values[i], b->values[i]));
+		if (cmp != 0)
+			return cmp;
+	}
+	return 0;
+}
