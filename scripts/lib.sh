@@ -12,16 +12,18 @@
 #            nowhere else, so no port can be taken
 #
 # These folders belong to an unprivileged user, who alone can enter them: the
-# caller or, if that is root (whom PostgreSQL refuses), a system user.  He
-# needs no access to the checkout, and cannot write where root does.  On exit, however it comes about, what was
-# started is stopped and the stage removed; other runs have other stages.  A
-# script's on_leave function, if it has one, gets the exit status after that.
+# caller or, if that is root (whom PostgreSQL refuses), a system user, who
+# needs no access to the checkout, and cannot write where root does.  On exit,
+# however it comes about, what was started is stopped and the stage removed;
+# other runs have other stages.  A script's on_leave function, if it has one,
+# gets the exit status after that.
 #
 # Sourced by bash scripts with set -euo pipefail.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 stage=          # the folder, once it is made
 job=            # the process group of what is running
+helpers=()      # the process groups of what runs beside it
 bin=            # the private PostgreSQL's programs
 
 # What the caller's environment says about other servers and other makes is
@@ -85,6 +87,24 @@ in_group() {
     return $status
 }
 
+# Run a command beside the others until the script ends, or stop_helpers.
+start_helper() {
+    set -m
+    "$@" </dev/null &
+    helpers+=($!)
+    set +m
+    disown
+}
+
+stop_helpers() {
+    local group
+
+    for group in "${helpers[@]}"; do
+        kill -KILL -- "-$group" 2>/dev/null || :
+    done
+    helpers=()
+}
+
 # Stop every server of the stage, by the process that wrote its postmaster.pid.
 stop_servers() {
     local pidfile
@@ -102,6 +122,7 @@ leave() {
     trap '' INT TERM HUP
     set +e
     exec >&3            # a signal may come while it is redirected
+    stop_helpers
     if [ -n "$job" ]; then
         kill -TERM -- "-$job" 2>/dev/null
         for i in {1..100}; do
@@ -170,11 +191,14 @@ make_stage() {
     make_folder
     pg_config=$(find_pg_config)
     mapfile -t dirs < <("$pg_config" --bindir --sharedir --pkglibdir \
-        --includedir-server)
+        --includedir-server --libdir)
+
+    # A PostgreSQL of its own folder has its libpq there.
+    [ "${dirs[4]}" = "$(dirname "${dirs[0]}")/lib" ] || unset 'dirs[4]'
     mkdir -m 700 "$stage"/{pg,src,data,socket,tmp}
     for i in "${dirs[@]}"; do
-        mkdir -p "$stage/pg$(dirname "$i")"
-        [ -d "$stage/pg$i" ] || cp -a --reflink=auto "$i" "$stage/pg$i"
+        mkdir -p "$stage/pg$i"
+        cp -a --reflink=auto "$i/." "$stage/pg$i"
     done
     bin=$stage/pg${dirs[0]}
     [ "$("$bin/pg_config" --sharedir)" = "$stage/pg${dirs[1]}" ] ||
@@ -202,8 +226,9 @@ build() {
         { cat "$stage/build.log"; return 1; }
 }
 
-# Start the stage's server and point libpq's environment to it.  Trust is for
-# those who reach the socket: its folder is the user's alone.
+# start_server LINE...: start the stage's server, with these lines in its
+# configuration, and point libpq's environment to it.  Trust is for those who
+# reach the socket: its folder is the user's alone.
 start_server() {
     export PGHOST=$stage/socket PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
     as_user initdb -D "$stage/data" -U postgres -A trust -N --no-locale \
@@ -215,8 +240,8 @@ unix_socket_directories = '$PGHOST'
 port = $PGPORT
 fsync = off
 max_prepared_transactions = 10
-log_line_prefix = '%m [%p] %q%a '
-$*
+log_line_prefix = '%m [%p] %q%a %e '
+$(printf '%s\n' "$@")
 END
     as_user pg_ctl start -s -w -D "$stage/data" -l "$stage/data/server.log" ||
         { cat "$stage/data/server.log"; return 1; }

@@ -1,0 +1,239 @@
+# shellcheck shell=bash
+# suites.sh: how scripts/test runs each suite, judges what came of it, and
+# counts.
+#
+# Besides what the tests say of themselves, every server's log is searched for
+# what no test may cause (scripts/log-faults); each log that has such a thing
+# counts as one failure.
+#
+# Sourced by scripts/test, after lib.sh.
+
+passed=0
+failed=0
+summary=()
+
+# The tests of each suite, as the Makefile finds them.
+names() {
+    (
+        cd "$root"
+        case $1 in
+            regress) ls sql/*.sql | grep -v -- -- ;;
+            isolation) ls test/specs/*.spec ;;
+            tap) ls test/t/*.pl ;;
+            unit) ls test/unit/*.c ;;
+        esac 2>/dev/null | sed 's|.*/||; s|\.[a-z]*$||'
+    ) || :
+}
+
+# Add a suite's count: its name, passed, failed, and a remark.
+count() {
+    passed=$((passed + $2))
+    failed=$((failed + $3))
+    summary+=("$(printf '%-10s %4d passed, %d failed%s' "$@")")
+}
+
+heading() {
+    printf '\n== %s\n' "$*"
+}
+
+# Show a file of what went wrong, if there is one.
+show() {
+    if [ -s "$1" ]; then
+        heading "${1#"$stage"/src/}"
+        cat "$1"
+    fi
+}
+
+# log_is_clean TEST FILE [OFFSET]: else show what is wrong with it.
+log_is_clean() {
+    local faults
+
+    faults=$("$root/scripts/log-faults" "$@") && return
+    heading "what should not be in ${2##*/}"
+    printf '%s\n' "$faults"
+    return 1
+}
+
+log_size() {
+    stat -c %s "$stage/data/server.log" 2>/dev/null || echo 0
+}
+
+# The lines of pg_regress that say that a test passed, in the words of 13 to
+# 15 and of 16 and later.
+count_ok() {
+    grep -cE '^(test|  ) .* \.\.\. ok( |$)|^ok [0-9]+ ' "$1" || :
+}
+
+# pg_regress gives up at a test that has no expected file; with an empty one
+# it fails and its output is shown.
+expect_nothing() {
+    local dir=$1 name
+
+    shift
+    as_user mkdir -p "$stage/src/$dir"
+    for name; do
+        [ -e "$stage/src/$dir/$name.out" ] || {
+            echo "$dir/$name.out is missing"
+            as_user touch "$stage/src/$dir/$name.out"
+        }
+    done
+}
+
+# make, its output in a log and, without pg_regress' preliminaries and
+# pointers to files that will be gone, on the screen.
+logged_make() {
+    local log=$1
+
+    shift
+    stage_make "$@" 2>&1 | tee "$log" | grep --line-buffered -vE \
+        -e '^(SET|((CREATE|ALTER|DROP) (DATABASE|EXTENSION)))$|^====|^$' \
+        -e '^(\+\+\+|# \+\+\+|make:|\(using|# using) ?' \
+        -e '^(# )?(The differences|file "|above is saved|A copy of)'
+}
+
+# run_pg_regress SUITE EXPECTED OUTPUT NAME...: the suite whose expected files
+# and whose output are in these folders.
+run_pg_regress() {
+    local suite=$1 expected=$2 output=$stage/src${3:+/$3} log=$stage/$1.log
+    local ok offset remark=${PGOPTIONS:+, with $PGOPTIONS}
+
+    shift 3
+    expect_nothing "$expected" "$@"
+    case $suite in
+        regress) set -- "$#" REGRESS="$*" ISOLATION= ;;
+        isolation) set -- "$#" REGRESS= ISOLATION="$*" ;;
+    esac
+    offset=$(log_size)
+    in_group logged_make "$log" installcheck "${@:2}" || :
+    ok=$(count_ok "$log")
+    count "$suite" "$ok" $(($1 - ok)) "$remark"
+    [ "$ok" = "$1" ] || show "$output/regression.diffs"
+    log_is_clean "$suite" "$stage/data/server.log" "$offset" ||
+        count "$suite" 0 1 ": the server's log"
+}
+
+run_regress() {
+    if [ -n "$cancel" ]; then
+        run_cancelled "$@"
+    else
+        on_both_paths regress expected '' "$@"
+    fi
+}
+
+run_isolation() { on_both_paths isolation test/expected output_iso "$@"; }
+
+# The tests of versioned rows run once more with all swaps through SQL, which
+# is to make no difference.
+on_both_paths() {
+    local where=("${@:1:3}")
+
+    run_pg_regress "$@"
+    set -- $(printf '%s\n' "${@:4}" | grep -E '^(rights_)?cas([-_]|$)' || :)
+    [ $# = 0 ] || PGOPTIONS='-c pg_cas.direct_path=off' \
+        run_pg_regress "${where[@]}" "$@"
+}
+
+# What must be true of a database after whatever happened in it: allocation is
+# sound, and so is every index of ours.
+sound="
+CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog;
+SELECT 'alloc_verify', v::text FROM alloc_verify() AS v;
+SELECT bt_index_check(i.indexrelid, true)
+FROM pg_depend AS d
+JOIN pg_extension AS e ON d.refobjid = e.oid AND e.extname = 'pg_cas'
+JOIN pg_index AS i ON i.indrelid = d.objid
+JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relam = 403
+WHERE d.refclassid = 'pg_extension'::regclass
+    AND d.classid = 'pg_class'::regclass;"
+
+# The files of the regress suite, each in a database of its own, while its
+# statements are cancelled at random.  What they answer is of no account.
+run_cancelled() {
+    local name offset out seed=$cancel ok=0 faults
+
+    for name; do
+        printf '%-28s ... ' "cancelled $name"
+        offset=$(log_size)
+        faults=
+        as_user psql -Xq -c 'DROP DATABASE IF EXISTS cancelled' \
+            -c 'CREATE DATABASE cancelled TEMPLATE template0' 2>/dev/null
+        as_user psql -Xq -d cancelled -c 'CREATE EXTENSION pg_cas'
+        start_helper "$root/test/canceller.pl" "$stage/data" "$seed" \
+            >"$stage/cancels" 2>&1
+        seed=$((seed + 1))
+        PGAPPNAME=pg_regress/$name in_group as_user timeout 600 psql -Xq \
+            -d cancelled -f "$stage/src/sql/$name.sql" >/dev/null 2>&1 ||
+            [ $? != 124 ] || faults='it hangs'
+        stop_helpers
+        out=$(as_user psql -XAtq -d cancelled -c "$sound" 2>&1 |
+            grep -v '^$' || :)
+        if log_is_clean "$name" "$stage/data/server.log" "$offset" &&
+            [ -z "$out$faults" ]; then
+            echo "ok    ($(wc -l <"$stage/cancels") cancels)"
+            ok=$((ok + 1))
+        else
+            echo "FAILED, seed $((seed - 1))"
+            echo "$faults$out"
+        fi
+    done
+    count cancelled "$ok" $(($# - ok)) ", seeds from $cancel"
+}
+
+# Each file's assertions are counted.  A file that fails without a failed
+# assertion, because it died or stopped short, counts as one failure.
+run_tap() {
+    local log=$stage/tap.log name rc oks not_oks skips file clean
+    local all_oks=0 all_not_oks=0 all_skips=0
+
+    for name; do
+        rc=0
+        in_group stage_make prove PROVE_TESTS="test/t/$name.pl" \
+            PROVE_FLAGS=--verbose >"$log" 2>&1 || rc=$?
+        skips=$(grep -cE '^ok [0-9]+.* # (skip|TODO)|^not ok .*# TODO| \.+ skipped: ' \
+            "$log" || :)
+        oks=$(grep -E '^ok [0-9]' "$log" | grep -cvE ' # (skip|TODO)' || :)
+        not_oks=$(grep -E '^not ok [0-9]' "$log" | grep -cv ' # TODO' || :)
+        if [ "$not_oks" = 0 ] && { [ "$rc" != 0 ] ||
+            [ $((oks + skips)) = 0 ]; }; then
+            not_oks=1
+        fi
+        printf '%-28s ... ' "tap $name"
+        if [ "$not_oks" = 0 ]; then
+            echo "ok    ($oks)"
+        else
+            echo "FAILED"
+            cat "$log"
+            for file in "$stage"/src/tmp_check/log/*; do
+                [ ! -s "$file" ] || {
+                    heading "the end of ${file##*/}"
+                    tail -n 60 "$file"
+                }
+            done
+        fi
+        for file in "$stage"/src/tmp_check/log/*.log; do
+            log_is_clean "$name" "$file" || not_oks=$((not_oks + 1))
+        done
+        all_oks=$((all_oks + oks))
+        all_not_oks=$((all_not_oks + not_oks))
+        all_skips=$((all_skips + skips))
+    done
+    count tap "$all_oks" "$all_not_oks" \
+        "$([ "$all_skips" = 0 ] || echo ", $all_skips skipped")"
+}
+
+run_unit() {
+    local name ok=0
+
+    for name; do
+        printf '%-28s ... ' "unit $name"
+        if in_group stage_make unit UNIT_TESTS="$name" \
+            >"$stage/unit.log" 2>&1; then
+            echo ok
+            ok=$((ok + 1))
+        else
+            echo FAILED
+            cat "$stage/unit.log"
+        fi
+    done
+    count unit "$ok" $(($# - ok)) ''
+}
