@@ -162,8 +162,6 @@ typedef struct CasCall
 	CasTable   *table;
 	Oid			function;		/* called; its schema is the extension's */
 	MemoryContext caller;		/* where answers are put */
-	bool		id_wanted;		/* statements return it */
-	bool		payload_wanted; /* and it */
 	bool		payload_readable;	/* the caller has SELECT on all of it */
 	bool		keys_locked;	/* by cas_txn(), the missing ones, too */
 	bool		connected;		/* to SPI */
@@ -184,21 +182,25 @@ typedef enum CasLockMode
 	CAS_LOCK_UPDATE
 } CasLockMode;
 
+/* What an answer has of its row beside the version. */
+#define CAS_WANTS_ID		0x1
+#define CAS_WANTS_PAYLOAD	0x2
+
 /* Kinds of statements, each on one row (statement.c). */
-typedef enum CasPlanKind
+typedef enum CasStatementKind
 {
-	CAS_PLAN_READ,
-	CAS_PLAN_LOCK_SHARE,
-	CAS_PLAN_LOCK_NO_KEY_UPDATE,
-	CAS_PLAN_LOCK_UPDATE,
-	CAS_PLAN_INSERT,
-	CAS_PLAN_INSERT_NEW_KEY,	/* the key's default makes one */
-	CAS_PLAN_UPDATE,
-	CAS_PLAN_DIFFERS,			/* finds what UPDATE should have written */
-	CAS_PLAN_DELETE,
-	CAS_PLAN_REACH_DELETE,		/* deletes nothing, see may_delete() */
-	CAS_PLAN_RENAME
-} CasPlanKind;
+	STATEMENT_READ,
+	STATEMENT_LOCK_SHARE,
+	STATEMENT_LOCK_NO_KEY_UPDATE,
+	STATEMENT_LOCK_UPDATE,
+	STATEMENT_INSERT,
+	STATEMENT_INSERT_NEW_KEY,	/* the key's default makes one */
+	STATEMENT_UPDATE,
+	STATEMENT_DIFFERS,			/* finds what UPDATE should have written */
+	STATEMENT_DELETE,
+	STATEMENT_REACH_DELETE,		/* deletes nothing, see may_delete() */
+	STATEMENT_RENAME
+} CasStatementKind;
 
 /* Values for columns, as a payload names them. */
 typedef struct CasWrite
@@ -208,6 +210,32 @@ typedef struct CasWrite
 	Datum	   *values;			/* by attribute number - 1 */
 	bool	   *nulls;
 } CasWrite;
+
+/* A statement on one row, with its arguments. */
+typedef struct CasStatement
+{
+	CasStatementKind kind;
+	CasKey	   *key;			/* NULL: INSERT_NEW_KEY has none */
+	int64		version;		/* where the kind compares it */
+	const CasWrite *write;		/* of INSERT, UPDATE and DIFFERS */
+	CasKey	   *new_key;		/* of RENAME */
+	Snapshot	snapshot;		/* InvalidSnapshot: a new one of its own */
+	bool		as_of;			/* the snapshot as it is, without what this
+								 * transaction has done since */
+	int			wants;			/* CAS_WANTS_ID and the like */
+} CasStatement;
+
+/* What a swap is asked to do (swap.c). */
+typedef struct CasSwap
+{
+	CasKey	   *key;			/* NULL: create makes one */
+	int64		expected;		/* version */
+	CasKey	   *new_key;		/* of rename */
+	Jsonb	   *document;		/* payload, patch, or apply's args: these may
+								 * be NULL */
+	FmgrInfo   *fn;				/* of apply */
+	int			wants;			/* of the row that it answers with */
+} CasSwap;
 
 /* table.c */
 extern CasTable *cas_table_of(Relation rel);
@@ -258,11 +286,9 @@ extern void cas_raise_outcome(CasCall *call, const CasKey *key,
 /* direct.c */
 extern bool direct_serves_table(Relation rel, CasTable *table);
 extern void direct_begin_call(CasCall *call, AclMode rights);
-extern bool direct_serves(const CasCall *call, CasPlanKind kind,
-						  const CasWrite *write);
-extern bool direct_run(CasCall *call, CasPlanKind kind, CasKey *key,
-					   int64 version, const CasWrite *write,
-					   Snapshot snapshot, bool as_of, CasRow *row);
+extern bool direct_serves(const CasCall *call, const CasStatement *statement);
+extern bool direct_run(CasCall *call, const CasStatement *statement,
+					   CasRow *row);
 extern void direct_end_call(CasCall *call);
 
 /* document.c */
@@ -280,6 +306,13 @@ extern CasNames cas_path_from_array(Datum array);
 /* absent.c */
 extern void absent_key_create(CasCall *call, const CasKey *key);
 extern void absent_key_lock(CasTable *table, const CasKey *key);
+
+/* image.c */
+extern bool image_differs(CasTable *table, TupleTableSlot *old,
+						  const Datum *values, const bool *nulls,
+						  const Bitmapset *columns, bool but_ignored);
+extern bool image_set_version(CasTable *table, Datum *values, bool *nulls,
+							  int64 version);
 
 /* guard.c */
 extern Datum cas_guard(PG_FUNCTION_ARGS);
@@ -300,39 +333,31 @@ extern void payload_columns(CasCall *call, CasKey *key, Jsonb *payload,
 
 /* statement.c */
 extern void statement_connect(CasCall *call);
-extern bool statement_run(CasCall *call, CasPlanKind kind, CasKey *key,
-						  int64 version, const CasWrite *write,
-						  CasKey *new_key, Snapshot snapshot, CasRow *row);
-extern bool statement_update(CasCall *call, CasPlanKind kind, CasKey *key,
-							 int64 version, const CasWrite *write,
-							 CasKey *new_key, CasRow *row);
+extern bool statement_run(CasCall *call, const CasStatement *statement,
+						  CasRow *row);
 extern bool statement_read(CasCall *call, CasKey *key, Snapshot snapshot,
-						   CasRow *row);
+						   int wants, CasRow *row);
 extern bool statement_read_as_of(CasCall *call, CasKey *key,
-								 CommandId command, CasRow *row);
+								 CommandId command, int wants, CasRow *row);
 extern void statement_outdated(CasCall *call);
 
 /* swap.c */
-extern CasOutcome swap_create(CasCall *call, CasKey *key, Jsonb *payload,
+extern CasOutcome swap_create(CasCall *call, const CasSwap *swap,
 							  CasRow *row);
-extern CasOutcome swap_update(CasCall *call, CasKey *key, int64 expected,
-							  Jsonb *payload, CasRow *row);
-extern CasOutcome swap_patch(CasCall *call, CasKey *key, int64 expected,
-							 Jsonb *patch, CasRow *row);
-extern CasOutcome swap_delete(CasCall *call, CasKey *key, int64 expected,
+extern CasOutcome swap_update(CasCall *call, const CasSwap *swap,
 							  CasRow *row);
-extern CasOutcome swap_rename(CasCall *call, CasKey *key, int64 expected,
-							  CasKey *new_key, CasRow *row);
-extern CasOutcome swap_merge(CasCall *call, CasKey *key, Jsonb *patch,
-							 CasRow *row);
-extern CasOutcome swap_apply(CasCall *call, CasKey *key, FmgrInfo *fn,
-							 Jsonb *args, CasRow *row);
-extern CasOutcome swap_put(CasCall *call, CasKey *key, Jsonb *payload,
-						   CasRow *row);
-extern bool swap_read(CasCall *call, CasKey *key, CasRow *row);
-extern bool swap_lock(CasCall *call, CasKey *key, CasLockMode mode,
+extern CasOutcome swap_patch(CasCall *call, const CasSwap *swap, CasRow *row);
+extern CasOutcome swap_delete(CasCall *call, const CasSwap *swap,
+							  CasRow *row);
+extern CasOutcome swap_rename(CasCall *call, const CasSwap *swap,
+							  CasRow *row);
+extern CasOutcome swap_merge(CasCall *call, const CasSwap *swap, CasRow *row);
+extern CasOutcome swap_apply(CasCall *call, const CasSwap *swap, CasRow *row);
+extern CasOutcome swap_put(CasCall *call, const CasSwap *swap, CasRow *row);
+extern bool swap_read(CasCall *call, CasKey *key, int wants, CasRow *row);
+extern bool swap_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 					  CasRow *row);
 extern bool swap_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode,
-							  CasRow *row);
+							  int wants, CasRow *row);
 
 #endif							/* PG_CAS_CAS_H */

@@ -160,33 +160,33 @@ is_refused(CasTable *table, const CasWrite *write)
 
 /* Whether a statement of this kind may go this way. */
 bool
-direct_serves(const CasCall *call, CasPlanKind kind, const CasWrite *write)
+direct_serves(const CasCall *call, const CasStatement *statement)
 {
 	/* a function of the user's may have changed who we are */
 	if (!call->direct_read || GetUserId() != call->user)
 		return false;
 
 	/* a payload made of columns is made in SQL */
-	if (call->payload_wanted && call->table->payload == 0)
+	if ((statement->wants & CAS_WANTS_PAYLOAD) && call->table->payload == 0)
 		return false;
 
-	switch (kind)
+	switch (statement->kind)
 	{
-		case CAS_PLAN_READ:
+		case STATEMENT_READ:
 			return true;
-		case CAS_PLAN_LOCK_SHARE:
-		case CAS_PLAN_LOCK_NO_KEY_UPDATE:
-		case CAS_PLAN_LOCK_UPDATE:
+		case STATEMENT_LOCK_SHARE:
+		case STATEMENT_LOCK_NO_KEY_UPDATE:
+		case STATEMENT_LOCK_UPDATE:
 			return call->direct_write;
-		case CAS_PLAN_UPDATE:
-		case CAS_PLAN_DIFFERS:
-			return call->direct_write && write->comparable &&
-				!is_refused(call->table, write);
-		case CAS_PLAN_INSERT:
-		case CAS_PLAN_INSERT_NEW_KEY:
-		case CAS_PLAN_DELETE:
-		case CAS_PLAN_REACH_DELETE:
-		case CAS_PLAN_RENAME:
+		case STATEMENT_UPDATE:
+		case STATEMENT_DIFFERS:
+			return call->direct_write && statement->write->comparable &&
+				!is_refused(call->table, statement->write);
+		case STATEMENT_INSERT:
+		case STATEMENT_INSERT_NEW_KEY:
+		case STATEMENT_DELETE:
+		case STATEMENT_REACH_DELETE:
+		case STATEMENT_RENAME:
 			return false;
 	}
 	return false;				/* not reached */
@@ -199,19 +199,19 @@ direct_serves(const CasCall *call, CasPlanKind kind, const CasWrite *write)
 
 /* The snapshot that SPI would give the statement. */
 static void
-push_snapshot(Snapshot snapshot, bool as_of)
+push_snapshot(const CasStatement *statement)
 {
-	if (as_of)
+	if (statement->as_of)
 	{
-		PushActiveSnapshot(snapshot);
+		PushActiveSnapshot(statement->snapshot);
 		return;
 	}
 	CommandCounterIncrement();
-	if (snapshot == InvalidSnapshot)
+	if (statement->snapshot == InvalidSnapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());
 	else
 	{
-		PushCopiedSnapshot(snapshot);
+		PushCopiedSnapshot(statement->snapshot);
 		UpdateActiveSnapshotCommandId();
 	}
 }
@@ -360,7 +360,7 @@ lock_row(CasCall *call, CasKey *key, LockTupleMode mode, TupleTableSlot *slot)
 
 /* Take what is wanted of the row in the slot into the caller's memory. */
 static void
-take_row(CasCall *call, TupleTableSlot *slot, CasRow *row)
+take_row(CasCall *call, int wants, TupleTableSlot *slot, CasRow *row)
 {
 	CasTable   *table = call->table;
 	MemoryContext old = MemoryContextSwitchTo(call->caller);
@@ -368,7 +368,7 @@ take_row(CasCall *call, TupleTableSlot *slot, CasRow *row)
 	bool		isnull;
 
 	row->id = NULL;
-	if (call->id_wanted)
+	if (wants & CAS_WANTS_ID)
 	{
 		Datum		values[INDEX_MAX_KEYS];
 		bool		nulls[INDEX_MAX_KEYS];
@@ -383,7 +383,7 @@ take_row(CasCall *call, TupleTableSlot *slot, CasRow *row)
 		cas_version_value(table, datum);
 
 	row->payload = NULL;
-	if (call->payload_wanted)
+	if (wants & CAS_WANTS_PAYLOAD)
 	{
 		datum = slot_getattr(slot, table->payload, &isnull);
 		if (!isnull)
@@ -406,37 +406,12 @@ has_version(CasTable *table, TupleTableSlot *slot, int64 version)
 	return !isnull && cas_version_value(table, datum) == version;
 }
 
-/*
- * Whether a write would change the row in the slot, by stored image; or if so
- * asked, change anything but columns that are ignored.
- */
 static bool
 differs(CasTable *table, TupleTableSlot *slot, const CasWrite *write,
 		bool but_ignored)
 {
-	int			a = -1;
-
-	while ((a = bms_next_member(write->columns, a)) >= 0)
-	{
-		Form_pg_attribute att = TupleDescAttr(table->desc, a - 1);
-		Datum		new = write->values[a - 1];
-		Datum		old;
-		bool		isnull;
-
-		if (but_ignored && bms_is_member(a, table->ignored))
-			continue;
-		old = slot_getattr(slot, a, &isnull);
-		if (a == table->payload && !isnull && !write->nulls[a - 1])
-		{
-			if (!document_same(DatumGetJsonbP(old), DatumGetJsonbP(new),
-							   &table->settings.version_path))
-				return true;
-		}
-		else if (!datum_same(old, isnull, new, write->nulls[a - 1],
-							 att->attbyval, att->attlen))
-			return true;
-	}
-	return false;
+	return image_differs(table, slot, write->values, write->nulls,
+						 write->columns, but_ignored);
 }
 
 /* Put the row that an update makes of the old one into the slot new. */
@@ -445,7 +420,6 @@ form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
 		 TupleTableSlot *new)
 {
 	CasTable   *table = call->table;
-	const CasNames *path = &table->settings.version_path;
 	Datum	   *values = new->tts_values;
 	bool	   *nulls = new->tts_isnull;
 	bool		isnull;
@@ -471,11 +445,7 @@ form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
 		values[a - 1] = write->values[a - 1];
 		nulls[a - 1] = write->nulls[a - 1];
 	}
-	values[table->version - 1] = cas_version_datum(table, version);
-	if (path->length > 0 && !nulls[table->payload - 1])
-		values[table->payload - 1] =
-			JsonbPGetDatum(document_stamp(DatumGetJsonbP(values[table->payload - 1]),
-										  path, version));
+	(void) image_set_version(table, values, nulls, version);
 	ExecStoreVirtualTuple(new);
 }
 
@@ -512,9 +482,11 @@ insert_index_entries(CasCall *call, const CasWrite *write, TupleTableSlot *slot)
  * then *slot is its new version.
  */
 static bool
-update_row(CasCall *call, CasKey *key, int64 version, const CasWrite *write,
-		   TupleTableSlot *old, TupleTableSlot *new)
+update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
+		   TupleTableSlot *new)
 {
+	const CasWrite *write = statement->write;
+
 	CheckCmdReplicaIdentity(call->rel, CMD_UPDATE);
 	request_enter(NULL, ENTRY_JOINS);
 
@@ -525,7 +497,7 @@ update_row(CasCall *call, CasKey *key, int64 version, const CasWrite *write,
 		LockTupleMode mode;
 		bool		update_indexes;
 
-		if (!has_version(call->table, old, version) ||
+		if (!has_version(call->table, old, statement->version) ||
 			!differs(call->table, old, write, false))
 			return false;
 		form_row(call, old, write, new);
@@ -544,7 +516,8 @@ update_row(CasCall *call, CasKey *key, int64 version, const CasWrite *write,
 					statement_outdated(call);
 
 				/* under its lock, nobody can be faster another time */
-				if (!lock_row(call, key, LockTupleNoKeyExclusive, old))
+				if (!lock_row(call, statement->key, LockTupleNoKeyExclusive,
+							  old))
 					return false;
 				break;
 			case TM_Deleted:
@@ -568,59 +541,59 @@ update_row(CasCall *call, CasKey *key, int64 version, const CasWrite *write,
  * statement_run().  direct_serves() has said yes.
  */
 bool
-direct_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
-		   const CasWrite *write, Snapshot snapshot, bool as_of, CasRow *row)
+direct_run(CasCall *call, const CasStatement *statement, CasRow *row)
 {
+	CasKey	   *key = statement->key;
 	TupleTableSlot *slot;
 	bool		found;
 
-	push_snapshot(snapshot, as_of);
+	push_snapshot(statement);
 	if (call->scan == NULL)
 		open_state(call);
 	slot = call->found;
 	found = find_row(call, key, slot);
 	if (found)
 	{
-		switch (kind)
+		switch (statement->kind)
 		{
-			case CAS_PLAN_READ:
+			case STATEMENT_READ:
 				break;
-			case CAS_PLAN_LOCK_SHARE:
+			case STATEMENT_LOCK_SHARE:
 				found = lock_row(call, key, LockTupleShare, slot);
 				break;
-			case CAS_PLAN_LOCK_NO_KEY_UPDATE:
+			case STATEMENT_LOCK_NO_KEY_UPDATE:
 				found = lock_row(call, key, LockTupleNoKeyExclusive, slot);
 				break;
-			case CAS_PLAN_LOCK_UPDATE:
+			case STATEMENT_LOCK_UPDATE:
 				found = lock_row(call, key, LockTupleExclusive, slot);
 				break;
-			case CAS_PLAN_UPDATE:
-				found = update_row(call, key, version, write, slot,
-								   call->written);
+			case STATEMENT_UPDATE:
+				found = update_row(call, statement, slot, call->written);
 				if (found)
 					slot = call->written;
 				break;
-			case CAS_PLAN_DIFFERS:
-				found = has_version(call->table, slot, version) &&
-					differs(call->table, slot, write, false);
+			case STATEMENT_DIFFERS:
+				found = has_version(call->table, slot, statement->version) &&
+					differs(call->table, slot, statement->write, false);
 				break;
-			case CAS_PLAN_INSERT:
-			case CAS_PLAN_INSERT_NEW_KEY:
-			case CAS_PLAN_DELETE:
-			case CAS_PLAN_REACH_DELETE:
-			case CAS_PLAN_RENAME:
-				elog(ERROR, "unexpected kind of statement: %u", kind);
+			case STATEMENT_INSERT:
+			case STATEMENT_INSERT_NEW_KEY:
+			case STATEMENT_DELETE:
+			case STATEMENT_REACH_DELETE:
+			case STATEMENT_RENAME:
+				elog(ERROR, "unexpected kind of statement: %u",
+					 statement->kind);
 		}
 	}
 	if (!TTS_EMPTY(slot))
 		key->tid = slot->tts_tid;
 	if (found)
-		take_row(call, slot, row);
+		take_row(call, statement->wants, slot, row);
 
 	ExecClearTuple(call->found);
 	ExecClearTuple(call->written);
 	PopActiveSnapshot();
-	if (!as_of)
+	if (!statement->as_of)
 		CommandCounterIncrement();
 	return found;
 }

@@ -43,18 +43,20 @@ PG_FUNCTION_INFO_V1(cas_merge);
 PG_FUNCTION_INFO_V1(cas_apply);
 PG_FUNCTION_INFO_V1(cas_put);
 
-/* What the call of a swap asked for, for its errors. */
-typedef struct CasRequest
+/* The keys of a swap, which it points to. */
+typedef struct SwapKeys
 {
 	CasKey		key;
-	int64		expected;
-	CasKey		new_key;		/* of cas_rename */
-	bool		renames;
-} CasRequest;
+	CasKey		new_key;
+} SwapKeys;
 
-/* A swap: reads its arguments from the third on, and does it. */
-typedef CasOutcome (*Swap) (FunctionCallInfo fcinfo, CasCall *call,
-							CasRequest *request, CasRow *row);
+/*
+ * What a function does: read the swap's arguments from the third on, and do
+ * it.
+ */
+typedef CasOutcome (*SwapFunction) (FunctionCallInfo fcinfo, CasCall *call,
+									CasSwap *swap, SwapKeys *keys,
+									CasRow *row);
 
 /* ----------
  * The call
@@ -124,8 +126,6 @@ cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
 	rights = pg_class_aclmask(relid, GetUserId(), ACL_SELECT | ACL_UPDATE,
 							  ACLMASK_ALL);
 	call->payload_readable = payload_readable(call->table, rights);
-	call->id_wanted = false;
-	call->payload_wanted = false;
 	call->keys_locked = false;
 	call->connected = false;
 	direct_begin_call(call, rights);
@@ -375,26 +375,36 @@ make_result(FunctionCallInfo fcinfo, CasOutcome outcome, CasRow *row)
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 }
 
+/* The parts of a row that a call answers with. */
+static int
+answered(const CasCall *call)
+{
+	return CAS_WANTS_ID | (call->payload_readable ? CAS_WANTS_PAYLOAD : 0);
+}
+
 /*
  * Do a swap from first to last, and answer as the form asks.
  */
 static Datum
-do_swap(FunctionCallInfo fcinfo, Swap swap, bool try_form)
+do_swap(FunctionCallInfo fcinfo, SwapFunction function, bool try_form)
 {
 	CasCall		call;
-	CasRequest	request = {0};
+	CasSwap		swap = {0};
+	SwapKeys	keys;
 	CasRow		row;
 	CasOutcome	outcome;
 
 	begin_call(&call, fcinfo, RowExclusiveLock);
-	call.id_wanted = try_form;
-	call.payload_wanted = try_form && call.payload_readable;
+	swap.wants = try_form ? answered(&call) : 0;
 	if (!PG_ARGISNULL(1))
-		get_key(fcinfo, 1, "id", &call, &request.key);
-	outcome = swap(fcinfo, &call, &request, &row);
-	report_outcome(&call, request.renames && outcome == CAS_EXISTS ?
-				   &request.new_key : &request.key, request.expected,
-				   outcome, &row, NULL, !try_form);
+	{
+		get_key(fcinfo, 1, "id", &call, &keys.key);
+		swap.key = &keys.key;
+	}
+	outcome = function(fcinfo, &call, &swap, &keys, &row);
+	report_outcome(&call, swap.new_key && outcome == CAS_EXISTS ?
+				   swap.new_key : swap.key, swap.expected, outcome, &row,
+				   NULL, !try_form);
 	end_call(&call);
 	if (!try_form)
 		PG_RETURN_INT64(row.version);
@@ -408,71 +418,70 @@ do_swap(FunctionCallInfo fcinfo, Swap swap, bool try_form)
 
 /* (rel, id, payload jsonb); id NULL: the key's default makes one */
 static CasOutcome
-create(FunctionCallInfo fcinfo, CasCall *call, CasRequest *request,
+create(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 	   CasRow *row)
 {
-	return swap_create(call, PG_ARGISNULL(1) ? NULL : &request->key,
-					   get_document(fcinfo, 2, "payload"), row);
+	swap->document = get_document(fcinfo, 2, "payload");
+	return swap_create(call, swap, row);
 }
 
 /* (rel, id, expected_version bigint, payload jsonb) */
 static CasOutcome
-update(FunctionCallInfo fcinfo, CasCall *call, CasRequest *request,
+update(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 	   CasRow *row)
 {
 	require_argument(fcinfo, 1, "id");
-	request->expected = get_expected_version(fcinfo, 2);
-	return swap_update(call, &request->key, request->expected,
-					   get_document(fcinfo, 3, "payload"), row);
+	swap->expected = get_expected_version(fcinfo, 2);
+	swap->document = get_document(fcinfo, 3, "payload");
+	return swap_update(call, swap, row);
 }
 
 /* (rel, id, expected_version bigint, patch jsonb) */
 static CasOutcome
-patch(FunctionCallInfo fcinfo, CasCall *call, CasRequest *request,
+patch(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 	  CasRow *row)
 {
 	require_argument(fcinfo, 1, "id");
-	request->expected = get_expected_version(fcinfo, 2);
-	return swap_patch(call, &request->key, request->expected,
-					  get_document(fcinfo, 3, "patch"), row);
+	swap->expected = get_expected_version(fcinfo, 2);
+	swap->document = get_document(fcinfo, 3, "patch");
+	return swap_patch(call, swap, row);
 }
 
 /* (rel, id, expected_version bigint) */
 static CasOutcome
-delete(FunctionCallInfo fcinfo, CasCall *call, CasRequest *request,
+delete(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 	   CasRow *row)
 {
 	require_argument(fcinfo, 1, "id");
-	request->expected = get_expected_version(fcinfo, 2);
-	return swap_delete(call, &request->key, request->expected, row);
+	swap->expected = get_expected_version(fcinfo, 2);
+	return swap_delete(call, swap, row);
 }
 
 /* (rel, id, expected_version bigint, new_id) */
 static CasOutcome
-rename_row(FunctionCallInfo fcinfo, CasCall *call, CasRequest *request,
-		   CasRow *row)
+rename_row(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap,
+		   SwapKeys *keys, CasRow *row)
 {
 	require_argument(fcinfo, 1, "id");
-	request->expected = get_expected_version(fcinfo, 2);
-	request->renames = true;
-	get_key(fcinfo, 3, "new_id", call, &request->new_key);
-	return swap_rename(call, &request->key, request->expected,
-					   &request->new_key, row);
+	swap->expected = get_expected_version(fcinfo, 2);
+	get_key(fcinfo, 3, "new_id", call, &keys->new_key);
+	swap->new_key = &keys->new_key;
+	return swap_rename(call, swap, row);
 }
 
 /* (rel, id, patch jsonb) */
 static CasOutcome
-merge(FunctionCallInfo fcinfo, CasCall *call, CasRequest *request,
+merge(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 	  CasRow *row)
 {
 	require_argument(fcinfo, 1, "id");
-	return swap_merge(call, &request->key, get_document(fcinfo, 2, "patch"),
-					  row);
+	swap->document = get_document(fcinfo, 2, "patch");
+	return swap_merge(call, swap, row);
 }
 
 /* (rel, id, fn regprocedure, args jsonb) */
 static CasOutcome
-apply(FunctionCallInfo fcinfo, CasCall *call, CasRequest *request,
+apply(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 	  CasRow *row)
 {
 	FmgrInfo	fn;
@@ -481,17 +490,19 @@ apply(FunctionCallInfo fcinfo, CasCall *call, CasRequest *request,
 	require_argument(fcinfo, 2, "fn");
 	cas_check_apply_function(PG_GETARG_OID(2));
 	fmgr_info(PG_GETARG_OID(2), &fn);
-	return swap_apply(call, &request->key, &fn,
-					  PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3), row);
+	swap->fn = &fn;
+	swap->document = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
+	return swap_apply(call, swap, row);
 }
 
 /* (rel, id, payload jsonb) */
 static CasOutcome
-put(FunctionCallInfo fcinfo, CasCall *call, CasRequest *request, CasRow *row)
+put(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
+	CasRow *row)
 {
 	require_argument(fcinfo, 1, "id");
-	return swap_put(call, &request->key, get_document(fcinfo, 2, "payload"),
-					row);
+	swap->document = get_document(fcinfo, 2, "payload");
+	return swap_put(call, swap, row);
 }
 
 Datum
@@ -603,10 +614,8 @@ cas_get(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	begin_call(&call, fcinfo, AccessShareLock);
-	call.id_wanted = true;
-	call.payload_wanted = call.payload_readable;
 	get_key(fcinfo, 1, "id", &call, &key);
-	if (swap_read(&call, &key, &row))
+	if (swap_read(&call, &key, answered(&call), &row))
 		return_row(fcinfo, &row);
 	end_call(&call);
 	return (Datum) 0;
@@ -729,14 +738,12 @@ cas_lock(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	begin_call(&call, fcinfo, RowShareLock);
-	call.id_wanted = true;
-	call.payload_wanted = call.payload_readable;
 	mode = get_lock_mode(fcinfo, 2);
 	keys = get_keys(fcinfo, 1, &call, &n);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (swap_lock(&call, &keys[i], mode, &row))
+		if (swap_lock(&call, &keys[i], mode, answered(&call), &row))
 			return_row(fcinfo, &row);
 	}
 	end_call(&call);

@@ -215,41 +215,16 @@ is_foreign_key_action(TriggerData *trigdata)
 }
 
 /*
- * Whether the new row differs from the old one in anything but the version,
- * generated columns and, if so asked, the ignored ones.
+ * Whether the new row differs from the old one in anything that counts.
  */
 static bool
 row_differs(TriggerData *trigdata, CasTable *table, bool but_ignored)
 {
-	TupleTableSlot *old = trigdata->tg_trigslot;
 	TupleTableSlot *new = trigdata->tg_newslot;
-	TupleDesc	desc = RelationGetDescr(trigdata->tg_relation);
 
-	slot_getallattrs(old);
 	slot_getallattrs(new);
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (att->attisdropped || att->attgenerated != '\0' ||
-			att->attnum == table->version)
-			continue;
-		if (but_ignored && bms_is_member(att->attnum, table->ignored))
-			continue;
-		if (datum_same(old->tts_values[i], old->tts_isnull[i],
-					   new->tts_values[i], new->tts_isnull[i],
-					   att->attbyval, att->attlen))
-			continue;
-		if (att->attnum == table->payload &&
-			table->settings.version_path.length > 0 &&
-			!old->tts_isnull[i] && !new->tts_isnull[i] &&
-			document_same(DatumGetJsonbP(old->tts_values[i]),
-						  DatumGetJsonbP(new->tts_values[i]),
-						  &table->settings.version_path))
-			continue;
-		return true;
-	}
-	return false;
+	return image_differs(table, trigdata->tg_trigslot, new->tts_values,
+						 new->tts_isnull, NULL, but_ignored);
 }
 
 /*
@@ -406,41 +381,15 @@ with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 	int			natts = desc->natts;
-	Jsonb	   *stamped = NULL;
+	Datum	   *values = palloc(natts * sizeof(Datum));
+	bool	   *nulls = palloc(natts * sizeof(bool));
 	HeapTuple	new;
-	Datum	   *values;
-	bool	   *nulls;
-	bool		isnull;
-	Datum		datum;
-
-	if (table->settings.version_path.length > 0)
-	{
-		datum = slot_getattr(slot, table->payload, &isnull);
-		if (!isnull)
-		{
-			Jsonb	   *document = DatumGetJsonbP(datum);
-
-			stamped = document_stamp(document, &table->settings.version_path,
-									 version);
-			if (VARSIZE(stamped) == VARSIZE(document) &&
-				memcmp(stamped, document, VARSIZE(stamped)) == 0)
-				stamped = NULL;
-		}
-	}
-	datum = slot_getattr(slot, table->version, &isnull);
-	if (stamped == NULL &&
-		!isnull && cas_version_value(table, datum) == version)
-		return tuple;
 
 	slot_getallattrs(slot);
-	values = palloc(natts * sizeof(Datum));
-	nulls = palloc(natts * sizeof(bool));
 	memcpy(values, slot->tts_values, natts * sizeof(Datum));
 	memcpy(nulls, slot->tts_isnull, natts * sizeof(bool));
-	values[table->version - 1] = cas_version_datum(table, version);
-	nulls[table->version - 1] = false;
-	if (stamped != NULL)
-		values[table->payload - 1] = JsonbPGetDatum(stamped);
+	if (!image_set_version(table, values, nulls, version))
+		return tuple;
 	new = heap_form_tuple(desc, values, nulls);
 	new->t_tableOid = tuple->t_tableOid;
 	return new;

@@ -33,9 +33,8 @@
 
 typedef struct CasPlan
 {
-	CasPlanKind kind;
-	bool		id;				/* the row that it returns has its key, */
-	bool		payload;		/* and its payload */
+	CasStatementKind kind;
+	int			wants;			/* what it returns */
 	bool		compares;		/* it writes only what differs */
 	Bitmapset  *columns;		/* that it writes, by attribute number */
 	char	   *arbiter;		/* the key's constraint, if it names that */
@@ -85,12 +84,12 @@ static void
 append_row(StringInfo sql, CasTable *table, const CasPlan *plan)
 {
 	appendStringInfo(sql, "t.%s", column_name(table, table->version));
-	if (plan->payload)
+	if (plan->wants & CAS_WANTS_PAYLOAD)
 	{
 		appendStringInfoString(sql, ", ");
 		append_payload(sql, table);
 	}
-	for (int i = 0; plan->id && i < table->nkeys; i++)
+	for (int i = 0; (plan->wants & CAS_WANTS_ID) && i < table->nkeys; i++)
 		appendStringInfo(sql, ", t.%s", quote_identifier(table->keys[i].name));
 }
 
@@ -105,13 +104,13 @@ version_parameter(CasTable *table)
 }
 
 static int
-first_column_parameter(CasTable *table, CasPlanKind kind)
+first_column_parameter(CasTable *table, CasStatementKind kind)
 {
 	switch (kind)
 	{
-		case CAS_PLAN_INSERT_NEW_KEY:
+		case STATEMENT_INSERT_NEW_KEY:
 			return 1;
-		case CAS_PLAN_INSERT:
+		case STATEMENT_INSERT:
 			return table->nkeys + 1;
 		default:
 			return table->nkeys + 2;
@@ -119,10 +118,10 @@ first_column_parameter(CasTable *table, CasPlanKind kind)
 }
 
 static bool
-has_version(CasPlanKind kind)
+has_version(CasStatementKind kind)
 {
-	return kind == CAS_PLAN_UPDATE || kind == CAS_PLAN_DIFFERS ||
-		kind == CAS_PLAN_DELETE || kind == CAS_PLAN_RENAME;
+	return kind == STATEMENT_UPDATE || kind == STATEMENT_DIFFERS ||
+		kind == STATEMENT_DELETE || kind == STATEMENT_RENAME;
 }
 
 static int
@@ -131,7 +130,7 @@ parameter_types(CasTable *table, const CasPlan *plan, Oid *types)
 	int			n = 0;
 	int			a = -1;
 
-	if (plan->kind != CAS_PLAN_INSERT_NEW_KEY)
+	if (plan->kind != STATEMENT_INSERT_NEW_KEY)
 		for (int i = 0; i < table->nkeys; i++)
 			types[n++] = table->keys[i].type;
 	if (has_version(plan->kind))
@@ -139,7 +138,7 @@ parameter_types(CasTable *table, const CasPlan *plan, Oid *types)
 	while ((a = bms_next_member(plan->columns, a)) >= 0)
 		types[n++] = a == table->payload ? JSONBOID :
 			TupleDescAttr(table->desc, a - 1)->atttypid;
-	if (plan->kind == CAS_PLAN_RENAME)
+	if (plan->kind == STATEMENT_RENAME)
 		for (int i = 0; i < table->nkeys; i++)
 			types[n++] = table->keys[i].type;
 	return n;
@@ -235,7 +234,7 @@ append_insert(StringInfo sql, CasCall *call, const CasPlan *plan,
 
 	initStringInfo(&names);
 	initStringInfo(&values);
-	for (int i = 0; plan->kind == CAS_PLAN_INSERT && i < table->nkeys; i++)
+	for (int i = 0; plan->kind == STATEMENT_INSERT && i < table->nkeys; i++)
 	{
 		AttrNumber	attnum = table->keys[i].attnum;
 
@@ -258,7 +257,7 @@ append_insert(StringInfo sql, CasCall *call, const CasPlan *plan,
 		appendStringInfo(sql, "INSERT INTO %s AS t (%s) %sVALUES (%s)",
 						 relation, names.data + 2, overriding,
 						 values.data + 2);
-	if (plan->kind == CAS_PLAN_INSERT)
+	if (plan->kind == STATEMENT_INSERT)
 		appendStringInfo(sql, " ON CONFLICT ON CONSTRAINT %s DO NOTHING",
 						 quote_identifier(plan->arbiter));
 }
@@ -332,19 +331,19 @@ prepare(CasCall *call, const CasPlan *plan)
 	initStringInfo(&sql);
 	switch (plan->kind)
 	{
-		case CAS_PLAN_READ:
-		case CAS_PLAN_LOCK_SHARE:
-		case CAS_PLAN_LOCK_NO_KEY_UPDATE:
-		case CAS_PLAN_LOCK_UPDATE:
+		case STATEMENT_READ:
+		case STATEMENT_LOCK_SHARE:
+		case STATEMENT_LOCK_NO_KEY_UPDATE:
+		case STATEMENT_LOCK_UPDATE:
 			appendStringInfo(&sql, "SELECT %s FROM %s AS t", row.data,
 							 relation);
 			append_where_key(&sql, table);
 			break;
-		case CAS_PLAN_INSERT:
-		case CAS_PLAN_INSERT_NEW_KEY:
+		case STATEMENT_INSERT:
+		case STATEMENT_INSERT_NEW_KEY:
 			append_insert(&sql, call, plan, name);
 			break;
-		case CAS_PLAN_UPDATE:
+		case STATEMENT_UPDATE:
 			appendStringInfo(&sql, "UPDATE %s AS t", relation);
 			append_set(&sql, table, plan);
 			if (plan->compares)
@@ -352,45 +351,45 @@ prepare(CasCall *call, const CasPlan *plan)
 			else
 				append_where_version(&sql, table);
 			break;
-		case CAS_PLAN_DIFFERS:
+		case STATEMENT_DIFFERS:
 			appendStringInfo(&sql, "SELECT %s FROM %s AS t", row.data,
 							 relation);
 			append_where_differs(&sql, call, plan);
 			break;
-		case CAS_PLAN_DELETE:
+		case STATEMENT_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s AS t", relation);
 			append_where_version(&sql, table);
 			break;
-		case CAS_PLAN_REACH_DELETE:
+		case STATEMENT_REACH_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s AS t", relation);
 			append_where_key(&sql, table);
 			appendStringInfo(&sql, " AND %s.cas_reached()",
 							 quoted_extension_schema(call));
 			break;
-		case CAS_PLAN_RENAME:
+		case STATEMENT_RENAME:
 			append_rename(&sql, table, relation);
 			break;
 	}
 	switch (plan->kind)
 	{
-		case CAS_PLAN_READ:
-		case CAS_PLAN_DIFFERS:
+		case STATEMENT_READ:
+		case STATEMENT_DIFFERS:
 			break;
-		case CAS_PLAN_LOCK_SHARE:
+		case STATEMENT_LOCK_SHARE:
 			appendStringInfoString(&sql, " FOR SHARE");
 			break;
-		case CAS_PLAN_LOCK_NO_KEY_UPDATE:
+		case STATEMENT_LOCK_NO_KEY_UPDATE:
 			appendStringInfoString(&sql, " FOR NO KEY UPDATE");
 			break;
-		case CAS_PLAN_LOCK_UPDATE:
+		case STATEMENT_LOCK_UPDATE:
 			appendStringInfoString(&sql, " FOR UPDATE");
 			break;
-		case CAS_PLAN_INSERT:
-		case CAS_PLAN_INSERT_NEW_KEY:
-		case CAS_PLAN_UPDATE:
-		case CAS_PLAN_DELETE:
-		case CAS_PLAN_REACH_DELETE:
-		case CAS_PLAN_RENAME:
+		case STATEMENT_INSERT:
+		case STATEMENT_INSERT_NEW_KEY:
+		case STATEMENT_UPDATE:
+		case STATEMENT_DELETE:
+		case STATEMENT_REACH_DELETE:
+		case STATEMENT_RENAME:
 			appendStringInfo(&sql, " RETURNING %s", row.data);
 			break;
 	}
@@ -451,8 +450,7 @@ find_plan(CasTable *table, const CasPlan *wanted)
 	{
 		CasPlan    *plan = lfirst(lc);
 
-		if (plan->kind == wanted->kind && plan->id == wanted->id &&
-			plan->payload == wanted->payload &&
+		if (plan->kind == wanted->kind && plan->wants == wanted->wants &&
 			plan->compares == wanted->compares &&
 			bms_equal(plan->columns, wanted->columns))
 			return plan;
@@ -467,23 +465,23 @@ find_plan(CasTable *table, const CasPlan *wanted)
  * is freed only at the end of the transaction.
  */
 static SPIPlanPtr
-plan_for(CasCall *call, CasPlanKind kind, const CasWrite *write)
+plan_for(CasCall *call, const CasStatement *statement)
 {
 	CasTable   *table = call->table;
 	CasPlan		wanted = {0};
 	CasPlan    *plan;
 	SPIPlanPtr	prepared;
 
-	wanted.kind = kind;
-	wanted.id = call->id_wanted;
-	wanted.payload = call->payload_wanted;
-	if (write != NULL)
+	wanted.kind = statement->kind;
+	wanted.wants = statement->wants;
+	if (statement->write != NULL)
 	{
-		wanted.columns = write->columns;
-		wanted.compares = kind == CAS_PLAN_UPDATE && write->comparable;
+		wanted.columns = statement->write->columns;
+		wanted.compares = statement->kind == STATEMENT_UPDATE &&
+			statement->write->comparable;
 	}
 
-	if (kind == CAS_PLAN_INSERT)
+	if (statement->kind == STATEMENT_INSERT)
 		wanted.arbiter = get_constraint_name(table->key_constraint);
 
 	/* to rename the constraint does not make the plan invalid, yet it is */
@@ -546,7 +544,7 @@ statement_outdated(CasCall *call)
 
 /* Take the one row that a statement returned, into the caller's memory. */
 static void
-take_row(CasCall *call, CasRow *row)
+take_row(CasCall *call, int wants, CasRow *row)
 {
 	CasTable   *table = call->table;
 	HeapTuple	tuple = SPI_tuptable->vals[0];
@@ -563,7 +561,7 @@ take_row(CasCall *call, CasRow *row)
 		cas_version_value(table, datum);
 
 	row->payload = NULL;
-	if (call->payload_wanted)
+	if (wants & CAS_WANTS_PAYLOAD)
 	{
 		datum = heap_getattr(tuple, column++, desc, &isnull);
 		if (!isnull)
@@ -571,7 +569,7 @@ take_row(CasCall *call, CasRow *row)
 	}
 
 	row->id = NULL;
-	if (call->id_wanted)
+	if (wants & CAS_WANTS_ID)
 	{
 		for (int i = 0; i < table->nkeys; i++)
 			values[i] = heap_getattr(tuple, column + i, desc, &nulls[i]);
@@ -597,40 +595,20 @@ statement_connect(CasCall *call)
 	call->connected = true;
 }
 
-/*
- * Run a statement; true if it found, or wrote, its row, which is then in
- * *row.  new_key is RENAME's; write what is written to columns.  as_of leaves
- * the snapshot as it is, which else sees all that this transaction has done.
- */
-static bool
-run_plan(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
-		 const CasWrite *write, CasKey *new_key, Snapshot snapshot,
-		 bool as_of, CasRow *row)
+/* Put a statement's arguments in the order of its parameters. */
+static void
+bind(CasTable *table, const CasStatement *statement, Datum *values,
+	 char *nulls)
 {
-	CasTable   *table = call->table;
-	SPIPlanPtr	plan;
-	int			size = 2 * table->nkeys + 1 + table->desc->natts;
-	Datum	   *values;
-	char	   *nulls;
+	const CasWrite *write = statement->write;
 	int			n = 0;
 	int			a = -1;
-	int			rc;
-	uint64		processed;
 
-	if (direct_serves(call, kind, write))
-		return direct_run(call, kind, key, version, write, snapshot, as_of,
-						  row);
-
-	statement_connect(call);
-	plan = plan_for(call, kind, write);
-	values = palloc(sizeof(Datum) * size);
-	nulls = palloc(size);
-	memset(nulls, ' ', size);
-	if (kind != CAS_PLAN_INSERT_NEW_KEY)
+	if (statement->kind != STATEMENT_INSERT_NEW_KEY)
 		for (int i = 0; i < table->nkeys; i++)
-			values[n++] = key->values[i];
-	if (has_version(kind))
-		values[n++] = Int64GetDatum(version);
+			values[n++] = statement->key->values[i];
+	if (has_version(statement->kind))
+		values[n++] = Int64GetDatum(statement->version);
 	while (write != NULL && (a = bms_next_member(write->columns, a)) >= 0)
 	{
 		values[n] = write->values[a - 1];
@@ -638,12 +616,32 @@ run_plan(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 			nulls[n] = 'n';
 		n++;
 	}
-	if (kind == CAS_PLAN_RENAME)
+	if (statement->kind == STATEMENT_RENAME)
 		for (int i = 0; i < table->nkeys; i++)
-			values[n++] = new_key->values[i];
+			values[n++] = statement->new_key->values[i];
+}
 
-	rc = SPI_execute_snapshot(plan, values, nulls, snapshot, InvalidSnapshot,
-							  as_of, true, 0);
+/* Run a statement through SPI. */
+static bool
+run_plan(CasCall *call, const CasStatement *statement, CasRow *row)
+{
+	CasTable   *table = call->table;
+	SPIPlanPtr	plan;
+	int			size = 2 * table->nkeys + 1 + table->desc->natts;
+	Datum	   *values;
+	char	   *nulls;
+	int			rc;
+	uint64		processed;
+
+	statement_connect(call);
+	plan = plan_for(call, statement);
+	values = palloc(sizeof(Datum) * size);
+	nulls = palloc(size);
+	memset(nulls, ' ', size);
+	bind(table, statement, values, nulls);
+
+	rc = SPI_execute_snapshot(plan, values, nulls, statement->snapshot,
+							  InvalidSnapshot, statement->as_of, true, 0);
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s",
 			 SPI_result_code_string(rc));
@@ -657,41 +655,25 @@ run_plan(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 			 RelationGetRelationName(call->rel));
 	}
 	if (processed == 1)
-		take_row(call, row);
+		take_row(call, statement->wants, row);
 	SPI_freetuptable(SPI_tuptable);
 	pfree(values);
 	pfree(nulls);
 	return processed == 1;
 }
 
-bool
-statement_run(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
-			  const CasWrite *write, CasKey *new_key, Snapshot snapshot,
-			  CasRow *row)
-{
-	return run_plan(call, kind, key, version, write, new_key, snapshot, false,
-					row);
-}
-
-/*
- * Run an UPDATE, announced to the guard where that demands a version.
- */
-bool
-statement_update(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
-				 const CasWrite *write, CasKey *new_key, CasRow *row)
+/* The same for an UPDATE, announced to a guard that demands a version. */
+static bool
+run_announced(CasCall *call, const CasStatement *statement, CasRow *row)
 {
 	GuardExpectation former = guard_expectation;
 	bool		done = false;
 
-	if (!call->table->settings.reject_unversioned)
-		return statement_run(call, kind, key, version, write, new_key, InvalidSnapshot,
-				   row);
 	PG_TRY();
 	{
 		guard_expectation.relid = call->table->relid;
-		guard_expectation.key = key;
-		done = statement_run(call, kind, key, version, write, new_key, InvalidSnapshot,
-				   row);
+		guard_expectation.key = statement->key;
+		done = run_plan(call, statement, row);
 	}
 	PG_FINALLY();
 	{
@@ -701,11 +683,32 @@ statement_update(CasCall *call, CasPlanKind kind, CasKey *key, int64 version,
 	return done;
 }
 
+/*
+ * Run a statement; true if it found, or wrote, its row, which is then in
+ * *row.
+ */
 bool
-statement_read(CasCall *call, CasKey *key, Snapshot snapshot, CasRow *row)
+statement_run(CasCall *call, const CasStatement *statement, CasRow *row)
 {
-	return statement_run(call, CAS_PLAN_READ, key, 0, NULL, NULL, snapshot,
-						 row);
+	if (direct_serves(call, statement))
+		return direct_run(call, statement, row);
+	if (call->table->settings.reject_unversioned &&
+		(statement->kind == STATEMENT_UPDATE ||
+		 statement->kind == STATEMENT_RENAME))
+		return run_announced(call, statement, row);
+	return run_plan(call, statement, row);
+}
+
+/* Read a row in a snapshot, and as this transaction has made it. */
+bool
+statement_read(CasCall *call, CasKey *key, Snapshot snapshot, int wants,
+			   CasRow *row)
+{
+	CasStatement statement = {
+		.kind = STATEMENT_READ,.key = key,.snapshot = snapshot,.wants = wants
+	};
+
+	return statement_run(call, &statement, row);
 }
 
 /*
@@ -713,12 +716,14 @@ statement_read(CasCall *call, CasKey *key, Snapshot snapshot, CasRow *row)
  * done by that command.
  */
 bool
-statement_read_as_of(CasCall *call, CasKey *key, CommandId command,
+statement_read_as_of(CasCall *call, CasKey *key, CommandId command, int wants,
 					 CasRow *row)
 {
-	Snapshot	snapshot = GetLatestSnapshot();
+	CasStatement statement = {
+		.kind = STATEMENT_READ,.key = key,.snapshot = GetLatestSnapshot(),
+		.as_of = true,.wants = wants
+	};
 
-	snapshot->curcid = command;
-	return run_plan(call, CAS_PLAN_READ, key, 0, NULL, NULL, snapshot, true,
-					row);
+	statement.snapshot->curcid = command;
+	return statement_run(call, &statement, row);
 }

@@ -68,9 +68,9 @@ has_policies(CasCall *call)
  * A row as the transaction's snapshot has it.
  */
 bool
-swap_read(CasCall *call, CasKey *key, CasRow *row)
+swap_read(CasCall *call, CasKey *key, int wants, CasRow *row)
 {
-	return statement_read(call, key, InvalidSnapshot, row);
+	return statement_read(call, key, InvalidSnapshot, wants, row);
 }
 
 /*
@@ -78,35 +78,35 @@ swap_read(CasCall *call, CasKey *key, CasRow *row)
  * either answer says is true after all waiting.
  */
 bool
-swap_lock(CasCall *call, CasKey *key, CasLockMode mode, CasRow *row)
+swap_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
+		  CasRow *row)
 {
-	CasPlanKind kind = CAS_PLAN_LOCK_UPDATE;
+	CasStatement lock = {.key = key,.wants = wants};
 
 	switch (mode)
 	{
 		case CAS_LOCK_SHARE:
-			kind = CAS_PLAN_LOCK_SHARE;
+			lock.kind = STATEMENT_LOCK_SHARE;
 			break;
 		case CAS_LOCK_NO_KEY_UPDATE:
-			kind = CAS_PLAN_LOCK_NO_KEY_UPDATE;
+			lock.kind = STATEMENT_LOCK_NO_KEY_UPDATE;
 			break;
 		case CAS_LOCK_UPDATE:
-			kind = CAS_PLAN_LOCK_UPDATE;
+			lock.kind = STATEMENT_LOCK_UPDATE;
 			break;
 	}
 
 	for (int tries = 1;; tries++)
 	{
-		if (statement_run(call, kind, key, 0, NULL, NULL, InvalidSnapshot,
-						  row))
+		if (statement_run(call, &lock, row))
 			return true;
 
 		/* Nothing in that snapshot.  Is there something now? */
-		if (!statement_read(call, key, GetLatestSnapshot(), row))
+		if (!statement_read(call, key, GetLatestSnapshot(), wants, row))
 			return false;
 		if (IsolationUsesXactSnapshot())
 		{
-			if (!swap_read(call, key, row))
+			if (!swap_read(call, key, wants, row))
 				statement_outdated(call);
 			return false;		/* seen, but hidden from updates */
 		}
@@ -120,21 +120,21 @@ swap_lock(CasCall *call, CasKey *key, CasLockMode mode, CasRow *row)
  * A row as last committed, for callers who may not lock it.
  */
 static bool
-read_latest(CasCall *call, CasKey *key, CasRow *row)
+read_latest(CasCall *call, CasKey *key, int wants, CasRow *row)
 {
 	CasRow		former;
 	bool		found;
 
 	if (IsolationUsesXactSnapshot())
 	{
-		bool		formerly = swap_read(call, key, &former);
+		bool		formerly = swap_read(call, key, 0, &former);
 
-		found = statement_read(call, key, GetLatestSnapshot(), row);
+		found = statement_read(call, key, GetLatestSnapshot(), wants, row);
 		if (found != formerly || (found && row->version != former.version))
 			statement_outdated(call);
 		return found;
 	}
-	return statement_read(call, key, GetLatestSnapshot(), row);
+	return statement_read(call, key, GetLatestSnapshot(), wants, row);
 }
 
 static bool
@@ -151,11 +151,12 @@ may_update(CasCall *call)
  * A row as it now stands: under its lock, if the caller may update it.
  */
 bool
-swap_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, CasRow *row)
+swap_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, int wants,
+				  CasRow *row)
 {
-	if (may_update(call) && swap_lock(call, key, mode, row))
+	if (may_update(call) && swap_lock(call, key, mode, wants, row))
 		return true;
-	return read_latest(call, key, row);
+	return read_latest(call, key, wants, row);
 }
 
 /* An answer without a row. */
@@ -179,13 +180,13 @@ matches(const CasRow *row, int64 expected)
 }
 
 /*
- * Lock a row that is to be written whatever its version is; *version is what
- * the write then expects.
+ * Lock a row that is to be written whatever its version is, which the write
+ * then expects.
  */
 static bool
-lock_to_write(CasCall *call, CasKey *key, CasRow *row, int64 *version)
+lock_to_write(CasCall *call, CasKey *key, int wants, CasRow *row)
 {
-	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row))
 		return false;
 	if (row->version_isnull)
 		ereport(ERROR,
@@ -194,26 +195,11 @@ lock_to_write(CasCall *call, CasKey *key, CasRow *row, int64 *version)
 						RelationGetRelationName(call->rel)),
 				 errhint("It was written while the guard was off. Any UPDATE gives it a version."),
 				 errtablecol(call->rel, call->table->version)));
-	*version = row->version;
 	return true;
 }
 
-/*
- * Write a payload to a row of the expected version: true if it was written.
- * That nothing was has several reasons, see the head of this file.
- */
-static bool
-write_payload(CasCall *call, CasKey *key, int64 expected,
-			  const CasWrite *write, CasRow *row)
-{
-	if (bms_is_empty(write->columns))
-		return false;
-	return statement_update(call, CAS_PLAN_UPDATE, key, expected, write, NULL,
-							row);
-}
-
 static void
-suppressed(CasCall *call, const char *what)
+raise_suppressed(CasCall *call, const char *what)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
@@ -223,20 +209,38 @@ suppressed(CasCall *call, const char *what)
 }
 
 /*
+ * Write to a row of the expected version: true if it was written.  That
+ * nothing was has several reasons, see the head of this file.
+ */
+static bool
+write_row(CasCall *call, const CasSwap *swap, int64 version,
+		  const CasWrite *write, CasRow *row)
+{
+	CasStatement update = {
+		.kind = STATEMENT_UPDATE,.key = swap->key,.version = version,
+		.write = write,.wants = swap->wants
+	};
+
+	return !bms_is_empty(write->columns) && statement_run(call, &update, row);
+}
+
+/*
  * What it comes to that nothing was written to a row that we have locked at
- * the expected version: the payload is the row's already, or a trigger has
- * suppressed the write.
+ * the version: the payload is the row's already, or a trigger has suppressed
+ * the write.
  */
 static CasOutcome
-unchanged(CasCall *call, CasKey *key, int64 expected, const CasWrite *write)
+unchanged_or_raise(CasCall *call, CasKey *key, int64 version,
+				   const CasWrite *write)
 {
+	CasStatement differs = {
+		.kind = STATEMENT_DIFFERS,.key = key,.version = version,.write = write
+	};
 	CasRow		row;
 
 	if (!bms_is_empty(write->columns) &&
-		(!write->comparable ||
-		 statement_run(call, CAS_PLAN_DIFFERS, key, expected, write, NULL,
-			 InvalidSnapshot, &row)))
-		suppressed(call, "update");
+		(!write->comparable || statement_run(call, &differs, &row)))
+		raise_suppressed(call, "update");
 	return CAS_UNCHANGED;
 }
 
@@ -247,22 +251,23 @@ unchanged(CasCall *call, CasKey *key, int64 expected, const CasWrite *write)
  * to it, too, and going on would lose what it wrote.
  */
 static CasOutcome
-write_locked(CasCall *call, CasKey *key, int64 version, Jsonb *payload,
-			 CasRow *row)
+write_locked(CasCall *call, const CasSwap *swap, int64 version,
+			 Jsonb *payload, CasRow *row)
 {
 	CasWrite	write;
 
-	payload_columns(call, key, payload, &write);
-	if (write_payload(call, key, version, &write, row))
+	payload_columns(call, swap->key, payload, &write);
+	if (write_row(call, swap, version, &write, row))
 		return CAS_UPDATED;
-	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, row) ||
+	if (!swap_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
+				   row) ||
 		!matches(row, version))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("row in table \"%s\" was changed by the function that computes its payload",
 						RelationGetRelationName(call->rel)),
 				 errtable(call->rel)));
-	return unchanged(call, key, version, &write);
+	return unchanged_or_raise(call, swap->key, version, &write);
 }
 
 /* ----------
@@ -274,24 +279,23 @@ write_locked(CasCall *call, CasKey *key, int64 version, Jsonb *payload,
  * Replace a row's payload if it has the expected version.
  */
 CasOutcome
-swap_update(CasCall *call, CasKey *key, int64 expected, Jsonb *payload,
-			CasRow *row)
+swap_update(CasCall *call, const CasSwap *swap, CasRow *row)
 {
 	CasWrite	write;
 
-	payload_columns(call, key, payload, &write);
-	if (write_payload(call, key, expected, &write, row))
+	payload_columns(call, swap->key, swap->document, &write);
+	if (write_row(call, swap, swap->expected, &write, row))
 		return CAS_UPDATED;
 
-	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
-		return no_row(call, key, CAS_MISSING, row);
-	if (!matches(row, expected))
+	if (!swap_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants, row))
+		return no_row(call, swap->key, CAS_MISSING, row);
+	if (!matches(row, swap->expected))
 		return CAS_CONFLICT;
 
 	/* Equal already, or of this version only since we waited. */
-	if (write_payload(call, key, expected, &write, row))
+	if (write_row(call, swap, swap->expected, &write, row))
 		return CAS_UPDATED;
-	return unchanged(call, key, expected, &write);
+	return unchanged_or_raise(call, swap->key, swap->expected, &write);
 }
 
 /*
@@ -324,64 +328,51 @@ patched(CasCall *call, Jsonb *payload, Jsonb *patch)
  * Merge a patch into a row's payload, if it has the expected version.
  */
 CasOutcome
-swap_patch(CasCall *call, CasKey *key, int64 expected, Jsonb *patch,
-		   CasRow *row)
+swap_patch(CasCall *call, const CasSwap *swap, CasRow *row)
 {
-	bool		payload_wanted = call->payload_wanted;
+	if (!patch_needs_row(call, swap->document))
+		return swap_update(call, swap, row);
 
-	if (!patch_needs_row(call, patch))
-		return swap_update(call, key, expected, patch, row);
-
-	call->payload_wanted = true;
-	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
-		return no_row(call, key, CAS_MISSING, row);
-	if (!matches(row, expected))
+	if (!swap_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE,
+				   swap->wants | CAS_WANTS_PAYLOAD, row))
+		return no_row(call, swap->key, CAS_MISSING, row);
+	if (!matches(row, swap->expected))
 		return CAS_CONFLICT;
-	patch = patched(call, row->payload, patch);
-	call->payload_wanted = payload_wanted;
-	return write_locked(call, key, expected, patch, row);
+	return write_locked(call, swap, swap->expected,
+						patched(call, row->payload, swap->document), row);
 }
 
 /*
  * Merge a patch into a row's payload, whatever its version.
  */
 CasOutcome
-swap_merge(CasCall *call, CasKey *key, Jsonb *patch, CasRow *row)
+swap_merge(CasCall *call, const CasSwap *swap, CasRow *row)
 {
-	int64		version;
+	bool		needs_row = patch_needs_row(call, swap->document);
 
-	call->payload_wanted = patch_needs_row(call, patch);
-	if (!lock_to_write(call, key, row, &version))
-		return no_row(call, key, CAS_MISSING, row);
-	if (call->payload_wanted)
-		patch = patched(call, row->payload, patch);
-	call->payload_wanted = false;
-	return write_locked(call, key, version, patch, row);
+	if (!lock_to_write(call, swap->key,
+					   swap->wants | (needs_row ? CAS_WANTS_PAYLOAD : 0), row))
+		return no_row(call, swap->key, CAS_MISSING, row);
+	return write_locked(call, swap, row->version, needs_row ?
+						patched(call, row->payload, swap->document) :
+						swap->document,
+						row);
 }
 
-/*
- * Replace a row's payload by what fn makes of it, whatever its version.
- */
-CasOutcome
-swap_apply(CasCall *call, CasKey *key, FmgrInfo *fn, Jsonb *args, CasRow *row)
+/* What a function makes of a row's payload, which may be NULL. */
+static Jsonb *
+applied(CasCall *call, FmgrInfo *fn, Jsonb *payload, Jsonb *args)
 {
 	LOCAL_FCINFO(fcinfo, 2);
-	int64		version;
-	Jsonb	   *payload;
-	Datum		result;
-
-	call->payload_wanted = true;
-	if (!lock_to_write(call, key, row, &version))
-		return no_row(call, key, CAS_MISSING, row);
-	call->payload_wanted = false;
+	Datum		result = (Datum) 0;
 
 	InitFunctionCallInfoData(*fcinfo, fn, 2, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = JsonbPGetDatum(row->payload);
-	fcinfo->args[0].isnull = row->payload == NULL;
+	fcinfo->args[0].value = JsonbPGetDatum(payload);
+	fcinfo->args[0].isnull = payload == NULL;
 	fcinfo->args[1].value = JsonbPGetDatum(args);
 	fcinfo->args[1].isnull = args == NULL;
 	direct_end_call(call);		/* what is open might be in fn's way */
-	if (fn->fn_strict && (row->payload == NULL || args == NULL))
+	if (fn->fn_strict && (payload == NULL || args == NULL))
 		fcinfo->isnull = true;
 	else
 		result = FunctionCallInvoke(fcinfo);
@@ -392,25 +383,43 @@ swap_apply(CasCall *call, CasKey *key, FmgrInfo *fn, Jsonb *args, CasRow *row)
 						format_procedure(fn->fn_oid)),
 				 fn->fn_strict ?
 				 errhint("It is strict, and was called with a null.") : 0));
-
-	payload = DatumGetJsonbP(result);
-	if (call->table->payload == 0 && row->payload != NULL &&
-		JB_ROOT_IS_OBJECT(payload))
-		payload = document_changes(row->payload, payload);
-	return write_locked(call, key, version, payload, row);
+	return DatumGetJsonbP(result);
 }
 
 /*
- * Create a row, or say what stands in its place.  key is NULL if the key's
- * default is to make one; then a key that is taken is an error.
+ * Replace a row's payload by what fn makes of it, whatever its version.
  */
 CasOutcome
-swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
+swap_apply(CasCall *call, const CasSwap *swap, CasRow *row)
 {
-	CasPlanKind kind = key ? CAS_PLAN_INSERT : CAS_PLAN_INSERT_NEW_KEY;
-	CasWrite	write;
+	int64		version;
+	Jsonb	   *payload;
 
-	payload_columns(call, key, payload, &write);
+	if (!lock_to_write(call, swap->key, swap->wants | CAS_WANTS_PAYLOAD, row))
+		return no_row(call, swap->key, CAS_MISSING, row);
+	version = row->version;
+	payload = applied(call, swap->fn, row->payload, swap->document);
+	if (call->table->payload == 0 && row->payload != NULL &&
+		JB_ROOT_IS_OBJECT(payload))
+		payload = document_changes(row->payload, payload);
+	return write_locked(call, swap, version, payload, row);
+}
+
+/*
+ * Create a row, or say what stands in its place.  Without a key, its default
+ * is to make one; then a key that is taken is an error.
+ */
+CasOutcome
+swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
+{
+	CasKey	   *key = swap->key;
+	CasWrite	write;
+	CasStatement insert = {
+		.kind = key ? STATEMENT_INSERT : STATEMENT_INSERT_NEW_KEY,
+		.key = key,.write = &write,.wants = swap->wants
+	};
+
+	payload_columns(call, key, swap->document, &write);
 	if (key != NULL)
 		absent_key_create(call, key);
 
@@ -419,23 +428,23 @@ swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 	 * the snapshot would then have two of one key.
 	 */
 	if (key != NULL && IsolationUsesXactSnapshot() &&
-		swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+		swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, swap->wants, row))
 		return CAS_EXISTS;
 
 	for (int tries = 1;; tries++)
 	{
-		if (statement_run(call, kind, key, 0, &write, NULL, InvalidSnapshot,
-						  row))
+		if (statement_run(call, &insert, row))
 			return CAS_CREATED;
 		if (key != NULL &&
-			swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+			swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
+							  row))
 			return CAS_EXISTS;
 
 		/* It is gone again; or policies hide it; or a trigger said no. */
 		if (key != NULL && has_policies(call))
 			return no_row(call, key, CAS_EXISTS, row);
 		if (key == NULL || tries >= MAX_TRIES)
-			suppressed(call, "insert");
+			raise_suppressed(call, "insert");
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -449,13 +458,13 @@ swap_create(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
 static bool
 may_delete(CasCall *call, CasKey *key)
 {
+	CasStatement reach = {.kind = STATEMENT_REACH_DELETE,.key = key};
 	CasRow		row;
 
 	if (!has_policies(call))
 		return true;
 	reached = false;
-	statement_run(call, CAS_PLAN_REACH_DELETE, key, 0, NULL, NULL,
-				  InvalidSnapshot, &row);
+	statement_run(call, &reach, &row);
 	return reached;
 }
 
@@ -473,22 +482,27 @@ cas_reached(PG_FUNCTION_ARGS)
  * Delete a row if it has the expected version.
  */
 CasOutcome
-swap_delete(CasCall *call, CasKey *key, int64 expected, CasRow *row)
+swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 {
+	CasStatement delete = {
+		.kind = STATEMENT_DELETE,.key = swap->key,.version = swap->expected,
+		.wants = swap->wants
+	};
+
 	for (int tries = 1;; tries++)
 	{
-		if (statement_run(call, CAS_PLAN_DELETE, key, expected, NULL, NULL,
-						  InvalidSnapshot, row))
+		if (statement_run(call, &delete, row))
 			return CAS_DELETED;
-		if (!swap_lock_or_read(call, key, CAS_LOCK_UPDATE, row) ||
-			!may_delete(call, key))
-			return no_row(call, key, CAS_MISSING, row);
-		if (!matches(row, expected))
+		if (!swap_lock_or_read(call, swap->key, CAS_LOCK_UPDATE, swap->wants,
+							   row) ||
+			!may_delete(call, swap->key))
+			return no_row(call, swap->key, CAS_MISSING, row);
+		if (!matches(row, swap->expected))
 			return CAS_CONFLICT;
 
 		/* Of this version only since we waited; or a trigger said no. */
 		if (tries >= MAX_TRIES)
-			suppressed(call, "deletion");
+			raise_suppressed(call, "deletion");
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -498,12 +512,15 @@ swap_delete(CasCall *call, CasKey *key, int64 expected, CasRow *row)
  * by somebody who came in between.
  */
 static bool
-change_key(CasCall *call, CasKey *key, int64 version, CasKey *new_key,
-		   CasRow *row)
+change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 {
 	MemoryContext mcxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool done = false;
+	CasStatement rename = {
+		.kind = STATEMENT_RENAME,.key = swap->key,.version = swap->expected,
+		.new_key = swap->new_key,.wants = swap->wants
+	};
 
 	/* not below the subtransaction, with which the connection would end */
 	statement_connect(call);
@@ -511,10 +528,9 @@ change_key(CasCall *call, CasKey *key, int64 version, CasKey *new_key,
 	MemoryContextSwitchTo(mcxt);
 	PG_TRY();
 	{
-		done = statement_update(call, CAS_PLAN_RENAME, key, version, NULL, new_key,
-						  row);
+		done = statement_run(call, &rename, row);
 		if (!done)
-			suppressed(call, "renaming");
+			raise_suppressed(call, "renaming");
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -532,7 +548,8 @@ change_key(CasCall *call, CasKey *key, int64 version, CasKey *new_key,
 		/* in a partition the key's constraint has a name of its own */
 		constraint = get_constraint_name(call->table->key_constraint);
 		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
-			(!swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row) &&
+			(!swap_lock_or_read(call, swap->new_key, CAS_LOCK_NO_KEY_UPDATE,
+								swap->wants, row) &&
 			 (error->constraint_name == NULL || constraint == NULL ||
 			  strcmp(error->constraint_name, constraint) != 0)))
 			ReThrowError(error);
@@ -548,12 +565,12 @@ change_key(CasCall *call, CasKey *key, int64 version, CasKey *new_key,
  * Lock a key that a row is to get; true if it is taken, by *row.
  */
 static bool
-claim_key(CasCall *call, CasKey *key, CasRow *row)
+claim_key(CasCall *call, CasKey *key, int wants, CasRow *row)
 {
-	if (swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row))
+	if (swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row))
 		return true;
 	absent_key_create(call, key);
-	return swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, row);
+	return swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row);
 }
 
 /*
@@ -561,25 +578,27 @@ claim_key(CasCall *call, CasKey *key, CasRow *row)
  * Its own key is not.  The two are locked in their order, as everywhere.
  */
 CasOutcome
-swap_rename(CasCall *call, CasKey *key, int64 expected, CasKey *new_key,
-			CasRow *row)
+swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
 {
+	CasKey	   *key = swap->key;
+	CasKey	   *new_key = swap->new_key;
+	int			wants = swap->wants;
 	CasRow		other;
 	bool		new_first = cas_key_compare(call->table, new_key, key) < 0;
-	bool		taken = new_first && claim_key(call, new_key, &other);
+	bool		taken = new_first && claim_key(call, new_key, wants, &other);
 
-	if (!swap_lock(call, key, CAS_LOCK_UPDATE, row))
+	if (!swap_lock(call, key, CAS_LOCK_UPDATE, wants, row))
 		return no_row(call, key, CAS_MISSING, row);
-	if (!matches(row, expected))
+	if (!matches(row, swap->expected))
 		return CAS_CONFLICT;
-	if (taken || (!new_first && claim_key(call, new_key, &other)))
+	if (taken || (!new_first && claim_key(call, new_key, wants, &other)))
 	{
 		*row = other;
 		return CAS_EXISTS;
 	}
-	if (change_key(call, key, expected, new_key, row))
+	if (change_key(call, swap, row))
 		return CAS_RENAMED;
-	if (swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, row))
+	if (swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, wants, row))
 		return CAS_EXISTS;
 	return no_row(call, new_key, CAS_EXISTS, row);
 }
@@ -588,15 +607,13 @@ swap_rename(CasCall *call, CasKey *key, int64 expected, CasKey *new_key,
  * Create a row or replace its payload, whatever its version.
  */
 CasOutcome
-swap_put(CasCall *call, CasKey *key, Jsonb *payload, CasRow *row)
+swap_put(CasCall *call, const CasSwap *swap, CasRow *row)
 {
-	int64		version;
-
 	for (int tries = 1;; tries++)
 	{
-		if (lock_to_write(call, key, row, &version))
-			return write_locked(call, key, version, payload, row);
-		if (swap_create(call, key, payload, row) == CAS_CREATED)
+		if (lock_to_write(call, swap->key, swap->wants, row))
+			return write_locked(call, swap, row->version, swap->document, row);
+		if (swap_create(call, swap, row) == CAS_CREATED)
 			return CAS_CREATED;
 
 		/* it was created meanwhile; if we can't see it, give up */

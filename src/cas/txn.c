@@ -348,7 +348,6 @@ get_table(Txn *txn, const TxnItem *item)
 				   DatumGetObjectId(DirectFunctionCall1(regclassin,
 														CStringGetDatum(table->name))),
 				   RowExclusiveLock, txn->fcinfo);
-	table->call.id_wanted = true;
 	table->call.keys_locked = true;	/* they will be, before it matters */
 	table->call.connected = true;	/* likewise */
 	txn->reading_field = FIELD_NONE;
@@ -597,12 +596,13 @@ lock_row(TxnRow *row)
 {
 	CasCall    *call = &row->table->call;
 
-	row->locked = swap_lock_or_read(call, &row->key, row->lock, &row->row);
+	row->locked = swap_lock_or_read(call, &row->key, row->lock, CAS_WANTS_ID,
+									&row->row);
 	if (!row->locked)
 	{
 		absent_key_lock(call->table, &row->key);
 		row->locked = swap_lock_or_read(call, &row->key, row->lock,
-										&row->row);
+										CAS_WANTS_ID, &row->row);
 	}
 	row->found = row->locked;
 }
@@ -640,16 +640,30 @@ updates_at_once(const TxnRow *row, const TxnList *runs)
 		!row->mentioned_again;
 }
 
+/* An operation as a swap. */
+static CasSwap
+as_swap(TxnItem *item)
+{
+	CasSwap		swap = {
+		.key = item->row ? &item->row->key : NULL,
+		.expected = item->version,
+		.new_key = item->new_row ? &item->new_row->key : NULL,
+		.document = item->document,
+		.fn = &item->fn,
+		.wants = CAS_WANTS_ID
+	};
+
+	return swap;
+}
+
 /* Update such a row, and remember what came of it. */
 static void
-update_row(TxnItem *item, MemoryContext scratch)
+update_at_once(TxnItem *item, MemoryContext scratch)
 {
-	CasCall    *call = &item->table->call;
 	MemoryContext mcxt = MemoryContextSwitchTo(scratch);
+	CasSwap		swap = as_swap(item);
 
-	call->payload_wanted = false;
-	item->outcome = swap_update(call, &item->row->key, item->version,
-								item->document, &item->result);
+	item->outcome = swap_update(&item->table->call, &swap, &item->result);
 	item->done = true;
 	MemoryContextSwitchTo(mcxt);
 	MemoryContextReset(scratch);
@@ -675,7 +689,7 @@ lock_rows(Txn *txn, const TxnList *runs)
 				lock_row(row);
 			else
 			{
-				update_row(row->item, scratch);
+				update_at_once(row->item, scratch);
 				if (row->item->outcome >= CAS_CONFLICT)
 					break;
 			}
@@ -734,32 +748,32 @@ static CasOutcome
 do_swap(TxnItem *item, int64 *version, CasRow *row)
 {
 	CasCall    *call = &item->table->call;
-	CasKey	   *key = item->row ? &item->row->key : NULL;
+	CasSwap		swap = as_swap(item);
 
 	/* the row is locked, so its version is the one that was compared */
-	*version = item->version;
 	if (takes_version(item->op) && item->version < 0 &&
-		swap_lock(call, key, shapes[item->op].lock, row))
-		*version = row->version;
+		swap_lock(call, swap.key, shapes[item->op].lock, CAS_WANTS_ID, row))
+		swap.expected = row->version;
+	*version = swap.expected;
 
 	switch (item->op)
 	{
 		case TXN_CREATE:
-			return swap_create(call, key, item->document, row);
+			return swap_create(call, &swap, row);
 		case TXN_UPDATE:
-			return swap_update(call, key, *version, item->document, row);
+			return swap_update(call, &swap, row);
 		case TXN_PATCH:
-			return swap_patch(call, key, *version, item->document, row);
+			return swap_patch(call, &swap, row);
 		case TXN_DELETE:
-			return swap_delete(call, key, *version, row);
+			return swap_delete(call, &swap, row);
 		case TXN_RENAME:
-			return swap_rename(call, key, *version, &item->new_row->key, row);
+			return swap_rename(call, &swap, row);
 		case TXN_MERGE:
-			return swap_merge(call, key, item->document, row);
+			return swap_merge(call, &swap, row);
 		case TXN_APPLY:
-			return swap_apply(call, key, &item->fn, item->document, row);
+			return swap_apply(call, &swap, row);
 		case TXN_PUT:
-			return swap_put(call, key, item->document, row);
+			return swap_put(call, &swap, row);
 		case TXN_GET:
 			break;
 	}
@@ -771,11 +785,11 @@ do_swap(TxnItem *item, int64 *version, CasRow *row)
 static CasOutcome
 do_without_row(TxnItem *item, CasRow *row)
 {
-	CasCall    *call = &item->table->call;
+	CasSwap		swap = as_swap(item);
 
 	/* a put that met a row now would overwrite what has slipped in */
 	if (item->op == TXN_CREATE || item->op == TXN_PUT)
-		return swap_create(call, &item->row->key, item->document, row);
+		return swap_create(&item->table->call, &swap, row);
 	return CAS_MISSING;
 }
 
@@ -788,7 +802,7 @@ static bool
 has_slipped_in(TxnItem *item, CommandId locked, CasRow *row)
 {
 	return statement_read_as_of(&item->table->call, &item->row->key, locked,
-								row);
+								CAS_WANTS_ID, row);
 }
 
 /*
@@ -810,18 +824,17 @@ do_operation(TxnItem *item, CommandId locked, int64 *version, CasRow *row)
 	if (same != NULL && !same->locked && !same->found)
 	{
 		/* in this order: what comes between the two looks is not our own */
-		call->payload_wanted = false;
-		same->found = swap_read(call, &item->row->key, row);
+		same->found = swap_read(call, &item->row->key, CAS_WANTS_ID, row);
 		if (same->found && has_slipped_in(item, locked, row))
 			return CAS_EXISTS;
 	}
 
-	call->payload_wanted = item->op == TXN_GET && call->payload_readable;
 	if (same != NULL && !same->found)
 		outcome = do_without_row(item, row);
 	else if (item->op == TXN_GET)
-		outcome = swap_read(call, &item->row->key, row) ?
-			CAS_UNCHANGED : CAS_MISSING;
+		outcome = swap_read(call, &item->row->key, CAS_WANTS_ID |
+							(call->payload_readable ? CAS_WANTS_PAYLOAD : 0),
+							row) ? CAS_UNCHANGED : CAS_MISSING;
 	else
 		outcome = do_swap(item, version, row);
 
