@@ -87,7 +87,7 @@ SET ROLE regress_alloc_owner;
 SELECT alloc_pool_grow('mine', '10-19');
 RESET ROLE;
 SELECT owner FROM alloc_pools;
-SELECT alloc_grant('mine', 4294967295::oid::regrole);
+SELECT alloc_grant('mine', 'regress_no_such_role');
 
 -- a trigger on the tables, which only a superuser can make, is not run
 CREATE FUNCTION alloc_rights_test.trap() RETURNS trigger LANGUAGE plpgsql

@@ -2,11 +2,16 @@
  * alloc.h
  *		What the files of the allocation room share.
  *
- * functions.c	the SQL functions: arguments in, answers out
- * pool.c		pools: who may use them, what they consist of, changing them
+ * functions.c	the SQL functions that units come and go by
+ * pools.c		those that make, change and drop pools
+ * ranges.c		those that change what a pool consists of
+ * report.c		those that look at a pool as a whole
+ * reap.c		housekeeping
  * unit.c		a key's unit: allocate, renew, release
  * search.c		finding a block that is free
+ * pool.c		pools as a backend knows them: lock, rights, cache
  * store.c		the rows behind it all
+ * kind.c		kinds of pools: what their values are, as text and datums
  * space.c		the arithmetic of values and slots
  */
 #ifndef PG_CAS_ALLOC_H
@@ -20,11 +25,16 @@
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
+#include "utils/array.h"
 #include "utils/snapshot.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
 #include "alloc/space.h"
+
+/* The arguments of a statement: their types, and their values. */
+#define ARGS(...) lengthof(((Oid[]) {__VA_ARGS__})), (Oid[]) {__VA_ARGS__}
+#define VALUES(...) (Datum[]) {__VA_ARGS__}
 
 /* The longest blocks: the prefix that an IPv6 /32 is. */
 #define MAX_PREFIX_ORDER 96
@@ -48,6 +58,8 @@ typedef enum AllocRelation
 {
 	ALLOC_POOL,
 	ALLOC_POOL_NAME,
+	ALLOC_GRANTEE,
+	ALLOC_GRANTEE_PKEY,
 	ALLOC_RANGE,
 	ALLOC_RANGE_POOL,
 	ALLOC_RESERVED,
@@ -125,8 +137,9 @@ typedef struct Pool
 	int			width;			/* 32 or 128 bits of address; 0: numbers */
 	int			port_chunk;		/* 0: addresses are not divided */
 	bool		mixed;			/* units of several sizes? */
-	Oid			owner;
-	Datum		granted;
+	Oid			owner;			/* may have been dropped, as may grantees */
+	int			ngrantees;
+	Oid		   *grantees;
 	int64		epoch;			/* changes with ranges and reservations */
 
 	/* backend-local: depends on the epoch */
@@ -300,7 +313,9 @@ typedef struct Search
 
 /* pool.c */
 extern Oid	alloc_namespace(FunctionCallInfo fcinfo);
-extern bool pool_permits(Oid owner, Datum granted, PoolRight right);
+extern bool pool_permits(Oid owner, const Oid *grantees, int ngrantees,
+						 PoolRight right);
+extern bool pool_shows(Oid owner, ArrayType *grantees);
 extern Oid	alloc_relation(Oid nsp, AllocRelation which);
 extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
 extern Extent slots_of_values(const Space *space, const Range *range,
@@ -310,12 +325,24 @@ extern Pool *pool_open_locked(Oid nsp, const char *name, int32 id,
 extern void pool_lock(Oid nsp, int32 id, LOCKMODE mode);
 extern bool pool_lock_at_once(Oid nsp, int32 id);
 extern void pool_unlock(Oid nsp, int32 id, LOCKMODE mode);
-extern void range_parse(PoolKind kind, const char *text, int *width,
-						u128 *first, u128 *last);
+
+/* kind.c */
+extern const char *const *kind_words(void);
+extern const char *kind_name(PoolKind kind);
+extern PoolKind kind_of_name(const char *name);
+extern bool kind_has_ports(PoolKind kind);
+extern bool kind_has_sizes(PoolKind kind);
+extern RequestKind kind_request(PoolKind kind);
+extern int	kind_family(PoolKind kind, int width);
+extern int	kind_width(PoolKind kind, int code);
+extern bool kind_admits(PoolKind kind, int width, u128 first, u128 last);
+extern void range_parse(PoolKind kind, const char *text, bool whole,
+						int *width, u128 *first, u128 *last);
 extern void unit_parse(const Pool *pool, const char *text, u128 *value,
-					   u128 *last);
+					   u128 *last, int *first_port, int *last_port);
 extern Datum address_datum(int width, u128 value, int masklen);
 extern u128 address_value(Datum address, int *width, int *masklen);
+extern char *value_text(PoolKind kind, int width, u128 value);
 extern char *unit_text(const Pool *pool, u128 lo, int order);
 extern int	unit_masklen(const Pool *pool, int order);
 

@@ -303,15 +303,14 @@ unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 	values[0] = CStringGetTextDatum(pool->name);
 	values[1] = UUIDPGetDatum(&unit->key);
 	values[2] = CStringGetTextDatum(unit_text(pool, unit->lo, unit->order));
-	nulls[3] = pool->kind == POOL_INT;
+	nulls[3] = pool->width == 0;
 	if (!nulls[3])
 		values[3] = unit_address(pool, unit);
 	nulls[4] = !is_chunk(pool, unit);
 	if (!nulls[4])
 		values[4] = ports_datum(first_port(pool, unit), pool->port_chunk);
-	values[5] = CStringGetTextDatum(pool->kind == POOL_INT ? "int" :
-									pool->kind == POOL_PREFIX ? "prefix" :
-									is_chunk(pool, unit) ? "ports" : "ip");
+	values[5] = CStringGetTextDatum(is_chunk(pool, unit) ? "ports" :
+									kind_name(pool->kind));
 	values[6] = Int64GetDatum(unit->generation);
 	values[7] = TimestampTzGetDatum(unit->allocated_at);
 	nulls[8] = !unit->expires;
@@ -526,8 +525,7 @@ alloc_many(PG_FUNCTION_ARGS)
 	}
 
 	pool = pool_open(nsp, name, RIGHT_USE);
-	request.kind = pool->kind == POOL_IP ? REQUEST_IP :
-		pool->kind == POOL_INT ? REQUEST_INT : REQUEST_PREFIX;
+	request.kind = kind_request(pool->kind);
 	if (request.kind == REQUEST_PREFIX)
 		read_masklen(fcinfo, 2, &request);
 	else if (!PG_ARGISNULL(2))
@@ -657,6 +655,18 @@ alloc_get(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
+/* Has the unit one of these ports?  All have if the first is -1. */
+static bool
+has_port(const Pool *pool, const SlotRow *unit, int from, int to)
+{
+	int			port;
+
+	if (from < 0 || !is_chunk(pool, unit))
+		return true;
+	port = first_port(pool, unit);
+	return port <= to && port + pool->port_chunk - 1 >= from;
+}
+
 /* alloc_find(pool, value, port) RETURNS SETOF alloc_unit */
 Datum
 alloc_find(PG_FUNCTION_ARGS)
@@ -668,22 +678,31 @@ alloc_find(PG_FUNCTION_ARGS)
 	Snapshot	snapshot;
 	u128		first;
 	u128		last;
-	int			port = -1;
+	int			from_port;
+	int			to_port;
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "value");
 	InitMaterializedSRF(fcinfo, 0);
 	pool = pool_open(nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
-	unit_parse(pool, text_to_cstring(PG_GETARG_TEXT_PP(1)), &first, &last);
+	unit_parse(pool, text_to_cstring(PG_GETARG_TEXT_PP(1)), &first, &last,
+			   &from_port, &to_port);
 	if (!PG_ARGISNULL(2))
 	{
-		port = PG_GETARG_INT32(2);
+		int			port = PG_GETARG_INT32(2);
+
 		if (port < 0 || port > 65535)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("invalid port: %d", port),
 					 errhint("A port is a number from 0 to 65535.")));
+		if (from_port >= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the value names ports already"),
+					 errhint("Leave out the argument \"port\".")));
+		from_port = to_port = port;
 	}
 
 	store_open(&store, nsp, AccessShareLock);
@@ -718,8 +737,7 @@ alloc_find(PG_FUNCTION_ARGS)
 		while (slot_scan_next(&scan, &row))
 		{
 			if (is_held(&row) &&
-				(port < 0 || !is_chunk(pool, &row) ||
-				 port / pool->port_chunk == space_chunk(&pool->space, row.lo)))
+				has_port(pool, &row, from_port, to_port))
 				put_unit_row(rsinfo, pool, &row);
 		}
 		slot_scan_end(&scan);
@@ -832,8 +850,8 @@ alloc_range_text(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid range")));
-	first = unit_text(&pool, range.first, 0);
-	last = unit_text(&pool, range.last, 0);
+	first = value_text(pool.kind, pool.width, range.first);
+	last = value_text(pool.kind, pool.width, range.last);
 	PG_RETURN_TEXT_P(cstring_to_text(range.first == range.last ? first :
 									 psprintf("%s-%s", first, last)));
 }

@@ -23,8 +23,6 @@
  */
 #include "postgres.h"
 
-#include <sys/socket.h>
-
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/namespace.h"
@@ -39,7 +37,6 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/inet.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -63,15 +60,27 @@ enum
 	POOL_PORT_CHUNK,
 	POOL_FAMILY,
 	POOL_OWNER,
-	POOL_GRANTED,
+	POOL_OWNER_NAME,
 	POOL_EPOCH
 };
 
+/* alloc_grantee's columns */
+enum
+{
+	GRANTEE_ID = 1,
+	GRANTEE_POOL,
+	GRANTEE_ROLE
+};
+
 PG_FUNCTION_INFO_V1(alloc_pool_changed);
+PG_FUNCTION_INFO_V1(alloc_shows);
+PG_FUNCTION_INFO_V1(alloc_owner_name);
 
 static const char *const relation_names[] = {
 	[ALLOC_POOL] = "alloc_pool",
 	[ALLOC_POOL_NAME] = "alloc_pool_name_key",
+	[ALLOC_GRANTEE] = "alloc_grantee",
+	[ALLOC_GRANTEE_PKEY] = "alloc_grantee_pkey",
 	[ALLOC_RANGE] = "alloc_range",
 	[ALLOC_RANGE_POOL] = "alloc_range_pool",
 	[ALLOC_RESERVED] = "alloc_reserved",
@@ -145,9 +154,9 @@ watch_changes(void)
 }
 
 /*
- * The trigger on alloc_pool.  Whatever changes that table, backends learn of
- * it as they learn of changed tables: before they get a lock that the change
- * was made under, and those whose change is rolled back, too.
+ * The trigger on alloc_pool and alloc_grantee.  Whatever changes these tables,
+ * backends learn of it as they learn of changed tables: before they get a lock
+ * that the change was made under, and those whose change is rolled back, too.
  */
 Datum
 alloc_pool_changed(PG_FUNCTION_ARGS)
@@ -156,7 +165,7 @@ alloc_pool_changed(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function \"alloc_pool_changed\" was not called by trigger manager")));
-	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	CacheInvalidateRelcacheByRelid(internal_relation("alloc_pool"));
 	return PointerGetDatum(NULL);
 }
 
@@ -228,30 +237,77 @@ pool_unlock(Oid nsp, int32 id, LOCKMODE mode)
 }
 
 /*
- * May the caller do this with a pool of that owner and these grants?  Members
- * of a role may what the role may; members of pg_monitor see all pools.
+ * May the caller do this with a pool of that owner and these grantees?
+ * Members of a role may what the role may; members of pg_monitor see all
+ * pools.  What a dropped role owned is the extension's owner's, and a grant to
+ * one is nobody's.
  */
 bool
-pool_permits(Oid owner, Datum granted, PoolRight right)
+pool_permits(Oid owner, const Oid *grantees, int ngrantees, PoolRight right)
 {
 	Oid			caller = GetUserId();
-	Datum	   *roles;
-	int			nroles;
 
-	if (right == RIGHT_NONE || has_privs_of_role(caller, owner))
+	if (right == RIGHT_NONE ||
+		has_privs_of_role(caller, effective_owner(owner)))
 		return true;
 	if (right == RIGHT_OWN)
 		return false;
 	if (right == RIGHT_SEE && has_privs_of_role(caller, ROLE_PG_MONITOR))
 		return true;
-	deconstruct_array(DatumGetArrayTypeP(granted), REGROLEOID, sizeof(Oid),
-					  true, TYPALIGN_INT, &roles, NULL, &nroles);
-	for (int i = 0; i < nroles; i++)
+	for (int i = 0; i < ngrantees; i++)
 	{
-		if (has_privs_of_role(caller, DatumGetObjectId(roles[i])))
+		/* an oid of nobody: not even the role that this was */
+		if (has_privs_of_role(caller, grantees[i]) &&
+			SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(grantees[i])))
 			return true;
 	}
 	return false;
+}
+
+/* May the caller see a pool of that owner and these grantees, some null? */
+bool
+pool_shows(Oid owner, ArrayType *grantees)
+{
+	Datum	   *roles;
+	bool	   *nulls;
+	int			nroles;
+	int			n = 0;
+	Oid		   *present;
+
+	deconstruct_array(grantees, OIDOID, sizeof(Oid), true, TYPALIGN_INT,
+					  &roles, &nulls, &nroles);
+	present = palloc(Max(nroles, 1) * sizeof(Oid));
+	for (int i = 0; i < nroles; i++)
+	{
+		if (!nulls[i])
+			present[n++] = DatumGetObjectId(roles[i]);
+	}
+	return pool_permits(owner, present, n, RIGHT_SEE);
+}
+
+/*
+ * alloc_shows(owner, grantees) RETURNS boolean: serves the views.
+ */
+Datum
+alloc_shows(PG_FUNCTION_ARGS)
+{
+	require_argument(fcinfo, 1, "grantees");
+	PG_RETURN_BOOL(pool_shows(PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0),
+							  PG_GETARG_ARRAYTYPE_P(1)));
+}
+
+/*
+ * alloc_owner_name(owner) RETURNS text: serves the views.
+ */
+Datum
+alloc_owner_name(PG_FUNCTION_ARGS)
+{
+	Oid			owner = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
+	char	   *name = role_name(effective_owner(owner));
+
+	if (name == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(name));
 }
 
 /* The extent of slots that stands for the values first to last of a range. */
@@ -373,6 +429,45 @@ read_space(Oid nsp, Pool *pool, Snapshot snapshot)
 			  compare_extents);
 }
 
+/* Read the roles that a pool has been granted to, into this context. */
+static void
+read_grantees(Oid nsp, int32 id, Snapshot snapshot, int *ngrantees,
+			  Oid **grantees)
+{
+	Relation	rel = table_open(alloc_relation(nsp, ALLOC_GRANTEE),
+								 AccessShareLock);
+	Relation	index = index_open(alloc_relation(nsp, ALLOC_GRANTEE_PKEY),
+								   AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	IndexScanDesc desc;
+	ScanKeyData key;
+	int			room = 4;
+
+	*ngrantees = 0;
+	*grantees = palloc(room * sizeof(Oid));
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(id));
+	desc = index_beginscan(rel, index, snapshot, 1, 0);
+	index_rescan(desc, &key, 1, NULL, 0);
+	while (index_getnext_slot(desc, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+		Datum		role = slot_getattr(slot, GRANTEE_ROLE, &isnull);
+
+		if (isnull)
+			continue;			/* no role of that name in this cluster */
+		if (*ngrantees == room)
+		{
+			room *= 2;
+			*grantees = repalloc(*grantees, room * sizeof(Oid));
+		}
+		(*grantees)[(*ngrantees)++] = DatumGetObjectId(role);
+	}
+	index_endscan(desc);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+}
+
 /* The pool of that name, if the backend knows its row as it is now. */
 static Pool *
 cache_current(Oid relid, const char *name)
@@ -416,18 +511,6 @@ cache_add(Oid relid, Pool *pool)
 	cached[ncached].relid = relid;
 	cached[ncached].pool = pool;
 	return &cached[ncached++];
-}
-
-static PoolKind
-parse_kind(const char *kind)
-{
-	switch (kind[0])
-	{
-		case 'i':
-			return kind[1] == 'p' ? POOL_IP : POOL_INT;
-		default:
-			return POOL_PREFIX;
-	}
 }
 
 static PoolStrategy
@@ -482,7 +565,8 @@ read_pool(Oid nsp, const char *name)
 		Datum	   *values = slot->tts_values - 1;
 		MemoryContext caller;
 		CachedPool *place;
-		Datum		granted;
+		int			ngrantees;
+		Oid		   *grantees;
 		int64		epoch;
 
 		slot_getallattrs(slot);
@@ -499,17 +583,19 @@ read_pool(Oid nsp, const char *name)
 			pool->id = DatumGetInt32(values[POOL_ID]);
 			pool->epoch = epoch;
 			pool->name = MemoryContextStrdup(cxt, name);
-			pool->kind = parse_kind(TextDatumGetCString(values[POOL_KIND]));
-			if (!slot->tts_isnull[POOL_FAMILY - 1])
-				pool->width =
-					DatumGetInt32(values[POOL_FAMILY]) == 4 ? 32 : 128;
+			pool->kind =
+				kind_of_name(TextDatumGetCString(values[POOL_KIND]));
+			pool->width =
+				kind_width(pool->kind, slot->tts_isnull[POOL_FAMILY - 1] ? 0 :
+						   DatumGetInt32(values[POOL_FAMILY]));
 			if (!slot->tts_isnull[POOL_PORT_CHUNK - 1])
 			{
 				pool->port_chunk = DatumGetInt32(values[POOL_PORT_CHUNK]);
 				pool->space.chunk_bits =
 					16 - pg_leftmost_one_pos32(pool->port_chunk);
 			}
-			pool->mixed = pool->kind == POOL_PREFIX || pool->port_chunk > 0;
+			pool->mixed = kind_has_sizes(pool->kind) ||
+				pool->port_chunk > 0;
 			read_space(nsp, pool, snapshot);
 			place = cache_add(relid, pool);
 		}
@@ -519,14 +605,15 @@ read_pool(Oid nsp, const char *name)
 		pool->cooldown = *DatumGetIntervalP(values[POOL_COOLDOWN]);
 		pool->has_cooldown = pool->cooldown.time != 0 ||
 			pool->cooldown.day != 0 || pool->cooldown.month != 0;
-		pool->owner = DatumGetObjectId(values[POOL_OWNER]);
+		pool->owner = slot->tts_isnull[POOL_OWNER - 1] ? InvalidOid :
+			DatumGetObjectId(values[POOL_OWNER]);
 		caller = MemoryContextSwitchTo(pool->cxt);
-		granted =
-			PointerGetDatum(PG_DETOAST_DATUM_COPY(values[POOL_GRANTED]));
+		read_grantees(nsp, pool->id, snapshot, &ngrantees, &grantees);
 		MemoryContextSwitchTo(caller);
-		if (DatumGetPointer(pool->granted) != NULL)
-			pfree(DatumGetPointer(pool->granted));
-		pool->granted = granted;
+		if (pool->grantees != NULL)
+			pfree(pool->grantees);
+		pool->grantees = grantees;
+		pool->ngrantees = ngrantees;
 		place->seen = seen;
 	}
 	index_endscan(desc);
@@ -557,7 +644,7 @@ pool_open(Oid nsp, const char *name, PoolRight right)
 			no_pool(name);
 		return NULL;
 	}
-	if (!pool_permits(pool->owner, pool->granted, right))
+	if (!pool_permits(pool->owner, pool->grantees, pool->ngrantees, right))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 right == RIGHT_OWN ?
@@ -588,182 +675,4 @@ pool_open_locked(Oid nsp, const char *name, int32 id, PoolRight right,
 			return NULL;
 		id = pool->id;
 	}
-}
-
-/*
- * Values as text.
- */
-static void pg_attribute_noreturn()
-malformed(const char *what, const char *text, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid %s: \"%s\"", what, text),
-			 errhint("%s", hint)));
-}
-
-/* An address with or without a mask length; false if it is not one. */
-static bool
-parse_address(const char *text, int *width, u128 *value, int *masklen)
-{
-	unsigned char bytes[16] = {0};
-	int			family = strchr(text, ':') ? PGSQL_AF_INET6 : PGSQL_AF_INET;
-	int			bits = pg_inet_net_pton(family, text, bytes, -1);
-
-	if (bits < 0)
-		return false;
-	*width = family == PGSQL_AF_INET ? 32 : 128;
-	*value = u128_from_bytes(bytes, *width / 8);
-	*masklen = bits;
-	return true;
-}
-
-/*
- * What a range of a pool covers, network and broadcast addresses left out
- * where that is due.  22023 if it is not a range of that kind.
- */
-void
-range_parse(PoolKind kind, const char *text, int *width,
-			u128 *first, u128 *last)
-{
-	const char *hint = kind == POOL_INT ?
-		"A range of numbers is like 100-4094." :
-		"A range is like 10.0.0.0/24, 10.0.0.10-10.0.0.99 or 2001:db8::/64.";
-	char	   *dash = strchr(text, '-');
-	char	   *from = dash ? pnstrdup(text, dash - text) : pstrdup(text);
-	const char *to = dash ? dash + 1 : from;
-	int			masklen;
-
-	if (kind == POOL_INT)
-	{
-		*width = 0;
-		if (!u128_parse(from, first) || !u128_parse(to, last) ||
-			*first > *last || *last > (u128) PG_INT64_MAX)
-			malformed("range", text, hint);
-		return;
-	}
-
-	if (!parse_address(from, width, first, &masklen))
-		malformed("range", text, hint);
-	if (dash)
-	{
-		int			last_width;
-		int			last_masklen;
-
-		if (strchr(text, '/') ||
-			!parse_address(to, &last_width, last, &last_masklen) ||
-			last_width != *width || *first > *last)
-			malformed("range", text, hint);
-	}
-	else
-	{
-		u128		network = *first;
-
-		if (kind == POOL_IP)
-			network_hosts(network, *width, masklen, first, last);
-		else
-			network_all(network, *width, masklen, first, last);
-		if (masklen == 0 ||
-			(network & (((u128) 1 << (*width - masklen)) - 1)) != 0)
-			malformed("range", text,
-					  "A network has no bits set to the right of its mask.");
-	}
-	if ((*last - *first) >> (*width == 32 ? 24 : 96) != 0)
-		malformed("range", text,
-				  "A range is at most an IPv4 /8 or an IPv6 /32.");
-}
-
-/*
- * A value as a caller names it, or several of them: an address, a prefix, a
- * number.
- */
-void
-unit_parse(const Pool *pool, const char *text, u128 *value, u128 *last)
-{
-	if (pool->kind == POOL_INT)
-	{
-		if (!u128_parse(text, value))
-			malformed("value", text, "A number was expected.");
-		*last = *value;
-	}
-	else
-	{
-		int			width;
-		int			masklen;
-
-		if (!parse_address(text, &width, value, &masklen))
-			malformed("value", text, "An address was expected.");
-		if (width != pool->width)
-			malformed("value", text,
-					  "The pool has addresses of the other family.");
-		network_all(*value, width, masklen, value, last);
-		if (masklen < width)
-		{
-			*value &= ~(((u128) 1 << (width - masklen)) - 1);
-			*last = block_last(*value, width - masklen);
-		}
-	}
-}
-
-/* An inet (or cidr) datum. */
-Datum
-address_datum(int width, u128 value, int masklen)
-{
-	inet	   *address = palloc0(sizeof(inet));
-
-	ip_family(address) = width == 32 ? PGSQL_AF_INET : PGSQL_AF_INET6;
-	ip_bits(address) = masklen;
-	u128_to_bytes(value, ip_addr(address), width / 8);
-	SET_INET_VARSIZE(address);
-	return InetPGetDatum(address);
-}
-
-/* The reverse. */
-u128
-address_value(Datum datum, int *width, int *masklen)
-{
-	inet	   *address = DatumGetInetPP(datum);
-
-	*width = ip_maxbits(address);
-	*masklen = ip_bits(address);
-	return u128_from_bytes(ip_addr(address), ip_addrsize(address));
-}
-
-/* The mask length of a block; a chunk has that of its address. */
-int
-unit_masklen(const Pool *pool, int order)
-{
-	return pool->width - Max(0, order - pool->space.chunk_bits);
-}
-
-/* A block as text: 10.0.0.7, 10.0.0.7:0-16383, 10.0.8.0/24, 4094. */
-char *
-unit_text(const Pool *pool, u128 lo, int order)
-{
-	const Range *range = space_range_of_slot(&pool->space, lo);
-	u128		value;
-	Datum		datum;
-	char	   *address;
-
-	if (range == NULL)
-		return pstrdup("?");
-	value = space_value(&pool->space, range, lo);
-	if (pool->kind == POOL_INT)
-	{
-		char		buf[U128_DIGITS];
-
-		u128_print(value, buf);
-		return pstrdup(buf);
-	}
-	datum = address_datum(pool->width, value, unit_masklen(pool, order));
-	address = DatumGetCString(DirectFunctionCall1(pool->kind == POOL_PREFIX ?
-												  cidr_out : inet_out, datum));
-	if (pool->kind == POOL_IP && order < pool->space.chunk_bits)
-	{
-		int			port = space_chunk(&pool->space, lo) * pool->port_chunk;
-
-		return psprintf(pool->width == 32 ? "%s:%d-%d" : "[%s]:%d-%d",
-						address, port, port + pool->port_chunk - 1);
-	}
-	return address;
 }

@@ -1,0 +1,504 @@
+/*
+ * pools.c
+ *		Allocation: the SQL functions that make, change and drop pools.
+ *
+ * They are called seldom and say what they do in SQL, run as the extension's
+ * owner on the latest state of its tables (base/owner.c).  What the caller may
+ * do is checked before.  They hold the pool's lock exclusively (pool.c), so
+ * rows in it do not change meanwhile but by the end of transactions that were
+ * before them.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "alloc/pools.h"
+
+PG_FUNCTION_INFO_V1(alloc_pool_create);
+PG_FUNCTION_INFO_V1(alloc_pool_set);
+PG_FUNCTION_INFO_V1(alloc_pool_drop);
+PG_FUNCTION_INFO_V1(alloc_grant);
+PG_FUNCTION_INFO_V1(alloc_revoke);
+PG_FUNCTION_INFO_V1(alloc_rebuild);
+
+static const char *const strategies[] = {"any", "lowest", "random", NULL};
+
+void
+raise_invalid(const char *message, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s", message),
+			 errhint("%s", hint)));
+}
+
+/* A value of the last statement, which is not NULL. */
+static Datum
+sql_result(uint64 row, int column)
+{
+	bool		isnull;
+
+	return owner_sql_value(row, column, &isnull);
+}
+
+/*
+ * Lock the rows of the pool's frontiers, in SQL as the owner; returns how many
+ * there are.  Allocations update them, and an idle transaction may have done
+ * so.  Waiting for it with the pool's lock in hand would make everybody wait,
+ * so this is done before that is taken.  Allocations that come then find the
+ * rows locked, and go on without.
+ */
+uint64
+pool_lock_frontiers(int32 pool, const char *option)
+{
+	return owner_sql(psprintf("SELECT 1 FROM @alloc_frontier WHERE range IN "
+							  "(SELECT id FROM @alloc_range WHERE pool = $1) "
+							  "FOR UPDATE %s", option),
+					 ARGS(INT4OID), VALUES(Int32GetDatum(pool)));
+}
+
+/*
+ * Begin to change the pool that the first argument names: its lock, and the
+ * caller's right.
+ */
+void
+change_open(FunctionCallInfo fcinfo, Change *change)
+{
+	int32		id;
+
+	request_enter(fcinfo, ENTRY_JOINS);
+	require_argument(fcinfo, 0, "pool");
+	change->nsp = alloc_namespace(fcinfo);
+	change->name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	/* no right to it, no waiting for its lock */
+	id = pool_open(change->nsp, change->name, RIGHT_OWN)->id;
+	require_writable(fcinfo);
+	owner_sql_begin(&change->scope);
+	(void) pool_lock_frontiers(id, "");
+	owner_sql_end(&change->scope);
+	change->pool = pool_open_locked(change->nsp, change->name, id, RIGHT_OWN,
+									ExclusiveLock);
+}
+
+/* Make all backends forget what they know of the pool. */
+void
+pool_new_epoch(int32 pool)
+{
+	owner_sql("UPDATE @alloc_pool SET epoch = nextval('@alloc_generation') "
+			  "WHERE id = $1",
+			  ARGS(INT4OID), VALUES(Int32GetDatum(pool)));
+}
+
+/* Read the pool again, after a change to its ranges. */
+void
+change_reload(Change *change)
+{
+	pool_new_epoch(change->pool->id);
+	change->pool = pool_open(change->nsp, change->name, RIGHT_NONE);
+}
+
+/* End a change to what all backends know of the pool. */
+void
+change_end(Change *change)
+{
+	pool_new_epoch(change->pool->id);
+	owner_sql_end(&change->scope);
+}
+
+/* A running transaction that has changed a row of the pool. */
+static TransactionId
+running_user(const Change *change)
+{
+	Extent		slots = {0, U128_MAX};
+	TransactionId xid = InvalidTransactionId;
+	Store		store;
+	SlotScan	scan;
+	SlotRow		row;
+
+	store_open(&store, change->nsp, AccessShareLock);
+	scan_by_lo(&scan, &store, change->pool->id, slots, ForwardScanDirection,
+			   NULL);
+	while (!TransactionIdIsValid(xid) && slot_scan_next(&scan, &row))
+		xid = TransactionIdIsValid(row.inserter) ? row.inserter : row.deleter;
+	slot_scan_end(&scan);
+	store_close(&store);
+	return xid;
+}
+
+/* How often a pool is unlocked to wait for others. */
+#define MAX_UNLOCKS 16
+
+/*
+ * Wait until no running transaction has changed a row of the pool.  Nobody
+ * begins to while the pool is locked, but that would keep everybody out, so
+ * they are waited for with the pool unlocked; where others always come
+ * meanwhile, at last with the lock.
+ */
+static void
+wait_for_users(Change *change)
+{
+	for (int round = 0;; round++)
+	{
+		TransactionId xid = running_user(change);
+		int32		id = change->pool->id;
+
+		if (!TransactionIdIsValid(xid))
+			return;
+		if (round < MAX_UNLOCKS)
+			pool_unlock(change->nsp, id, ExclusiveLock);
+		XactLockTableWait(xid, NULL, NULL, XLTW_None);
+		if (round < MAX_UNLOCKS)
+			change->pool = pool_open_locked(change->nsp, change->name, id,
+											RIGHT_OWN, ExclusiveLock);
+	}
+}
+
+static void
+check_cooldown(Interval *cooldown)
+{
+	check_interval(cooldown, "cooldown");
+	(void) interval_from_now(cooldown, "cooldown");
+}
+
+/*
+ * Making a pool.
+ */
+
+/* The argument port_chunk, or 0. */
+static int
+port_chunk_argument(FunctionCallInfo fcinfo, int argno, PoolKind kind)
+{
+	int			port_chunk;
+
+	if (PG_ARGISNULL(argno))
+		return 0;
+	port_chunk = PG_GETARG_INT32(argno);
+	if (!kind_has_ports(kind))
+		raise_invalid("port_chunk is for pools of kind \"ip\"",
+					  "Leave it out.");
+	if (port_chunk < 1 || port_chunk > 32768 ||
+		(port_chunk & (port_chunk - 1)) != 0)
+		raise_invalid("invalid port_chunk",
+					  "It must be a power of two, from 1 to 32768.");
+	return port_chunk;
+}
+
+/* The role's name, or 42704 if it has been dropped meanwhile. */
+static Datum
+present_role_name(Oid role)
+{
+	return CStringGetTextDatum(GetUserNameFromId(role, false));
+}
+
+/*
+ * There is a pool of that name already.
+ */
+static void
+accept_existing(Oid nsp, const char *name, PoolKind kind, bool if_not_exists)
+{
+	StringInfoData detail;
+
+	if (!if_not_exists)
+	{
+		detail_begin(&detail);
+		detail_text(&detail, "pool", name);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("pool \"%s\" already exists", name),
+				 errdetail_internal("%s", detail_end(&detail)),
+				 errhint("With if_not_exists => true that is no error.")));
+	}
+	if (pool_open(nsp, name, RIGHT_USE)->kind != kind)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("pool \"%s\" exists and is of another kind", name),
+				 errhint("See the column kind of view alloc_pools.")));
+	ereport(NOTICE,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("pool \"%s\" already exists, skipping", name)));
+}
+
+/*
+ * alloc_pool_create(pool, ranges, kind, strategy, cooldown, port_chunk, owner,
+ * if_not_exists)
+ */
+Datum
+alloc_pool_create(PG_FUNCTION_ARGS)
+{
+	OwnerScope	scope;
+	char	   *name;
+	PoolKind	kind;
+	const char *strategy;
+	Interval   *cooldown;
+	int			port_chunk;
+	int			chunk_bits = 0;
+	Oid			owner;
+	Range	   *ranges;
+	int			nranges;
+	int			width;
+	int32		id;
+
+	request_enter(fcinfo, ENTRY_JOINS);
+	require_argument(fcinfo, 0, "pool");
+	require_argument(fcinfo, 1, "ranges");
+	kind = word_argument(fcinfo, 2, "kind", kind_words());
+	strategy = strategies[word_argument(fcinfo, 3, "strategy", strategies)];
+	require_argument(fcinfo, 4, "cooldown");
+	cooldown = PG_GETARG_INTERVAL_P(4);
+	check_cooldown(cooldown);
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (name[0] == '\0')
+		raise_invalid("a pool's name must not be empty",
+					  "Any other text will do.");
+	port_chunk = port_chunk_argument(fcinfo, 5, kind);
+	while (port_chunk > 0 && port_chunk << chunk_bits < 65536)
+		chunk_bits++;
+	ranges = ranges_of_texts(PG_GETARG_ARRAYTYPE_P(1), kind, chunk_bits,
+							 &width, &nranges);
+	owner = new_owner(PG_ARGISNULL(6) ? NULL :
+					  text_to_cstring(PG_GETARG_TEXT_PP(6)));
+	require_writable(fcinfo);
+
+	owner_sql_begin(&scope);
+	if (owner_sql("INSERT INTO @alloc_pool (name, kind, strategy, cooldown, "
+				  "port_chunk, family, owner, owner_name, epoch) "
+				  "VALUES ($1, $2, $3, $4, nullif($5, 0), nullif($6, 0), $7, $8, "
+				  "nextval('@alloc_generation')) "
+				  "ON CONFLICT (name) DO NOTHING RETURNING id",
+				  ARGS(TEXTOID, TEXTOID, TEXTOID, INTERVALOID, INT4OID,
+					   INT4OID, OIDOID, TEXTOID),
+				  VALUES(CStringGetTextDatum(name),
+						 CStringGetTextDatum(kind_name(kind)),
+						 CStringGetTextDatum(strategy),
+						 IntervalPGetDatum(cooldown),
+						 Int32GetDatum(port_chunk),
+						 Int32GetDatum(kind_family(kind, width)),
+						 ObjectIdGetDatum(owner),
+						 present_role_name(owner))) == 0)
+	{
+		owner_sql_end(&scope);
+		accept_existing(alloc_namespace(fcinfo), name, kind,
+						!PG_ARGISNULL(7) && PG_GETARG_BOOL(7));
+		PG_RETURN_VOID();
+	}
+	id = DatumGetInt32(sql_result(0, 1));
+	insert_ranges(id, kind_has_sizes(kind) || port_chunk > 0, ranges, NULL,
+				  nranges);
+	owner_sql_end(&scope);
+	PG_RETURN_VOID();
+}
+
+/*
+ * Changing a pool.
+ */
+
+/*
+ * Queue the waiting rows of a pool as its strategy wants it; those that are
+ * in the right place are left alone.
+ */
+static void
+requeue(int32 pool)
+{
+	owner_sql("UPDATE @alloc_slot AS s SET rank = r.rank "
+			  "FROM @alloc_ranks($1) AS r WHERE s.pool = $1 AND s.lo = r.lo "
+			  "AND s.rank IS DISTINCT FROM r.rank",
+			  ARGS(INT4OID), VALUES(Int32GetDatum(pool)));
+}
+
+/*
+ * alloc_pool_set(pool, strategy, cooldown, owner): NULL leaves as it is
+ *
+ * With a new strategy, waiting rows stand in another order.  Those that
+ * running transactions leave stand in the present one's, and no statement sees
+ * them, so they are waited for.
+ */
+Datum
+alloc_pool_set(PG_FUNCTION_ARGS)
+{
+	Change		change;
+	int32		id;
+	const char *strategy = NULL;
+	Interval   *cooldown = PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2);
+	Oid			owner = InvalidOid;
+
+	if (!PG_ARGISNULL(1))
+		strategy = strategies[word_argument(fcinfo, 1, "strategy", strategies)];
+	if (cooldown != NULL)
+		check_cooldown(cooldown);
+	change_open(fcinfo, &change);
+	if (!PG_ARGISNULL(3))
+		owner = new_owner(text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	if (strategy != NULL)
+		wait_for_users(&change);
+	id = change.pool->id;
+
+	owner_sql_begin(&change.scope);
+	if (cooldown != NULL)
+		owner_sql("UPDATE @alloc_pool SET cooldown = $2 WHERE id = $1",
+				  ARGS(INT4OID, INTERVALOID),
+				  VALUES(Int32GetDatum(id), IntervalPGetDatum(cooldown)));
+	if (OidIsValid(owner))
+		owner_sql("UPDATE @alloc_pool SET owner = $2, owner_name = $3 WHERE id = $1",
+				  ARGS(INT4OID, OIDOID, TEXTOID),
+				  VALUES(Int32GetDatum(id), ObjectIdGetDatum(owner),
+						 present_role_name(owner)));
+	if (strategy != NULL)
+	{
+		owner_sql("UPDATE @alloc_pool SET strategy = $2 WHERE id = $1",
+				  ARGS(INT4OID, TEXTOID),
+				  VALUES(Int32GetDatum(id), CStringGetTextDatum(strategy)));
+		requeue(id);
+		pool_new_epoch(id);
+	}
+	owner_sql_end(&change.scope);
+	PG_RETURN_VOID();
+}
+
+void
+raise_in_use(const Change *change, const char *what, const char *hint)
+{
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "pool", change->name);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("%s has units that are allocated", what),
+			 errdetail_internal("%s", detail_end(&detail)),
+			 errhint("%s", hint)));
+}
+
+/* alloc_pool_drop(pool) */
+Datum
+alloc_pool_drop(PG_FUNCTION_ARGS)
+{
+	static const char *const statements[] = {
+		"DELETE FROM @alloc_slot WHERE pool = $1",
+		"DELETE FROM @alloc_past WHERE pool = $1",
+		"DELETE FROM @alloc_pool WHERE id = $1"
+	};
+	Change		change;
+	Store		store;
+	Extent		all = {0, U128_MAX};
+	int32		id;
+
+	change_open(fcinfo, &change);
+	id = change.pool->id;
+	owner_sql_begin(&change.scope);
+	store_open(&store, change.nsp, RowExclusiveLock);
+	if (slots_in_use(&store, change.pool, all))
+		raise_in_use(&change, psprintf("pool \"%s\"", change.name),
+					 "Release them first.");
+	store_close(&store);
+	for (int i = 0; i < lengthof(statements); i++)
+		owner_sql(statements[i], ARGS(INT4OID), VALUES(Int32GetDatum(id)));
+	owner_sql_end(&change.scope);
+	PG_RETURN_VOID();
+}
+
+/* Take away what the pool was granted to a role. */
+static void
+delete_grant(int32 pool, Oid role)
+{
+	owner_sql("DELETE FROM @alloc_grantee WHERE pool = $1 AND role = $2",
+			  ARGS(INT4OID, OIDOID),
+			  VALUES(Int32GetDatum(pool), ObjectIdGetDatum(role)));
+}
+
+/* alloc_grant(pool, role) */
+Datum
+alloc_grant(PG_FUNCTION_ARGS)
+{
+	Change		change;
+	Oid			role;
+
+	change_open(fcinfo, &change);
+	require_argument(fcinfo, 1, "role");
+	role = role_argument(text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	owner_sql_begin(&change.scope);
+	delete_grant(change.pool->id, role);
+	owner_sql("INSERT INTO @alloc_grantee (pool, role, role_name) "
+			  "VALUES ($1, $2, $3)",
+			  ARGS(INT4OID, OIDOID, TEXTOID),
+			  VALUES(Int32GetDatum(change.pool->id), ObjectIdGetDatum(role),
+					 present_role_name(role)));
+	owner_sql_end(&change.scope);
+	PG_RETURN_VOID();
+}
+
+/*
+ * alloc_revoke(pool, role)
+ *
+ * What was granted to a dropped role is nobody's, but if the pool is dumped
+ * and restored elsewhere it may become somebody's: so the name of one will do,
+ * too.
+ */
+Datum
+alloc_revoke(PG_FUNCTION_ARGS)
+{
+	Change		change;
+	char	   *name;
+	Oid			role;
+	uint64		ndropped;
+
+	change_open(fcinfo, &change);
+	require_argument(fcinfo, 1, "role");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	role = get_role_oid(name, true);
+	owner_sql_begin(&change.scope);
+	ndropped = owner_sql("DELETE FROM @alloc_grantee AS g "
+						 "WHERE g.pool = $1 AND g.role_name = $2 AND NOT EXISTS "
+						 "(SELECT 1 FROM pg_catalog.pg_roles AS r "
+						 "WHERE r.oid = g.role)",
+						 ARGS(INT4OID, TEXTOID),
+						 VALUES(Int32GetDatum(change.pool->id),
+								CStringGetTextDatum(name)));
+	if (OidIsValid(role))
+		delete_grant(change.pool->id, role);
+	else if (ndropped == 0)
+		(void) role_argument(name); /* raises 42704 */
+	owner_sql_end(&change.scope);
+	PG_RETURN_VOID();
+}
+
+/*
+ * alloc_rebuild(pool)
+ *
+ * With its frontiers at the ranges' beginnings, a pool has forgotten which
+ * slots were used before, and finds every one that has no row.
+ */
+Datum
+alloc_rebuild(PG_FUNCTION_ARGS)
+{
+	Change		change;
+	Datum		pool;
+	Datum		mixed;
+
+	change_open(fcinfo, &change);
+	pool = Int32GetDatum(change.pool->id);
+	mixed = BoolGetDatum(change.pool->mixed);
+	owner_sql_begin(&change.scope);
+	requeue(change.pool->id);
+	owner_sql("UPDATE @alloc_slot SET rank = NULL WHERE pool = $1 "
+			  "AND rank IS NOT NULL AND (key IS NOT NULL OR $2)",
+			  ARGS(INT4OID, BOOLOID), VALUES(pool, mixed));
+	owner_sql("DELETE FROM @alloc_frontier WHERE range IN "
+			  "(SELECT r.id FROM @alloc_range AS r WHERE r.pool = $1)",
+			  ARGS(INT4OID), VALUES(pool));
+	owner_sql("INSERT INTO @alloc_frontier SELECT r.id, r.base "
+			  "FROM @alloc_range AS r WHERE r.pool = $1 AND NOT $2",
+			  ARGS(INT4OID, BOOLOID), VALUES(pool, mixed));
+	owner_sql("DELETE FROM @alloc_slot AS s WHERE s.pool = $1 "
+			  "AND s.key IS NULL AND NOT EXISTS (SELECT 1 FROM @alloc_range_slots "
+			  "AS r WHERE r.pool = $1 AND s.lo BETWEEN r.slot_first AND r.slot_last)",
+			  ARGS(INT4OID), VALUES(pool));
+	change_end(&change);
+	PG_RETURN_VOID();
+}

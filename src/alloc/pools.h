@@ -1,0 +1,46 @@
+/*
+ * pools.h
+ *		What the files that change pools share: pools.c and ranges.c.
+ */
+#ifndef PG_CAS_POOLS_H
+#define PG_CAS_POOLS_H
+
+#include "alloc/alloc.h"
+#include "base/entry.h"
+
+/* A pool that is being changed. */
+typedef struct Change
+{
+	OwnerScope	scope;			/* SQL is run as the owner, once begun */
+	Oid			nsp;
+	char	   *name;
+	Pool	   *pool;			/* locked */
+} Change;
+
+/* Values that a caller named, and how. */
+typedef struct Named
+{
+	char	   *text;
+	u128		first;
+	u128		last;
+} Named;
+
+/* pools.c */
+extern void raise_invalid(const char *message, const char *hint)
+			pg_attribute_noreturn();
+extern uint64 pool_lock_frontiers(int32 pool, const char *option);
+extern void pool_new_epoch(int32 pool);
+extern void change_open(FunctionCallInfo fcinfo, Change *change);
+extern void change_reload(Change *change);
+extern void change_end(Change *change);
+extern void raise_in_use(const Change *change, const char *what,
+						 const char *hint) pg_attribute_noreturn();
+
+/* ranges.c */
+extern bool slots_in_use(Store *store, const Pool *pool, Extent slots);
+extern Range *ranges_of_texts(ArrayType *texts, PoolKind kind, int chunk_bits,
+							  int *width, int *nranges);
+extern void insert_ranges(int32 pool, bool mixed, const Range *ranges,
+						  const u128 *frontiers, int nranges);
+
+#endif							/* PG_CAS_POOLS_H */

@@ -1,0 +1,173 @@
+/*
+ * reap.c
+ *		Allocation: housekeeping.
+ *
+ * Nothing but the size on disk depends on it.  It is run by the extension's
+ * owner (pg_cas_reap), and waits for nobody for long.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "alloc/pools.h"
+
+PG_FUNCTION_INFO_V1(alloc_reap);
+
+/* A value of the last statement, which is not NULL. */
+static Datum
+sql_result(uint64 row, int column)
+{
+	bool		isnull;
+
+	return owner_sql_value(row, column, &isnull);
+}
+
+/*
+ * End what has run out in one pool.
+ */
+static int64
+reap_pool(Oid nsp, const char *name, int64 batch)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Store		store;
+	SlotScan	scan;
+	SlotRow		row;
+	Pool	   *pool = pool_open(nsp, name, RIGHT_NONE);
+	int64		reaped = 0;
+
+	if (pool != NULL)
+		pool = pool_open_locked(nsp, name, pool->id, RIGHT_NONE, ShareLock);
+	if (pool == NULL)
+		return 0;				/* dropped meanwhile */
+	store_open(&store, nsp, RowExclusiveLock);
+	scan_by_expiry(&scan, &store, pool->id, now);
+	while (reaped < batch && slot_scan_next(&scan, &row))
+	{
+		if (TransactionIdIsValid(row.inserter) ||
+			TransactionIdIsValid(row.deleter))
+			continue;
+		if (row.held ? unit_end(&store, pool, &row, row.expires_at,
+								row.expires_at, "expired") :
+			store_delete(&store, &row) == TM_Ok)
+			reaped++;
+	}
+	slot_scan_end(&scan);
+	store_close(&store);
+	pool_unlock(nsp, pool->id, ShareLock);
+	return reaped;
+}
+
+/*
+ * Forget waiting rows of a pool that has many more of them than held ones,
+ * the lowest first.  Their slots count as never used again.
+ */
+static int64
+forget_waiting(Oid nsp, const char *name, int64 batch)
+{
+	OwnerScope	scope;
+	Pool	   *pool = pool_open(nsp, name, RIGHT_NONE);
+	int64		forgotten = 0;
+	int32		id;
+
+	if (pool == NULL || pool->mixed)
+		return 0;
+	id = pool->id;
+	owner_sql_begin(&scope);
+	owner_sql("SELECT count(*) FILTER (WHERE key IS NULL) > "
+			  "1000 + 2 * count(*) FILTER (WHERE key IS NOT NULL), "
+			  "(SELECT count(*) FROM @alloc_range AS r WHERE r.pool = $1) "
+			  "FROM @alloc_slot AS s WHERE s.pool = $1",
+			  ARGS(INT4OID), VALUES(Int32GetDatum(id)));
+	if (DatumGetBool(sql_result(0, 1)))
+	{
+		uint64		nranges = (uint64) DatumGetInt64(sql_result(0, 2));
+
+		/* not while an idle transaction has one of the frontiers */
+		if (pool_lock_frontiers(id, "SKIP LOCKED") == nranges)
+		{
+			pool_lock(nsp, id, ExclusiveLock);
+			owner_sql("WITH gone AS ("
+					  "DELETE FROM @alloc_slot WHERE ctid = ANY (ARRAY("
+					  "SELECT ctid FROM @alloc_slot WHERE pool = $1 "
+					  "AND key IS NULL AND expires_at <= clock_timestamp() "
+					  "ORDER BY lo LIMIT $2 FOR UPDATE SKIP LOCKED)) "
+					  "RETURNING lo), back AS ("
+					  "UPDATE @alloc_frontier AS f "
+					  "SET slot = least(f.slot, b.lowest) FROM ("
+					  "SELECT r.id, min(g.lo) AS lowest FROM gone AS g "
+					  "JOIN @alloc_range_slots AS r ON r.pool = $1 "
+					  "AND g.lo BETWEEN r.slot_first AND r.slot_last "
+					  "GROUP BY r.id) AS b WHERE f.range = b.id) "
+					  "SELECT count(*) FROM gone",
+					  ARGS(INT4OID, INT8OID),
+					  VALUES(Int32GetDatum(id), Int64GetDatum(batch)));
+			forgotten = DatumGetInt64(sql_result(0, 1));
+			pool_new_epoch(id);
+		}
+	}
+	owner_sql_end(&scope);
+	return forgotten;
+}
+
+/*
+ * Write down the present names of roles that have been renamed, by which a
+ * dump is restored.
+ */
+static void
+refresh_role_names(void)
+{
+	owner_sql("UPDATE @alloc_pool AS p SET owner_name = r.rolname "
+			  "FROM pg_catalog.pg_roles AS r "
+			  "WHERE r.oid = p.owner AND r.rolname <> p.owner_name",
+			  0, NULL, NULL);
+	owner_sql("UPDATE @alloc_grantee AS g SET role_name = r.rolname "
+			  "FROM pg_catalog.pg_roles AS r "
+			  "WHERE r.oid = g.role AND r.rolname <> g.role_name",
+			  0, NULL, NULL);
+}
+
+/*
+ * alloc_reap(batch): our part of pg_cas_reap.
+ */
+Datum
+alloc_reap(PG_FUNCTION_ARGS)
+{
+	Oid			nsp = alloc_namespace(fcinfo);
+	int64		batch;
+	int64		reaped = 0;
+	OwnerScope	scope;
+	char	  **names;
+	int			nnames;
+	MemoryContext caller = CurrentMemoryContext;
+
+	batch = batch_argument(fcinfo, 0);
+	PreventCommandIfReadOnly("pg_cas_reap()");
+
+	owner_sql_begin(&scope);
+	nnames = (int) owner_sql("SELECT name FROM @alloc_pool", 0, NULL, NULL);
+	names = MemoryContextAlloc(caller, Max(nnames, 1) * sizeof(char *));
+	for (int i = 0; i < nnames; i++)
+		names[i] = MemoryContextStrdup(caller,
+									   TextDatumGetCString(sql_result(i, 1)));
+	refresh_role_names();
+	if (pg_cas_history_retention >= 0)
+		reaped += owner_sql("DELETE FROM @alloc_past WHERE ctid = ANY "
+							"(ARRAY(SELECT ctid FROM @alloc_past WHERE ended_at < "
+							"clock_timestamp() - make_interval(secs => $1) "
+							"ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+							ARGS(FLOAT8OID, INT8OID),
+							VALUES(Float8GetDatum(pg_cas_history_retention),
+								   Int64GetDatum(batch)));
+	owner_sql_end(&scope);
+
+	for (int i = 0; i < nnames && reaped < batch; i++)
+	{
+		reaped += reap_pool(nsp, names[i], batch - reaped);
+		if (reaped < batch)
+			reaped += forget_waiting(nsp, names[i], batch - reaped);
+	}
+	PG_RETURN_INT64(reaped);
+}
