@@ -49,7 +49,7 @@ SELECT cas_create('t', 1, '{"n": 1, "big": 9007199254740993, "num": 1.5, "t": "Ã
 	"r": "[1,5)", "f": 0.1}');
 SELECT * FROM t;
 SELECT payload FROM cas_get('t', 1);
--- what is read can be written back, but for the generated column
+-- what is read can be written back, the generated column included
 SELECT raises($$SELECT cas_update('t', 1, 1, payload) FROM cas_get('t', 1)$$);
 SELECT u.outcome, u.version FROM cas_get('t', 1) g, cas_try_update('t', 1, 1, g.payload - 'g') u;
 SELECT u.outcome, u.version FROM cas_get('t', 1) g, cas_try_patch('t', 1, 1, g.payload - 'g') u;

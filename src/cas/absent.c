@@ -56,11 +56,11 @@ set_key_tag(LOCKTAG *tag, CasTable *table, const CasKey *key)
 		Form_pg_attribute att = TupleDescAttr(table->desc,
 											  column->attnum - 1);
 
-		if (OidIsValid(column->hash.fn_oid))
+		if (OidIsValid(column->hash))
 			hash = hash_combine(hash,
-								DatumGetUInt32(FunctionCall1Coll(&column->hash,
-																 column->collation,
-																 key->values[i])));
+								DatumGetUInt32(OidFunctionCall1Coll(column->hash,
+																	column->collation,
+																	key->values[i])));
 		if (table->keys_equal_image)
 			image = hash_combine(image,
 								 datum_image_hash(key->values[i],

@@ -69,12 +69,16 @@ typedef struct CasKeyColumn
 	int32		typmod;
 	Oid			collation;
 	Oid			equals;			/* operator */
-	FmgrInfo	equal;
-	FmgrInfo	compare;
-	FmgrInfo	hash;			/* fn_oid invalid: the type has none */
-	FmgrInfo	input;
+
+	/*
+	 * Functions.  What they make in a FmgrInfo is for one statement, so none
+	 * is kept with the table.
+	 */
+	Oid			equal;
+	Oid			compare;
+	Oid			hash;			/* InvalidOid: the type has none */
+	Oid			input;
 	Oid			input_param;
-	FmgrInfo	output;
 } CasKeyColumn;
 
 /*
@@ -103,23 +107,24 @@ typedef struct CasTable
 
 	Oid			rowtype;
 	TupleDesc	desc;			/* a copy */
-	FmgrInfo	populate;		/* jsonb_populate_record() to rowtype */
-	Datum		empty_row;		/* what it starts from: all NULL */
+	Bitmapset  *payload_columns;	/* which are the payload, if that is no
+									 * document */
+	Bitmapset  *exact;			/* whose JSON is read as the same image */
 
 	bool		plain;			/* see direct.c */
 	bool		unique_key;		/* plain, and nothing but the key is unique */
 
-	bool		reading_key;	/* conversions that are running */
-	bool		populating;
-
+	const Bitmapset *answers[4];	/* columns of what an answer wants */
 	List	   *plans;			/* of CasPlan, see statement.c */
+	int			running;		/* of them, in this transaction at most */
+	LocalTransactionId running_in;
 } CasTable;
 
 /* The value of a primary key. */
 typedef struct CasKey
 {
-	Datum		values[INDEX_MAX_KEYS];
 	ItemPointerData tid;		/* a hint where its row is, see direct.c */
+	Datum		values[INDEX_MAX_KEYS];	/* in arrays, as many as there are */
 } CasKey;
 
 /*
@@ -161,7 +166,8 @@ typedef struct CasCall
 	Relation	rel;
 	CasTable   *table;
 	Oid			function;		/* called; its schema is the extension's */
-	MemoryContext caller;		/* where answers are put */
+	MemoryContext caller;		/* where answers are put; the call's own */
+	FmgrInfo   *compare;		/* of the key's columns; NULL: not needed yet */
 	bool		payload_readable;	/* the caller has SELECT on all of it */
 	bool		keys_locked;	/* by cas_txn(), the missing ones, too */
 	bool		connected;		/* to SPI */
@@ -205,11 +211,26 @@ typedef enum CasStatementKind
 /* Values for columns, as a payload names them. */
 typedef struct CasWrite
 {
-	Bitmapset  *columns;
+	Bitmapset  *columns;		/* to be written */
 	bool		comparable;		/* the caller may read all of them */
 	Datum	   *values;			/* by attribute number - 1 */
 	bool	   *nulls;
+
+	/*
+	 * Columns that the payload names, too, but of which only a look at the row
+	 * says whether they are to be written: payload_settle() does.
+	 */
+	Bitmapset  *unsettled;
+	Jsonb	   *payload;
 } CasWrite;
+
+/* What a look found in some columns, by attribute number - 1. */
+typedef struct CasLook
+{
+	const Bitmapset *columns;
+	Datum	   *values;
+	bool	   *nulls;
+} CasLook;
 
 /* A statement on one row, with its arguments. */
 typedef struct CasStatement
@@ -223,6 +244,7 @@ typedef struct CasStatement
 	bool		as_of;			/* the snapshot as it is, without what this
 								 * transaction has done since */
 	int			wants;			/* CAS_WANTS_ID and the like */
+	CasLook    *look;			/* filled with the row's; may be NULL */
 } CasStatement;
 
 /* What a swap is asked to do (swap.c). */
@@ -265,23 +287,36 @@ extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
 extern void cas_key_from_text(CasTable *table, char *id, CasKey *key);
 extern char *cas_key_text(CasTable *table, const Datum *values,
 						  const bool *nulls);
-extern int	cas_key_compare(CasTable *table, const CasKey *a, const CasKey *b);
+extern bool cas_key_column_equal(const CasKeyColumn *column, Datum a, Datum b);
+extern int	cas_key_compare(CasCall *call, const CasKey *a, const CasKey *b);
 
 /* populate.c */
-extern FmgrInfo *cas_conversion(FmgrInfo *cached, bool busy, FmgrInfo *copy);
-extern void cas_load_populate(CasTable *table);
 extern void cas_populate(CasTable *table, Jsonb *object, Datum *values,
 						 bool *nulls);
 
-/* functions.c */
-extern void cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
-						   FunctionCallInfo fcinfo);
-extern void cas_end_call(CasCall *call);
-extern void cas_check_apply_function(Oid function);
-extern const char *cas_outcome_name(CasOutcome outcome);
-extern void cas_raise_outcome(CasCall *call, const CasKey *key,
-							  int64 expected, CasOutcome outcome,
-							  const CasRow *row, const char *position);
+/* render.c */
+extern char *render_text(Oid type, Datum value);
+extern Jsonb *render_row(TupleDesc desc, const Bitmapset *columns,
+						 const Datum *values, const bool *nulls,
+						 bool big_strings);
+
+/* outcome.c */
+extern const char *outcome_name(CasOutcome outcome);
+extern void outcome_report(CasCall *call, const CasKey *key, int64 expected,
+						   CasOutcome outcome, const CasRow *row,
+						   const char *position, bool raise);
+
+/* call.c */
+extern void call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
+					   FunctionCallInfo fcinfo);
+extern void call_end(CasCall *call);
+extern void call_check_rules(CasCall *call, bool inserts);
+extern int	call_answer_wants(const CasCall *call);
+extern const Bitmapset *call_row_columns(CasCall *call,
+										 const CasStatement *statement);
+extern void call_take_row(CasCall *call, const CasStatement *statement,
+						  const Datum *values, const bool *nulls, CasRow *row);
+extern void call_check_apply_function(Oid function);
 
 /* direct.c */
 extern bool direct_serves_table(Relation rel, CasTable *table);
@@ -296,6 +331,7 @@ extern Jsonb *document_merge(Jsonb *target, Jsonb *patch);
 extern Jsonb *document_stamp(Jsonb *document, const CasNames *path,
 							 int64 version);
 extern bool document_same(Jsonb *a, Jsonb *b, const CasNames *path);
+extern bool document_same_values(JsonbValue *a, JsonbValue *b);
 extern bool datum_same(Datum a, bool a_isnull, Datum b, bool b_isnull,
 					   bool typbyval, int16 typlen);
 extern bool document_holds_objects(Jsonb *object);
@@ -327,9 +363,15 @@ extern int64 cas_sent_version(TriggerData *trigdata, CasTable *table,
 							  bool *isnull);
 
 /* payload.c */
-extern bool is_payload_column(CasTable *table, AttrNumber attnum);
-extern void payload_columns(CasCall *call, CasKey *key, Jsonb *payload,
-							CasWrite *write);
+extern void payload_load(CasTable *table);
+extern Jsonb *payload_of_row(CasTable *table, const Datum *values,
+							 const bool *nulls);
+extern void payload_read(CasCall *call, CasKey *key, Jsonb *payload,
+						 bool new_row, CasWrite *write);
+extern CasLook *payload_look(CasCall *call, const CasWrite *write);
+extern void payload_settle(CasCall *call, CasWrite *write,
+						   const CasLook *look);
+
 
 /* statement.c */
 extern void statement_connect(CasCall *call);

@@ -166,10 +166,6 @@ direct_serves(const CasCall *call, const CasStatement *statement)
 	if (!call->direct_read || GetUserId() != call->user)
 		return false;
 
-	/* a payload made of columns is made in SQL */
-	if ((statement->wants & CAS_WANTS_PAYLOAD) && call->table->payload == 0)
-		return false;
-
 	switch (statement->kind)
 	{
 		case STATEMENT_READ:
@@ -258,9 +254,7 @@ has_key(CasTable *table, CasKey *key, TupleTableSlot *slot)
 		bool		isnull;
 		Datum		value = slot_getattr(slot, column->attnum, &isnull);
 
-		if (isnull ||
-			!DatumGetBool(FunctionCall2Coll(&column->equal, column->collation,
-											value, key->values[i])))
+		if (isnull || !cas_key_column_equal(column, value, key->values[i]))
 			return false;
 	}
 	return true;
@@ -292,10 +286,9 @@ find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
 	{
 		CasKeyColumn *column = &table->keys[i];
 
-		ScanKeyEntryInitializeWithInfo(&keys[i], 0, i + 1,
-									   BTEqualStrategyNumber, InvalidOid,
-									   column->collation, &column->equal,
-									   key->values[i]);
+		ScanKeyEntryInitialize(&keys[i], 0, i + 1, BTEqualStrategyNumber,
+							   InvalidOid, column->collation, column->equal,
+							   key->values[i]);
 	}
 	scan->xs_snapshot = GetActiveSnapshot();
 	index_rescan(scan, keys, table->nkeys, NULL, 0);
@@ -356,40 +349,6 @@ lock_row(CasCall *call, CasKey *key, LockTupleMode mode, TupleTableSlot *slot)
 	}
 	elog(ERROR, "unexpected table_tuple_lock status: %u", result);
 	return false;				/* not reached */
-}
-
-/* Take what is wanted of the row in the slot into the caller's memory. */
-static void
-take_row(CasCall *call, int wants, TupleTableSlot *slot, CasRow *row)
-{
-	CasTable   *table = call->table;
-	MemoryContext old = MemoryContextSwitchTo(call->caller);
-	Datum		datum;
-	bool		isnull;
-
-	row->id = NULL;
-	if (wants & CAS_WANTS_ID)
-	{
-		Datum		values[INDEX_MAX_KEYS];
-		bool		nulls[INDEX_MAX_KEYS];
-
-		for (int i = 0; i < table->nkeys; i++)
-			values[i] = slot_getattr(slot, table->keys[i].attnum, &nulls[i]);
-		row->id = cas_key_text(table, values, nulls);
-	}
-
-	datum = slot_getattr(slot, table->version, &row->version_isnull);
-	row->version = row->version_isnull ? 0 :
-		cas_version_value(table, datum);
-
-	row->payload = NULL;
-	if (wants & CAS_WANTS_PAYLOAD)
-	{
-		datum = slot_getattr(slot, table->payload, &isnull);
-		if (!isnull)
-			row->payload = DatumGetJsonbPCopy(datum);
-	}
-	MemoryContextSwitchTo(old);
 }
 
 /* ----------
@@ -588,7 +547,11 @@ direct_run(CasCall *call, const CasStatement *statement, CasRow *row)
 	if (!TTS_EMPTY(slot))
 		key->tid = slot->tts_tid;
 	if (found)
-		take_row(call, statement->wants, slot, row);
+	{
+		slot_getallattrs(slot);
+		call_take_row(call, statement, slot->tts_values, slot->tts_isnull,
+					  row);
+	}
 
 	ExecClearTuple(call->found);
 	ExecClearTuple(call->written);

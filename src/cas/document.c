@@ -22,6 +22,9 @@
 
 PG_FUNCTION_INFO_V1(cas_differs);
 
+/* Names in a path; each is a level of recursion. */
+#define MAX_PATH_LENGTH 100
+
 static bool
 is_object(const Jsonb *document)
 {
@@ -32,6 +35,13 @@ static bool
 same_bytes(Jsonb *a, Jsonb *b)
 {
 	return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
+}
+
+/* Whether two values found inside documents have the same image. */
+bool
+document_same_values(JsonbValue *a, JsonbValue *b)
+{
+	return same_bytes(JsonbValueToJsonb(a), JsonbValueToJsonb(b));
 }
 
 /* Whether a value found inside a document is itself an object. */
@@ -193,7 +203,7 @@ document_changes(Jsonb *old, Jsonb *new)
 			continue;
 		found = lookup(&old->root, &key);
 		if (found != NULL &&
-			same_bytes(JsonbValueToJsonb(found), JsonbValueToJsonb(&v)))
+			document_same_values(found, &v))
 			continue;
 		pushJsonbValue(&state, WJB_KEY, &key);
 		pushJsonbValue(&state, WJB_VALUE, &v);
@@ -227,6 +237,8 @@ push_stamped(JsonbParseState **state, JsonbContainer *object,
 {
 	JsonbValue	key;
 	JsonbValue *old;
+
+	check_stack_depth();
 
 	key.type = jbvString;
 	key.val.string.val = path->names[depth];
@@ -354,6 +366,10 @@ cas_path_from_array(Datum array)
 
 	deconstruct_array(arr, TEXTOID, -1, false, TYPALIGN_INT, &elements,
 					  &nulls, &path.length);
+	if (path.length > MAX_PATH_LENGTH)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("path is longer than %d names", MAX_PATH_LENGTH)));
 	path.names = palloc(sizeof(char *) * Max(path.length, 1));
 	for (int i = 0; i < path.length; i++)
 	{

@@ -63,74 +63,6 @@ typedef CasOutcome (*SwapFunction) (FunctionCallInfo fcinfo, CasCall *call,
  * ----------
  */
 
-/*
- * Whether the caller, who has these rights on the table, may SELECT every
- * column of the payload.
- */
-static bool
-payload_readable(CasTable *table, AclMode rights)
-{
-	if (rights & ACL_SELECT)
-		return true;
-	for (AttrNumber a = 1; a <= table->desc->natts; a++)
-	{
-		if (TupleDescAttr(table->desc, a - 1)->attisdropped ||
-			(table->payload != 0 && a != table->payload))
-			continue;
-		if (pg_attribute_aclcheck(table->relid, a, GetUserId(),
-								  ACL_SELECT) != ACLCHECK_OK)
-			return false;
-	}
-	return true;
-}
-
-/*
- * Open and lock a table for a call of a function; it must be guarded.
- */
-void
-cas_begin_call(CasCall *call, Oid relid, LOCKMODE lockmode,
-			   FunctionCallInfo fcinfo)
-{
-	AclMode		rights;
-
-	if (XactReadOnly && lockmode > AccessShareLock)
-		PreventCommandIfReadOnly(psprintf("%s()",
-										  get_func_name(fcinfo->flinfo->fn_oid)));
-
-	call->rel = try_relation_open(relid, lockmode);
-	if (call->rel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	call->table = cas_table_of(call->rel);
-	if (call->table == NULL || !cas_guard_fires(call->table))
-		ereport(ERROR,
-				(errcode(ERRCODE_CAS_NOT_ENABLED),
-				 errmsg("table \"%s\" is not under compare-and-swap",
-						RelationGetRelationName(call->rel)),
-				 cas_errdetail_table(call->rel),
-				 call->table == NULL ?
-				 errhint("Its owner can call cas_enable().") :
-				 errhint("Its guard trigger is disabled, or does not fire in this session."),
-				 errtable(call->rel)));
-	if (call->table->nkeys == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" has no primary key",
-						RelationGetRelationName(call->rel)),
-				 errhint("Its rows are named by a primary key that is not deferrable."),
-				 errtable(call->rel)));
-
-	call->function = fcinfo->flinfo->fn_oid;
-	call->caller = CurrentMemoryContext;
-	rights = pg_class_aclmask(relid, GetUserId(), ACL_SELECT | ACL_UPDATE,
-							  ACLMASK_ALL);
-	call->payload_readable = payload_readable(call->table, rights);
-	call->keys_locked = false;
-	call->connected = false;
-	direct_begin_call(call, rights);
-}
-
 /* Begin a call on the table that is the first argument. */
 static void
 begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
@@ -138,15 +70,7 @@ begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 	request_enter(fcinfo, lockmode == RowExclusiveLock ?
 				  ENTRY_WRITES : ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
-	cas_begin_call(call, PG_GETARG_OID(0), lockmode, fcinfo);
-}
-
-/* End a call; the table stays locked until the end of the transaction. */
-void
-cas_end_call(CasCall *call)
-{
-	direct_end_call(call);
-	relation_close(call->rel, NoLock);
+	call_begin(call, PG_GETARG_OID(0), lockmode, fcinfo);
 }
 
 static void
@@ -154,7 +78,7 @@ end_call(CasCall *call)
 {
 	if (call->connected)
 		SPI_finish();
-	cas_end_call(call);
+	call_end(call);
 }
 
 /* ----------
@@ -195,157 +119,10 @@ get_document(FunctionCallInfo fcinfo, int argno, const char *name)
 	return PG_GETARG_JSONB_P(argno);
 }
 
-/*
- * See that cas_apply() can call a function.  It is called with the caller's
- * rights, so the caller must have the right to.
- */
-void
-cas_check_apply_function(Oid function)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Form_pg_proc proc;
-	bool		fits;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("function with OID %u does not exist", function)));
-	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	fits = proc->prokind == PROKIND_FUNCTION && !proc->proretset &&
-		proc->prorettype == JSONBOID && proc->pronargs == 2 &&
-		proc->proargtypes.values[0] == JSONBOID &&
-		proc->proargtypes.values[1] == JSONBOID;
-	ReleaseSysCache(tuple);
-	if (!fits)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("function %s cannot compute a payload",
-						format_procedure(function)),
-				 errhint("It must be a function (payload jsonb, args jsonb) RETURNS jsonb.")));
-	if (object_aclcheck(ProcedureRelationId, function, GetUserId(),
-						ACL_EXECUTE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION,
-					   get_func_name(function));
-	InvokeFunctionExecuteHook(function);
-}
-
 /* ----------
  * Answers
  * ----------
  */
-
-const char *
-cas_outcome_name(CasOutcome outcome)
-{
-	switch (outcome)
-	{
-		case CAS_CREATED:
-			return "created";
-		case CAS_UPDATED:
-			return "updated";
-		case CAS_UNCHANGED:
-			return "unchanged";
-		case CAS_DELETED:
-			return "deleted";
-		case CAS_RENAMED:
-			return "renamed";
-		case CAS_CONFLICT:
-			return "conflict";
-		case CAS_MISSING:
-			return "missing";
-		case CAS_EXISTS:
-			return "exists";
-	}
-	return NULL;				/* not reached */
-}
-
-/*
- * Start an error's DETAIL; the id is what the caller gave, the position where
- * in a cas_txn(), or NULL.
- */
-static void
-begin_detail(StringInfo detail, CasCall *call, const CasKey *key,
-			 const char *position)
-{
-	detail_begin(detail);
-	if (position != NULL)
-		detail_text(detail, "position", position);
-	detail_text(detail, "table", cas_relation_name(call->rel));
-	detail_text(detail, "id", cas_key_text(call->table, key->values, NULL));
-}
-
-/*
- * Raise what an outcome means, if nothing was written, and log a conflict
- * even if it is not to be raised.  For CAS_EXISTS, key is the one taken.
- */
-static void
-report_outcome(CasCall *call, const CasKey *key, int64 expected,
-			   CasOutcome outcome, const CasRow *row, const char *position,
-			   bool raise)
-{
-	const char *relname = RelationGetRelationName(call->rel);
-	StringInfoData detail;
-
-	switch (outcome)
-	{
-		case CAS_CREATED:
-		case CAS_UPDATED:
-		case CAS_UNCHANGED:
-		case CAS_DELETED:
-		case CAS_RENAMED:
-			break;
-		case CAS_CONFLICT:
-			if (!raise && !pg_cas_log_conflicts)
-				break;
-			begin_detail(&detail, call, key, position);
-			detail_int(&detail, "expected", expected);
-			if (row->version_isnull)
-				detail_null(&detail, "actual");
-			else
-				detail_int(&detail, "actual", row->version);
-			cas_log_conflict(call->rel, &detail);
-			if (!raise)
-				break;
-			ereport(ERROR,
-					(errcode(ERRCODE_CAS_CONFLICT),
-					 errmsg("version conflict in table \"%s\"", relname),
-					 errdetail_internal("%s", detail_end(&detail)),
-					 errhint("Read the row again, and do to it what you did to the version you had."),
-					 errtablecol(call->rel, call->table->version)));
-			break;
-		case CAS_MISSING:
-			if (!raise)
-				break;
-			begin_detail(&detail, call, key, position);
-			ereport(ERROR,
-					(errcode(ERRCODE_CAS_NOT_FOUND),
-					 errmsg("no such row in table \"%s\"", relname),
-					 errdetail_internal("%s", detail_end(&detail)),
-					 errhint("It was never there, or is deleted or renamed, or you may not see it."),
-					 errtable(call->rel)));
-			break;
-		case CAS_EXISTS:
-			if (!raise)
-				break;
-			begin_detail(&detail, call, key, position);
-			ereport(ERROR,
-					(errcode(ERRCODE_UNIQUE_VIOLATION),
-					 errmsg("row already exists in table \"%s\"", relname),
-					 errdetail_internal("%s", detail_end(&detail)),
-					 errhint("Choose another id, or change the row that has this one."),
-					 errtableconstraint(call->rel,
-										get_constraint_name(call->table->key_constraint))));
-			break;
-	}
-}
-
-/* The same for an operation of cas_txn(). */
-void
-cas_raise_outcome(CasCall *call, const CasKey *key, int64 expected,
-				  CasOutcome outcome, const CasRow *row, const char *position)
-{
-	report_outcome(call, key, expected, outcome, row, position, true);
-}
 
 /* An answer of the composite type that the function returns. */
 static Datum
@@ -366,20 +143,13 @@ make_result(FunctionCallInfo fcinfo, CasOutcome outcome, CasRow *row)
 		MemoryContextSwitchTo(old);
 		fcinfo->flinfo->fn_extra = desc;
 	}
-	values[0] = CStringGetTextDatum(cas_outcome_name(outcome));
+	values[0] = CStringGetTextDatum(outcome_name(outcome));
 	values[1] = CStringGetTextDatum(row->id);
 	values[2] = Int64GetDatum(row->version);
 	nulls[2] = row->version_isnull;
 	values[3] = JsonbPGetDatum(row->payload);
 	nulls[3] = row->payload == NULL;
 	return HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
-}
-
-/* The parts of a row that a call answers with. */
-static int
-answered(const CasCall *call)
-{
-	return CAS_WANTS_ID | (call->payload_readable ? CAS_WANTS_PAYLOAD : 0);
 }
 
 /*
@@ -395,14 +165,14 @@ do_swap(FunctionCallInfo fcinfo, SwapFunction function, bool try_form)
 	CasOutcome	outcome;
 
 	begin_call(&call, fcinfo, RowExclusiveLock);
-	swap.wants = try_form ? answered(&call) : 0;
+	swap.wants = try_form ? call_answer_wants(&call) : 0;
 	if (!PG_ARGISNULL(1))
 	{
 		get_key(fcinfo, 1, "id", &call, &keys.key);
 		swap.key = &keys.key;
 	}
 	outcome = function(fcinfo, &call, &swap, &keys, &row);
-	report_outcome(&call, swap.new_key && outcome == CAS_EXISTS ?
+	outcome_report(&call, swap.new_key && outcome == CAS_EXISTS ?
 				   swap.new_key : swap.key, swap.expected, outcome, &row,
 				   NULL, !try_form);
 	end_call(&call);
@@ -488,7 +258,7 @@ apply(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 
 	require_argument(fcinfo, 1, "id");
 	require_argument(fcinfo, 2, "fn");
-	cas_check_apply_function(PG_GETARG_OID(2));
+	call_check_apply_function(PG_GETARG_OID(2));
 	fmgr_info(PG_GETARG_OID(2), &fn);
 	swap->fn = &fn;
 	swap->document = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
@@ -615,16 +385,16 @@ cas_get(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	begin_call(&call, fcinfo, AccessShareLock);
 	get_key(fcinfo, 1, "id", &call, &key);
-	if (swap_read(&call, &key, answered(&call), &row))
+	if (swap_read(&call, &key, call_answer_wants(&call), &row))
 		return_row(fcinfo, &row);
 	end_call(&call);
 	return (Datum) 0;
 }
 
 static int
-compare_keys(const void *a, const void *b, void *table)
+compare_keys(const void *a, const void *b, void *call)
 {
-	return cas_key_compare(table, a, b);
+	return cas_key_compare(call, a, b);
 }
 
 /* An array of ids from its text form. */
@@ -659,17 +429,19 @@ array_from_text(text *array)
 }
 
 /*
- * The keys in an array of ids, ordered, each once.  An array without a type,
- * as literals and drivers' parameters are, comes as text.
+ * The keys in an array of ids, ordered, each once: *n of *size bytes.  An array
+ * without a type, as literals and drivers' parameters are, comes as text.
  */
-static CasKey *
-get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n)
+static char *
+get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n,
+		 Size *size)
 {
 	ArrayType  *array;
 	Datum	   *ids;
 	bool	   *nulls;
 	int			nids;
-	CasKey	   *keys;
+	char	   *keys;
+	CasKey		key;
 	Oid			type;
 	int16		typlen;
 	bool		typbyval;
@@ -685,22 +457,27 @@ get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n)
 	deconstruct_array(array, type, typlen, typbyval, typalign, &ids, &nulls,
 					  &nids);
 
-	keys = palloc(sizeof(CasKey) * Max(nids, 1));
+	*size = offsetof(CasKey, values) + sizeof(Datum) * call->table->nkeys;
+	keys = MemoryContextAllocHuge(CurrentMemoryContext,
+								  *size * Max(nids, 1));
 	for (int i = 0; i < nids; i++)
 	{
 		if (nulls[i])
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("argument \"ids\" must not contain nulls")));
-		cas_key_from_argument(call->table, ids[i], type, &keys[i]);
+		CHECK_FOR_INTERRUPTS();
+		cas_key_from_argument(call->table, ids[i], type, &key);
+		memcpy(keys + i * *size, &key, *size);
 	}
-	qsort_arg(keys, nids, sizeof(CasKey), compare_keys, call->table);
+	qsort_arg(keys, nids, *size, compare_keys, call);
 
 	*n = 0;
 	for (int i = 0; i < nids; i++)
 		if (i == 0 ||
-			cas_key_compare(call->table, &keys[*n - 1], &keys[i]) != 0)
-			keys[(*n)++] = keys[i];
+			compare_keys(keys + (*n - 1) * *size, keys + i * *size,
+						 call) != 0)
+			memmove(keys + (*n)++ * *size, keys + i * *size, *size);
 	return keys;
 }
 
@@ -732,18 +509,20 @@ cas_lock(PG_FUNCTION_ARGS)
 {
 	CasCall		call;
 	CasLockMode mode;
-	CasKey	   *keys;
+	char	   *keys;
+	Size		size;
 	int			n;
 	CasRow		row;
 
 	InitMaterializedSRF(fcinfo, 0);
 	begin_call(&call, fcinfo, RowShareLock);
 	mode = get_lock_mode(fcinfo, 2);
-	keys = get_keys(fcinfo, 1, &call, &n);
+	keys = get_keys(fcinfo, 1, &call, &n, &size);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (swap_lock(&call, &keys[i], mode, answered(&call), &row))
+		if (swap_lock(&call, (CasKey *) (keys + i * size), mode,
+					  call_answer_wants(&call), &row))
 			return_row(fcinfo, &row);
 	}
 	end_call(&call);

@@ -82,9 +82,8 @@ is_expected_row(TriggerData *trigdata, CasTable *table)
 										 column->attnum, &isnull);
 
 		if (isnull ||
-			!DatumGetBool(FunctionCall2Coll(&column->equal,
-											column->collation, value,
-											guard_expectation.key->values[i])))
+			!cas_key_column_equal(column, value,
+								  guard_expectation.key->values[i]))
 			return false;
 	}
 	guard_expectation.relid = InvalidOid;

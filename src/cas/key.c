@@ -8,7 +8,8 @@
 #include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "catalog/dependency.h"
-#include "catalog/pg_operator.h"
+#include "catalog/partition.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "parser/parse_coerce.h"
@@ -24,13 +25,6 @@ load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 	Form_pg_attribute att;
 	Oid			opfamily = index->rd_opfamily[i];
 	Oid			opcintype = index->rd_opcintype[i];
-	Oid			equals;
-	HeapTuple	tuple;
-	Form_pg_operator op;
-	Oid			hash;
-	Oid			input;
-	Oid			output;
-	bool		is_varlena;
 
 	att = TupleDescAttr(RelationGetDescr(rel),
 						index->rd_index->indkey.values[i] - 1);
@@ -40,50 +34,89 @@ load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 	column->typmod = att->atttypmod;
 	column->collation = index->rd_indcollation[i];
 
-	equals = get_opfamily_member(opfamily, opcintype, opcintype,
-								 BTEqualStrategyNumber);
-	if (!OidIsValid(equals))
+	column->equals = get_opfamily_member(opfamily, opcintype, opcintype,
+										 BTEqualStrategyNumber);
+	if (!OidIsValid(column->equals))
 		elog(ERROR, "missing equality operator in opfamily %u", opfamily);
-	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(equals));
+	column->equal = get_opcode(column->equals);
+	column->compare = index_getprocid(index, i + 1, BTORDER_PROC);
+	column->hash = lookup_type_cache(column->type,
+									 TYPECACHE_HASH_PROC)->hash_proc;
+	getTypeInputInfo(column->type, &column->input, &column->input_param);
+}
+
+/* Whether an index of a partition is its part of the table's primary key. */
+static bool
+is_part_of_primary_key(Oid indexid)
+{
+	List	   *ancestors;
+	HeapTuple	tuple;
+	bool		primary;
+
+	if (!get_rel_relispartition(indexid))
+		return false;
+	ancestors = get_partition_ancestors(indexid);
+	if (ancestors == NIL)
+		return false;
+	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(llast_oid(ancestors)));
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for operator %u", equals);
-	op = (Form_pg_operator) GETSTRUCT(tuple);
-	column->equals = equals;
-	fmgr_info(op->oprcode, &column->equal);
+		return false;
+	primary = ((Form_pg_index) GETSTRUCT(tuple))->indisprimary;
 	ReleaseSysCache(tuple);
-	fmgr_info(index_getprocid(index, i + 1, BTORDER_PROC), &column->compare);
-
-	hash = lookup_type_cache(att->atttypid, TYPECACHE_HASH_PROC)->hash_proc;
-	if (OidIsValid(hash))
-		fmgr_info(hash, &column->hash);
-
-	getTypeInputInfo(att->atttypid, &input, &column->input_param);
-	fmgr_info(input, &column->input);
-	getTypeOutputInfo(att->atttypid, &output, &is_varlena);
-	fmgr_info(output, &column->output);
+	return primary;
 }
 
 /*
- * The primary key, if there is one that decides at once: a deferrable one
- * does not.
+ * The index of a table's primary key, if that decides at once: a deferrable
+ * one does not.  A partition's rows are named by the key of the table that it
+ * is part of.  It may have a primary key of its own, with other columns, if
+ * a unique index answers the table's.
  */
+static Oid
+find_key_index(Relation rel)
+{
+	List	   *indexes;
+	ListCell   *lc;
+	Oid			found = InvalidOid;
+
+	if (!rel->rd_rel->relispartition)
+		return RelationGetPrimaryKeyIndex(rel);
+	indexes = RelationGetIndexList(rel);	/* a copy */
+	foreach(lc, indexes)
+		if (!OidIsValid(found) && is_part_of_primary_key(lfirst_oid(lc)))
+			found = lfirst_oid(lc);
+	list_free(indexes);
+	return found;
+}
+
 void
 cas_load_key(CasTable *table, Relation rel)
 {
-	Oid			indexid = RelationGetPrimaryKeyIndex(rel);
+	Oid			indexid = find_key_index(rel);
 	Relation	index;
 
 	if (!OidIsValid(indexid))
 		return;
 	index = index_open(indexid, AccessShareLock);
-	table->nkeys = IndexRelationGetNumberOfKeyAttributes(index);
-	table->keys = palloc0(sizeof(CasKeyColumn) * table->nkeys);
-	for (int i = 0; i < table->nkeys; i++)
-		load_key_column(&table->keys[i], rel, index, i);
-	table->keys_equal_image = _bt_allequalimage(index, false);
+	if (index->rd_index->indimmediate && index->rd_index->indisvalid)
+	{
+		table->nkeys = IndexRelationGetNumberOfKeyAttributes(index);
+		table->keys = palloc0(sizeof(CasKeyColumn) * table->nkeys);
+		for (int i = 0; i < table->nkeys; i++)
+			load_key_column(&table->keys[i], rel, index, i);
+		table->keys_equal_image = _bt_allequalimage(index, false);
+		table->key_index = indexid;
+		table->key_constraint = get_index_constraint(indexid);
+	}
 	index_close(index, AccessShareLock);
-	table->key_index = indexid;
-	table->key_constraint = get_index_constraint(indexid);
+}
+
+/* Whether two values of a key's column are equal, as its index has it. */
+bool
+cas_key_column_equal(const CasKeyColumn *column, Datum a, Datum b)
+{
+	return DatumGetBool(OidFunctionCall2Coll(column->equal, column->collation,
+											 a, b));
 }
 
 /* What the id of a table looks like, for hints. */
@@ -169,10 +202,9 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 }
 
 static void
-key_from_text(CasTable *table, char *id, bool busy, CasKey *key)
+key_from_text(CasTable *table, char *id, CasKey *key)
 {
 	CasKeyColumn *column = &table->keys[0];
-	FmgrInfo	copy;
 
 	if (table->nkeys > 1)
 		composite_key(table,
@@ -180,10 +212,9 @@ key_from_text(CasTable *table, char *id, bool busy, CasKey *key)
 														 CStringGetDatum(id))),
 					  key);
 	else
-		key->values[0] = InputFunctionCall(cas_conversion(&column->input, busy,
-													  &copy),
-										   id, column->input_param,
-										   column->typmod);
+		key->values[0] = OidInputFunctionCall(column->input, id,
+											  column->input_param,
+											  column->typmod);
 }
 
 static bool
@@ -215,10 +246,11 @@ call_cast(Oid cast, Datum value, Oid collation)
  * implicit cast to the column's; integers may be of any width.
  */
 static void
-key_from_value(CasTable *table, Datum id, Oid type, bool busy, CasKey *key)
+key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
 {
 	CasKeyColumn *column = &table->keys[0];
-	Oid			key_type = getBaseType(column->type);
+	int32		typmod = column->typmod;
+	Oid			key_type = getBaseTypeAndTypmod(column->type, &typmod);
 	Oid			cast = InvalidOid;
 	CoercionPathType path = COERCION_PATH_RELABELTYPE;
 
@@ -247,11 +279,11 @@ key_from_value(CasTable *table, Datum id, Oid type, bool busy, CasKey *key)
 					 errhint("Cast the id, or give its text form.")));
 	}
 
-	/* a domain over the type, or a length, has its say as for text */
-	if (column->type != type || column->typmod >= 0)
-		key_from_text(table,
-					  OutputFunctionCall(&column->output, key->values[0]),
-					  busy, key);
+	/* a length has its say as for text, and so has a domain */
+	if (typmod >= 0)
+		key_from_text(table, render_text(key_type, key->values[0]), key);
+	else if (column->type != key_type)
+		domain_check(key->values[0], false, column->type, NULL, NULL);
 }
 
 /*
@@ -262,29 +294,25 @@ void
 cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 {
 	MemoryContext mcxt = CurrentMemoryContext;
-	bool		busy = table->reading_key;
 
 	ItemPointerSetInvalid(&key->tid);
 	type = getBaseType(type);
 	PG_TRY();
 	{
-		table->reading_key = true;
 		if (type == TEXTOID && table->nkeys == 1 &&
 			table->keys[0].type == TEXTOID)
 			key->values[0] = id;
 		else if (type == TEXTOID || type == VARCHAROID)
-			key_from_text(table, TextDatumGetCString(id), busy, key);
+			key_from_text(table, TextDatumGetCString(id), key);
 		else if (table->nkeys == 1)
-			key_from_value(table, id, type, busy, key);
+			key_from_value(table, id, type, key);
 		else if (type == JSONBOID)
 			composite_key(table, DatumGetJsonbP(id), key);
 		else
 			malformed_composite_key(table, "it is not a JSON object");
-		table->reading_key = busy;
 	}
 	PG_CATCH();
 	{
-		table->reading_key = busy;
 		rethrow_malformed_key(table, mcxt);
 	}
 	PG_END_TRY();
@@ -301,26 +329,22 @@ cas_key_from_text(CasTable *table, char *id, CasKey *key)
 static char *
 composite_key_text(CasTable *table, const Datum *values, const bool *nulls)
 {
-	Datum	   *row = palloc0(sizeof(Datum) * table->nkeys);
-	bool	   *isnull = palloc0(sizeof(bool) * table->nkeys);
-	TupleDesc	desc = CreateTemplateTupleDesc(table->nkeys);
-	HeapTuple	tuple;
-	char	   *json;
-	Datum		object;
+	int			natts = table->desc->natts;
+	Datum	   *row = palloc(sizeof(Datum) * natts);
+	bool	   *isnull = palloc(sizeof(bool) * natts);
+	Bitmapset  *columns = NULL;
+	Jsonb	   *object;
 
 	for (int i = 0; i < table->nkeys; i++)
 	{
-		TupleDescInitEntry(desc, i + 1, table->keys[i].name,
-						   table->keys[i].type, table->keys[i].typmod, 0);
-		row[i] = values[i];
-		isnull[i] = nulls != NULL && nulls[i];
+		AttrNumber	attnum = table->keys[i].attnum;
+
+		columns = bms_add_member(columns, attnum);
+		row[attnum - 1] = values[i];
+		isnull[attnum - 1] = nulls != NULL && nulls[i];
 	}
-	desc = BlessTupleDesc(desc);
-	tuple = heap_form_tuple(desc, row, isnull);
-	json = TextDatumGetCString(DirectFunctionCall1(row_to_json,
-												   heap_copy_tuple_as_datum(tuple, desc)));
-	object = DirectFunctionCall1(jsonb_in, CStringGetDatum(json));
-	return DatumGetCString(DirectFunctionCall1(jsonb_out, object));
+	object = render_row(table->desc, columns, row, isnull, false);
+	return JsonbToCString(NULL, &object->root, VARSIZE(object));
 }
 
 /*
@@ -334,7 +358,7 @@ cas_key_text(CasTable *table, const Datum *values, const bool *nulls)
 		return composite_key_text(table, values, nulls);
 	if (nulls != NULL && nulls[0])
 		return NULL;
-	return OutputFunctionCall(&table->keys[0].output, values[0]);
+	return render_text(table->keys[0].type, values[0]);
 }
 
 /*
@@ -342,15 +366,25 @@ cas_key_text(CasTable *table, const Datum *values, const bool *nulls)
  * one table are locked.
  */
 int
-cas_key_compare(CasTable *table, const CasKey *a, const CasKey *b)
+cas_key_compare(CasCall *call, const CasKey *a, const CasKey *b)
 {
+	CasTable   *table = call->table;
+
+	/* an array of ids is sorted, so these are kept for the call */
+	if (call->compare == NULL)
+	{
+		call->compare = MemoryContextAlloc(call->caller,
+										   sizeof(FmgrInfo) * table->nkeys);
+		for (int i = 0; i < table->nkeys; i++)
+			fmgr_info_cxt(table->keys[i].compare, &call->compare[i],
+						  call->caller);
+	}
 	for (int i = 0; i < table->nkeys; i++)
 	{
-		CasKeyColumn *column = &table->keys[i];
 		int			cmp;
 
-		cmp = DatumGetInt32(FunctionCall2Coll(&column->compare,
-											  column->collation,
+		cmp = DatumGetInt32(FunctionCall2Coll(&call->compare[i],
+											  table->keys[i].collation,
 											  a->values[i], b->values[i]));
 		if (cmp != 0)
 			return cmp;

@@ -1,24 +1,149 @@
 /*
  * payload.c
- *		What a payload writes: one document column, or the columns that its
- *		fields name.
+ *		What the payload of a row is, and what one that is sent writes: a
+ *		document column, or the columns that its fields name.
+ *
+ * What was read can be sent back, and writes nothing.  For a document that is
+ * a comparison of images.  So it is for columns of most types, whose JSON is
+ * read as the very image that it was made of; these are exact.  A column of
+ * another type is sent back as it is if the JSON is the same; to know that
+ * takes a look at the row, under its lock.  It takes one, too, for a column
+ * that cannot be written, as one that is generated.
  */
 #include "cas.h"
 
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
 
-/* Whether a column is neither key nor version: part of a column payload. */
-bool
-is_payload_column(CasTable *table, AttrNumber attnum)
+/*
+ * Whether JSON that was made of a value of this type is read as the same
+ * image, under whatever settings.  Others may have several images of one
+ * value, or an input function that obeys settings; a domain may have a CHECK
+ * that is not true of all that is stored.  See also is_exact().
+ */
+static bool
+type_is_exact(Oid type)
 {
-	if (TupleDescAttr(table->desc, attnum - 1)->attisdropped ||
-		attnum == table->version)
-		return false;
+	switch (type)
+	{
+		case BOOLOID:
+		case NAMEOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+		case OIDOID:
+		case XIDOID:
+		case XID8OID:
+		case CIDOID:
+		case TIDOID:
+		case UUIDOID:
+		case JSONBOID:
+		case INETOID:
+		case CIDROID:
+		case MACADDROID:
+		case MACADDR8OID:
+		case BITOID:
+		case VARBITOID:
+		case LSNOID:
+		case DATEOID:
+		case TIMEOID:
+		case TIMETZOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case INTERVALOID:
+		case BYTEAOID:
+			return true;
+		default:
+			return get_typtype(type) == TYPTYPE_ENUM;
+	}
+}
+
+static bool
+is_key_column(CasTable *table, AttrNumber attnum)
+{
 	for (int i = 0; i < table->nkeys; i++)
 		if (table->keys[i].attnum == attnum)
-			return false;
-	return true;
+			return true;
+	return false;
+}
+
+/* A column that cannot be written, but sent back. */
+static bool
+is_fixed(CasTable *table, AttrNumber attnum)
+{
+	Form_pg_attribute att = TupleDescAttr(table->desc, attnum - 1);
+
+	return att->attgenerated != '\0' ||
+		att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
+}
+
+/*
+ * Find the columns of a table's payload: the document or, if there is none,
+ * all but the key and the version.
+ */
+void
+payload_load(CasTable *table)
+{
+	for (AttrNumber a = 1; a <= table->desc->natts; a++)
+	{
+		Form_pg_attribute att = TupleDescAttr(table->desc, a - 1);
+
+		if (att->attisdropped)
+			continue;
+		if (table->payload != 0 ? a == table->payload :
+			a != table->version && !is_key_column(table, a))
+			table->payload_columns = bms_add_member(table->payload_columns, a);
+		if (type_is_exact(att->atttypid) && !is_fixed(table, a))
+			table->exact = bms_add_member(table->exact, a);
+	}
+}
+
+/*
+ * A row's payload; NULL for a document that is.  The arrays have the row's
+ * values, at least those of the payload.
+ */
+Jsonb *
+payload_of_row(CasTable *table, const Datum *values, const bool *nulls)
+{
+	int			p = table->payload - 1;
+
+	if (p < 0)
+		return render_row(table->desc, table->payload_columns, values, nulls,
+						  false);
+	return nulls[p] ? NULL : DatumGetJsonbPCopy(values[p]);
+}
+
+/* ----------
+ * What is sent
+ * ----------
+ */
+
+static void
+raise_fixed_column(CasCall *call, AttrNumber attnum)
+{
+	Form_pg_attribute att = TupleDescAttr(call->table->desc, attnum - 1);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_GENERATED_ALWAYS),
+			 att->attgenerated != '\0' ?
+			 errmsg("column \"%s\" in the payload is a generated column",
+					NameStr(att->attname)) :
+			 errmsg("column \"%s\" in the payload is an identity column defined as GENERATED ALWAYS",
+					NameStr(att->attname)),
+			 errhint("Leave it out, or send the value that the row has."),
+			 errtablecol(call->rel, attnum)));
 }
 
 static AttrNumber
@@ -38,12 +163,6 @@ payload_field(CasCall *call, const char *name)
 					 errmsg("the payload must not have the version, \"%s\"",
 							name),
 					 errhint("The expected version is an argument of its own."),
-					 errtablecol(call->rel, a)));
-		if (att->attgenerated != '\0')
-			ereport(ERROR,
-					(errcode(ERRCODE_GENERATED_ALWAYS),
-					 errmsg("column \"%s\" in the payload is a generated column",
-							name),
 					 errtablecol(call->rel, a)));
 		return a;
 	}
@@ -70,9 +189,7 @@ check_key_fields(CasCall *call, CasKey *key, const CasWrite *write,
 		if (!bms_is_member(column->attnum, columns))
 			continue;
 		if (key == NULL || write->nulls[att] ||
-			!DatumGetBool(FunctionCall2Coll(&column->equal, column->collation,
-											write->values[att],
-											key->values[i])))
+			!cas_key_column_equal(column, write->values[att], key->values[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("column \"%s\" in the payload is not the id's",
@@ -82,21 +199,141 @@ check_key_fields(CasCall *call, CasKey *key, const CasWrite *write,
 	}
 }
 
+static bool
+may_read(CasCall *call, AttrNumber attnum)
+{
+	return call->payload_readable ||
+		pg_attribute_aclcheck(call->table->relid, attnum, GetUserId(),
+							  ACL_SELECT) == ACLCHECK_OK;
+}
+
+static bool
+is_zero(Numeric number)
+{
+	Datum		zero = NumericGetDatum(int64_to_numeric(0));
+
+	return DatumGetBool(DirectFunctionCall2(numeric_eq,
+											NumericGetDatum(number), zero));
+}
+
+/* Whether a field is read as the one image that its JSON can be made of. */
+static bool
+is_exact(CasTable *table, AttrNumber attnum, const JsonbValue *value)
+{
+	if (!bms_is_member(attnum, table->exact))
+		return false;
+	switch (TupleDescAttr(table->desc, attnum - 1)->atttypid)
+	{
+		case JSONBOID:
+			return value->type != jbvNull;	/* or is it JSON's null? */
+		case FLOAT4OID:
+		case FLOAT8OID:
+			/* minus zero, or some NaN? */
+			if (value->type == jbvNull)
+				return true;
+			return value->type == jbvNumeric &&
+				!is_zero(value->val.numeric);
+		default:
+			return true;
+	}
+}
+
+static const char *
+column_name(CasTable *table, AttrNumber attnum)
+{
+	return NameStr(TupleDescAttr(table->desc, attnum - 1)->attname);
+}
+
+static JsonbValue *
+get_field(CasTable *table, Jsonb *object, AttrNumber attnum)
+{
+	const char *name = column_name(table, attnum);
+
+	return getKeyJsonValueFromContainer(&object->root, name, strlen(name),
+										NULL);
+}
+
+/* Read the fields of these columns into the write's values. */
+static void
+populate_columns(CasTable *table, Jsonb *payload, const Bitmapset *columns,
+				 CasWrite *write)
+{
+	JsonbParseState *state = NULL;
+	Datum	   *values = palloc(sizeof(Datum) * table->desc->natts);
+	bool	   *nulls = palloc(sizeof(bool) * table->desc->natts);
+	int			a = -1;
+
+	if (bms_is_empty(columns))
+		return;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	while ((a = bms_next_member(columns, a)) >= 0)
+	{
+		JsonbValue	name;
+
+		name.type = jbvString;
+		name.val.string.val = unconstify(char *, column_name(table, a));
+		name.val.string.len = strlen(name.val.string.val);
+		pushJsonbValue(&state, WJB_KEY, &name);
+		pushJsonbValue(&state, WJB_VALUE, get_field(table, payload, a));
+	}
+	cas_populate(table,
+				 JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT,
+												  NULL)),
+				 values, nulls);
+	a = -1;
+	while ((a = bms_next_member(columns, a)) >= 0)
+	{
+		write->values[a - 1] = values[a - 1];
+		write->nulls[a - 1] = nulls[a - 1];
+	}
+}
+
+/* Sort the columns that a payload names by what there is to do with them. */
+static void
+read_fields(CasCall *call, Jsonb *payload, bool new_row, CasWrite *write,
+			Bitmapset **key_columns)
+{
+	CasTable   *table = call->table;
+	JsonbIterator *it = JsonbIteratorInit(&payload->root);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	AttrNumber	attnum = InvalidAttrNumber;
+
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			attnum = payload_field(call, pnstrdup(v.val.string.val,
+												  v.val.string.len));
+		if (token != WJB_VALUE)
+			continue;
+		if (is_key_column(table, attnum))
+			*key_columns = bms_add_member(*key_columns, attnum);
+		else if (is_fixed(table, attnum) &&
+				 (new_row || !may_read(call, attnum)))
+			raise_fixed_column(call, attnum);
+		else if (new_row || is_exact(table, attnum, &v) ||
+				 !may_read(call, attnum))
+			write->columns = bms_add_member(write->columns, attnum);
+		else
+			write->unsettled = bms_add_member(write->unsettled, attnum);
+	}
+}
+
 /*
- * The columns that a payload writes, and their values.  key is NULL for a row
+ * What a payload writes to a row, or to a new one.  key is NULL for a row
  * whose key its default will make.
  */
 void
-payload_columns(CasCall *call, CasKey *key, Jsonb *payload, CasWrite *write)
+payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
+			 CasWrite *write)
 {
 	CasTable   *table = call->table;
 	Bitmapset  *key_columns = NULL;
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	v;
 	int			a = -1;
 
 	write->columns = NULL;
+	write->unsettled = NULL;
+	write->payload = payload;
 	write->values = palloc(sizeof(Datum) * table->desc->natts);
 	write->nulls = palloc(sizeof(bool) * table->desc->natts);
 
@@ -115,27 +352,75 @@ payload_columns(CasCall *call, CasKey *key, Jsonb *payload, CasWrite *write)
 				 errmsg("payload is not a JSON object"),
 				 errhint("The payload of table \"%s\" is an object of its columns.",
 						 RelationGetRelationName(call->rel))));
-	it = JsonbIteratorInit(&payload->root);
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		AttrNumber	attnum;
-
-		if (token != WJB_KEY)
-			continue;
-		attnum = payload_field(call, pnstrdup(v.val.string.val,
-											  v.val.string.len));
-		if (is_payload_column(table, attnum))
-			write->columns = bms_add_member(write->columns, attnum);
-		else
-			key_columns = bms_add_member(key_columns, attnum);
-	}
-	cas_populate(table, payload, write->values, write->nulls);
+	read_fields(call, payload, new_row, write, &key_columns);
+	if (bms_is_empty(write->unsettled))
+		cas_populate(table, payload, write->values, write->nulls);
+	else
+		populate_columns(table, payload, bms_union(write->columns, key_columns),
+						 write);
 	check_key_fields(call, key, write, key_columns);
 
 	write->comparable = true;
-	while (!call->payload_readable &&
+	while (write->comparable &&
 		   (a = bms_next_member(write->columns, a)) >= 0)
-		if (pg_attribute_aclcheck(table->relid, a, GetUserId(),
-								  ACL_SELECT) != ACLCHECK_OK)
-			write->comparable = false;
+		write->comparable = may_read(call, a);
+}
+
+/* ----------
+ * What takes a look
+ * ----------
+ */
+
+/* The look at the row that a write takes, or NULL. */
+CasLook *
+payload_look(CasCall *call, const CasWrite *write)
+{
+	int			natts = call->table->desc->natts;
+	CasLook    *look;
+
+	if (bms_is_empty(write->unsettled))
+		return NULL;
+	look = palloc(sizeof(CasLook));
+	look->columns = write->unsettled;
+	look->values = palloc(sizeof(Datum) * natts);
+	look->nulls = palloc(sizeof(bool) * natts);
+	return look;
+}
+
+/*
+ * Settle which columns are written, now that a look was taken at the locked
+ * row: those whose JSON is another, and whose image.
+ */
+void
+payload_settle(CasCall *call, CasWrite *write, const CasLook *look)
+{
+	CasTable   *table = call->table;
+	Bitmapset  *differ = NULL;
+	Jsonb	   *now;
+	int			a = -1;
+
+	if (look == NULL)
+		return;
+	now = render_row(table->desc, look->columns, look->values, look->nulls,
+					 false);
+	while ((a = bms_next_member(look->columns, a)) >= 0)
+		if (!document_same_values(get_field(table, write->payload, a),
+								  get_field(table, now, a)))
+			differ = bms_add_member(differ, a);
+
+	populate_columns(table, write->payload, differ, write);
+	a = -1;
+	while ((a = bms_next_member(differ, a)) >= 0)
+	{
+		Form_pg_attribute att = TupleDescAttr(table->desc, a - 1);
+
+		if (datum_same(look->values[a - 1], look->nulls[a - 1],
+					   write->values[a - 1], write->nulls[a - 1],
+					   att->attbyval, att->attlen))
+			continue;
+		if (is_fixed(table, a))
+			raise_fixed_column(call, a);
+		write->columns = bms_add_member(write->columns, a);
+	}
+	write->unsettled = NULL;
 }

@@ -22,23 +22,25 @@
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* Plans kept per table; the columns that payloads name make more. */
+/* Plans kept per table: the columns that payloads name make ever new ones. */
 #define MAX_PLANS 64
 
 typedef struct CasPlan
 {
 	CasStatementKind kind;
-	int			wants;			/* what it returns */
+	const Bitmapset *returns;	/* columns, by attribute number */
 	bool		compares;		/* it writes only what differs */
 	Bitmapset  *columns;		/* that it writes, by attribute number */
 	char	   *arbiter;		/* the key's constraint, if it names that */
 	SPIPlanPtr	plan;
+	MemoryContext mcxt;			/* in which all this is */
 } CasPlan;
 
 /* ----------
@@ -53,44 +55,18 @@ column_name(CasTable *table, AttrNumber attnum)
 												  attnum - 1)->attname));
 }
 
-/* Append the payload, as one expression of type jsonb. */
+/* Append the columns that a statement returns. */
 static void
-append_payload(StringInfo sql, CasTable *table)
+append_returned(StringInfo sql, CasTable *table, const CasPlan *plan)
 {
 	const char *separator = "";
+	int			a = -1;
 
-	if (table->payload != 0)
+	while ((a = bms_next_member(plan->returns, a)) >= 0)
 	{
-		appendStringInfo(sql, "t.%s", column_name(table, table->payload));
-		return;
-	}
-	appendStringInfoString(sql,
-						   "(SELECT pg_catalog.to_jsonb(r.*) FROM (SELECT ");
-	for (AttrNumber a = 1; a <= table->desc->natts; a++)
-	{
-		if (!is_payload_column(table, a))
-			continue;
 		appendStringInfo(sql, "%st.%s", separator, column_name(table, a));
 		separator = ", ";
 	}
-	appendStringInfoString(sql, ") AS r)");
-}
-
-/*
- * Append what every statement returns: the version and, where it is wanted,
- * the payload and the key.
- */
-static void
-append_row(StringInfo sql, CasTable *table, const CasPlan *plan)
-{
-	appendStringInfo(sql, "t.%s", column_name(table, table->version));
-	if (plan->wants & CAS_WANTS_PAYLOAD)
-	{
-		appendStringInfoString(sql, ", ");
-		append_payload(sql, table);
-	}
-	for (int i = 0; (plan->wants & CAS_WANTS_ID) && i < table->nkeys; i++)
-		appendStringInfo(sql, ", t.%s", quote_identifier(table->keys[i].name));
 }
 
 /*
@@ -149,12 +125,15 @@ append_operator(StringInfo sql, Oid operator)
 {
 	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
 	Form_pg_operator form;
+	char	   *schema;
 
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for operator %u", operator);
 	form = (Form_pg_operator) GETSTRUCT(tuple);
-	appendStringInfo(sql, "OPERATOR(%s.%s)",
-					 quote_identifier(get_namespace_name(form->oprnamespace)),
+	schema = get_namespace_name(form->oprnamespace);
+	if (schema == NULL)
+		elog(ERROR, "cache lookup failed for schema of operator %u", operator);
+	appendStringInfo(sql, "OPERATOR(%s.%s)", quote_identifier(schema),
 					 NameStr(form->oprname));
 	ReleaseSysCache(tuple);
 }
@@ -184,9 +163,12 @@ append_where_version(StringInfo sql, CasTable *table)
 static const char *
 quoted_extension_schema(CasCall *call)
 {
-	Oid			schema = get_func_namespace(call->function);
+	char	   *schema;
 
-	return quote_identifier(get_namespace_name(schema));
+	schema = get_namespace_name(get_func_namespace(call->function));
+	if (schema == NULL)
+		elog(ERROR, "cache lookup failed for function %u", call->function);
+	return quote_identifier(schema);
 }
 
 /*
@@ -326,7 +308,7 @@ prepare(CasCall *call, const CasPlan *plan)
 		relation = psprintf("ONLY %s", name);
 
 	initStringInfo(&row);
-	append_row(&row, table, plan);
+	append_returned(&row, table, plan);
 
 	initStringInfo(&sql);
 	switch (plan->kind)
@@ -420,25 +402,14 @@ free_plan(void *plan)
 	SPI_freeplan((SPIPlanPtr) plan);
 }
 
+/* Have a plan freed when a memory context is. */
 static void
-free_plans(void *table)
+free_plan_with(MemoryContext mcxt, MemoryContextCallback *callback,
+			   SPIPlanPtr plan)
 {
-	ListCell   *lc;
-
-	foreach(lc, ((CasTable *) table)->plans)
-		SPI_freeplan(((CasPlan *) lfirst(lc))->plan);
-}
-
-static MemoryContextCallback *
-make_callback(MemoryContext mcxt, MemoryContextCallbackFunction function,
-			  void *arg)
-{
-	MemoryContextCallback *callback;
-
-	callback = MemoryContextAlloc(mcxt, sizeof(MemoryContextCallback));
-	callback->func = function;
-	callback->arg = arg;
-	return callback;
+	callback->func = free_plan;
+	callback->arg = plan;
+	MemoryContextRegisterResetCallback(mcxt, callback);
 }
 
 static CasPlan *
@@ -450,7 +421,8 @@ find_plan(CasTable *table, const CasPlan *wanted)
 	{
 		CasPlan    *plan = lfirst(lc);
 
-		if (plan->kind == wanted->kind && plan->wants == wanted->wants &&
+		if (plan->kind == wanted->kind &&
+			bms_equal(plan->returns, wanted->returns) &&
 			plan->compares == wanted->compares &&
 			bms_equal(plan->columns, wanted->columns))
 			return plan;
@@ -459,10 +431,64 @@ find_plan(CasTable *table, const CasPlan *wanted)
 }
 
 /*
+ * Whether an outer call may be running a plan of the table.  After an error in
+ * one, it seems so to the end of the transaction.
+ */
+static bool
+is_running(CasTable *table)
+{
+	return table->running > 0 && table->running_in == MyProc->lxid;
+}
+
+/*
+ * Take a plan from the table, and free it, at the end of the transaction if it
+ * may be running.
+ */
+static void
+retire_plan(CasTable *table, CasPlan *plan)
+{
+	table->plans = list_delete_ptr(table->plans, plan);
+	if (is_running(table))
+		MemoryContextSetParent(plan->mcxt, TopTransactionContext);
+	else
+		MemoryContextDelete(plan->mcxt);
+}
+
+/*
+ * Keep a prepared plan with the table.  It has a memory context of its own,
+ * whose end is the plan's.  An error on the way leaves nothing behind.
+ */
+static void
+keep_plan(CasTable *table, const CasPlan *wanted, SPIPlanPtr prepared)
+{
+	MemoryContext mcxt = AllocSetContextCreate(CurrentMemoryContext,
+											   "pg_cas plan",
+											   ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(mcxt);
+	CasPlan    *plan = palloc(sizeof(CasPlan));
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+
+	*plan = *wanted;
+	plan->mcxt = mcxt;
+	plan->returns = bms_copy(wanted->returns);
+	plan->columns = bms_copy(wanted->columns);
+	if (wanted->arbiter != NULL)
+		plan->arbiter = pstrdup(wanted->arbiter);
+	plan->plan = prepared;
+	MemoryContextSwitchTo(table->mcxt);
+	table->plans = lappend(table->plans, plan);
+	MemoryContextSwitchTo(old);
+
+	/* from here on, nothing fails */
+	SPI_keepplan(prepared);
+	free_plan_with(mcxt, callback, prepared);
+	MemoryContextSetParent(mcxt, table->mcxt);
+}
+
+/*
  * The plan for a statement of the kind.  Plans are saved with the table; one
  * that the catalogs have moved away from is made anew, since its text may
- * hold names of the past.  An outer call may be running the old one, so that
- * is freed only at the end of the transaction.
+ * hold names of the past.
  */
 static SPIPlanPtr
 plan_for(CasCall *call, const CasStatement *statement)
@@ -473,16 +499,20 @@ plan_for(CasCall *call, const CasStatement *statement)
 	SPIPlanPtr	prepared;
 
 	wanted.kind = statement->kind;
-	wanted.wants = statement->wants;
+	wanted.returns = call_row_columns(call, statement);
 	if (statement->write != NULL)
 	{
 		wanted.columns = statement->write->columns;
 		wanted.compares = statement->kind == STATEMENT_UPDATE &&
 			statement->write->comparable;
 	}
-
 	if (statement->kind == STATEMENT_INSERT)
+	{
 		wanted.arbiter = get_constraint_name(table->key_constraint);
+		if (wanted.arbiter == NULL)
+			elog(ERROR, "cache lookup failed for constraint %u",
+				 table->key_constraint);
+	}
 
 	/* to rename the constraint does not make the plan invalid, yet it is */
 	plan = find_plan(table, &wanted);
@@ -491,39 +521,13 @@ plan_for(CasCall *call, const CasStatement *statement)
 		 strcmp(plan->arbiter, wanted.arbiter) == 0))
 		return plan->plan;
 
+	/* the oldest makes room */
 	prepared = prepare(call, &wanted);
+	if (plan == NULL && list_length(table->plans) >= MAX_PLANS)
+		plan = linitial(table->plans);
 	if (plan != NULL)
-	{
-		MemoryContext mcxt = TopTransactionContext;
-
-		MemoryContextRegisterResetCallback(mcxt,
-										   make_callback(mcxt, free_plan,
-														 plan->plan));
-	}
-	else
-	{
-		MemoryContext old;
-
-		/* beyond the limit, a plan is for one call and goes with it */
-		if (list_length(table->plans) >= MAX_PLANS)
-			return prepared;
-		old = MemoryContextSwitchTo(table->mcxt);
-		if (table->plans == NIL)
-			MemoryContextRegisterResetCallback(table->mcxt,
-											   make_callback(table->mcxt,
-															 free_plans,
-															 table));
-		plan = palloc(sizeof(CasPlan));
-		*plan = wanted;
-		plan->columns = bms_copy(wanted.columns);
-		plan->plan = prepared;
-		table->plans = lappend(table->plans, plan);
-		MemoryContextSwitchTo(old);
-	}
-	if (wanted.arbiter != NULL)
-		plan->arbiter = MemoryContextStrdup(table->mcxt, wanted.arbiter);
-	SPI_keepplan(prepared);
-	plan->plan = prepared;
+		retire_plan(table, plan);
+	keep_plan(table, &wanted, prepared);
 	return prepared;
 }
 
@@ -542,40 +546,24 @@ statement_outdated(CasCall *call)
 			 errtable(call->rel)));
 }
 
-/* Take the one row that a statement returned, into the caller's memory. */
+/* Take the one row that a statement returned. */
 static void
-take_row(CasCall *call, int wants, CasRow *row)
+take_returned(CasCall *call, const CasStatement *statement, CasRow *row)
 {
-	CasTable   *table = call->table;
 	HeapTuple	tuple = SPI_tuptable->vals[0];
 	TupleDesc	desc = SPI_tuptable->tupdesc;
-	MemoryContext old = MemoryContextSwitchTo(call->caller);
-	Datum		values[INDEX_MAX_KEYS];
-	bool		nulls[INDEX_MAX_KEYS];
+	int			natts = call->table->desc->natts;
+	const Bitmapset *columns = call_row_columns(call, statement);
+	Datum	   *values = palloc(sizeof(Datum) * natts);
+	bool	   *nulls = palloc(sizeof(bool) * natts);
 	int			column = 1;
-	Datum		datum;
-	bool		isnull;
+	int			a = -1;
 
-	datum = heap_getattr(tuple, column++, desc, &row->version_isnull);
-	row->version = row->version_isnull ? 0 :
-		cas_version_value(table, datum);
-
-	row->payload = NULL;
-	if (wants & CAS_WANTS_PAYLOAD)
-	{
-		datum = heap_getattr(tuple, column++, desc, &isnull);
-		if (!isnull)
-			row->payload = DatumGetJsonbPCopy(datum);
-	}
-
-	row->id = NULL;
-	if (wants & CAS_WANTS_ID)
-	{
-		for (int i = 0; i < table->nkeys; i++)
-			values[i] = heap_getattr(tuple, column + i, desc, &nulls[i]);
-		row->id = cas_key_text(table, values, nulls);
-	}
-	MemoryContextSwitchTo(old);
+	while ((a = bms_next_member(columns, a)) >= 0)
+		values[a - 1] = heap_getattr(tuple, column++, desc, &nulls[a - 1]);
+	call_take_row(call, statement, values, nulls, row);
+	pfree(values);
+	pfree(nulls);
 }
 
 /*
@@ -640,8 +628,11 @@ run_plan(CasCall *call, const CasStatement *statement, CasRow *row)
 	memset(nulls, ' ', size);
 	bind(table, statement, values, nulls);
 
+	table->running = is_running(table) ? table->running + 1 : 1;
+	table->running_in = MyProc->lxid;
 	rc = SPI_execute_snapshot(plan, values, nulls, statement->snapshot,
 							  InvalidSnapshot, statement->as_of, true, 0);
+	table->running--;
 	if (rc < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s",
 			 SPI_result_code_string(rc));
@@ -655,7 +646,7 @@ run_plan(CasCall *call, const CasStatement *statement, CasRow *row)
 			 RelationGetRelationName(call->rel));
 	}
 	if (processed == 1)
-		take_row(call, statement->wants, row);
+		take_returned(call, statement, row);
 	SPI_freetuptable(SPI_tuptable);
 	pfree(values);
 	pfree(nulls);

@@ -74,14 +74,15 @@ swap_read(CasCall *call, CasKey *key, int wants, CasRow *row)
 }
 
 /*
- * Lock a row and read it; false if there is none, or policies hide it.  What
- * either answer says is true after all waiting.
+ * Lock a row, read it, and take a look at more of it if that is given; false
+ * if there is none, or policies hide it.  What either answer says is true
+ * after all waiting.
  */
-bool
-swap_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
-		  CasRow *row)
+static bool
+lock_and_look(CasCall *call, CasKey *key, CasLockMode mode, int wants,
+			  CasLook *look, CasRow *row)
 {
-	CasStatement lock = {.key = key,.wants = wants};
+	CasStatement lock = {.key = key,.wants = wants,.look = look};
 
 	switch (mode)
 	{
@@ -114,6 +115,13 @@ swap_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 			return false;
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+bool
+swap_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
+		  CasRow *row)
+{
+	return lock_and_look(call, key, mode, wants, NULL, row);
 }
 
 /*
@@ -209,6 +217,35 @@ raise_suppressed(CasCall *call, const char *what)
 }
 
 /*
+ * Run a statement that writes.  *row is then the row as it is when the call
+ * ends: triggers and foreign keys may have written to it, too.  More commands
+ * have run then than ours.
+ */
+static bool
+run_write(CasCall *call, const CasStatement *write, CasRow *row)
+{
+	CommandId	command;
+	CasRow		now;
+	CasKey		made;
+	CasKey	   *key = write->new_key ? write->new_key : write->key;
+
+	CommandCounterIncrement();
+	command = GetCurrentCommandId(false);
+	if (!statement_run(call, write, row))
+		return false;
+	if (GetCurrentCommandId(false) <= command + 1)
+		return true;
+	if (key == NULL)
+	{
+		key = &made;
+		cas_key_from_text(call->table, row->id, key);
+	}
+	if (statement_read(call, key, InvalidSnapshot, write->wants, &now))
+		*row = now;
+	return true;
+}
+
+/*
  * Write to a row of the expected version: true if it was written.  That
  * nothing was has several reasons, see the head of this file.
  */
@@ -221,7 +258,7 @@ write_row(CasCall *call, const CasSwap *swap, int64 version,
 		.write = write,.wants = swap->wants
 	};
 
-	return !bms_is_empty(write->columns) && statement_run(call, &update, row);
+	return !bms_is_empty(write->columns) && run_write(call, &update, row);
 }
 
 /*
@@ -245,28 +282,44 @@ unchanged_or_raise(CasCall *call, CasKey *key, int64 version,
 }
 
 /*
- * Write a payload to a row that we have locked at the version.  If nothing is
- * written, the payload was the row's already - or the row is not what we
- * locked any more, because a function that computed the payload has written
- * to it, too, and going on would lose what it wrote.
+ * Lock a row again that we have locked at the version, and look at more of it.
+ * It may be not what we locked any more, because a function that computed the
+ * payload has written to it, too; going on would lose what that wrote.
  */
-static CasOutcome
-write_locked(CasCall *call, const CasSwap *swap, int64 version,
-			 Jsonb *payload, CasRow *row)
+static void
+lock_again(CasCall *call, const CasSwap *swap, int64 version, CasLook *look,
+		   CasRow *row)
 {
-	CasWrite	write;
-
-	payload_columns(call, swap->key, payload, &write);
-	if (write_row(call, swap, version, &write, row))
-		return CAS_UPDATED;
-	if (!swap_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
-				   row) ||
+	if (!lock_and_look(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
+					   look, row) ||
 		!matches(row, version))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("row in table \"%s\" was changed by the function that computes its payload",
 						RelationGetRelationName(call->rel)),
 				 errtable(call->rel)));
+}
+
+/*
+ * Write a payload to a row that we have locked at the version.
+ */
+static CasOutcome
+write_locked(CasCall *call, const CasSwap *swap, int64 version,
+			 Jsonb *payload, CasRow *row)
+{
+	CasWrite	write;
+	CasLook    *look;
+
+	payload_read(call, swap->key, payload, false, &write);
+	look = payload_look(call, &write);
+	if (look != NULL)
+	{
+		lock_again(call, swap, version, look, row);
+		payload_settle(call, &write, look);
+	}
+	if (write_row(call, swap, version, &write, row))
+		return CAS_UPDATED;
+	lock_again(call, swap, version, NULL, row);
 	return unchanged_or_raise(call, swap->key, version, &write);
 }
 
@@ -282,17 +335,21 @@ CasOutcome
 swap_update(CasCall *call, const CasSwap *swap, CasRow *row)
 {
 	CasWrite	write;
+	CasLook    *look;
 
-	payload_columns(call, swap->key, swap->document, &write);
-	if (write_row(call, swap, swap->expected, &write, row))
+	payload_read(call, swap->key, swap->document, false, &write);
+	look = payload_look(call, &write);
+	if (look == NULL && write_row(call, swap, swap->expected, &write, row))
 		return CAS_UPDATED;
 
-	if (!swap_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants, row))
+	if (!lock_and_look(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
+					   look, row))
 		return no_row(call, swap->key, CAS_MISSING, row);
 	if (!matches(row, swap->expected))
 		return CAS_CONFLICT;
 
 	/* Equal already, or of this version only since we waited. */
+	payload_settle(call, &write, look);
 	if (write_row(call, swap, swap->expected, &write, row))
 		return CAS_UPDATED;
 	return unchanged_or_raise(call, swap->key, swap->expected, &write);
@@ -416,10 +473,13 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 	CasWrite	write;
 	CasStatement insert = {
 		.kind = key ? STATEMENT_INSERT : STATEMENT_INSERT_NEW_KEY,
-		.key = key,.write = &write,.wants = swap->wants
+		.key = key,.write = &write,
+		.wants = swap->wants | (key ? 0 : CAS_WANTS_ID)
 	};
 
-	payload_columns(call, key, swap->document, &write);
+	payload_read(call, key, swap->document, true, &write);
+	if (key != NULL)
+		call_check_rules(call, true);
 	if (key != NULL)
 		absent_key_create(call, key);
 
@@ -433,7 +493,7 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 
 	for (int tries = 1;; tries++)
 	{
-		if (statement_run(call, &insert, row))
+		if (run_write(call, &insert, row))
 			return CAS_CREATED;
 		if (key != NULL &&
 			swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
@@ -528,7 +588,7 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 	MemoryContextSwitchTo(mcxt);
 	PG_TRY();
 	{
-		done = statement_run(call, &rename, row);
+		done = run_write(call, &rename, row);
 		if (!done)
 			raise_suppressed(call, "renaming");
 		ReleaseCurrentSubTransaction();
@@ -584,7 +644,7 @@ swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
 	CasKey	   *new_key = swap->new_key;
 	int			wants = swap->wants;
 	CasRow		other;
-	bool		new_first = cas_key_compare(call->table, new_key, key) < 0;
+	bool		new_first = cas_key_compare(call, new_key, key) < 0;
 	bool		taken = new_first && claim_key(call, new_key, wants, &other);
 
 	if (!swap_lock(call, key, CAS_LOCK_UPDATE, wants, row))

@@ -242,7 +242,7 @@ load_table(CasTable *table, Relation rel, Trigger *guard)
 													   settings->ignore_columns.names[i]));
 
 	cas_load_key(table, rel);
-	cas_load_populate(table);
+	payload_load(table);
 	table->plain = direct_serves_table(rel, table);
 }
 

@@ -344,7 +344,7 @@ get_table(Txn *txn, const TxnItem *item)
 	txn->reading_field = FIELD_TABLE;
 	table = palloc0(sizeof(TxnTable));
 	table->name = string_value(name);
-	cas_begin_call(&table->call,
+	call_begin(&table->call,
 				   DatumGetObjectId(DirectFunctionCall1(regclassin,
 														CStringGetDatum(table->name))),
 				   RowExclusiveLock, txn->fcinfo);
@@ -472,7 +472,7 @@ read_operation(Txn *txn, TxnItem *item)
 				txn->reading_field = FIELD_FN;
 				function = DatumGetObjectId(DirectFunctionCall1(regprocedurein,
 																CStringGetDatum(fn)));
-				cas_check_apply_function(function);
+				call_check_apply_function(function);
 				txn->reading_field = FIELD_NONE;
 				fmgr_info(function, &item->fn);
 				if (txn->has_field[FIELD_ARGS])
@@ -534,11 +534,10 @@ require_success(TxnItem *item, CasOutcome outcome, int64 version,
 	if (outcome < CAS_CONFLICT ||
 		(item->op == TXN_GET && outcome != CAS_EXISTS))
 		return;
-	cas_raise_outcome(&item->table->call,
-					  outcome == CAS_EXISTS && item->new_row ?
-					  &item->new_row->key :
-					  item->row ? &item->row->key : NULL,
-					  version, outcome, row, item_position(item));
+	outcome_report(&item->table->call,
+				   outcome == CAS_EXISTS && item->new_row ?
+				   &item->new_row->key : item->row ? &item->row->key : NULL,
+				   version, outcome, row, item_position(item), true);
 }
 
 /* ----------
@@ -557,7 +556,7 @@ compare_rows(const ListCell *a, const ListCell *b)
 
 	if (xrel != yrel)
 		return xrel < yrel ? -1 : 1;
-	return cas_key_compare(x->table->call.table, &x->key, &y->key);
+	return cas_key_compare(&x->table->call, &x->key, &y->key);
 }
 
 /* Order the rows, and have each stand once for all its mentions. */
@@ -575,7 +574,7 @@ fold_rows(Txn *txn)
 
 		if (former != NULL &&
 			former->table->call.table->root == row->table->call.table->root &&
-			cas_key_compare(row->table->call.table, &former->key,
+			cas_key_compare(&row->table->call, &former->key,
 							&row->key) == 0)
 		{
 			row->same = former;
@@ -832,8 +831,7 @@ do_operation(TxnItem *item, CommandId locked, int64 *version, CasRow *row)
 	if (same != NULL && !same->found)
 		outcome = do_without_row(item, row);
 	else if (item->op == TXN_GET)
-		outcome = swap_read(call, &item->row->key, CAS_WANTS_ID |
-							(call->payload_readable ? CAS_WANTS_PAYLOAD : 0),
+		outcome = swap_read(call, &item->row->key, call_answer_wants(call),
 							row) ? CAS_UNCHANGED : CAS_MISSING;
 	else
 		outcome = do_swap(item, version, row);
@@ -947,7 +945,7 @@ push_result(JsonbParseState **state, TxnItem *item, CasOutcome outcome,
 			const CasRow *row)
 {
 	bool		found = outcome != CAS_MISSING;
-	const char *name = cas_outcome_name(outcome);
+	const char *name = outcome_name(outcome);
 
 	if (item->op == TXN_GET)
 		name = found ? "found" : "missing";
@@ -1063,6 +1061,6 @@ cas_txn(PG_FUNCTION_ARGS)
 	SPI_finish();
 
 	foreach(lc, txn.tables)
-		cas_end_call(&((TxnTable *) lfirst(lc))->call);
+		call_end(&((TxnTable *) lfirst(lc))->call);
 	PG_RETURN_JSONB_P(answer);
 }
