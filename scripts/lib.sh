@@ -185,7 +185,7 @@ find_pg_config() {
 
 # The stage, with both copies in it.
 make_stage() {
-    local pg_config dirs i
+    local pg_config dirs objects=() i
 
     make_user
     make_folder
@@ -204,17 +204,22 @@ make_stage() {
     [ "$("$bin/pg_config" --sharedir)" = "$stage/pg${dirs[1]}" ] ||
         die "the PostgreSQL of $pg_config does not work from another folder"
 
-    tar -C "$root" -cf - --exclude=./.git --exclude='*.o' --exclude='*.bc' \
-        --exclude='*.so' --exclude=./tmp_check --exclude=./results \
-        --exclude=./output_iso --exclude='./regression.*' . |
+    # Objects in the checkout may be another PostgreSQL's.  Only a test that
+    # runs a script in its own stage knows better.
+    [ -n "${PG_CAS_KEEP_OBJECTS:-}" ] ||
+        objects=(--exclude='*.o' --exclude='*.bc' --exclude='*.so')
+    tar -C "$root" -cf - --exclude=./.git --exclude=./tmp_check \
+        --exclude=./results --exclude=./output_iso \
+        --exclude='./regression.*' "${objects[@]}" . |
         tar -C "$stage/src" -xf - --no-same-owner
     chown -R "$user:" "$stage"/{pg,src,data,socket,tmp}
     PATH=$bin:$PATH
 }
 
-# make in the stage's copy of the checkout
+# make in the stage's copy of the checkout.  PG_CAS_MAKE has more arguments.
 stage_make() {
-    as_user make -s -C "$stage/src" PG_CONFIG="$bin/pg_config" "$@"
+    as_user make -s -C "$stage/src" PG_CONFIG="$bin/pg_config" "$@" \
+        ${PG_CAS_MAKE:-}
 }
 
 # Build and install into the stage, with warnings for errors.  Fails with the

@@ -198,7 +198,9 @@ run_tap() {
             not_oks=1
         fi
         printf '%-28s ... ' "tap $name"
-        if [ "$not_oks" = 0 ]; then
+        if [ "$not_oks" = 0 ] && [ "$oks" = 0 ]; then
+            sed -n 's/.* \.* skipped: /skipped: /p' "$log"
+        elif [ "$not_oks" = 0 ]; then
             echo "ok    ($oks)"
         else
             echo "FAILED"

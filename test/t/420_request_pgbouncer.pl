@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use PgCasNeeds 'pgbouncer';
 use PgCas;
 use PgCasBouncer;
 use PostgreSQL::Test::Cluster;

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use IPC::Run;
+use PgCasNeeds 'python';
 use PgCas;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;

@@ -1,0 +1,218 @@
+# Claim: the reference (README.md and docs/*.md) and the code say the same:
+#
+# - each function, view and type of the extension's own schema is described,
+#   and what is described is there, with the arguments named there;
+# - so is each argument of cas_enable(), each setting with its default, and
+#   each SQLSTATE of our own.
+#
+# A failure names what the reference lacks, or the page and row that is wrong.
+use strict;
+use warnings;
+
+use File::Basename;
+use PgCas;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $root = dirname(__FILE__) . '/../..';
+my $node = pg_cas_node('main');
+
+# No difference between the code and a page; what is in the list is shown.
+sub nothing
+{
+	my ($name, @wrong) = @_;
+	is(join("\n", sort @wrong), '', $name);
+}
+
+# The result of a query, a list of its rows.
+sub rows
+{
+	return map { [ split /\|/, $_, -1 ] }
+	  split /\n/, $node->safe_psql('postgres', $_[0]);
+}
+
+my %page = map { s|^\Q$root/\E||r => slurp_file($_) } "$root/README.md",
+  grep { !/benchmarks|testing|architecture/ } glob "$root/docs/*.md";
+
+# The rows of all tables whose first cells have code in them: page, heading of
+# the first column, and cells.
+my @table_rows;
+foreach my $page (sort keys %page)
+{
+	my $heading;
+	my $number = 0;
+
+	foreach my $line (split /\n/, $page{$page})
+	{
+		$number++;
+		if ($line !~ /^\|/) { $heading = undef; next; }
+		my @cells = map { s/^\s+|\s+$//gr } split /(?<!\\)\|/, $line =~ s/^\||\|\s*$//gr, -1;
+		if (!defined $heading) { $heading = $cells[0]; next; }
+		next if $cells[0] =~ /^-+$/;
+		push @table_rows,
+		  { at => "$page, line $number", heading => $heading, cells => \@cells };
+	}
+}
+sub table { my ($heading) = @_; return grep { $_->{heading} =~ $heading } @table_rows; }
+
+# All code in the pages, by page.
+my %code;
+foreach my $page (keys %page)
+{
+	$code{$page} = [ $page{$page} =~ /^```.*?^```|`([^`\n]+)`/msg ];
+	push @{ $code{$page} }, $page{$page} =~ /^```\w*\n(.*?)^```/msg;
+	@{ $code{$page} } = grep { defined } @{ $code{$page} };
+}
+my $all_code = join "\n", map { @{ $code{$_} } } sort keys %code;
+
+# "cas_try_create, _update" stands for two names, with "…" or without.
+my %named = map { $_ => 1 } $all_code =~ /\b([a-z_]{3,})\b/g;
+foreach my $line (map { split /\n/ } values %page)
+{
+	my $last = '';
+
+	while ($line =~ /`(?:…)?((?:[a-z]+)?_[a-z_]+)[^`]*`/g)
+	{
+		my $name = $1;
+		if ($name =~ /^_/ && $last =~ /^([a-z_]+)_[a-z]+$/)
+		{
+			$named{"$1$name"} = 1;
+		}
+		else { $last = $name; }
+	}
+}
+
+#
+# Functions, views and types
+#
+my $members = <<'SQL';
+SELECT n.nspname = 'public', d.classid::regclass::text,
+	coalesce(p.proname, c.relname, t.typname),
+	array_to_string(p.proargnames[1:p.pronargs], ',')
+FROM pg_depend AS d
+JOIN pg_extension AS e ON d.refobjid = e.oid AND e.extname = 'pg_cas'
+LEFT JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
+LEFT JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
+LEFT JOIN pg_type AS t ON d.classid = 'pg_type'::regclass AND d.objid = t.oid
+	AND t.typelem = 0 AND t.typrelid = 0
+JOIN pg_namespace AS n
+	ON n.oid IN (p.pronamespace, c.relnamespace, t.typnamespace)
+WHERE d.refclassid = 'pg_extension'::regclass
+	AND coalesce(p.prorettype <> 'trigger'::regtype, true)
+	AND coalesce(obj_description(d.objid, d.classid::regclass::name), '')
+		!~ '^(private|internal)\M'
+	AND coalesce(c.relkind <> 'c', true)
+SQL
+
+my (%functions, %other);
+foreach my $row (rows($members))
+{
+	my ($public, $class, $name, $arguments) = @$row;
+
+	next if $public ne 't';
+	if ($class eq 'pg_proc') { push @{ $functions{$name} }, [ split /,/, $arguments ]; }
+	else { $other{$name} = 1; }
+}
+cmp_ok(scalar keys %functions, '>', 30, 'functions are found');
+
+nothing('each function is described', grep { !$named{$_} } keys %functions);
+nothing('each view and type is described', grep { !$named{$_} } keys %other);
+
+# What is written like a call has to be a function of ours.
+my @wrong;
+foreach my $page (sort keys %code)
+{
+	foreach my $code (@{ $code{$page} })
+	{
+		while ($code =~ /\b((?:cas|alloc|lock|lease|request|pg_cas)_\w+)\(/g)
+		{
+			push @wrong, "$page: $1()" if !$functions{$1};
+		}
+	}
+}
+nothing('each function that is called in the reference exists', @wrong);
+
+# In a table of functions the arguments are those of a form of the function, in
+# their order; a type or default may follow the name, and the rest be left out.
+@wrong = ();
+foreach my $row (table(qr/^function$/))
+{
+	my ($cell) = $row->{cells}[0];
+
+	while ($cell =~ /`([a-z_]+)\(([^`]*)\)[^`]*`/g)
+	{
+		my ($name, $list) = ($1, $2);
+		my @names = map { /^\s*([a-z_0-9]+)/ ? $1 : () } split /,/, $list;
+		my $fits = grep {
+			my $form = $_;
+			!grep { ($form->[$_] // '') ne $names[$_] } 0 .. $#names
+		} @{ $functions{$name} // [] };
+
+		push @wrong, "$row->{at}: $name($list)" if !$fits;
+	}
+}
+nothing('each row of the tables of functions has the arguments of the code', @wrong);
+
+my @arguments = map { $_->{cells}[0] =~ /`(\w+)`/ ? $1 : () } table(qr/^argument$/);
+my @enable = @{ (sort { @$b <=> @$a } @{ $functions{cas_enable} })[0] };
+is_deeply([ sort @arguments ], [ sort @enable ],
+	'the arguments of cas_enable() are those of its table');
+
+#
+# Settings
+#
+my %settings = map { $_->[0] => $_ } rows(<<'SQL');
+LOAD 'pg_cas';
+SELECT name, current_setting(name), context FROM pg_settings WHERE name LIKE 'pg\_cas.%'
+SQL
+cmp_ok(scalar keys %settings, '>', 5, 'settings are found');
+
+my %described;
+@wrong = ();
+foreach my $row (table(qr/^setting$/))
+{
+	my @names = $row->{cells}[0] =~ /`(pg_cas\.\w+)`/g;
+	my ($default) = $row->{cells}[1] =~ /^`?(.*?)`?$/;
+
+	foreach my $name (@names)
+	{
+		$described{$name} = 1;
+		if (!$settings{$name}) { push @wrong, "$row->{at}: there is no $name"; next; }
+
+		# A row of several says nothing of their defaults.
+		next if @names > 1 || $default eq '';
+		$default = '' if $default eq 'empty';
+		push @wrong, "$row->{at}: $name is $settings{$name}[1] by default"
+		  if $default ne $settings{$name}[1];
+	}
+}
+nothing('each setting of the tables exists, with that default', @wrong);
+nothing('each setting has a row', grep { !$described{$_} } keys %settings);
+nothing('each setting named in the reference exists',
+	grep { !$settings{$_} && !/\.(?:sql|conf|control|so|h|c)$/ } $all_code =~ /\b(pg_cas\.[a-z_]+)\b/g);
+
+#
+# SQLSTATEs
+#
+my %ours = map { s/[',]//gr => 1 }
+  slurp_file("$root/src/pg_cas.h") =~ /MAKE_SQLSTATE\(([^)]*)\)/g;
+my %rows = map { map { $_ => 1 } $_->{cells}[0] =~ /\b(PT\d+)\b/g } table(qr/^SQLSTATE$/);
+is_deeply([ sort keys %rows ], [ sort keys %ours ],
+	'the SQLSTATEs of src/pg_cas.h are those of the table');
+
+my %known = map { $_ => 1 } grep { /^(?=.*\d)[0-9A-Z]{5}$/ } map { split } slurp_file(
+	`pg_config --sharedir` =~ s/\n//r . '/errcodes.txt');
+@wrong = ();
+foreach my $page (sort keys %page)
+{
+	foreach my $state ($page{$page} =~ /\b((?=[0-9A-Z]*\d)(?:PT\d{3}|\d{2}[0-9A-Z]{3}|XX\d{3}|HV\d{3}))\b/g)
+	{
+		push @wrong, "$page: $state"
+		  if !$ours{$state} && !$known{$state} && $state !~ /^\d+$/;
+	}
+}
+nothing('each SQLSTATE named in the reference is one', @wrong);
+
+$node->stop;
+done_testing();
