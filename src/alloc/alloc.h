@@ -201,6 +201,7 @@ typedef struct Writer
 {
 	Relation	rel;
 	TupleTableSlot *row;
+	MemoryContext call_cxt;		/* for what lasts until store_close */
 	MemoryContext cxt;			/* for the row's values */
 	bool		known;			/* it has our indexes and no others */
 	EState	   *estate;			/* for making index entries by the executor */

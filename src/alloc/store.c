@@ -180,6 +180,7 @@ writer_open(Writer *writer, Store *store, Relation rel,
 	List	   *all = RelationGetIndexList(rel);
 
 	writer->rel = rel;
+	writer->call_cxt = store->cxt;
 	writer->row = table_slot_create(rel, NULL);
 	writer->cxt = AllocSetContextCreate(store->cxt, "alloc row",
 										ALLOCSET_SMALL_SIZES);
@@ -217,10 +218,11 @@ executor_index(Writer *writer, bool update, bool may_conflict)
 
 	if (writer->estate == NULL)
 	{
-		MemoryContext caller;
+		/* the writer's caller may be in a context that it resets row by row */
+		MemoryContext caller = MemoryContextSwitchTo(writer->call_cxt);
 
 		writer->estate = CreateExecutorState();
-		caller = MemoryContextSwitchTo(writer->estate->es_query_cxt);
+		MemoryContextSwitchTo(writer->estate->es_query_cxt);
 		writer->rri = makeNode(ResultRelInfo);
 		InitResultRelInfo(writer->rri, writer->rel, 0, NULL, 0);
 		ExecOpenIndices(writer->rri, false);
@@ -812,31 +814,40 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 }
 
 /*
- * Update a row, unless it is no longer the latest version or someone else is
- * at it.  That is found out by locking the row, as no access method's update
- * is made for not waiting; which is not needed if nobody else can be, but for
- * an instant.
+ * Change a row now: write a new version of it, or if slot is NULL, delete it;
+ * unless it is no longer the latest version or someone else is at it.  That is
+ * found out by locking the row, as no access method's update is made for not
+ * waiting.  (Neither is its deletion: told not to wait, it does not tell a
+ * lock of this transaction's own, which an earlier update of the row may have
+ * left, from another's.)  It is not needed if nobody else can be at the row,
+ * but for an instant.
  */
 static TM_Result
-update_at_once(Relation rel, const ItemPointerData *tid, TupleTableSlot *slot,
-			   bool undisturbed, bool *update_indexes)
+change_row(Relation rel, const ItemPointerData *tid, TupleTableSlot *slot,
+		   bool undisturbed, bool *update_indexes)
 {
 	CommandId	cid = GetCurrentCommandId(true);
 	HeapTupleData tuple;
-	Buffer		buffer;
 	TM_FailureData failure;
 	LockTupleMode lockmode;
-	TM_Result	result;
 
 	tuple.t_self = *tid;
 	if (!undisturbed)
 	{
-		result = heap_lock_tuple(rel, &tuple, cid, LockTupleNoKeyExclusive,
-								 LockWaitSkip, false, &buffer, &failure);
+		Buffer		buffer;
+		TM_Result	result;
+
+		result = heap_lock_tuple(rel, &tuple, cid,
+								 slot == NULL ? LockTupleExclusive :
+								 LockTupleNoKeyExclusive, LockWaitSkip,
+								 false, &buffer, &failure);
 		ReleaseBuffer(buffer);
 		if (result != TM_Ok)
 			return result;
 	}
+	if (slot == NULL)
+		return table_tuple_delete(rel, &tuple.t_self, cid, SnapshotAny,
+								  InvalidSnapshot, true, &failure, false);
 	return table_tuple_update(rel, &tuple.t_self, slot, cid, SnapshotAny,
 							  InvalidSnapshot, true, &failure, &lockmode,
 							  update_indexes);
@@ -862,8 +873,8 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key,
 	bool		update_indexes;
 	TM_Result	result;
 
-	result = update_at_once(store->slot, &row->tid, slot, undisturbed,
-							&update_indexes);
+	result = change_row(store->slot, &row->tid, slot, undisturbed,
+						&update_indexes);
 	if (result == TM_Ok)
 	{
 		if (update_indexes)
@@ -884,13 +895,8 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key,
 TM_Result
 store_delete(Store *store, const SlotRow *row)
 {
-	TM_FailureData failure;
-	ItemPointerData tid = row->tid;
-	TM_Result	result;
+	TM_Result	result = change_row(store->slot, &row->tid, NULL, false, NULL);
 
-	result = table_tuple_delete(store->slot, &tid, GetCurrentCommandId(true),
-								SnapshotAny, InvalidSnapshot, false, &failure,
-								false);
 	CommandCounterIncrement();
 	return result;
 }
@@ -1061,7 +1067,7 @@ store_save_frontier(Store *store, int32 range, u128 next,
 											TYPALIGN_INT));
 		memset(slot->tts_isnull, false, sizeof(bool) * 3);
 		ExecStoreVirtualTuple(slot);
-		if (update_at_once(rel, &tid, slot, false, &update_indexes) == TM_Ok &&
+		if (change_row(rel, &tid, slot, false, &update_indexes) == TM_Ok &&
 			update_indexes)
 			(void) executor_index(&writer, true, false);
 		CommandCounterIncrement();

@@ -1,0 +1,103 @@
+-- Claim: whatever further indexes the tables of allocation have, a call works
+-- as without them; and what a transaction has changed it can change again, in
+-- pools of every kind.
+CREATE SCHEMA alloc_index_test;
+SET search_path = alloc_index_test, public;
+CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
+    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+CREATE TABLE pools (pool text PRIMARY KEY, masklen int);
+INSERT INTO pools VALUES ('any', NULL), ('lowest', NULL), ('random', NULL), ('chunks', NULL), ('prefix', 31);
+SELECT alloc_pool_create(s, '{0-9}', 'int', s) FROM unnest('{any, lowest, random}'::text[]) AS s;
+SELECT alloc_pool_create('chunks', '{10.0.0.0-10.0.0.9}', port_chunk => 16384);
+SELECT alloc_pool_create('prefix', '{10.0.0.0/27}', 'prefix');
+
+-- keys come and go by the hundred, in one call and in several, run out and
+-- come back; two of a call's keys have a unit that has run out
+CREATE PROCEDURE play() LANGUAGE plpgsql AS $$
+DECLARE p pools;
+BEGIN
+    FOR p IN SELECT * FROM pools LOOP
+        FOR round IN 1 .. 5 LOOP
+            PERFORM alloc_many(p.pool, ARRAY[k(1)], p.masklen);
+            PERFORM alloc_many(p.pool, ARRAY[k(3), k(2)], p.masklen, '1 us');
+            PERFORM alloc_many(p.pool, ARRAY[k(4), k(3), k(5)], p.masklen, note => '"x"');
+            PERFORM alloc_renew(p.pool, k(4), '1 hour');
+            IF (SELECT array_agg(key ORDER BY key) FROM alloc_units AS u WHERE u.pool = p.pool)
+                <> ARRAY[k(1), k(3), k(4), k(5)] THEN
+                RAISE 'wrong units in %', p.pool;
+            END IF;
+            PERFORM alloc_release(p.pool, k(n)) FROM generate_series(1, 5) AS n;
+        END LOOP;
+    END LOOP;
+    IF EXISTS (SELECT FROM alloc_verify()) THEN
+        RAISE 'damage: %', (SELECT string_agg(v::text, ', ') FROM alloc_verify() AS v);
+    END IF;
+END $$;
+CALL play();
+
+-- one more index of each sort on each table
+CREATE FUNCTION shout(uuid) RETURNS text LANGUAGE plpgsql IMMUTABLE
+    AS $$ BEGIN RETURN upper($1::text); END $$;
+CREATE TABLE more (index text);
+INSERT INTO more VALUES
+    ('CREATE INDEX more ON cas_internal.alloc_slot (key)'),
+    ('CREATE INDEX more ON cas_internal.alloc_slot (allocated_at) WHERE note IS NOT NULL'),
+    ('CREATE INDEX more ON cas_internal.alloc_slot (alloc_index_test.shout(key))'),
+    ('CREATE UNIQUE INDEX more ON cas_internal.alloc_slot (generation)'),
+    ('ALTER TABLE cas_internal.alloc_slot ADD CONSTRAINT more EXCLUDE USING gist (int8range(generation, generation, ''[]'') WITH &&) WHERE (generation IS NOT NULL)'),
+    ('CREATE INDEX more ON cas_internal.alloc_slot USING brin (allocated_at)'),
+    ('CREATE INDEX more ON cas_internal.alloc_slot USING hash (key)'),
+    ('CREATE INDEX more ON cas_internal.alloc_past (key)'),
+    ('CREATE INDEX more ON cas_internal.alloc_past (ended_at) WHERE reason = ''expired'''),
+    ('CREATE INDEX more ON cas_internal.alloc_past (alloc_index_test.shout(key))'),
+    ('CREATE UNIQUE INDEX more ON cas_internal.alloc_past (generation)'),
+    ('ALTER TABLE cas_internal.alloc_past ADD CONSTRAINT more EXCLUDE USING gist (int8range(generation, generation, ''[]'') WITH &&) WHERE (generation IS NOT NULL)'),
+    ('CREATE INDEX more ON cas_internal.alloc_past USING brin (ended_at)'),
+    ('CREATE INDEX more ON cas_internal.alloc_past USING hash (key)'),
+    ('CREATE INDEX more ON cas_internal.alloc_frontier (range) WHERE pending <> ''{}''');
+CREATE PROCEDURE play_with(index text) LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE index;
+    CALL play();
+    IF index LIKE '%alloc_slot%' THEN
+        ALTER TABLE cas_internal.alloc_slot DROP CONSTRAINT IF EXISTS more;
+    ELSE
+        ALTER TABLE cas_internal.alloc_past DROP CONSTRAINT IF EXISTS more;
+    END IF;
+    DROP INDEX IF EXISTS cas_internal.more;
+END $$;
+SET client_min_messages = warning;
+SELECT format('CALL play_with(%L)', index) FROM more \gexec
+RESET client_min_messages;
+
+-- what this transaction has written it can write again, and end
+BEGIN;
+SELECT u.pool, count(*) FROM pools AS p, alloc_many(p.pool, ARRAY[k(1), k(2)], masklen) AS u GROUP BY 1 ORDER BY 1;
+COMMIT;
+BEGIN;
+SELECT count(alloc_renew(pool, k(1), '1 hour')), count(alloc_renew(pool, k(2), '1 hour')) FROM pools;
+SELECT count(*) FILTER (WHERE alloc_release(pool, k(1))) FROM pools;
+SAVEPOINT s;
+SELECT count(*) FILTER (WHERE alloc_release(pool, k(2))) FROM pools;
+ROLLBACK TO s;
+SELECT count(*) FILTER (WHERE alloc_release(pool, k(2))) FROM pools;
+COMMIT;
+SELECT * FROM alloc_verify();
+SELECT count(*) FROM alloc_units;
+-- with a unit that runs out meanwhile, and a rest before it is given out
+SELECT alloc_pool_set(pool, cooldown => '1 us') FROM pools WHERE pool <> 'random';
+BEGIN;
+SELECT count(*) FROM pools AS p, alloc_many(p.pool, ARRAY[k(1), k(2)], masklen);
+SELECT count(alloc_renew(pool, k(1), '1 us')), count(alloc_renew(pool, k(2), '1 hour')) FROM pools;
+SELECT count(*) FROM pools AS p, alloc_many(p.pool, ARRAY[k(1), k(3)], masklen);
+SELECT count(*) FILTER (WHERE alloc_release(pool, k(n))) FROM pools, generate_series(1, 3) AS n;
+SELECT count(*) FROM pools AS p, alloc_many(p.pool, ARRAY[k(1), k(3)], masklen);
+SELECT count(*) FILTER (WHERE alloc_release(pool, k(n))) FROM pools, generate_series(1, 3) AS n;
+COMMIT;
+SELECT count(alloc_pool_shrink(pool, CASE WHEN masklen IS NULL THEN '0-9' ELSE '10.0.0.0/27' END))
+FROM pools WHERE pool <> 'chunks';
+SELECT * FROM alloc_verify();
+
+SELECT count(alloc_pool_drop(pool)) FROM alloc_pools;
+SET client_min_messages = warning;
+DROP SCHEMA alloc_index_test CASCADE;
