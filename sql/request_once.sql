@@ -58,6 +58,56 @@ CREATE FUNCTION again(request jsonb) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT public.request_once('once', 'again', request, 'request_once.again(jsonb)') $$;
 SELECT request_once('once', 'again', '{}', 'again(jsonb)');
 \echo :LAST_ERROR_SQLSTATE
+-- ... and that catches the error: nothing was begun twice.
+CREATE FUNCTION again_caught(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN public.request_once('once', 'caught', request, 'request_once.again_caught(jsonb)');
+EXCEPTION WHEN object_in_use THEN
+	RETURN to_jsonb(SQLERRM);
+END $$;
+SELECT request_once('once', 'caught', '{}', 'again_caught(jsonb)');
+SELECT request_once('once', 'caught', '{}', 'again_caught(jsonb)');
+-- One that would commit its row without its result.
+CREATE FUNCTION commits(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	COMMIT;
+	RETURN request;
+END $$;
+SELECT request_once('once', 'commits', '{}', 'commits(jsonb)');
+CREATE PROCEDURE through_procedure() LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM public.request_once('once', 'commits', '{}', 'request_once.commits(jsonb)');
+END $$;
+CALL through_procedure();
+CREATE PROCEDURE two_transactions() LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM public.request_once('once', 'first', '{"answer": 1}', 'request_once.work(jsonb)');
+	COMMIT;
+	PERFORM public.request_once('once', 'second', '{"answer": 2}', 'request_once.work(jsonb)');
+	ROLLBACK;
+END $$;
+CALL two_transactions();
+SELECT key FROM cas_internal.request_result WHERE key IN ('commits', 'first', 'second');
+-- One that drops itself, and one that puts another in its place.
+CREATE FUNCTION drops(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	DROP FUNCTION request_once.drops(jsonb);
+	RETURN request;
+END $$;
+SELECT request_once('once', 'drops', '{"x": 1}', 'drops(jsonb)');
+CREATE FUNCTION replaces(request jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	CREATE OR REPLACE FUNCTION request_once.replaces(request jsonb) RETURNS jsonb
+		LANGUAGE sql AS 'SELECT ''"replaced"''::jsonb';
+	RETURN request;
+END $$;
+SELECT request_once('once', 'replaces', '1', 'replaces(jsonb)');
+SELECT request_once('once', 'replaces too', '1', 'replaces(jsonb)');
+-- One with settings and rights of its own, and a strict one.
+CREATE FUNCTION set_up(request jsonb) RETURNS jsonb LANGUAGE plpgsql STRICT
+	SECURITY DEFINER SET work_mem = '123kB'
+	AS 'BEGIN RETURN to_jsonb(current_setting(''work_mem'')); END';
+SELECT request_once('once', 'set up', '1', 'set_up(jsonb)');
 -- One that does another request.
 CREATE FUNCTION other(request jsonb) RETURNS jsonb LANGUAGE sql AS $$
 	SELECT public.request_once('once', 'inner', request, 'request_once.work(jsonb)') $$;
@@ -227,6 +277,44 @@ ROLLBACK;
 --
 -- Many in one transaction
 --
+-- begun and left open, each in a subtransaction, then done or undone
+CREATE FUNCTION begin_many(n int, undo int) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+	begun int := 0;
+BEGIN
+	FOR i IN 1 .. n LOOP
+		BEGIN
+			PERFORM public.request_begin('begin many', i::text, '1');
+			IF i % undo = 0 THEN
+				RAISE division_by_zero;
+			END IF;
+			begun := begun + 1;
+		EXCEPTION WHEN division_by_zero THEN
+			NULL;
+		END;
+	END LOOP;
+	RETURN begun;
+END $$;
+BEGIN;
+SELECT begin_many(2000, 100);
+SAVEPOINT s;
+SELECT count(request_done('begin many', i::text, to_jsonb(i)))
+FROM generate_series(1, 2000) AS i WHERE i % 100 <> 0;
+ROLLBACK TO s;
+SELECT count(request_done('begin many', i::text, to_jsonb(i)))
+FROM generate_series(1, 2000) AS i WHERE i % 100 <> 0 AND i <> 77;
+SAVEPOINT s;
+SELECT request_done('begin many', '100', '1');
+ROLLBACK TO s;
+SELECT request_done('begin many', '77', '77');
+COMMIT;
+SELECT count(*), count(*) FILTER (WHERE result = to_jsonb(key::int))
+FROM cas_internal.request_result WHERE scope = 'begin many';
+BEGIN;
+SELECT begin_many(2200, 2100);
+COMMIT;
+DELETE FROM cas_internal.request_result WHERE scope = 'begin many';
+DELETE FROM cas_internal.request_scope WHERE scope = 'begin many';
 BEGIN;
 SELECT sum((request_once('many', i::text, jsonb_build_object('answer', i), 'work(jsonb)'))::int)
 FROM generate_series(1, 3000) AS i;

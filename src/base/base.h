@@ -6,16 +6,20 @@
  * argument.c	arguments of SQL functions: NULL, one of these words, intervals
  * owner.c		our own schema and relations; SQL as the extension's owner
  * role.c		roles that are kept in our tables, by oid and name
+ * scan.c		one row of an own table, by its index
  */
 #ifndef PG_CAS_BASE_H
 #define PG_CAS_BASE_H
 
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
+#include "storage/lockdefs.h"
+#include "utils/snapshot.h"
 
 #include "compat.h"
 
@@ -90,5 +94,60 @@ extern Oid	role_argument(const char *name);
 extern Oid	new_owner(const char *argument);
 extern Oid	effective_owner(Oid role);
 extern char *role_name(Oid role);
+
+/* scan.c.  A table of ours, its primary key, and the row found last. */
+typedef struct OwnTable
+{
+	Relation	rel;
+	Relation	index;
+	TupleTableSlot *slot;
+	EState	   *estate;			/* this and what follows: once it is written */
+	ResultRelInfo *writer;
+	TupleTableSlot *row;
+} OwnTable;
+
+typedef struct OwnScan
+{
+	OwnTable   *table;
+	IndexScanDesc desc;
+	SnapshotData shown;			/* what the index scan shows us, */
+	Snapshot	snapshot;		/* and which of it counts, or NULL */
+} OwnScan;
+
+typedef enum OwnLook
+{
+	LOOK_NONE,
+	LOOK_UNCOMMITTED,			/* another transaction is inserting it */
+	LOOK_FOUND
+} OwnLook;
+
+/* Another transaction at a row; valid if there is one. */
+typedef struct OwnRival
+{
+	TransactionId xid;
+	uint32		token;			/* not 0: it may yet give up the insertion */
+	ItemPointerData tid;
+} OwnRival;
+
+extern void own_open(OwnTable *table, Oid relid, LOCKMODE lockmode);
+extern void own_close(OwnTable *table);
+extern void own_text_key(ScanKey key, int column, text *value);
+extern Datum own_value(OwnTable *table, int column, bool *isnull);
+extern void own_scan_begin(OwnScan *scan, OwnTable *table, Relation index,
+						   Snapshot snapshot, ScanKey keys, int nkeys);
+extern bool own_scan_next(OwnScan *scan);
+extern bool own_scan_uncommitted(OwnScan *scan);
+extern void own_scan_end(OwnScan *scan);
+extern bool own_slot_is_visible(OwnTable *table);
+extern bool own_find(OwnTable *table, Snapshot snapshot, ScanKey keys,
+					 int nkeys);
+extern bool own_find_latest(OwnTable *table, ScanKey keys, int nkeys);
+extern OwnLook own_look(OwnTable *table, ScanKey keys, int nkeys,
+						OwnRival *rival);
+extern bool own_insert(OwnTable *table, const Datum *values,
+					   const bool *nulls);
+extern bool own_update(OwnTable *table, const Datum *values,
+					   const bool *nulls, const bool *replace);
+extern bool own_delete(OwnTable *table);
 
 #endif							/* PG_CAS_BASE_H */

@@ -10,21 +10,7 @@
  * transaction binds it to a token, and a claim with another token is a leak.
  *
  * A claim is made by request_claim(), and, while pg_cas.request is set, by
- * every function of pg_cas and every write to a guarded table.  The latter
- * happens so often that comparing strings would be felt.  So each change of a
- * setting draws a new generation number, and a call under the generation that
- * was checked last has nothing to do (request_enter() in request.h).  The end
- * of the transaction unsettles it.
- *
- * The state is the top-level transaction's: a rollback to a savepoint does not
- * make it another request's, so there is no bookkeeping of subtransactions.
- *
- * A leak must be loud.  A plain ERROR can be swallowed by an EXCEPTION block
- * or a savepoint, and then the transaction might be committed after all, one
- * request's half and another's together.  So after a leak that was raised as
- * an error the transaction is barred: the callback before commit, and the one
- * before PREPARE TRANSACTION, raise it again.  The same callbacks refuse to
- * commit a request that was begun and not done (once.c).
+ * every function of pg_cas and every write to a guarded table.
  */
 #include "request/request.h"
 
@@ -34,10 +20,20 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+/*
+ * Claims for pg_cas.request happen so often that comparing strings would be
+ * felt.  So each change of a setting draws a new generation number, and a call
+ * under the generation that was checked last has nothing to do
+ * (request_enter() in entry.h).  The end of the transaction unsettles it.
+ */
 uint64		entry_generation = 1;
 uint64		entry_settled = 0;
 
-/* The transaction's claim, and the one that was a leak; in its memory. */
+/*
+ * The transaction's claim, and the one that was a leak; in its memory.  They
+ * are the top-level transaction's: a rollback to a savepoint does not make it
+ * another request's, so there is no bookkeeping of subtransactions.
+ */
 static char *claimed = NULL;
 static char *leaked = NULL;
 
@@ -68,7 +64,7 @@ report_leak(int elevel, const char *token)
  * Claim the transaction for the token.
  */
 void
-request_bind(const char *token)
+claim_bind(const char *token)
 {
 	/* Once barred, the transaction is of no use to anyone. */
 	if (leaked != NULL)
@@ -117,18 +113,25 @@ entry_check(FunctionCallInfo fcinfo, EntryKind entry)
 	if (entry_settled != entry_generation)
 	{
 		if (pg_cas_request[0] != '\0')
-			request_bind(pg_cas_request);
+			claim_bind(pg_cas_request);
 		entry_settled = entry_generation;
 	}
 
 	if (entry == ENTRY_WRITES && pg_cas_require_autocommit)
 	{
 		if (IsInTransactionBlock(true))
+		{
+			/* NULL if it has been dropped since it was called. */
+			char	   *function = get_func_name(fcinfo->flinfo->fn_oid);
+
 			ereport(ERROR,
 					(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+					 function != NULL ?
 					 errmsg("%s() must not run inside a transaction block",
-							get_func_name(fcinfo->flinfo->fn_oid)),
+							function) :
+					 errmsg("a writer of pg_cas must not run inside a transaction block"),
 					 errhint("pg_cas.require_autocommit is on: each call commits by itself.")));
+		}
 		MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
 	}
 }
@@ -160,9 +163,16 @@ entry_settings_changed(void)
 	entry_generation++;
 }
 
-/* Before a commit or PREPARE: refuse what must not last. */
+/*
+ * Before a commit or PREPARE: refuse what must not last.
+ *
+ * A leak must be loud.  A plain ERROR can be swallowed by an EXCEPTION block
+ * or a savepoint, and then the transaction might be committed after all, one
+ * request's half and another's together.  So after a leak that was raised as
+ * an error the transaction is barred.
+ */
 static void
-veto(void)
+refuse_unfinished(void)
 {
 	if (leaked != NULL)
 		ereport(ERROR,
@@ -170,7 +180,7 @@ veto(void)
 				 errmsg("a transaction that two requests have claimed cannot be committed"),
 				 leak_detail(leaked),
 				 errhint("Roll it back. The requests can be tried again, each in a transaction of its own.")));
-	request_check_finished();
+	begun_check_done();
 }
 
 static void
@@ -180,14 +190,14 @@ at_transaction_event(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			veto();
+			refuse_unfinished();
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			claimed = leaked = NULL;
 			entry_settled = 0;
-			request_forget();
+			begun_forget();
 			break;
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_COMMIT:
@@ -204,10 +214,10 @@ at_subtransaction_event(SubXactEvent event, SubTransactionId subid,
 	switch (event)
 	{
 		case SUBXACT_EVENT_COMMIT_SUB:
-			request_end_subtransaction(subid, parent);
+			begun_end_subtransaction(true);
 			break;
 		case SUBXACT_EVENT_ABORT_SUB:
-			request_end_subtransaction(subid, InvalidSubTransactionId);
+			begun_end_subtransaction(false);
 			break;
 		case SUBXACT_EVENT_START_SUB:
 		case SUBXACT_EVENT_PRE_COMMIT_SUB:

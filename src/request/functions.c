@@ -18,11 +18,13 @@
 #include "utils/regproc.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(request_claim);
 PG_FUNCTION_INFO_V1(request_once);
 PG_FUNCTION_INFO_V1(request_begin);
 PG_FUNCTION_INFO_V1(request_done);
+PG_FUNCTION_INFO_V1(request_scope_set);
 PG_FUNCTION_INFO_V1(request_reap);
 
 /* Longest scope, and longest key, in bytes: an index entry has both. */
@@ -60,26 +62,37 @@ get_request_name(FunctionCallInfo fcinfo)
 	return name;
 }
 
+/* An argument that is an interval or NULL. */
+static Interval *
+get_interval(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_INTERVAL_P(argno);
+}
+
+static void pg_attribute_noreturn()
+raise_no_function(Oid oid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_FUNCTION),
+			 errmsg("function with OID %u does not exist", oid)));
+}
+
 /*
- * The function that request_once() is to run.  It runs with the caller's
- * rights, so the caller must have the right to.
+ * See that request_once() can run the function, and that the caller may: it
+ * runs with the caller's rights.
  */
 static void
-get_work(FunctionCallInfo fcinfo, int argno, FmgrInfo *fn)
+check_work(Oid oid)
 {
-	Oid			oid;
-	HeapTuple	tuple;
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
 	Form_pg_proc proc;
+	char	   *name;
 	bool		fits;
 
-	require_argument(fcinfo, argno, "fn");
-	oid = PG_GETARG_OID(argno);
-	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
 	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("function with OID %u does not exist", oid)));
+		raise_no_function(oid);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
+	name = pstrdup(NameStr(proc->proname));
 	fits = proc->prokind == PROKIND_FUNCTION && !proc->proretset &&
 		proc->prorettype == JSONBOID && proc->pronargs == 1 &&
 		proc->proargtypes.values[0] == JSONBOID;
@@ -92,9 +105,34 @@ get_work(FunctionCallInfo fcinfo, int argno, FmgrInfo *fn)
 				 errhint("It must be a function (request jsonb) RETURNS jsonb.")));
 	if (object_aclcheck(ProcedureRelationId, oid, GetUserId(),
 						ACL_EXECUTE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, get_func_name(oid));
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, name);
+	pfree(name);
+}
+
+/*
+ * Run it; NULL stands for null.  What it is and who may run it is looked at
+ * once more, since the call may have waited.  What it reads is what is true
+ * after the wait.
+ */
+static Jsonb *
+run_work(Oid oid, Jsonb *request)
+{
+	LOCAL_FCINFO(call, 1);
+	FmgrInfo	fn;
+	Datum		value;
+	Jsonb	   *result;
+
+	check_work(oid);
 	InvokeFunctionExecuteHook(oid);
-	fmgr_info(oid, fn);
+	fmgr_info(oid, &fn);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	InitFunctionCallInfoData(*call, &fn, 1, InvalidOid, NULL, NULL);
+	call->args[0].value = JsonbPGetDatum(request);
+	call->args[0].isnull = false;
+	value = FunctionCallInvoke(call);
+	result = call->isnull ? NULL : DatumGetJsonbP(value);
+	PopActiveSnapshot();
+	return result;
 }
 
 /* ----------
@@ -115,57 +153,70 @@ request_claim(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"token\" must not be empty"),
 				 errhint("Give what tells this request from all others.")));
-	request_bind(token);
+	claim_bind(token);
 	PG_RETURN_VOID();
 }
 
-/* request_once(scope text, key text, request jsonb, fn regprocedure) */
+/*
+ * request_once(scope text, key text, request jsonb, fn regprocedure,
+ *				wait interval, ttl interval) RETURNS jsonb
+ */
 Datum
 request_once(PG_FUNCTION_ARGS)
 {
 	RequestName name;
 	Jsonb	   *request;
-	FmgrInfo	fn;
-	Jsonb	   *result;
+	RequestStart start;
 
 	request_enter(fcinfo, ENTRY_WRITES);
 	name = get_request_name(fcinfo);
 	require_argument(fcinfo, 2, "request");
 	request = PG_GETARG_JSONB_P(2);
-	get_work(fcinfo, 3, &fn);
+	require_argument(fcinfo, 3, "fn");
+	check_work(PG_GETARG_OID(3));
 
-	switch (request_start(fcinfo, &name, request, &result))
+	once_begin(fcinfo, &name, request, get_interval(fcinfo, 4),
+			   get_interval(fcinfo, 5), &start);
+	switch (start.state)
 	{
 		case REQUEST_NEW:
-			{
-				LOCAL_FCINFO(call, 1);
-				Datum		value;
-
-				/* What fn reads is what is true after the wait. */
-				PushActiveSnapshot(GetTransactionSnapshot());
-				InitFunctionCallInfoData(*call, &fn, 1, InvalidOid, NULL, NULL);
-				call->args[0].value = JsonbPGetDatum(request);
-				call->args[0].isnull = false;
-				value = FunctionCallInvoke(call);
-				PopActiveSnapshot();
-				result = call->isnull ? NULL : DatumGetJsonbP(value);
-				request_finish(fcinfo, &name, result);
-				break;
-			}
+			start.result = run_work(PG_GETARG_OID(3), request);
+			once_finish(&name, start.result);
+			break;
 		case REQUEST_DONE:
 			break;
+		case REQUEST_BUSY:
+			raise_in_progress(&name, start.since);
 	}
-	if (result == NULL)
+	if (start.result == NULL)
 		PG_RETURN_NULL();
-	PG_RETURN_JSONB_P(result);
+	PG_RETURN_JSONB_P(start.result);
 }
 
-/* request_begin(scope text, key text, request jsonb) RETURNS request_state */
+static const char *
+state_word(RequestState state)
+{
+	switch (state)
+	{
+		case REQUEST_NEW:
+			return "new";
+		case REQUEST_DONE:
+			return "done";
+		case REQUEST_BUSY:
+			return "busy";
+	}
+	pg_unreachable();
+}
+
+/*
+ * request_begin(scope text, key text, request jsonb, wait interval,
+ *				 ttl interval) RETURNS request_state
+ */
 Datum
 request_begin(PG_FUNCTION_ARGS)
 {
 	RequestName name;
-	Jsonb	   *result;
+	RequestStart start;
 	TupleDesc	desc;
 	Datum		values[2];
 	bool		nulls[2];
@@ -181,18 +232,12 @@ request_begin(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
-	switch (request_start(fcinfo, &name, PG_GETARG_JSONB_P(2), &result))
-	{
-		case REQUEST_NEW:
-			values[0] = CStringGetTextDatum("new");
-			break;
-		case REQUEST_DONE:
-			values[0] = CStringGetTextDatum("done");
-			break;
-	}
+	once_begin(fcinfo, &name, PG_GETARG_JSONB_P(2), get_interval(fcinfo, 3),
+			   get_interval(fcinfo, 4), &start);
+	values[0] = CStringGetTextDatum(state_word(start.state));
 	nulls[0] = false;
-	values[1] = JsonbPGetDatum(result);
-	nulls[1] = result == NULL;
+	values[1] = JsonbPGetDatum(start.result);
+	nulls[1] = start.result == NULL;
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values,
 											 nulls));
 }
@@ -205,7 +250,43 @@ request_done(PG_FUNCTION_ARGS)
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	name = get_request_name(fcinfo);
-	request_finish(fcinfo, &name, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
+	once_finish(&name, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
+	PG_RETURN_VOID();
+}
+
+/*
+ * See that a retention can be counted back from now, as reap.c does.
+ */
+static void
+check_retention(Interval *retention)
+{
+	Interval	back;
+
+	back.month = -retention->month;
+	back.day = -retention->day;
+	back.time = -retention->time;
+	(void) interval_after(GetCurrentTimestamp(), &back, "retention");
+}
+
+/*
+ * request_scope_set(scope text, owner text, retention interval) RETURNS void
+ */
+Datum
+request_scope_set(PG_FUNCTION_ARGS)
+{
+	text	   *scope;
+	char	   *owner = NULL;
+	Interval   *retention;
+
+	request_enter(fcinfo, ENTRY_JOINS);
+	require_writable(fcinfo);
+	scope = get_name(fcinfo, 0, "scope");
+	if (!PG_ARGISNULL(1))
+		owner = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	retention = get_interval(fcinfo, 2);
+	if (retention != NULL)
+		check_retention(retention);
+	scope_set(scope, owner, retention);
 	PG_RETURN_VOID();
 }
 
@@ -219,5 +300,5 @@ request_reap(PG_FUNCTION_ARGS)
 	int			batch = batch_argument(fcinfo, 0);
 
 	require_writable(fcinfo);
-	PG_RETURN_INT64(request_purge(batch));
+	PG_RETURN_INT64(reap_results(batch));
 }

@@ -10,413 +10,294 @@
  * request.  There is no other lock, and a transaction that is prepared keeps
  * its keys.
  *
- * INSERT ... ON CONFLICT DO NOTHING waits like that, and then goes by what is
- * true: under READ COMMITTED the next statement's snapshot is younger than the
- * wait and sees the winner's row; under the other two levels PostgreSQL raises
- * 40001 for a row that came after the snapshot.  Inserting before looking also
- * keeps the search out of SSI: two transactions under SERIALIZABLE that look
- * for neighbouring keys in vain, and then insert them, would look like a
- * conflict, though they have nothing to do with each other.
- *
- * A row without its result must not be committed, and cannot be: what was
- * begun and not done is remembered per transaction, and the callback before
- * commit refuses (claim.c).  The memory follows subtransactions: rolling back
- * one undoes what was begun in it, and undoes the end of what was ended in it.
- *
- * Only the extension's owner has rights on the tables.  Our statements, and
- * nothing but them, run as that role, in a security-restricted operation.
+ * All reads are of the latest state (base/scan.c).  A transaction whose
+ * snapshot is to last gets 40001 if this key has changed since.
  */
 #include "request/request.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
+#include "catalog/pg_collation.h"
 #include "miscadmin.h"
-#include "tcop/utility.h"
-#include "utils/acl.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/memutils.h"
-#include "utils/syscache.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
-/* The statements. */
-typedef enum Statement
+/* Rounds of looking that can end only because of others who come and go. */
+#define MAX_ROUNDS			100
+
+/* What is asked for, and what it is asked of. */
+typedef struct Asked
 {
-	FIND_SCOPE,
-	MAKE_SCOPE,
-	BEGIN_REQUEST,
-	FIND_REQUEST,
-	END_REQUEST,
-	PURGE_REQUESTS
-} Statement;
-
-#define NSTATEMENTS (PURGE_REQUESTS + 1)
-
-static struct
-{
-	const char *sql;
-	int			nargs;
-	Oid			args[3];
-}			statements[NSTATEMENTS] = {
-	[FIND_SCOPE] = {
-		"SELECT owner::pg_catalog.oid FROM cas_internal.request_scope "
-		"WHERE scope OPERATOR(pg_catalog.=) $1",
-		1, {TEXTOID}
-	},
-	[MAKE_SCOPE] = {
-		"INSERT INTO cas_internal.request_scope (scope, owner) VALUES ($1, $2) "
-		"ON CONFLICT DO NOTHING",
-		2, {TEXTOID, REGROLEOID}
-	},
-	[BEGIN_REQUEST] = {
-		"INSERT INTO cas_internal.request_result (scope, key, request) "
-		"VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-		3, {TEXTOID, TEXTOID, JSONBOID}
-	},
-	[FIND_REQUEST] = {
-		"SELECT request OPERATOR(pg_catalog.=) $3, result "
-		"FROM cas_internal.request_result "
-		"WHERE scope OPERATOR(pg_catalog.=) $1 "
-		"AND key OPERATOR(pg_catalog.=) $2",
-		3, {TEXTOID, TEXTOID, JSONBOID}
-	},
-	[END_REQUEST] = {
-		"UPDATE cas_internal.request_result SET result = $3 "
-		"WHERE scope OPERATOR(pg_catalog.=) $1 "
-		"AND key OPERATOR(pg_catalog.=) $2",
-		3, {TEXTOID, TEXTOID, JSONBOID}
-	},
-	[PURGE_REQUESTS] = {
-		"WITH old AS MATERIALIZED (SELECT scope, key FROM cas_internal.request_result "
-		"WHERE at OPERATOR(pg_catalog.<) (pg_catalog.now() "
-		"OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1)) "
-		"ORDER BY at LIMIT $2 FOR UPDATE SKIP LOCKED) "
-		"DELETE FROM cas_internal.request_result AS r USING old "
-		"WHERE r.scope OPERATOR(pg_catalog.=) old.scope "
-		"AND r.key OPERATOR(pg_catalog.=) old.key",
-		2, {FLOAT8OID, INT4OID}
-	},
-};
-
-/* Their plans, kept for the session. */
-static SPIPlanPtr plans[NSTATEMENTS];
-
-/* A request that this transaction has begun. */
-typedef struct Begun
-{
-	RequestName name;
-	Oid			owner;			/* of the scope */
-	SubTransactionId begun;
-	SubTransactionId done;		/* InvalidSubTransactionId: not yet */
-} Begun;
-
-/* What is not done, or was done in a deeper subtransaction; of Begun. */
-static List *begun_requests = NIL;
+	const RequestName *name;
+	Jsonb	   *request;
+	Interval   *ttl;			/* or NULL */
+	ScanKeyData keys[2];		/* the name's, in the primary key */
+	RequestTables tables;
+	RequestScope scope;
+} Asked;
 
 /* An error's DETAIL that names the request. */
-static int
-name_errdetail(RequestName *name)
+static void
+detail_name(StringInfo detail, const RequestName *name)
+{
+	detail_begin(detail);
+	detail_text(detail, "scope", text_to_cstring(name->scope));
+	detail_text(detail, "key", text_to_cstring(name->key));
+}
+
+int
+request_errdetail(const RequestName *name)
 {
 	StringInfoData detail;
 
-	detail_begin(&detail);
-	detail_text(&detail, "scope", text_to_cstring(name->scope));
-	detail_text(&detail, "key", text_to_cstring(name->key));
+	detail_name(&detail, name);
 	return errdetail_internal("%s", detail_end(&detail));
 }
 
-/* ----------
- * Statements
- * ----------
- */
-
-static SPIPlanPtr
-plan_of(Statement statement)
+/* Raise PT425; since is 0 if it is not known. */
+void
+raise_in_progress(const RequestName *name, TimestampTz since)
 {
-	if (plans[statement] == NULL)
-	{
-		SPIPlanPtr	plan;
+	StringInfoData detail;
 
-		plan = SPI_prepare(statements[statement].sql,
-						   statements[statement].nargs,
-						   statements[statement].args);
-		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "SPI_prepare failed: %s",
-				 SPI_result_code_string(SPI_result));
-		plans[statement] = plan;
-	}
-	return plans[statement];
-}
-
-/*
- * Run a statement as the extension's owner, and return the number of its
- * rows.  The caller is connected to SPI.  values are the parameters, nulls
- * may be NULL.
- */
-static uint64
-run(Statement statement, Datum *values, const char *nulls)
-{
-	OwnerScope	scope;
-	int			result;
-
-	owner_enter(&scope);
-	result = SPI_execute_plan(plan_of(statement), values, nulls, false, 0);
-	owner_leave(&scope);
-	if (result < 0)
-		elog(ERROR, "SPI_execute_plan failed: %s",
-			 SPI_result_code_string(result));
-	return SPI_processed;
-}
-
-/* ----------
- * What this transaction has begun
- * ----------
- */
-
-static bool
-same_text(text *a, text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
-/* The request of this name that was begun and is not done, or NULL. */
-static Begun *
-find_begun(RequestName *name)
-{
-	ListCell   *lc;
-
-	foreach(lc, begun_requests)
-	{
-		Begun	   *begun = lfirst(lc);
-
-		if (begun->done == InvalidSubTransactionId &&
-			same_text(begun->name.key, name->key) &&
-			same_text(begun->name.scope, name->scope))
-			return begun;
-	}
-	return NULL;
-}
-
-static text *
-copy_text(text *value)
-{
-	return (text *) PG_DETOAST_DATUM_COPY(PointerGetDatum(value));
+	detail_name(&detail, name);
+	if (since != 0)
+		detail_time(&detail, "since", since);
+	else
+		detail_null(&detail, "since");
+	ereport(ERROR,
+			(errcode(ERRCODE_CAS_IN_PROGRESS),
+			 errmsg("the request is in progress"),
+			 errdetail_internal("%s", detail_end(&detail)),
+			 errhint("Ask again later with the same key: then there is a result, or the request can run.")));
 }
 
 static void
-remember_begun(RequestName *name, Oid owner)
+name_keys(const RequestName *name, ScanKeyData keys[2])
 {
-	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-	Begun	   *begun = palloc(sizeof(Begun));
-
-	begun->name.scope = copy_text(name->scope);
-	begun->name.key = copy_text(name->key);
-	begun->owner = owner;
-	begun->begun = GetCurrentSubTransactionId();
-	begun->done = InvalidSubTransactionId;
-	begun_requests = lappend(begun_requests, begun);
-	MemoryContextSwitchTo(old);
+	own_text_key(&keys[0], RESULT_SCOPE, name->scope);
+	own_text_key(&keys[1], RESULT_KEY, name->key);
 }
 
-static void
-free_begun(Begun *begun)
+static TimestampTz
+row_time(OwnTable *results)
 {
-	pfree(begun->name.scope);
-	pfree(begun->name.key);
-	pfree(begun);
-}
-
-/*
- * A subtransaction has ended: what happened in it happened in its parent, or
- * without a parent, because it was rolled back, did not happen.
- */
-void
-request_end_subtransaction(SubTransactionId subid, SubTransactionId parent)
-{
-	ListCell   *lc;
-
-	foreach(lc, begun_requests)
-	{
-		Begun	   *begun = lfirst(lc);
-
-		if (begun->begun == subid)
-			begun->begun = parent;
-		if (begun->done == subid)
-			begun->done = parent;
-
-		/* It was undone, or its end can be undone only together with it. */
-		if (begun->begun == InvalidSubTransactionId ||
-			begun->begun == begun->done)
-		{
-			begun_requests = foreach_delete_current(begun_requests, lc);
-			free_begun(begun);
-		}
-	}
-}
-
-/* Raise 25000 if something was begun and not done. */
-void
-request_check_finished(void)
-{
-	ListCell   *lc;
-
-	foreach(lc, begun_requests)
-	{
-		Begun	   *begun = lfirst(lc);
-
-		if (begun->done != InvalidSubTransactionId)
-			continue;
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TRANSACTION_STATE),
-				 errmsg("a request was begun and is not done"),
-				 name_errdetail(&begun->name),
-				 errhint("Call request_done() before COMMIT, or roll back.")));
-	}
-}
-
-/* The transaction has ended, and its memory with it. */
-void
-request_forget(void)
-{
-	begun_requests = NIL;
-}
-
-/* ----------
- * Scopes
- * ----------
- */
-
-/* Raise 42501 unless the scope is the role's. */
-static void
-check_scope_owner(text *scope, Oid owner)
-{
-	if (!has_privs_of_role(GetUserId(), owner))
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for request scope \"%s\"",
-						text_to_cstring(scope)),
-				 errhint("A scope belongs to the role that used it first, and to the members of that role.")));
-}
-
-/*
- * Find the scope, make it if it is new, and return its owner, who must be the
- * present role or one that it is a member of.
- */
-static Oid
-enter_scope(FunctionCallInfo fcinfo, text *scope)
-{
-	Datum		values[2];
 	bool		isnull;
-	Oid			owner;
 
-	values[0] = PointerGetDatum(scope);
-	values[1] = ObjectIdGetDatum(GetUserId());
-	while (run(FIND_SCOPE, values, NULL) == 0)
-	{
-		CHECK_FOR_INTERRUPTS();
-		require_writable(fcinfo);
-		run(MAKE_SCOPE, values, NULL);
-	}
-	owner = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
-										   SPI_tuptable->tupdesc, 1, &isnull));
-	check_scope_owner(scope, owner);
-	return owner;
+	return DatumGetTimestampTz(own_value(results, RESULT_AT, &isnull));
 }
 
-/* ----------
- * Requests
- * ----------
+/*
+ * Raise 40001 if the transaction's snapshot knows the key otherwise than it is
+ * now: with the row in the slot, or if found is false, without one.  The slot
+ * is left as it is.
  */
+static void
+check_snapshot(Asked *asked, bool found)
+{
+	OwnTable	then;
+	bool		same;
+
+	if (!IsolationUsesXactSnapshot() ||
+		(found && own_slot_is_visible(&asked->tables.results)))
+		return;
+
+	/* A row that only moved in reap.c's order is the same request's. */
+	own_open(&then, RelationGetRelid(asked->tables.results.rel), NoLock);
+	same = own_find(&then, GetActiveSnapshot(), asked->keys, 2) == found &&
+		(!found || row_time(&then) == row_time(&asked->tables.results));
+	own_close(&then);
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update"),
+				 request_errdetail(asked->name),
+				 errhint("Retry the transaction.")));
+}
 
 /*
- * Find the request's row; false: there is none.  The result is palloc'd in
- * the caller's context, and NULL if it is null.
+ * Take the result from the row in the slot, which is committed or our own.
  */
-static bool
-find_request(RequestName *name, Datum *values,
-			 MemoryContext caller, Jsonb **result)
+static void
+take_result(Asked *asked, RequestStart *start)
 {
-	HeapTuple	tuple;
-	TupleDesc	desc;
+	OwnTable   *results = &asked->tables.results;
 	bool		isnull;
 	Datum		value;
+	Jsonb	   *stored;
 
-	if (run(FIND_REQUEST, values, NULL) == 0)
-		return false;
-	if (find_begun(name) != NULL)
+	if (begun_find(asked->name) != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("this transaction is working on the request already"),
-				 name_errdetail(name),
+				 request_errdetail(asked->name),
 				 errhint("Call request_done() first.")));
+	check_snapshot(asked, true);
 
-	tuple = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	if (!DatumGetBool(SPI_getbinval(tuple, desc, 1, &isnull)))
+	stored = DatumGetJsonbP(own_value(results, RESULT_REQUEST, &isnull));
+	if (compareJsonbContainers(&stored->root, &asked->request->root) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CAS_KEY_REUSED),
 				 errmsg("the key was used for another request"),
-				 name_errdetail(name),
+				 request_errdetail(asked->name),
 				 errhint("A request that is tried again has the same key and the same content; a new request has a new key.")));
 
-	value = SPI_getbinval(tuple, desc, 2, &isnull);
-	if (isnull)
-		*result = NULL;
+	value = own_value(results, RESULT_RESULT, &isnull);
+	start->state = REQUEST_DONE;
+	start->result = isnull ? NULL : DatumGetJsonbPCopy(value);
+}
+
+/*
+ * Insert the request's row, and remember that it is begun.  false: somebody
+ * else has a row of this name.
+ */
+static bool
+insert_request(Asked *asked, RequestStart *start)
+{
+	Datum		values[RESULT_NATTS];
+	bool		nulls[RESULT_NATTS] = {false};
+	TimestampTz now = GetCurrentTimestamp();
+
+	values[RESULT_SCOPE - 1] = PointerGetDatum(asked->name->scope);
+	values[RESULT_KEY - 1] = PointerGetDatum(asked->name->key);
+	values[RESULT_REQUEST - 1] = JsonbPGetDatum(asked->request);
+	nulls[RESULT_RESULT - 1] = true;
+	values[RESULT_AT - 1] = TimestampTzGetDatum(now);
+	if (asked->ttl != NULL)
+	{
+		TimestampTz end = positive_interval_after(now, asked->ttl, "ttl");
+
+		values[RESULT_EXPIRES_AT - 1] = TimestampTzGetDatum(end);
+		values[RESULT_RETAINED_BY - 1] =
+			CStringGetTextDatum(RETAINED_BY_ITSELF);
+	}
 	else
 	{
-		MemoryContext old = MemoryContextSwitchTo(caller);
-
-		*result = DatumGetJsonbPCopy(value);
-		MemoryContextSwitchTo(old);
+		nulls[RESULT_EXPIRES_AT - 1] = true;
+		values[RESULT_RETAINED_BY - 1] = PointerGetDatum(asked->name->scope);
+		nulls[RESULT_RETAINED_BY - 1] = !asked->scope.retains;
 	}
+	if (!own_insert(&asked->tables.results, values, nulls))
+		return false;
+	begun_remember(asked->name, asked->scope.owner);
+	start->state = REQUEST_NEW;
 	return true;
 }
 
 /*
- * Start a request, or find it done and give its result.  Waits for another
- * transaction that has started it.
+ * Find the result or begin the request; wait for who is at it.
  */
-RequestState
-request_start(FunctionCallInfo fcinfo, RequestName *name, Jsonb *request,
-			  Jsonb **result)
+static void
+find_or_insert(FunctionCallInfo fcinfo, Asked *asked,
+			   const Patience *patience, RequestStart *start)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	RequestState state = REQUEST_DONE;
-	Datum		values[3];
-	Oid			owner;
+	OwnTable   *results = &asked->tables.results;
+	int			rounds = 0;
 
-	values[0] = PointerGetDatum(name->scope);
-	values[1] = PointerGetDatum(name->key);
-	values[2] = JsonbPGetDatum(request);
+	for (;;)
+	{
+		OwnRival	rival;
+		OwnLook		look = own_look(results, asked->keys, 2, &rival);
 
-	SPI_connect();
-	owner = enter_scope(fcinfo, name->scope);
-	if (XactReadOnly)
-	{
-		/* What is done can be asked for; what is new cannot be begun. */
-		if (!find_request(name, values, caller, result))
-			require_writable(fcinfo);
-	}
-	else
-	{
-		/* A row that is in the way can be purged before we look at it. */
-		do
+		CHECK_FOR_INTERRUPTS();
+		if (XactReadOnly && look != LOOK_FOUND)
 		{
-			CHECK_FOR_INTERRUPTS();
-			if (run(BEGIN_REQUEST, values, NULL) == 1)
-			{
-				remember_begun(name, owner);
-				state = REQUEST_NEW;
-				*result = NULL;
+			/* What is done can be asked for; what is new cannot be begun. */
+			if (!own_find_latest(results, asked->keys, 2))
+				require_writable(fcinfo);
+			look = LOOK_FOUND;
+		}
+		switch (look)
+		{
+			case LOOK_FOUND:
+				take_result(asked, start);
+				return;
+			case LOOK_UNCOMMITTED:
+				start->since = row_time(results);
+				if (!request_wait_rival(results, &rival, patience))
+					return;
 				break;
-			}
-		} while (!find_request(name, values, caller, result));
+			case LOOK_NONE:
+				check_snapshot(asked, false);
+				if (insert_request(asked, start))
+					return;
+
+				/*
+				 * Somebody was faster.  That is not the end of it only if
+				 * they give up just then; or if a unique index that is not
+				 * ours says so.
+				 */
+				if (++rounds > MAX_ROUNDS)
+					elog(ERROR, "row of request \"%s\" in scope \"%s\" can neither be found nor made",
+						 text_to_cstring(asked->name->key),
+						 text_to_cstring(asked->name->scope));
+				break;
+		}
 	}
-	SPI_finish();
-	return state;
+}
+
+static void
+begin_in_tables(FunctionCallInfo fcinfo, Asked *asked,
+				const Patience *patience, RequestStart *start)
+{
+	if (!tables_open(&asked->tables, patience))
+		return;
+	scope_enter(fcinfo, &asked->tables, asked->name->scope, &asked->scope);
+	find_or_insert(fcinfo, asked, patience, start);
+	tables_close(&asked->tables);
+}
+
+/* A lock wait that is none of those in wait.c, in milliseconds, at least. */
+#define LEAST_TIMEOUT		100
+
+/*
+ * Start a request, or find it done and give its result.  Waits for another
+ * transaction that has started it, as long as wait allows.
+ *
+ * What is left to wait for, beside the locks in wait.c, is held for moments
+ * only, unless somebody rewrites an index or a TOAST table.  That counts, too.
+ */
+void
+once_begin(FunctionCallInfo fcinfo, const RequestName *name, Jsonb *request,
+		   Interval *wait, Interval *ttl, RequestStart *start)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			lock_timeout = LockTimeout;
+	Asked		asked = {.name = name,.request = request,.ttl = ttl};
+	Patience	patience;
+
+	memset(start, 0, sizeof(RequestStart));
+	start->state = REQUEST_BUSY;
+	request_patience(&patience, wait);
+	if (ttl != NULL)
+		(void) positive_interval_after(GetCurrentTimestamp(), ttl, "ttl");
+	name_keys(name, asked.keys);
+	if (!patience.limited)
+	{
+		begin_in_tables(fcinfo, &asked, &patience, start);
+		return;
+	}
+
+	PG_TRY();
+	{
+		LockTimeout = request_lock_timeout(&patience, LEAST_TIMEOUT);
+		begin_in_tables(fcinfo, &asked, &patience, start);
+		LockTimeout = lock_timeout;
+	}
+	PG_CATCH();
+	{
+		LockTimeout = lock_timeout;
+		if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE &&
+			request_time_is_over(&patience))
+		{
+			MemoryContextSwitchTo(context);
+			FlushErrorState();
+			raise_in_progress(name, start->since);
+		}
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 }
 
 /*
@@ -424,53 +305,31 @@ request_start(FunctionCallInfo fcinfo, RequestName *name, Jsonb *request,
  * any other.  result NULL stands for null.
  */
 void
-request_finish(FunctionCallInfo fcinfo, RequestName *name, Jsonb *result)
+once_finish(const RequestName *name, Jsonb *result)
 {
-	Begun	   *begun = find_begun(name);
-	Datum		values[3];
+	BegunRequest *begun = begun_find(name);
+	Datum		values[RESULT_NATTS] = {0};
+	bool		nulls[RESULT_NATTS] = {false};
+	bool		replace[RESULT_NATTS] = {false};
+	ScanKeyData keys[2];
+	OwnTable	results;
 
 	if (begun == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CAS_NOT_FOUND),
 				 errmsg("this transaction has not begun the request, or has done it already"),
-				 name_errdetail(name),
+				 request_errdetail(name),
 				 errhint("Call request_begin() first, in the same transaction.")));
-	check_scope_owner(name->scope, begun->owner);
+	scope_check_owner(name->scope, effective_owner(begun_owner(begun)));
 
-	values[0] = PointerGetDatum(name->scope);
-	values[1] = PointerGetDatum(name->key);
-	values[2] = JsonbPGetDatum(result);
-	SPI_connect();
-	if (run(END_REQUEST, values,
-			result == NULL ? "  n" : NULL) != 1)
+	values[RESULT_RESULT - 1] = JsonbPGetDatum(result);
+	nulls[RESULT_RESULT - 1] = result == NULL;
+	replace[RESULT_RESULT - 1] = true;
+	name_keys(name, keys);
+	own_open(&results, internal_relation("request_result"), RowExclusiveLock);
+	if (!own_find(&results, SnapshotSelf, keys, 2) ||
+		!own_update(&results, values, nulls, replace))
 		elog(ERROR, "the row of a begun request is gone");
-	SPI_finish();
-
-	/* Remembered only if its end can be undone without its beginning. */
-	begun->done = GetCurrentSubTransactionId();
-	if (begun->done == begun->begun)
-	{
-		begun_requests = list_delete_ptr(begun_requests, begun);
-		free_begun(begun);
-	}
-}
-
-/*
- * Remove up to so many requests, the oldest of those that are older than
- * pg_cas.request_retention, and return how many.
- */
-int64
-request_purge(int batch)
-{
-	Datum		values[2];
-	uint64		purged;
-
-	if (pg_cas_request_retention < 0)
-		return 0;
-	values[0] = Float8GetDatum(pg_cas_request_retention);
-	values[1] = Int32GetDatum(batch);
-	SPI_connect();
-	purged = run(PURGE_REQUESTS, values, NULL);
-	SPI_finish();
-	return purged;
+	own_close(&results);
+	begun_done(begun);
 }

@@ -1,9 +1,7 @@
 /*
  * request.h
- *		What the files of the room of requests share.
- *
- * claim.c knows which request the transaction works for; once.c keeps what
- * requests came to; functions.c has the SQL functions.
+ *		What the files of the room of requests share; README.md tells which
+ *		file is for what.
  */
 #ifndef PG_CAS_REQUEST_H
 #define PG_CAS_REQUEST_H
@@ -11,33 +9,122 @@
 #include "base/entry.h"
 #include "pg_cas.h"
 
+#include "lib/ilist.h"
 #include "utils/jsonb.h"
 
-/* claim.c */
-extern void request_bind(const char *token);
+/* Columns of request_scope */
+enum
+{
+	SCOPE_SCOPE = 1,
+	SCOPE_MADE_BY,
+	SCOPE_OWNER,
+	SCOPE_OWNER_NAME,
+	SCOPE_RETENTION
+};
+#define SCOPE_NATTS			SCOPE_RETENTION
 
-/* A request as it is named: by its key in a scope. */
+/* Columns of request_result */
+enum
+{
+	RESULT_SCOPE = 1,
+	RESULT_KEY,
+	RESULT_REQUEST,
+	RESULT_RESULT,
+	RESULT_AT,
+	RESULT_EXPIRES_AT,
+	RESULT_RETAINED_BY
+};
+#define RESULT_NATTS		RESULT_RETAINED_BY
+
+/* What stands in retained_by if expires_at says until when. */
+#define RETAINED_BY_ITSELF	""
+
+/* A request as it is named: by its key in a scope.  Neither is toasted. */
 typedef struct RequestName
 {
 	text	   *scope;
 	text	   *key;
 } RequestName;
 
+/* How long a call waits. */
+typedef struct Patience
+{
+	bool		limited;
+	TimestampTz deadline;		/* if limited */
+} Patience;
+
+/* Our tables, opened. */
+typedef struct RequestTables
+{
+	OwnTable	scopes;
+	OwnTable	results;
+} RequestTables;
+
+/* A scope, as it is for the role that uses it. */
+typedef struct RequestScope
+{
+	Oid			owner;
+	bool		retains;		/* it has a retention of its own */
+} RequestScope;
+
 typedef enum RequestState
 {
 	REQUEST_NEW,				/* begun: the work is the caller's */
-	REQUEST_DONE				/* the result is there */
+	REQUEST_DONE,				/* the result is there */
+	REQUEST_BUSY				/* another session is at it */
 } RequestState;
 
+/* What beginning a request has come to. */
+typedef struct RequestStart
+{
+	RequestState state;
+	Jsonb	   *result;			/* if done; NULL: null */
+	TimestampTz since;			/* if busy; 0: not known */
+} RequestStart;
+
+typedef struct BegunRequest BegunRequest;
+
+/* claim.c */
+extern void claim_bind(const char *token);
+
+/* begun.c */
+extern BegunRequest *begun_find(const RequestName *name);
+extern Oid	begun_owner(const BegunRequest *request);
+extern void begun_remember(const RequestName *name, Oid owner);
+extern void begun_done(BegunRequest *request);
+extern void begun_end_subtransaction(bool committed);
+extern void begun_check_done(void);
+extern void begun_forget(void);
+
+/* wait.c */
+extern void request_patience(Patience *patience, Interval *wait);
+extern bool request_time_is_over(const Patience *patience);
+extern int	request_lock_timeout(const Patience *patience, int least);
+extern bool request_wait_relation(Oid relid, LOCKMODE lockmode,
+							  const Patience *patience);
+extern bool request_wait_rival(OwnTable *table, OwnRival *rival,
+						   const Patience *patience);
+
+/* scope.c */
+extern bool tables_open(RequestTables *tables, const Patience *patience);
+extern void tables_close(RequestTables *tables);
+extern void scope_check_owner(text *scope, Oid owner);
+extern void scope_enter(FunctionCallInfo fcinfo, RequestTables *tables,
+						text *name, RequestScope *scope);
+extern bool scope_retention(OwnTable *scopes, text *name,
+							Interval *retention);
+extern void scope_set(text *name, const char *owner, Interval *retention);
+
 /* once.c */
-extern RequestState request_start(FunctionCallInfo fcinfo, RequestName *name,
-								  Jsonb *request, Jsonb **result);
-extern void request_finish(FunctionCallInfo fcinfo, RequestName *name,
-						   Jsonb *result);
-extern int64 request_purge(int batch);
-extern void request_end_subtransaction(SubTransactionId subid,
-									   SubTransactionId parent);
-extern void request_check_finished(void);
-extern void request_forget(void);
+extern int	request_errdetail(const RequestName *name);
+extern void once_begin(FunctionCallInfo fcinfo, const RequestName *name,
+					   Jsonb *request, Interval *wait, Interval *ttl,
+					   RequestStart *start);
+extern void once_finish(const RequestName *name, Jsonb *result);
+extern void pg_attribute_noreturn() raise_in_progress(const RequestName *name,
+													  TimestampTz since);
+
+/* reap.c */
+extern int64 reap_results(int batch);
 
 #endif							/* PG_CAS_REQUEST_H */

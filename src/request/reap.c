@@ -1,0 +1,222 @@
+/*
+ * reap.c
+ *		Removing old results.
+ *
+ * How long a result is kept is said by its own expires_at, by its scope's
+ * retention, or by pg_cas.request_retention; which of them, by retained_by.
+ * Each is looked up in an index in order of time, so that finding nothing to
+ * remove costs a probe.  Rows that others are at, and this transaction's own,
+ * are left for the next time.
+ */
+#include "request/request.h"
+
+#include "access/genam.h"
+#include "access/stratnum.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/pg_collation.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* Columns of the index request_result_at */
+#define AT_RETAINED_BY		1
+#define AT_AT				2
+
+typedef struct Reaper
+{
+	RequestTables tables;
+	Snapshot	latest;
+	int			left;			/* rows that may yet be visited */
+	int64		reaped;
+	text	   *scope;			/* the one that was looked up last, */
+	bool		retains;		/* and whether it has a retention */
+} Reaper;
+
+static Relation
+open_index(const char *name)
+{
+	return index_open(internal_relation(name), AccessShareLock);
+}
+
+static void
+time_key(ScanKey key, int column, TimestampTz before)
+{
+	ScanKeyInit(key, column, BTLessStrategyNumber, F_TIMESTAMPTZ_LT,
+				TimestampTzGetDatum(before));
+}
+
+static void
+null_key(ScanKey key, int column, int is_or_not)
+{
+	ScanKeyEntryInitialize(key, SK_ISNULL | is_or_not, column,
+						   InvalidStrategy, InvalidOid, InvalidOid,
+						   InvalidOid, (Datum) 0);
+}
+
+/* Has this transaction written the row in the slot? */
+static bool
+is_ours(OwnTable *results)
+{
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(results->slot, false, NULL);
+
+	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+}
+
+/*
+ * Has the row's scope got a retention since the row was made?  Then that is
+ * what counts, and the row says so from now on.
+ */
+static bool
+moved_to_scope(Reaper *reaper)
+{
+	OwnTable   *results = &reaper->tables.results;
+	Datum		values[RESULT_NATTS] = {0};
+	bool		nulls[RESULT_NATTS] = {false};
+	bool		replace[RESULT_NATTS] = {false};
+	bool		isnull;
+	text	   *scope = DatumGetTextPP(own_value(results, RESULT_SCOPE,
+												 &isnull));
+	Interval	retention;
+
+	if (reaper->scope == NULL ||
+		DatumGetInt32(DirectFunctionCall2Coll(bttextcmp, C_COLLATION_OID,
+											  PointerGetDatum(scope),
+											  PointerGetDatum(reaper->scope))) != 0)
+	{
+		if (reaper->scope != NULL)
+			pfree(reaper->scope);
+		reaper->scope = DatumGetTextPCopy(PointerGetDatum(scope));
+		reaper->retains = scope_retention(&reaper->tables.scopes,
+										  reaper->scope, &retention);
+	}
+	if (!reaper->retains)
+		return false;
+	values[RESULT_RETAINED_BY - 1] = PointerGetDatum(reaper->scope);
+	replace[RESULT_RETAINED_BY - 1] = true;
+	(void) own_update(results, values, nulls, replace);
+	return true;
+}
+
+/* Remove what these keys of the index find. */
+static void
+reap_found(Reaper *reaper, Relation index, ScanKey keys, int nkeys,
+		   bool by_setting)
+{
+	OwnTable   *results = &reaper->tables.results;
+	OwnScan		scan;
+
+	own_scan_begin(&scan, results, index, reaper->latest, keys, nkeys);
+	while (reaper->left > 0 && own_scan_next(&scan))
+	{
+		if (is_ours(results))
+			continue;
+		reaper->left--;
+		if (by_setting && moved_to_scope(reaper))
+			continue;
+		if (own_delete(results))
+			reaper->reaped++;
+	}
+	own_scan_end(&scan);
+}
+
+/* Results whose own time is over. */
+static void
+reap_expired(Reaper *reaper)
+{
+	Relation	index = open_index("request_result_expires_at");
+	ScanKeyData key;
+
+	time_key(&key, 1, GetCurrentTimestamp());
+	reap_found(reaper, index, &key, 1, false);
+	index_close(index, NoLock);
+}
+
+/* Results that the setting keeps. */
+static void
+reap_by_setting(Reaper *reaper, Relation index)
+{
+	ScanKeyData keys[2];
+
+	if (pg_cas_request_retention < 0)
+		return;
+	null_key(&keys[0], AT_RETAINED_BY, SK_SEARCHNULL);
+	time_key(&keys[1], AT_AT, GetCurrentTimestamp() -
+			 pg_cas_request_retention * USECS_PER_SEC);
+	reap_found(reaper, index, keys, 2, true);
+}
+
+/* Is the interval below zero?  Then the scope keeps its results for ever. */
+static bool
+is_negative(Interval *retention)
+{
+	Interval	zero = {0};
+
+	return DatumGetBool(DirectFunctionCall2(interval_lt,
+											IntervalPGetDatum(retention),
+											IntervalPGetDatum(&zero)));
+}
+
+/* Results of the scope whose row is in the slot. */
+static void
+reap_scope(Reaper *reaper, Relation index)
+{
+	OwnTable   *scopes = &reaper->tables.scopes;
+	bool		isnull;
+	text	   *scope = DatumGetTextPP(own_value(scopes, SCOPE_SCOPE,
+												 &isnull));
+	Interval   *retention = DatumGetIntervalP(own_value(scopes,
+														SCOPE_RETENTION,
+														&isnull));
+	ScanKeyData keys[2];
+
+	if (is_negative(retention))
+		return;
+	own_text_key(&keys[0], AT_RETAINED_BY, scope);
+	time_key(&keys[1], AT_AT,
+			 DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
+													 TimestampTzGetDatum(GetCurrentTimestamp()),
+													 IntervalPGetDatum(retention))));
+	reap_found(reaper, index, keys, 2, false);
+}
+
+/* Results that their scopes' retentions keep. */
+static void
+reap_by_scopes(Reaper *reaper, Relation index)
+{
+	OwnTable   *scopes = &reaper->tables.scopes;
+	Relation	retentions = open_index("request_scope_retention");
+	ScanKeyData key;
+	OwnScan		scan;
+
+	null_key(&key, 1, SK_SEARCHNOTNULL);
+	own_scan_begin(&scan, scopes, retentions, reaper->latest, &key, 1);
+	while (reaper->left > 0 && own_scan_next(&scan))
+		reap_scope(reaper, index);
+	own_scan_end(&scan);
+	index_close(retentions, NoLock);
+}
+
+/*
+ * Remove up to so many old results, and return how many that were.
+ */
+int64
+reap_results(int batch)
+{
+	Patience	patience = {.limited = false};
+	Reaper		reaper = {.left = batch};
+	Relation	index;
+
+	(void) tables_open(&reaper.tables, &patience);
+	reaper.latest = RegisterSnapshot(GetLatestSnapshot());
+	index = open_index("request_result_at");
+	reap_expired(&reaper);
+	reap_by_setting(&reaper, index);
+	reap_by_scopes(&reaper, index);
+	index_close(index, NoLock);
+	UnregisterSnapshot(reaper.latest);
+	tables_close(&reaper.tables);
+	return reaper.reaped;
+}
