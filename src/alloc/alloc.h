@@ -9,7 +9,8 @@
  * reap.c		housekeeping
  * unit.c		a key's unit: allocate, renew, release
  * search.c		finding a block that is free
- * pool.c		pools as a backend knows them: lock, rights, cache
+ * pool.c		pools: their lock, and who may use them
+ * cache.c		pools as a backend has read them
  * store.c		the rows behind it all
  * kind.c		kinds of pools: what their values are, as text and datums
  * space.c		the arithmetic of values and slots
@@ -142,8 +143,17 @@ typedef struct Pool
 	Oid		   *grantees;
 	int64		epoch;			/* changes with ranges and reservations */
 
+	/* cache.c's own */
+	Oid			relid;			/* of alloc_pool: the extension may be made
+								 * anew */
+	uint64		seen;			/* how many changes were known of when the row
+								 * was read */
+	bool		is_cached;
+	int			pins;			/* how many callers use it */
+	Size		bytes;
+
 	/* backend-local: depends on the epoch */
-	MemoryContext cxt;
+	MemoryContext cxt;			/* everything that belongs to the pool */
 	Space		space;
 	Frontier   *frontiers;		/* one per range */
 	TimestampTz queue_from;		/* when the last unit re-used had got free */
@@ -327,6 +337,10 @@ extern void pool_lock(Oid nsp, int32 id, LOCKMODE mode);
 extern bool pool_lock_at_once(Oid nsp, int32 id);
 extern void pool_unlock(Oid nsp, int32 id, LOCKMODE mode);
 
+/* cache.c */
+extern Pool *cache_get(Oid nsp, const char *name);
+extern Pool *cache_read(Oid nsp, const char *name, Snapshot snapshot);
+
 /* kind.c */
 extern const char *const *kind_words(void);
 extern const char *kind_name(PoolKind kind);
@@ -344,6 +358,7 @@ extern void unit_parse(const Pool *pool, const char *text, u128 *value,
 extern Datum address_datum(int width, u128 value, int masklen);
 extern u128 address_value(Datum address, int *width, int *masklen);
 extern char *value_text(PoolKind kind, int width, u128 value);
+extern char *range_text(PoolKind kind, int width, u128 first, u128 last);
 extern char *unit_text(const Pool *pool, u128 lo, int order);
 extern int	unit_masklen(const Pool *pool, int order);
 

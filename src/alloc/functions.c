@@ -834,8 +834,6 @@ alloc_range_text(PG_FUNCTION_ARGS)
 {
 	Range		range = {0};
 	Pool		pool = {.kind = POOL_INT};
-	char	   *first;
-	char	   *last;
 
 	require_argument(fcinfo, 1, "first");
 	require_argument(fcinfo, 2, "last");
@@ -850,8 +848,6 @@ alloc_range_text(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid range")));
-	first = value_text(pool.kind, pool.width, range.first);
-	last = value_text(pool.kind, pool.width, range.last);
-	PG_RETURN_TEXT_P(cstring_to_text(range.first == range.last ? first :
-									 psprintf("%s-%s", first, last)));
+	PG_RETURN_TEXT_P(cstring_to_text(range_text(pool.kind, pool.width,
+												range.first, range.last)));
 }

@@ -521,6 +521,16 @@ value_text(PoolKind kind, int width, u128 value)
 		host_print(width, value, width);
 }
 
+/* A range as text, as range_parse() reads it. */
+char *
+range_text(PoolKind kind, int width, u128 first, u128 last)
+{
+	char	   *text = value_text(kind, width, first);
+
+	return first == last ? text :
+		psprintf("%s-%s", text, value_text(kind, width, last));
+}
+
 /* A block as text: 10.0.0.7, 10.0.0.7:0-16383, 10.0.8.0/24, 4094. */
 char *
 unit_text(const Pool *pool, u128 lo, int order)

@@ -257,16 +257,6 @@ raise_overlap(const char *text, const char *other)
 					text, other)));
 }
 
-/* A range as people write it. */
-static char *
-range_text(const Pool *pool, u128 first, u128 last)
-{
-	char	   *text = value_text(pool->kind, pool->width, first);
-
-	return first == last ? text :
-		psprintf("%s-%s", text, value_text(pool->kind, pool->width, last));
-}
-
 /*
  * Add values to a pool: 23P01 if it has some of them.  At least one slot
  * remains free between ranges, see join_ranges.
@@ -284,7 +274,8 @@ add_range(const Pool *pool, const Named *named)
 
 		if (range.first <= other->last && range.last >= other->first)
 			raise_overlap(named->text,
-						  range_text(pool, other->first, other->last));
+						  range_text(pool->kind, pool->width, other->first,
+									 other->last));
 		at_least = Max(at_least,
 					   range_slots(other, space->chunk_bits).last + 2);
 	}

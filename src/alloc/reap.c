@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "alloc/pools.h"
 
@@ -142,6 +143,7 @@ alloc_reap(PG_FUNCTION_ARGS)
 	char	  **names;
 	int			nnames;
 	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext cxt;
 
 	batch = batch_argument(fcinfo, 0);
 	PreventCommandIfReadOnly("pg_cas_reap()");
@@ -163,11 +165,16 @@ alloc_reap(PG_FUNCTION_ARGS)
 								   Int64GetDatum(batch)));
 	owner_sql_end(&scope);
 
+	/* what is known of a pool is kept until the context is reset */
+	cxt = AllocSetContextCreate(caller, "alloc_reap", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(cxt);
 	for (int i = 0; i < nnames && reaped < batch; i++)
 	{
 		reaped += reap_pool(nsp, names[i], batch - reaped);
 		if (reaped < batch)
 			reaped += forget_waiting(nsp, names[i], batch - reaped);
+		MemoryContextReset(cxt);
 	}
+	MemoryContextSwitchTo(caller);
 	PG_RETURN_INT64(reaped);
 }

@@ -81,6 +81,8 @@ extern void owner_sql_begin(OwnerScope *scope);
 extern void owner_sql_end(const OwnerScope *scope);
 extern uint64 owner_sql(const char *statement, int nargs, Oid *types,
 						Datum *values);
+extern uint64 owner_sql_at(Snapshot snapshot, const char *statement, int nargs,
+						   Oid *types, Datum *values);
 extern Datum owner_sql_value(uint64 row, int column, bool *isnull);
 
 /*

@@ -145,6 +145,14 @@ owner_sql_end(const OwnerScope *scope)
 uint64
 owner_sql(const char *statement, int nargs, Oid *types, Datum *values)
 {
+	return owner_sql_at(GetLatestSnapshot(), statement, nargs, types, values);
+}
+
+/* Likewise, on what the snapshot shows. */
+uint64
+owner_sql_at(Snapshot snapshot, const char *statement, int nargs, Oid *types,
+			 Datum *values)
+{
 	StringInfoData query;
 	SPIPlanPtr	plan;
 	int			result;
@@ -160,7 +168,7 @@ owner_sql(const char *statement, int nargs, Oid *types, Datum *values)
 	plan = SPI_prepare(query.data, nargs, types);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", query.data);
-	result = SPI_execute_snapshot(plan, values, NULL, GetLatestSnapshot(),
+	result = SPI_execute_snapshot(plan, values, NULL, snapshot,
 								  InvalidSnapshot, false, true, 0);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", query.data);

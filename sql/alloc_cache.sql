@@ -1,0 +1,42 @@
+-- Claim: what a session knows of pools is bounded, whole and follows changes,
+-- and what a call uses is not forgotten under it.
+CREATE SCHEMA alloc_cache_test;
+SET search_path = alloc_cache_test, public;
+CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
+    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+CREATE FUNCTION known() RETURNS TABLE (pools bigint, bytes numeric) LANGUAGE sql AS $$
+    SELECT count(*), sum(total_bytes) FROM pg_backend_memory_contexts WHERE name = 'pg_cas pool' $$;
+
+-- many pools: what was used longest ago is forgotten
+SELECT count(alloc_pool_create('p' || n, '{1-9}', 'int')) FROM generate_series(1, 300) AS n;
+SELECT count(alloc_int('p' || n, k(1))) FROM generate_series(1, 300) AS n;
+SELECT pools <= 256 AS bounded, pools > 200 AS used FROM known();
+SELECT count(alloc_int('p' || n, k(2))) FROM generate_series(1, 300) AS n;
+SELECT pg_cas_reap() >= 0;
+SELECT pools <= 256 AS bounded FROM known();
+-- large pools
+SELECT count(alloc_pool_create('large' || n, ARRAY(SELECT (3 * v)::text FROM generate_series(1, 1500) AS v), 'int'))
+FROM generate_series(1, 6) AS n;
+SELECT count(alloc_int('large' || n, k(1))) FROM generate_series(1, 6) AS n;
+SELECT bytes < 40000000 AS bounded FROM known();
+SELECT count(alloc_int('large' || n, k(2))) FROM generate_series(1, 6) AS n;
+
+-- an error on the way leaves nothing half known
+BEGIN;
+UPDATE cas_internal.alloc_range AS r SET last = 340282366920938463463374607431768211455
+FROM cas_internal.alloc_pool AS p WHERE p.id = r.pool AND p.name = 'p300';
+UPDATE cas_internal.alloc_pool SET epoch = nextval('cas_internal.alloc_generation') WHERE name = 'p300';
+SAVEPOINT s;
+SELECT alloc_int('p300', k(9));
+ROLLBACK TO s;
+SELECT alloc_int('p300', k(9));
+ROLLBACK TO s;
+UPDATE cas_internal.alloc_range AS r SET last = 9
+FROM cas_internal.alloc_pool AS p WHERE p.id = r.pool AND p.name = 'p300';
+SELECT alloc_int('p300', k(9));
+ROLLBACK;
+SELECT alloc_int('p300', k(9));
+
+SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
+SELECT count(alloc_pool_drop(pool)) > 0 FROM alloc_pools;
+DROP SCHEMA alloc_cache_test CASCADE;

@@ -1,0 +1,548 @@
+/*
+ * cache.c
+ *		Pools as a backend has read them.
+ *
+ * A pool's row is kept until a trigger on the table says that it has changed
+ * (pool.c).  What the row does not hold, the pool's ranges and reservations,
+ * is kept with what the backend has learned about the pool's fill.  All of
+ * that is valid for one epoch.  Whoever changes a range or a reservation, or
+ * makes slots free behind the frontier (search.c), gives the pool a new epoch,
+ * drawn from a sequence, so that a number that was rolled back never comes
+ * again for something else.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "catalog/pg_collation.h"
+#include "port/pg_bitutils.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "alloc/alloc.h"
+
+/* alloc_pool's columns */
+enum
+{
+	POOL_ID = 1,
+	POOL_NAME,
+	POOL_KIND,
+	POOL_STRATEGY,
+	POOL_COOLDOWN,
+	POOL_PORT_CHUNK,
+	POOL_FAMILY,
+	POOL_OWNER,
+	POOL_OWNER_NAME,
+	POOL_EPOCH
+};
+
+/* alloc_range's columns */
+enum
+{
+	RANGE_ID = 1,
+	RANGE_POOL,
+	RANGE_FIRST,
+	RANGE_LAST,
+	RANGE_BASE,
+	RANGE_DRAINING
+};
+
+/* alloc_grantee's columns */
+enum
+{
+	GRANTEE_ID = 1,
+	GRANTEE_POOL,
+	GRANTEE_ROLE
+};
+
+/*
+ * The pools that this backend has used, the last one first: up to so many,
+ * and up to so many bytes of what is known of them.  Beyond that those are
+ * forgotten that were used longest ago; what is lost can be learned again.
+ */
+#define MAX_POOLS 256
+#define MAX_POOL_BYTES (16 * 1024 * 1024)
+
+static Pool *cached[MAX_POOLS];
+static int	ncached = 0;
+
+/*
+ * Counts what alloc_pool_changed has told this backend.  It is counted from
+ * before the first row is read, so that what is told in between is not lost.
+ */
+static uint64 pools_changed = 0;
+static Oid	watched = InvalidOid;	/* alloc_pool, as read last */
+
+static void
+forget_rows(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == watched)
+		pools_changed++;
+}
+
+static int
+compare_extents(const void *a, const void *b)
+{
+	u128		x = ((const Extent *) a)->first;
+	u128		y = ((const Extent *) b)->first;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Reading our own tables: the rows that an index has for one key.
+ */
+typedef struct OwnScan
+{
+	Relation	rel;
+	Relation	index;
+	IndexScanDesc desc;
+	TupleTableSlot *slot;
+} OwnScan;
+
+static void
+own_scan_begin(OwnScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
+			   Snapshot snapshot, ScanKey key)
+{
+	scan->rel = table_open(alloc_relation(nsp, rel), AccessShareLock);
+	scan->index = index_open(alloc_relation(nsp, index), AccessShareLock);
+	scan->slot = table_slot_create(scan->rel, NULL);
+	scan->desc = index_beginscan(scan->rel, scan->index, snapshot, 1, 0);
+	index_rescan(scan->desc, key, 1, NULL, 0);
+}
+
+/* Those of a pool, in a table whose index begins with that. */
+static void
+own_scan_pool(OwnScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
+			  Snapshot snapshot, int32 pool)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(pool));
+	own_scan_begin(scan, nsp, rel, index, snapshot, &key);
+}
+
+static bool
+own_scan_next(OwnScan *scan)
+{
+	if (!index_getnext_slot(scan->desc, ForwardScanDirection, scan->slot))
+		return false;
+	slot_getallattrs(scan->slot);
+	return true;
+}
+
+static void
+own_scan_end(OwnScan *scan)
+{
+	index_endscan(scan->desc);
+	ExecDropSingleTupleTableSlot(scan->slot);
+	index_close(scan->index, NoLock);
+	table_close(scan->rel, NoLock);
+}
+
+/* Make room for one more in an array in the pool's memory. */
+static void *
+pool_array(Pool *pool, void *array, int n, int *room, Size size)
+{
+	if (n < *room)
+		return array;
+	*room = Max(4, *room * 2);
+	return array == NULL ? MemoryContextAlloc(pool->cxt, *room * size) :
+		repalloc_huge(array, *room * size);
+}
+
+static void
+read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
+{
+	Space	   *space = &pool->space;
+	OwnScan		scan;
+	int			room = 0;
+
+	own_scan_pool(&scan, nsp, ALLOC_RANGE, ALLOC_RANGE_POOL, snapshot,
+				  pool->id);
+	while (own_scan_next(&scan))
+	{
+		Datum	   *values = scan.slot->tts_values - 1;
+		Range	   *range;
+
+		space->ranges = pool_array(pool, space->ranges, space->nranges, &room,
+								   sizeof(Range));
+		range = &space->ranges[space->nranges++];
+		range->id = DatumGetInt32(values[RANGE_ID]);
+		range->first = numeric_u128(values[RANGE_FIRST]);
+		range->last = numeric_u128(values[RANGE_LAST]);
+		range->base = numeric_u128(values[RANGE_BASE]);
+		range->draining = DatumGetBool(values[RANGE_DRAINING]);
+		if (!kind_admits(pool->kind, pool->width, range->first, range->last))
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("table alloc_range holds a range that pool \"%s\" cannot have",
+							pool->name)));
+	}
+	own_scan_end(&scan);
+}
+
+/* The first of a pool's ranges that does not end before the value. */
+static int
+first_range_from(const Space *space, u128 value)
+{
+	int			low = 0;
+	int			high = space->nranges;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (space->ranges[middle].last < value)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Reservations, of which one may lie across several ranges. */
+static void
+read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
+{
+	Space	   *space = &pool->space;
+	OwnScan		scan;
+	int			room = 0;
+
+	own_scan_pool(&scan, nsp, ALLOC_RESERVED, ALLOC_RESERVED_PKEY, snapshot,
+				  pool->id);
+	while (own_scan_next(&scan))
+	{
+		u128		first = numeric_u128(scan.slot->tts_values[1]);
+		u128		last = numeric_u128(scan.slot->tts_values[2]);
+
+		for (int i = first_range_from(space, first);
+			 i < space->nranges && space->ranges[i].first <= last; i++)
+		{
+			const Range *range = &space->ranges[i];
+
+			space->reserved = pool_array(pool, space->reserved,
+										 space->nreserved, &room,
+										 sizeof(Extent));
+			space->reserved[space->nreserved++] =
+				slots_of_values(space, range, Max(first, range->first),
+								Min(last, range->last));
+		}
+	}
+	own_scan_end(&scan);
+	if (space->nreserved > 1)
+		qsort(space->reserved, space->nreserved, sizeof(Extent),
+			  compare_extents);
+}
+
+/* The roles that a pool has been granted to, in the caller's memory. */
+static Oid *
+read_grantees(Oid nsp, int32 id, Snapshot snapshot, int *ngrantees)
+{
+	OwnScan		scan;
+	int			room = 4;
+	Oid		   *grantees = palloc(room * sizeof(Oid));
+
+	*ngrantees = 0;
+	own_scan_pool(&scan, nsp, ALLOC_GRANTEE, ALLOC_GRANTEE_PKEY, snapshot, id);
+	while (own_scan_next(&scan))
+	{
+		if (scan.slot->tts_isnull[GRANTEE_ROLE - 1])
+			continue;			/* no role of that name in this cluster */
+		if (*ngrantees == room)
+		{
+			room *= 2;
+			grantees = repalloc(grantees, room * sizeof(Oid));
+		}
+		grantees[(*ngrantees)++] =
+			DatumGetObjectId(scan.slot->tts_values[GRANTEE_ROLE - 1]);
+	}
+	own_scan_end(&scan);
+	return grantees;
+}
+
+/*
+ * The cache.
+ */
+
+static void
+watch_rows(Oid relid)
+{
+	static bool watching = false;
+
+	watched = relid;
+	if (watching)
+		return;
+	CacheRegisterRelcacheCallback(forget_rows, (Datum) 0);
+	watching = true;
+}
+
+/* Let go of a pool when the memory is reset that it was pinned in. */
+static void
+unpin_pool(void *arg)
+{
+	Pool	   *pool = arg;
+
+	Assert(pool->pins > 0);
+	if (--pool->pins == 0 && !pool->is_cached)
+		MemoryContextDelete(pool->cxt);
+}
+
+/*
+ * Keep what pool points to until the current memory context is reset, whether
+ * or not the cache forgets the pool.
+ */
+static void
+pin_pool(Pool *pool)
+{
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+
+	callback->func = unpin_pool;
+	callback->arg = pool;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+	pool->pins++;
+}
+
+static void
+cache_forget(int i)
+{
+	Pool	   *pool = cached[i];
+
+	ncached--;
+	memmove(&cached[i], &cached[i + 1], (ncached - i) * sizeof(Pool *));
+	pool->is_cached = false;
+	if (pool->pins == 0)
+		MemoryContextDelete(pool->cxt);
+}
+
+/* Have the pool at that place be the first. */
+static Pool *
+cache_use(int i)
+{
+	Pool	   *pool = cached[i];
+
+	memmove(&cached[1], &cached[0], i * sizeof(Pool *));
+	cached[0] = pool;
+	return pool;
+}
+
+/* The pool of that name, if the backend knows its row as it is now. */
+static Pool *
+cache_current(Oid relid, const char *name)
+{
+	for (int i = 0; i < ncached; i++)
+	{
+		if (cached[i]->seen == pools_changed && cached[i]->relid == relid &&
+			strcmp(cached[i]->name, name) == 0)
+			return cache_use(i);
+	}
+	return NULL;
+}
+
+/* What the backend knows of the pool, if it is of that epoch. */
+static Pool *
+cache_find(Oid relid, int32 id, int64 epoch)
+{
+	for (int i = 0; i < ncached; i++)
+	{
+		if (cached[i]->relid != relid || cached[i]->id != id)
+			continue;
+		if (cached[i]->epoch == epoch)
+			return cache_use(i);
+		cache_forget(i);
+		return NULL;
+	}
+	return NULL;
+}
+
+/* Add a pool, which is whole, and make room for it. */
+static void
+cache_add(Pool *pool)
+{
+	Size		bytes;
+
+	MemoryContextSetParent(pool->cxt, CacheMemoryContext);
+	pool->bytes = bytes = MemoryContextMemAllocated(pool->cxt, true);
+	if (ncached == MAX_POOLS)
+		cache_forget(ncached - 1);
+	for (int i = 0; i < ncached; i++)
+	{
+		bytes += cached[i]->bytes;
+		if (bytes > MAX_POOL_BYTES)
+		{
+			while (ncached > i)
+				cache_forget(ncached - 1);
+		}
+	}
+	memmove(&cached[1], &cached[0], ncached * sizeof(Pool *));
+	cached[0] = pool;
+	ncached++;
+	pool->is_cached = true;
+}
+
+static PoolStrategy
+parse_strategy(const char *strategy)
+{
+	switch (strategy[0])
+	{
+		case 'l':
+			return STRATEGY_LOWEST;
+		case 'r':
+			return STRATEGY_RANDOM;
+		default:
+			return STRATEGY_ANY;
+	}
+}
+
+/*
+ * What depends on a pool's epoch: its description of the row, ranges and
+ * reservations, and nothing yet of what the backend has learned.
+ */
+static Pool *
+read_epoch(Oid nsp, Oid relid, TupleTableSlot *row, Snapshot snapshot)
+{
+	Datum	   *values = row->tts_values - 1;
+	bool	   *isnull = row->tts_isnull - 1;
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext,
+											  "pg_cas pool",
+											  ALLOCSET_SMALL_SIZES);
+	Pool	   *pool = MemoryContextAllocZero(cxt, sizeof(Pool));
+
+	pool->cxt = cxt;
+	pool->relid = relid;
+	pool->id = DatumGetInt32(values[POOL_ID]);
+	pool->epoch = DatumGetInt64(values[POOL_EPOCH]);
+	pool->name =
+		MemoryContextStrdup(cxt, TextDatumGetCString(values[POOL_NAME]));
+	pool->kind = kind_of_name(TextDatumGetCString(values[POOL_KIND]));
+	pool->width = kind_width(pool->kind, isnull[POOL_FAMILY] ? 0 :
+							 DatumGetInt32(values[POOL_FAMILY]));
+	if (!isnull[POOL_PORT_CHUNK])
+	{
+		pool->port_chunk = DatumGetInt32(values[POOL_PORT_CHUNK]);
+		pool->space.chunk_bits =
+			16 - pg_leftmost_one_pos32(pool->port_chunk);
+	}
+	pool->mixed = kind_has_sizes(pool->kind) || pool->port_chunk > 0;
+	read_ranges(nsp, pool, snapshot);
+	read_reserved(nsp, pool, snapshot);
+	return pool;
+}
+
+/* The rest of the row, which may change within an epoch. */
+static void
+read_settings(Pool *pool, TupleTableSlot *row, Oid *grantees, int ngrantees)
+{
+	Datum	   *values = row->tts_values - 1;
+	PoolStrategy strategy =
+		parse_strategy(TextDatumGetCString(values[POOL_STRATEGY]));
+	Oid		   *kept = MemoryContextAlloc(pool->cxt,
+										  Max(ngrantees, 1) * sizeof(Oid));
+
+	/* nothing fails from here on */
+	memcpy(kept, grantees, ngrantees * sizeof(Oid));
+	if (pool->grantees != NULL)
+		pfree(pool->grantees);
+	pool->grantees = kept;
+	pool->ngrantees = ngrantees;
+	pool->strategy = strategy;
+	pool->cooldown = *DatumGetIntervalP(values[POOL_COOLDOWN]);
+	pool->has_cooldown = pool->cooldown.time != 0 ||
+		pool->cooldown.day != 0 || pool->cooldown.month != 0;
+	pool->owner = row->tts_isnull[POOL_OWNER - 1] ? InvalidOid :
+		DatumGetObjectId(values[POOL_OWNER]);
+}
+
+/* Begin to look for the pool's row; false if there is none. */
+static bool
+row_scan_begin(OwnScan *scan, Oid nsp, const char *name, Snapshot snapshot)
+{
+	ScanKeyData key;
+
+	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
+						   C_COLLATION_OID, F_TEXTEQ,
+						   CStringGetTextDatum(name));
+	own_scan_begin(scan, nsp, ALLOC_POOL, ALLOC_POOL_NAME, snapshot, &key);
+	return own_scan_next(scan);
+}
+
+/* Read the pool of that name into the cache; NULL if there is none. */
+static Pool *
+read_pool(Oid nsp, const char *name)
+{
+	Oid			relid = alloc_relation(nsp, ALLOC_POOL);
+	Snapshot	snapshot;
+	OwnScan		scan;
+	uint64		seen;
+	Pool	   *pool = NULL;
+
+	/* what changes from now on is noticed */
+	watch_rows(relid);
+	seen = pools_changed;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (row_scan_begin(&scan, nsp, name, snapshot))
+	{
+		Datum	   *values = scan.slot->tts_values - 1;
+		int32		id = DatumGetInt32(values[POOL_ID]);
+		int			ngrantees;
+		Oid		   *grantees = read_grantees(nsp, id, snapshot, &ngrantees);
+
+		pool = cache_find(relid, id, DatumGetInt64(values[POOL_EPOCH]));
+		if (pool == NULL)
+		{
+			pool = read_epoch(nsp, relid, scan.slot, snapshot);
+			pool->frontiers =
+				MemoryContextAllocExtended(pool->cxt,
+										   Max(1, pool->space.nranges) * sizeof(Frontier),
+										   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+			read_settings(pool, scan.slot, grantees, ngrantees);
+			cache_add(pool);
+		}
+		else
+			read_settings(pool, scan.slot, grantees, ngrantees);
+		pool->seen = seen;
+	}
+	own_scan_end(&scan);
+	UnregisterSnapshot(snapshot);
+	return pool;
+}
+
+/*
+ * The pool of that name as the snapshot shows it, to look at, in the caller's
+ * memory; NULL if there is none.
+ */
+Pool *
+cache_read(Oid nsp, const char *name, Snapshot snapshot)
+{
+	OwnScan		scan;
+	Pool	   *pool = NULL;
+
+	if (row_scan_begin(&scan, nsp, name, snapshot))
+		pool = read_epoch(nsp, alloc_relation(nsp, ALLOC_POOL), scan.slot,
+						  snapshot);
+	own_scan_end(&scan);
+	return pool;
+}
+
+/*
+ * The pool of that name as it is now; NULL if there is none.  It lives until
+ * the current memory context is reset, at least.
+ */
+Pool *
+cache_get(Oid nsp, const char *name)
+{
+	Pool	   *pool;
+
+	AcceptInvalidationMessages();
+	pool = cache_current(alloc_relation(nsp, ALLOC_POOL), name);
+	if (pool == NULL)
+		pool = read_pool(nsp, name);
+	if (pool != NULL)
+		pin_pool(pool);
+	return pool;
+}
