@@ -196,7 +196,7 @@ SELECT alloc_ip('u', k(1), ttl => '300000 years');
 SELECT alloc_ip('u', k(1), ttl => '-300000 years');
 SELECT alloc_ip('u', k(1), ttl => '40000 years -18000000 days');
 SELECT alloc_ip('u', k(1), ttl => '1 month -40 days');
-SELECT * FROM alloc_many('u', ARRAY[k(1)], ttl => '20000000 days');
+SELECT * FROM alloc_many('u', ARRAY[k(1)], ttl => '200000000 days');
 SELECT alloc_renew('u', k(1), '300000 years');
 SELECT outcome FROM alloc_try_ip('u', k(1), ttl => '49999 years');
 SELECT alloc_renew('u', k(77), '1 hour');

@@ -32,7 +32,7 @@ SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 SELECT outcome FROM generate_series(16, 20) AS n, alloc_try_int('a', k(n));
 SELECT problems();
 DELETE FROM cas_internal.alloc_frontier WHERE slot = 0;
-INSERT INTO cas_internal.alloc_frontier SELECT r.id, 0 FROM cas_internal.alloc_range AS r JOIN cas_internal.alloc_pool AS p ON p.id = r.pool WHERE p.name = 'm';
+INSERT INTO cas_internal.alloc_frontier SELECT r.id, r.first FROM cas_internal.alloc_range AS r JOIN cas_internal.alloc_pool AS p ON p.id = r.pool WHERE p.name = 'm';
 SELECT problems();
 SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 -- pending slots: told of, not told of, and nonsense
@@ -50,7 +50,7 @@ SELECT problems();
 -- waiting rows gone, or where there is no range
 DELETE FROM cas_internal.alloc_slot AS s USING cas_internal.alloc_pool AS p WHERE p.id = s.pool AND p.name = 'l' AND key IS NULL;
 UPDATE cas_internal.alloc_frontier SET slot = 8 WHERE range = (SELECT r.id FROM cas_internal.alloc_range AS r JOIN cas_internal.alloc_pool AS p ON p.id = r.pool WHERE p.name = 'l');
-INSERT INTO cas_internal.alloc_slot (pool, lo, ord, expires_at, rank) SELECT id, 50, 0, 'epoch', 0 FROM cas_internal.alloc_pool WHERE name = 'a';
+INSERT INTO cas_internal.alloc_slot (pool, lo, ord, expires_at, rank) SELECT id, 50, 0, 'epoch', -9223372036854775808 FROM cas_internal.alloc_pool WHERE name = 'a';
 SELECT problems();
 SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 SELECT problems();
@@ -61,14 +61,14 @@ SELECT problems();
 \set VERBOSITY terse
 INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key) SELECT id, 5, 0, k(99) FROM cas_internal.alloc_pool WHERE name = 'a';
 INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key) SELECT id, 77, 0, k(5) FROM cas_internal.alloc_pool WHERE name = 'a';
-INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, span) SELECT id, 16, 4, k(99), '[16,31]' FROM cas_internal.alloc_pool WHERE name = 'm';
+INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, span) SELECT id, 167772160 + 16, 4, k(99), '[167772176,167772191]' FROM cas_internal.alloc_pool WHERE name = 'm';
 \set VERBOSITY default
 -- and alloc_verify finds what is made in spite of them
 BEGIN;
 ALTER TABLE cas_internal.alloc_slot DROP CONSTRAINT alloc_slot_span;
-INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 16, 4, k(3), 1, now(), '[16,31]' FROM cas_internal.alloc_pool WHERE name = 'm' ON CONFLICT DO NOTHING;
-INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 17, 4, k(99), 1, now(), '[17,32]' FROM cas_internal.alloc_pool WHERE name = 'm';
-UPDATE cas_internal.alloc_slot SET span = '[0,1]' WHERE span = '[64,127]';
+INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 167772160 + 16, 4, k(3), 1, now(), '[167772176,167772191]' FROM cas_internal.alloc_pool WHERE name = 'm' ON CONFLICT DO NOTHING;
+INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 167772160 + 17, 4, k(99), 1, now(), '[167772177,167772192]' FROM cas_internal.alloc_pool WHERE name = 'm';
+UPDATE cas_internal.alloc_slot SET span = '[0,1]' WHERE span = '[167772224,167772287]';
 UPDATE cas_internal.alloc_slot SET generation = NULL WHERE lo = 5 AND span IS NULL;
 DELETE FROM cas_internal.alloc_range AS r USING cas_internal.alloc_pool AS p WHERE p.id = r.pool AND p.name = 'l';
 SELECT problems();

@@ -3,16 +3,26 @@
  *		What the files of the allocation room share.
  *
  * functions.c	the SQL functions that units come and go by
+ * look.c		those that look at units
+ * answer.c		what both answer
  * pools.c		those that make, change and drop pools
  * ranges.c		those that change what a pool consists of
  * report.c		those that look at a pool as a whole
  * reap.c		housekeeping
  * unit.c		a key's unit: allocate, renew, release
- * search.c		finding a block that is free
+ * key.c		a key's lock, and what it has
+ * search.c		finding something free, or why there is nothing
+ * mixed.c		... in pools whose units differ in size
+ * queue.c		... among the waiting rows of other pools
+ * frontier.c	... behind all rows of these
+ * block.c		a block: the rows that overlap it, how it stands, taking it
+ * scan.c		reading alloc_slot
+ * store.c		writing alloc_slot and alloc_past
+ * wait.c		whom a call has met, and waiting for them
  * pool.c		pools: their lock, and who may use them
  * cache.c		pools as a backend has read them
- * store.c		the rows behind it all
  * kind.c		kinds of pools: what their values are, as text and datums
+ * number.c		numbers of slots as numerics
  * space.c		the arithmetic of values and slots
  */
 #ifndef PG_CAS_ALLOC_H
@@ -39,6 +49,9 @@
 
 /* The longest blocks: the prefix that an IPv6 /32 is. */
 #define MAX_PREFIX_ORDER 96
+
+/* The order of the longest block that a row may have, whatever it says. */
+#define MAX_ORDER 112
 
 typedef enum PoolKind
 {
@@ -90,7 +103,7 @@ typedef enum PoolRight
 } PoolRight;
 
 /*
- * What one backend knows about the frontier of one range; see search.c.
+ * What one backend knows about the frontier of one range; see frontier.c.
  */
 #define MAX_PENDING 64
 
@@ -117,7 +130,7 @@ typedef struct Frontier
 
 /*
  * Waiting rows that a search has seen at the head of the queue, for those that
- * follow; see search.c.
+ * follow; see queue.c.
  */
 #define MAX_READY 64
 
@@ -158,6 +171,7 @@ typedef struct Pool
 	Frontier   *frontiers;		/* one per range */
 	TimestampTz queue_from;		/* when the last unit re-used had got free */
 	int			nready;			/* still to come, the next one first */
+	Oid			ready_file;		/* of alloc_slot, in which they are */
 	ReadyRow   *next_ready;
 	ReadyRow	ready[MAX_READY];
 	u128		cursor;			/* mixed pools: where to look next */
@@ -176,7 +190,7 @@ typedef struct SlotRow
 	TimestampTz allocated_at;
 	bool		expires;
 	TimestampTz expires_at;		/* not held: given out again from then on */
-	Datum		note;
+	Datum		note;			/* as it is stored */
 	bool		has_note;
 
 	/* where it is, and what is going on with it */
@@ -204,6 +218,17 @@ typedef enum SlotIndex
 
 #define SLOT_INDEXES (BY_EXPIRY + 1)
 
+/* Transactions that a call has met, and would have to wait for. */
+typedef struct WaitSet
+{
+	MemoryContext cxt;			/* of xids */
+	int			n;
+	int			room;
+	TransactionId *xids;
+	int			waited;			/* milliseconds, for the first one */
+	int			unlooked;		/* of these, since a look for deadlocks */
+} WaitSet;
+
 /*
  * A table that is written to, and what that needs.
  */
@@ -229,8 +254,7 @@ typedef struct Store
 	MemoryContext cxt;
 	Relation	slot;
 	Relation	index[SLOT_INDEXES];
-	TupleTableSlot *spare_slot; /* of the scan that ended last */
-	MemoryContext spare_cxt;
+	WaitSet		waits;			/* since the caller emptied it */
 	TupleTableSlot *look;
 	Writer		slots;
 	Writer		past;
@@ -241,10 +265,12 @@ typedef struct SlotScan
 {
 	Store	   *store;
 	IndexScanDesc desc;
+	ScanKeyData keys[3];
+	int			nnumbers;		/* keys after the first one, to be freed */
 	SnapshotData dirty;
 	Snapshot	snapshot;
+	Snapshot	picked;			/* if not NULL, whose versions are wanted */
 	TupleTableSlot *slot;
-	MemoryContext cxt;
 	ScanDirection direction;
 	bool		queue;			/* an index that nobody else reads */
 	int			passed;			/* entries without a row */
@@ -252,13 +278,37 @@ typedef struct SlotScan
 	bool		gave_up;
 } SlotScan;
 
-/* Whom a call would have to wait for. */
-typedef struct WaitSet
+/* A scan of the rows that overlap an extent; see block.c. */
+typedef enum BlockStage
 {
-	int			n;
-	int			room;
-	TransactionId *xids;
-} WaitSet;
+	BLOCK_NEAR,
+	BLOCK_FAR,
+	BLOCK_INSIDE
+} BlockStage;
+
+typedef struct BlockScan
+{
+	Store	   *store;
+	const Pool *pool;
+	Extent		slots;
+	Snapshot	snapshot;
+	BlockStage	stage;
+	SlotScan	rows;
+	int			passed;			/* near: rows before the extent */
+	bool		proven;			/* and no longer one is behind the last one */
+	bool		scanning;		/* far: rows at the slot at, */
+	u128		at;
+	int			order;			/* where one of that order would begin */
+} BlockScan;
+
+/* How a block stands, from good to bad. */
+typedef enum BlockState
+{
+	BLOCK_FREE,
+	BLOCK_BUSY,					/* a running transaction changes that */
+	BLOCK_COOLING,
+	BLOCK_HELD
+} BlockState;
 
 typedef enum RequestKind
 {
@@ -267,6 +317,14 @@ typedef enum RequestKind
 	REQUEST_PREFIX,
 	REQUEST_INT
 } RequestKind;
+
+/* Where what is asked for lies. */
+typedef enum Place
+{
+	PLACE_OUTSIDE,				/* not wholly in a range that is given out */
+	PLACE_RESERVED,
+	PLACE_OPEN
+} Place;
 
 /* What is asked for. */
 typedef struct Request
@@ -284,7 +342,7 @@ typedef struct Request
 
 	/* the same in slots of the pool; unit.c */
 	int			order;
-	bool		inside;			/* value is in the pool, not reserved */
+	Place		place;			/* of value */
 	u128		lo;
 } Request;
 
@@ -297,16 +355,26 @@ typedef enum Outcome
 	OUTCOME_FRAGMENTED,
 	OUTCOME_TAKEN,				/* another key has what was asked for */
 	OUTCOME_BUSY,				/* someone has to be waited for */
-	OUTCOME_REUSED				/* the key was used for another request */
+	OUTCOME_REUSED,				/* the key was used for another request */
+	OUTCOME_RESERVED			/* what was asked for is */
 } Outcome;
 
 typedef struct Answer
 {
 	Outcome		outcome;
 	SlotRow		unit;			/* allocated, held, reused */
-	bool		ready;
-	TimestampTz ready_at;		/* cooling */
+	bool		ready;			/* there is something at ready_at */
+	TimestampTz ready_at;
 } Answer;
+
+/* How a key stands. */
+typedef enum KeyState
+{
+	KEY_NONE,					/* has no unit */
+	KEY_RAN_OUT,				/* has one that has run out */
+	KEY_HOLDS,
+	KEY_BUSY					/* a running transaction is changing that */
+} KeyState;
 
 /* One allocation at work. */
 typedef struct Search
@@ -316,9 +384,9 @@ typedef struct Search
 	Request    *request;
 	int			turn;			/* of the key's new unit */
 	TimestampTz now;
-	WaitSet		waits;
 	SlotRow		unit;			/* what was taken */
-	bool		ready;			/* something is cooling until ready_at */
+	int			stumbles;		/* over what seemed to be free */
+	bool		ready;			/* there is something at ready_at */
 	TimestampTz ready_at;
 } Search;
 
@@ -329,8 +397,7 @@ extern bool pool_permits(Oid owner, const Oid *grantees, int ngrantees,
 extern bool pool_shows(Oid owner, ArrayType *grantees);
 extern Oid	alloc_relation(Oid nsp, AllocRelation which);
 extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
-extern Extent slots_of_values(const Space *space, const Range *range,
-							  u128 first, u128 last);
+extern Extent slots_of_values(const Space *space, u128 first, u128 last);
 extern Pool *pool_open_locked(Oid nsp, const char *name, int32 id,
 							  PoolRight right, LOCKMODE mode);
 extern void pool_lock(Oid nsp, int32 id, LOCKMODE mode);
@@ -362,24 +429,22 @@ extern char *range_text(PoolKind kind, int width, u128 first, u128 last);
 extern char *unit_text(const Pool *pool, u128 lo, int order);
 extern int	unit_masklen(const Pool *pool, int order);
 
+/* number.c */
+extern Datum u128_numeric(u128 n);
+extern u128 numeric_u128(Datum numeric);
+extern Datum queue_place_of_slot(u128 slot);
+extern Datum queue_place_of_time(TimestampTz ready_at);
+
+/* wait.c */
+extern void wait_add_xid(WaitSet *waits, TransactionId xid);
+extern void wait_add_row(WaitSet *waits, const SlotRow *row);
+extern void wait_add_xmax(WaitSet *waits, TransactionId xmax, uint16 infomask);
+extern void wait_for_xid(TransactionId xid);
+extern bool wait_some(WaitSet *waits, int ms);
+
 /* store.c */
 extern void store_open(Store *store, Oid nsp, LOCKMODE mode);
 extern void store_close(Store *store);
-extern void scan_by_lo(SlotScan *scan, Store *store, int32 pool, Extent slots,
-					   ScanDirection direction, Snapshot snapshot);
-extern void scan_by_key(SlotScan *scan, Store *store, int32 pool,
-						const pg_uuid_t *key, Snapshot snapshot);
-extern void scan_by_rank(SlotScan *scan, Store *store, int32 pool,
-						 Extent ranks);
-extern void scan_by_expiry(SlotScan *scan, Store *store, int32 pool,
-						   TimestampTz until);
-extern void scan_cooling(SlotScan *scan, Store *store, const Pool *pool,
-						 TimestampTz after);
-extern bool slot_scan_next(SlotScan *scan, SlotRow *row);
-extern void slot_scan_end(SlotScan *scan);
-extern bool store_look(Store *store, const Pool *pool, ItemPointer tid,
-					   SlotRow *row);
-extern bool row_seen_by(SlotScan *scan, Snapshot snapshot);
 extern bool store_insert(Store *store, const Pool *pool, SlotRow *row);
 extern TM_Result store_update(Store *store, const Pool *pool, SlotRow *row,
 							  bool new_key, bool undisturbed);
@@ -387,22 +452,82 @@ extern TM_Result store_delete(Store *store, const SlotRow *row);
 extern void store_history(Store *store, const Pool *pool, const SlotRow *row,
 						  TimestampTz ended_at, const char *reason);
 extern int64 store_next_generation(Store *store);
-extern bool store_frontier(Store *store, int32 range, u128 *slot,
+
+/* scan.c */
+extern void scan_by_lo(SlotScan *scan, Store *store, int32 pool, Extent slots,
+					   ScanDirection direction, Snapshot snapshot);
+extern void scan_by_key(SlotScan *scan, Store *store, int32 pool,
+						const pg_uuid_t *key, Snapshot snapshot);
+extern void scan_queue_by_slot(SlotScan *scan, Store *store, int32 pool,
+							   Extent slots);
+extern void scan_queue_by_time(SlotScan *scan, Store *store, int32 pool,
+							   TimestampTz from, TimestampTz until);
+extern void scan_by_expiry(SlotScan *scan, Store *store, int32 pool,
+						   TimestampTz until);
+extern void scan_to_expire(SlotScan *scan, Store *store, int32 pool,
+						   TimestampTz after);
+extern bool slot_scan_next(SlotScan *scan, SlotRow *row);
+extern void slot_scan_end(SlotScan *scan);
+extern Snapshot latest_snapshot(void);
+extern bool row_seen_by(SlotScan *scan, Snapshot snapshot);
+extern bool store_look(Store *store, const Pool *pool, ItemPointer tid,
+					   SlotRow *row);
+
+/* block.c */
+extern void block_scan_begin(BlockScan *scan, Store *store, const Pool *pool,
+							 Extent slots, Snapshot snapshot);
+extern bool block_scan_next(BlockScan *scan, SlotRow *row);
+extern void block_scan_end(BlockScan *scan);
+extern BlockState row_state(const SlotRow *row, TimestampTz now);
+extern BlockState block_state(Search *search, u128 lo, int order, bool sweep,
+							  SlotRow *worst);
+extern bool slots_in_use(Store *store, const Pool *pool, Extent slots);
+extern bool put_unit(Search *search, u128 lo);
+extern bool take_block(Search *search, u128 lo, SlotRow *worst);
+extern bool take_row(Search *search, const SlotRow *row);
+extern bool random_slot(const Search *search, u128 *slot);
+
+/* frontier.c */
+extern bool store_frontier(Store *store, int32 range, u128 *next,
 						   PendingRun *pending, int *npending);
-extern void store_save_frontier(Store *store, int32 range, u128 slot,
-								const PendingRun *pending, int npending);
-extern Datum u128_numeric(u128 n);
-extern u128 numeric_u128(Datum numeric);
+extern bool frontier_find_unused(Search *search, int i, bool reopened,
+								 u128 *slot);
+extern bool frontier_take(Search *search, int i, u128 slot);
+
+/* queue.c */
+extern bool queue_take_ready(Search *search);
+extern bool queue_take(Search *search);
+extern bool queue_lowest(Search *search, Extent slots, SlotRow *row);
+
+/* mixed.c */
+extern bool mixed_walk(Search *search, Extent slots, int order);
+extern bool mixed_search(Search *search);
 
 /* search.c */
 extern bool search_free(Search *search);
 extern Outcome search_exact(Search *search, SlotRow *holder);
 extern Outcome search_reason(Search *search);
-extern bool block_open(const Space *space, u128 lo, int order);
+
+/* key.c */
+extern Pool *key_enter(Oid nsp, const char *pool_name, int32 id,
+					   const pg_uuid_t *key, LOCKMODE mode);
+extern bool key_enter_at_once(Oid nsp, const char *pool_name,
+							  const pg_uuid_t *key, Pool **pool);
+extern void key_leave(Oid nsp, const Pool *pool, const pg_uuid_t *key,
+					  LOCKMODE mode);
+extern KeyState key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
+						 TimestampTz now, SlotRow *row, int *turn);
+extern bool key_read(Store *store, const Pool *pool, const pg_uuid_t *key,
+					 SlotRow *unit);
+extern void key_wait(const SlotRow *row, const char *function);
+extern void key_check_snapshot(Store *store, const Pool *pool,
+							   const pg_uuid_t *key, const SlotRow *row,
+							   TimestampTz now);
+extern void key_check_block_snapshot(Search *search, const SlotRow *row);
+extern void row_keep(SlotRow *row);
+extern char *uuid_text(const pg_uuid_t *key);
 
 /* unit.c */
-extern void check_interval(const Interval *interval, const char *name);
-extern TimestampTz time_after(TimestampTz start, Interval *interval);
 extern void unit_allocate(Store *store, Oid nsp, const char *pool_name,
 						  Request *request, Pool **pool, Answer *answer);
 extern bool unit_release(Store *store, Oid nsp, const char *pool_name,
@@ -413,6 +538,5 @@ extern void unit_renew(Store *store, Oid nsp, const char *pool_name,
 extern bool unit_end(Store *store, const Pool *pool, SlotRow *row,
 					 TimestampTz ended_at, TimestampTz ready_at,
 					 const char *reason);
-extern void row_keep(SlotRow *row);
 
 #endif							/* PG_CAS_ALLOC_H */

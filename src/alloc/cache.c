@@ -48,7 +48,7 @@ enum
 	RANGE_POOL,
 	RANGE_FIRST,
 	RANGE_LAST,
-	RANGE_BASE,
+	RANGE_WHOLE,
 	RANGE_DRAINING
 };
 
@@ -176,7 +176,7 @@ read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 		range->id = DatumGetInt32(values[RANGE_ID]);
 		range->first = numeric_u128(values[RANGE_FIRST]);
 		range->last = numeric_u128(values[RANGE_LAST]);
-		range->base = numeric_u128(values[RANGE_BASE]);
+		range->whole = DatumGetInt32(values[RANGE_WHOLE]);
 		range->draining = DatumGetBool(values[RANGE_DRAINING]);
 		if (!kind_admits(pool->kind, pool->width, range->first, range->last))
 			ereport(ERROR,
@@ -230,7 +230,7 @@ read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 										 space->nreserved, &room,
 										 sizeof(Extent));
 			space->reserved[space->nreserved++] =
-				slots_of_values(space, range, Max(first, range->first),
+				slots_of_values(space, Max(first, range->first),
 								Min(last, range->last));
 		}
 	}
@@ -484,7 +484,7 @@ read_pool(Oid nsp, const char *name)
 	/* what changes from now on is noticed */
 	watch_rows(relid);
 	seen = pools_changed;
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	snapshot = RegisterSnapshot(latest_snapshot());
 	if (row_scan_begin(&scan, nsp, name, snapshot))
 	{
 		Datum	   *values = scan.slot->tts_values - 1;

@@ -535,14 +535,11 @@ range_text(PoolKind kind, int width, u128 first, u128 last)
 char *
 unit_text(const Pool *pool, u128 lo, int order)
 {
-	const Range *range = space_range_of_slot(&pool->space, lo);
 	char	   *value;
 	int			port;
 
-	if (range == NULL)
-		return pstrdup("?");
 	value = kinds[pool->kind].print(pool->width,
-									space_value(&pool->space, range, lo),
+									space_value(&pool->space, lo),
 									unit_masklen(pool, order));
 	if (pool->port_chunk == 0 || order >= pool->space.chunk_bits)
 		return value;

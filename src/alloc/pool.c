@@ -237,15 +237,14 @@ alloc_owner_name(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(name));
 }
 
-/* The extent of slots that stands for the values first to last of a range. */
+/* The extent of slots that stands for the values first to last. */
 Extent
-slots_of_values(const Space *space, const Range *range, u128 first, u128 last)
+slots_of_values(const Space *space, u128 first, u128 last)
 {
 	Extent		slots;
 
-	slots.first = space_slot(space, range, first);
-	slots.last = block_last(space_slot(space, range, last),
-							space->chunk_bits);
+	slots.first = space_slot(space, first);
+	slots.last = block_last(space_slot(space, last), space->chunk_bits);
 	return slots;
 }
 

@@ -163,7 +163,6 @@ wait_for_users(Change *change)
 static void
 check_cooldown(Interval *cooldown)
 {
-	check_interval(cooldown, "cooldown");
 	(void) interval_from_now(cooldown, "cooldown");
 }
 
@@ -289,8 +288,8 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	id = DatumGetInt32(sql_result(0, 1));
-	insert_ranges(id, kind_has_sizes(kind) || port_chunk > 0, ranges, NULL,
-				  nranges);
+	insert_ranges(id, kind_has_sizes(kind) || port_chunk > 0, chunk_bits,
+				  ranges, NULL,				  nranges);
 	owner_sql_end(&scope);
 	PG_RETURN_VOID();
 }
@@ -492,12 +491,13 @@ alloc_rebuild(PG_FUNCTION_ARGS)
 	owner_sql("DELETE FROM @alloc_frontier WHERE range IN "
 			  "(SELECT r.id FROM @alloc_range AS r WHERE r.pool = $1)",
 			  ARGS(INT4OID), VALUES(pool));
-	owner_sql("INSERT INTO @alloc_frontier SELECT r.id, r.base "
-			  "FROM @alloc_range AS r WHERE r.pool = $1 AND NOT $2",
+	owner_sql("INSERT INTO @alloc_frontier SELECT r.id, r.slot_first "
+			  "FROM @alloc_range_slots AS r WHERE r.pool = $1 AND NOT $2",
 			  ARGS(INT4OID, BOOLOID), VALUES(pool, mixed));
 	owner_sql("DELETE FROM @alloc_slot AS s WHERE s.pool = $1 "
 			  "AND s.key IS NULL AND NOT EXISTS (SELECT 1 FROM @alloc_range_slots "
-			  "AS r WHERE r.pool = $1 AND s.lo BETWEEN r.slot_first AND r.slot_last)",
+			  "AS r WHERE r.pool = $1 AND s.lo <= r.slot_last "
+			  "AND s.lo + trunc(power(2::numeric, s.ord)) > r.slot_first)",
 			  ARGS(INT4OID), VALUES(pool));
 	change_end(&change);
 	PG_RETURN_VOID();

@@ -37,10 +37,10 @@ extern void raise_in_use(const Change *change, const char *what,
 						 const char *hint) pg_attribute_noreturn();
 
 /* ranges.c */
-extern bool slots_in_use(Store *store, const Pool *pool, Extent slots);
 extern Range *ranges_of_texts(ArrayType *texts, PoolKind kind, int chunk_bits,
 							  int *width, int *nranges);
-extern void insert_ranges(int32 pool, bool mixed, const Range *ranges,
-						  const u128 *frontiers, int nranges);
+extern void insert_ranges(int32 pool, bool mixed, int chunk_bits,
+						  const Range *ranges, const u128 *frontiers,
+						  int nranges);
 
 #endif							/* PG_CAS_POOLS_H */

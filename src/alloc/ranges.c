@@ -17,61 +17,30 @@ PG_FUNCTION_INFO_V1(alloc_reserve);
 PG_FUNCTION_INFO_V1(alloc_unreserve);
 
 /*
- * Is any of these slots held, or a running transaction's?
- */
-bool
-slots_in_use(Store *store, const Pool *pool, Extent slots)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	bool		result = false;
-	SlotScan	scan;
-	SlotRow		row;
-
-	for (int part = 0; part < 2 && !result; part++)
-	{
-		Extent		before = {0, slots.first - 1};
-
-		if (part == 1 && (slots.first == 0 || !pool->mixed))
-			break;
-		scan_by_lo(&scan, store, pool->id, part == 0 ? slots : before,
-				   part == 0 ? ForwardScanDirection : BackwardScanDirection,
-				   NULL);
-		while (!result && slot_scan_next(&scan, &row) &&
-			   block_last(row.lo, row.order) >= slots.first)
-		{
-			result = TransactionIdIsValid(row.inserter) ||
-				TransactionIdIsValid(row.deleter) ||
-				(row.held && !has_run_out(&row, now));
-			if (part == 1)
-				break;
-		}
-		slot_scan_end(&scan);
-	}
-	return result;
-}
-
-/*
  * Remove rows that are not in use from these slots; those that are cooling
- * only if told so.
+ * only if all of their values are among those that go.
  */
 static void
-sweep(Store *store, const Pool *pool, Extent slots, bool cooling)
+sweep(Store *store, const Pool *pool, Extent slots, u128 first, u128 last)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	SlotScan	scan;
+	BlockScan	scan;
 	SlotRow		row;
 
-	scan_by_lo(&scan, store, pool->id, slots, ForwardScanDirection, NULL);
-	while (slot_scan_next(&scan, &row))
+	block_scan_begin(&scan, store, pool, slots, NULL);
+	while (block_scan_next(&scan, &row))
 	{
-		if (TransactionIdIsValid(row.inserter) ||
-			TransactionIdIsValid(row.deleter) ||
-			((row.held || !cooling) && !has_run_out(&row, now)))
+		BlockState	state = row_state(&row, now);
+		u128		end = block_last(row.lo, row.order);
+		bool		goes = space_value(&pool->space, row.lo) >= first &&
+			space_value(&pool->space, end) <= last;
+
+		if (state != BLOCK_FREE && !(state == BLOCK_COOLING && goes))
 			continue;
 		if (store_delete(store, &row) == TM_Ok && row.held)
 			store_history(store, pool, &row, row.expires_at, "expired");
 	}
-	slot_scan_end(&scan);
+	block_scan_end(&scan);
 }
 
 static Datum
@@ -87,10 +56,10 @@ numeric_array(Datum *numbers, int n)
 
 /*
  * Add ranges that overlap with none, each with a frontier at its first slot
- * unless it has another one.
+ * unless it has another one.  Those whose whole is 0 are a whole of their own.
  */
 void
-insert_ranges(int32 pool, bool mixed, const Range *ranges,
+insert_ranges(int32 pool, bool mixed, int chunk_bits, const Range *ranges,
 			  const u128 *frontiers, int nranges)
 {
 	Datum	   *columns[5];
@@ -101,24 +70,28 @@ insert_ranges(int32 pool, bool mixed, const Range *ranges,
 	{
 		columns[0][i] = u128_numeric(ranges[i].first);
 		columns[1][i] = u128_numeric(ranges[i].last);
-		columns[2][i] = u128_numeric(ranges[i].base);
-		columns[3][i] = u128_numeric(frontiers == NULL ? ranges[i].base :
+		columns[2][i] = Int32GetDatum(ranges[i].whole);
+		columns[3][i] = u128_numeric(frontiers == NULL ?
+									 range_slots(&ranges[i], chunk_bits).first :
 									 frontiers[i]);
 		columns[4][i] = BoolGetDatum(ranges[i].draining);
 	}
 	owner_sql("WITH u AS (SELECT nextval('@alloc_range_id_seq') AS id, n.* "
 			  "FROM unnest($2, $3, $4, $5, $6) "
-			  "AS n(first, last, base, frontier, draining)), "
-			  "r AS (INSERT INTO @alloc_range (id, pool, first, last, base, draining) "
-			  "SELECT u.id, $1, u.first, u.last, u.base, u.draining FROM u) "
+			  "AS n(first, last, whole, frontier, draining)), "
+			  "r AS (INSERT INTO @alloc_range (id, pool, first, last, whole, draining) "
+			  "SELECT u.id, $1, u.first, u.last, "
+			  "coalesce(nullif(u.whole, 0), u.id), u.draining FROM u) "
 			  "INSERT INTO @alloc_frontier (range, slot) "
 			  "SELECT u.id, u.frontier FROM u WHERE NOT $7",
-			  ARGS(INT4OID, NUMERICARRAYOID, NUMERICARRAYOID, NUMERICARRAYOID,
+			  ARGS(INT4OID, NUMERICARRAYOID, NUMERICARRAYOID, INT4ARRAYOID,
 				   NUMERICARRAYOID, BOOLARRAYOID, BOOLOID),
 			  VALUES(Int32GetDatum(pool),
 					 numeric_array(columns[0], nranges),
 					 numeric_array(columns[1], nranges),
-					 numeric_array(columns[2], nranges),
+					 PointerGetDatum(construct_array(columns[2], nranges,
+													 INT4OID, 4, true,
+													 TYPALIGN_INT)),
 					 numeric_array(columns[3], nranges),
 					 PointerGetDatum(construct_array(columns[4], nranges,
 													 BOOLOID, 1, true,
@@ -129,7 +102,8 @@ insert_ranges(int32 pool, bool mixed, const Range *ranges,
 static void
 insert_range(const Pool *pool, const Range *range, u128 frontier)
 {
-	insert_ranges(pool->id, pool->mixed, range, &frontier, 1);
+	insert_ranges(pool->id, pool->mixed, pool->space.chunk_bits, range,
+				  &frontier, 1);
 }
 
 static void
@@ -155,7 +129,7 @@ purge_drained(Change *change)
 
 		if (!range->draining || slots_in_use(&store, pool, slots))
 			continue;
-		sweep(&store, pool, slots, true);
+		sweep(&store, pool, slots, range->first, range->last);
 		delete_range(range->id);
 		purged = true;
 	}
@@ -180,31 +154,28 @@ cut_range(Store *store, const Pool *pool, const Range *range,
 
 	middle.first = Max(named->first, range->first);
 	middle.last = Min(named->last, range->last);
-	slots = slots_of_values(&pool->space, range, middle.first, middle.last);
+	slots = slots_of_values(&pool->space, middle.first, middle.last);
 	if (!store_frontier(store, range->id, &frontier, NULL, NULL))
-		frontier = range->base;
+		frontier = range_slots(range, pool->space.chunk_bits).first;
 	delete_range(range->id);
 	if (left.first < middle.first)
 	{
 		left.last = middle.first - 1;
 		insert_range(pool, &left, Min(frontier, slots.first));
 	}
-	middle.base = slots.first;
 	middle.draining = true;
 	if (keep)
-		insert_range(pool, &middle, middle.base);
+		insert_range(pool, &middle, slots.first);
 	if (right.last > middle.last)
 	{
 		right.first = middle.last + 1;
-		right.base = slots.last + 1;
-		insert_range(pool, &right, Max(frontier, right.base));
+		insert_range(pool, &right, Max(frontier, slots.last + 1));
 	}
 }
 
 /*
  * Put ranges together again that a drain had cut and that are all given out.
- * They are known by their slots: those of ranges that were added one by one
- * never touch (place_range).  True if there were such.
+ * True if there were such.
  */
 static bool
 join_ranges(const Pool *pool)
@@ -220,7 +191,7 @@ join_ranges(const Pool *pool)
 
 		if (before->draining || range->draining ||
 			before->last + 1 != range->first ||
-			range_slots(before, space->chunk_bits).last + 1 != range->base)
+			before->whole != range->whole)
 		{
 			first = i;
 			continue;
@@ -236,16 +207,27 @@ join_ranges(const Pool *pool)
 }
 
 /*
- * Give a range its slots, not below at_least.
+ * 22023 if a range's values cannot be numbered (space.c), or not beside those
+ * of the pool's other ranges.
  */
 static void
-place_range(Range *range, const char *text, int chunk_bits, u128 at_least)
+require_fit(const Range *range, const char *text, int chunk_bits,
+			const Range *others, int nothers)
 {
-	if (!range_base(range->first, range->last, chunk_bits, at_least,
-					&range->base))
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("pool has no room for range %s", text)));
+	if (!range_fits(range, chunk_bits))
+		raise_invalid(psprintf(chunk_bits == 0 ?
+							   "range %s holds the last of all addresses" :
+							   "range %s is too long for port chunks", text),
+					  chunk_bits == 0 ? "End the range before it." :
+					  psprintf("Its addresses must be alike in their first %d bits.",
+							   chunk_bits));
+	for (int i = 0; chunk_bits > 0 && i < nothers; i++)
+	{
+		if (ranges_collide(range, &others[i], chunk_bits))
+			raise_invalid(psprintf("range %s differs from another one of the pool in its first %d bits only",
+								   text, chunk_bits),
+						  "A pool with port chunks cannot tell such addresses apart; make a pool for each.");
+	}
 }
 
 static void pg_attribute_noreturn()
@@ -258,15 +240,13 @@ raise_overlap(const char *text, const char *other)
 }
 
 /*
- * Add values to a pool: 23P01 if it has some of them.  At least one slot
- * remains free between ranges, see join_ranges.
+ * Add values to a pool: 23P01 if it has some of them.
  */
 static void
 add_range(const Pool *pool, const Named *named)
 {
 	const Space *space = &pool->space;
 	Range		range = {.first = named->first, .last = named->last};
-	u128		at_least = 0;
 
 	for (int i = 0; i < space->nranges; i++)
 	{
@@ -276,11 +256,10 @@ add_range(const Pool *pool, const Named *named)
 			raise_overlap(named->text,
 						  range_text(pool->kind, pool->width, other->first,
 									 other->last));
-		at_least = Max(at_least,
-					   range_slots(other, space->chunk_bits).last + 2);
 	}
-	place_range(&range, named->text, space->chunk_bits, at_least);
-	insert_range(pool, &range, range.base);
+	require_fit(&range, named->text, space->chunk_bits, space->ranges,
+				space->nranges);
+	insert_range(pool, &range, range_slots(&range, space->chunk_bits).first);
 }
 
 static int
@@ -305,7 +284,7 @@ element(Datum datum, PoolKind kind, int *width)
 
 /*
  * The ranges of a new pool, from their texts, of which there must be one: in
- * order, of one width, without overlap and with their slots.
+ * order, of one width and without overlap.
  */
 Range *
 ranges_of_texts(ArrayType *texts, PoolKind kind, int chunk_bits, int *width,
@@ -346,8 +325,7 @@ ranges_of_texts(ArrayType *texts, PoolKind kind, int chunk_bits, int *width,
 			raise_overlap(named[i].text, named[i - 1].text);
 		ranges[i].first = named[i].first;
 		ranges[i].last = named[i].last;
-		place_range(&ranges[i], named[i].text, chunk_bits, i == 0 ? 0 :
-					range_slots(&ranges[i - 1], chunk_bits).last + 2);
+		require_fit(&ranges[i], named[i].text, chunk_bits, ranges, i);
 	}
 	return ranges;
 }
@@ -481,7 +459,7 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 		owner_sql("UPDATE @alloc_frontier SET slot = $2 WHERE range = $1",
 				  ARGS(INT4OID, NUMERICOID),
 				  VALUES(Int32GetDatum(range->id),
-						 u128_numeric(range->base)));
+						 u128_numeric(range_slots(range, change.pool->space.chunk_bits).first)));
 	}
 	if (!undrained)
 		add_range(change.pool, &named);
@@ -520,13 +498,16 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 
 		if (!overlaps(range, &named))
 			continue;
-		slots = slots_of_values(&pool->space, range,
+		slots = slots_of_values(&pool->space,
 								Max(named.first, range->first),
 								Min(named.last, range->last));
 		if (!drain && slots_in_use(&store, pool, slots))
 			raise_in_use(&change, psprintf("range %s", named.text),
 						 "Release them, or shrink the pool with drain => true.");
-		sweep(&store, pool, slots, !drain);
+		if (drain)
+			sweep(&store, pool, slots, 1, 0);
+		else
+			sweep(&store, pool, slots, named.first, named.last);
 		cut_range(&store, pool, range, &named, drain);
 	}
 	store_close(&store);
@@ -610,9 +591,8 @@ alloc_unreserve(PG_FUNCTION_ARGS)
 				  "WHERE range = $1",
 				  ARGS(INT4OID, NUMERICOID),
 				  VALUES(Int32GetDatum(range->id),
-						 u128_numeric(space_slot(space, range,
-												 Max(named.first,
-													 range->first)))));
+						 u128_numeric(space_slot(space, Max(named.first,
+														 range->first)))));
 	}
 	change_end(&change);
 	PG_RETURN_VOID();

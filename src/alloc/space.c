@@ -9,15 +9,6 @@
  * of its host bits.  Everything that the database stores and searches is
  * about slots; values appear at the edge only.
  *
- * Slots are numbered from each range's base on.  Bases are given out nearly
- * side by side, so slots are small numbers even where the addresses are IPv6
- * ones; but a base agrees with its range's first value in as many low bits as a
- * block inside the range can have, so that a block is aligned as a value if
- * and only if it is aligned as a slot.
- *
- * Ranges stand in the order of their values, which is what "lowest" means;
- * slots ascend with values inside a range, not from one range to the next.
- *
  * No server call, no memory allocation, no static state.
  */
 #include "space.h"
@@ -118,39 +109,41 @@ network_hosts(u128 network, int width, int masklen, u128 *first, u128 *last)
 }
 
 /*
- * Choose a base for the range of values first to last: the least one that is
- * not below at_least and keeps blocks aligned.  Returns false if the space of
- * slots is too small for it.
+ * A slot is the value, with the number of the chunk behind it: a function of
+ * the value alone, so that what the database enforces on slots it enforces on
+ * values, whatever ranges a pool had and has.
+ *
+ * IPv6 addresses leave no room for a chunk's number.  Their first chunk_bits
+ * bits, the window, are left out, and are known from the range that the slot
+ * is in.  So two ranges must not be alike in all other bits.
+ */
+static u128
+value_window(u128 value, int chunk_bits)
+{
+	return chunk_bits == 0 ? 0 : value >> (128 - chunk_bits);
+}
+
+/*
+ * Can the values from first to last be numbered?  They must lie in one window,
+ * and the very last slot is nobody's, so that there is always one after a
+ * block.
  */
 bool
-range_base(u128 first, u128 last, int chunk_bits, u128 at_least, u128 *base)
+range_fits(const Range *range, int chunk_bits)
 {
-	u128		nvalues_less_one = last - first;
-	u128		slots_less_one;
-	u128		mask = 0;
-	u128		candidate;
+	return value_window(range->first, chunk_bits) ==
+		value_window(range->last, chunk_bits) &&
+		range_slots(range, chunk_bits).last != U128_MAX;
+}
 
-	if (chunk_bits > 0 && nvalues_less_one >> (128 - chunk_bits) != 0)
-		return false;
-	slots_less_one = (nvalues_less_one << chunk_bits) |
-		(((u128) 1 << chunk_bits) - 1);
+/* Do two ranges, whose values are others, have slots in common? */
+bool
+ranges_collide(const Range *a, const Range *b, int chunk_bits)
+{
+	Extent		slots = range_slots(a, chunk_bits);
+	Extent		others = range_slots(b, chunk_bits);
 
-	/* mask covers the bits in which base and first slot have to agree */
-	while (mask < slots_less_one)
-		mask = (mask << 1) | 1;
-
-	/* the wrap of the shift does no harm: only low bits are looked at */
-	candidate = (at_least & ~mask) | ((first << chunk_bits) & mask);
-	if (candidate < at_least)
-	{
-		if (mask == U128_MAX || candidate > U128_MAX - mask - 1)
-			return false;
-		candidate += mask + 1;
-	}
-	if (candidate > U128_MAX - slots_less_one)
-		return false;
-	*base = candidate;
-	return true;
+	return slots.first <= others.last && slots.last >= others.first;
 }
 
 /* The slots of a range. */
@@ -159,53 +152,92 @@ range_slots(const Range *range, int chunk_bits)
 {
 	Extent		slots;
 
-	slots.first = range->base;
-	slots.last = range->base +
-		(((range->last - range->first) << chunk_bits) |
-		 (((u128) 1 << chunk_bits) - 1));
+	slots.first = range->first << chunk_bits;
+	slots.last = (range->last << chunk_bits) | block_last(0, chunk_bits);
 	return slots;
+}
+
+/* The last range that begins at value or before it, or NULL. */
+static const Range *
+range_until(const Space *space, u128 value)
+{
+	int			low = 0;
+	int			high = space->nranges;
+
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (space->ranges[middle].first <= value)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low > 0 ? &space->ranges[low - 1] : NULL;
 }
 
 /* The range that a value is in, or NULL. */
 const Range *
 space_range_of_value(const Space *space, u128 value)
 {
-	for (int i = 0; i < space->nranges; i++)
-	{
-		const Range *range = &space->ranges[i];
+	const Range *range = range_until(space, value);
 
-		if (value >= range->first && value <= range->last)
-			return range;
-	}
-	return NULL;
+	return range != NULL && value <= range->last ? range : NULL;
+}
+
+/* The value of a slot that lies in the same window as another value. */
+static u128
+value_near(const Space *space, u128 near, u128 slot)
+{
+	u128		value = slot >> space->chunk_bits;
+
+	if (space->chunk_bits > 0)
+		value |= value_window(near, space->chunk_bits) <<
+			(128 - space->chunk_bits);
+	return value;
 }
 
 /* The range that a slot is in, or NULL. */
 const Range *
 space_range_of_slot(const Space *space, u128 slot)
 {
-	for (int i = 0; i < space->nranges; i++)
+	const Range *range = NULL;
+
+	/* all but some IPv6 pools have one window */
+	for (int i = 0; i < space->nranges && range == NULL; i++)
 	{
-		Extent		slots = range_slots(&space->ranges[i], space->chunk_bits);
+		u128		near = space->ranges[i].first;
 
-		if (slot >= slots.first && slot <= slots.last)
-			return &space->ranges[i];
+		if (i == 0 || value_window(near, space->chunk_bits) !=
+			value_window(space->ranges[i - 1].first, space->chunk_bits))
+			range = space_range_of_value(space, value_near(space, near, slot));
 	}
-	return NULL;
+	return range;
 }
 
-/* The first slot of a value of the range. */
+/* The first slot of a value. */
 u128
-space_slot(const Space *space, const Range *range, u128 value)
+space_slot(const Space *space, u128 value)
 {
-	return range->base + ((value - range->first) << space->chunk_bits);
+	return value << space->chunk_bits;
 }
 
-/* The value that a slot of the range belongs to. */
+/*
+ * The value that a slot belongs to; if it is in no range, in the window of the
+ * first one.
+ */
 u128
-space_value(const Space *space, const Range *range, u128 slot)
+space_value(const Space *space, u128 slot)
 {
-	return range->first + ((slot - range->base) >> space->chunk_bits);
+	const Range *range = NULL;
+
+	if (space->chunk_bits > 0 && space->nranges > 0)
+	{
+		range = space_range_of_slot(space, slot);
+		if (range == NULL)
+			range = &space->ranges[0];
+	}
+	return value_near(space, range == NULL ? 0 : range->first, slot);
 }
 
 /* Which of its value's chunks a slot is. */
@@ -241,6 +273,20 @@ space_reserved(const Space *space, u128 slot, int order)
 	const Extent *reserved = reserved_from(space, slot);
 
 	return reserved != NULL && reserved->first <= block_last(slot, order);
+}
+
+/*
+ * Does the block lie wholly in one range, and may that range and all of the
+ * block's slots be given out?
+ */
+bool
+space_open(const Space *space, u128 slot, int order)
+{
+	const Range *range = space_range_of_slot(space, slot);
+
+	return range != NULL && !range->draining &&
+		block_last(slot, order) <= range_slots(range, space->chunk_bits).last &&
+		!space_reserved(space, slot, order);
 }
 
 /*

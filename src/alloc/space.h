@@ -26,14 +26,14 @@ typedef struct Extent
 	u128		last;
 } Extent;
 
-/* A range of values, and the slots that stand for them. */
+/* A range of values. */
 typedef struct Range
 {
-	u128		first;			/* values, both included */
+	u128		first;			/* both included */
 	u128		last;
-	u128		base;			/* slot of the first value's first chunk */
 	bool		draining;		/* gives out no more */
 	int32_t		id;
+	int32_t		whole;			/* the same for those that were one once */
 } Range;
 
 typedef struct Space
@@ -56,17 +56,18 @@ extern void network_hosts(u128 network, int width, int masklen,
 						  u128 *first, u128 *last);
 extern void network_all(u128 network, int width, int masklen,
 						u128 *first, u128 *last);
-extern bool range_base(u128 first, u128 last, int chunk_bits, u128 at_least,
-					   u128 *base);
+extern bool range_fits(const Range *range, int chunk_bits);
+extern bool ranges_collide(const Range *a, const Range *b, int chunk_bits);
 extern Extent range_slots(const Range *range, int chunk_bits);
 
 /* spaces */
 extern const Range *space_range_of_value(const Space *space, u128 value);
 extern const Range *space_range_of_slot(const Space *space, u128 slot);
-extern u128 space_slot(const Space *space, const Range *range, u128 value);
-extern u128 space_value(const Space *space, const Range *range, u128 slot);
+extern u128 space_slot(const Space *space, u128 value);
+extern u128 space_value(const Space *space, u128 slot);
 extern int	space_chunk(const Space *space, u128 slot);
 extern bool space_reserved(const Space *space, u128 slot, int order);
+extern bool space_open(const Space *space, u128 slot, int order);
 extern bool space_fit(const Space *space, Extent gap, int order, u128 *slot);
 
 /* The last slot of the aligned block of 2^order slots that begins at slot. */

@@ -81,17 +81,17 @@ sub churn
 foreach my $kind ('any', 'lowest')
 {
 	churn($kind, 5000);
-	my $before = entries('cas_internal.alloc_slot_rank');
+	my $before = entries('alloc_slot_rank');
 	churn($kind, 100);
-	cmp_ok(entries('cas_internal.alloc_slot_rank') - $before, '<', 100 * 40 + 5000, "old entries of $kind are passed once at most");
+	cmp_ok(entries('alloc_slot_rank') - $before, '<', 100 * 40 + 5000, "old entries of $kind are passed once at most");
 }
 # in a pool of several sizes, those nearby are, but not all
 $node->safe_psql('postgres', q{SELECT alloc_pool_create('wide', '{10.0.0.0/16}', port_chunk => 32768);
 	SELECT alloc_ip('wide', gen_random_uuid())});
 churn('wide', 5000);
-my $before = entries('cas_internal.alloc_slot_pkey');
+my $before = entries('alloc_slot_pkey');
 churn('wide', 100);
-cmp_ok(entries('cas_internal.alloc_slot_pkey') - $before, '<', 100_000, 'nor does a search in a mixed pool');
+cmp_ok(entries('alloc_slot_pkey') - $before, '<', 100_000, 'nor does a search in a mixed pool');
 
 # and a long block that begins before them all is found
 is( $node->safe_psql('postgres', q{SELECT alloc_pool_create('long', '{10.0.0.0/16}', 'prefix', 'lowest');
@@ -117,9 +117,9 @@ foreach my $n (1, 2)
 		"BEGIN; SELECT alloc_ip('new', gen_random_uuid()) FROM generate_series(1, 2); PREPARE TRANSACTION 'new$n'");
 	$node->command_ok([ 'pgbench', '-n', '-t', 1200, '-f', $grow, 'postgres' ], 'units are taken');
 }
-$before = entries('cas_internal.alloc_slot_pkey');
+$before = entries('alloc_slot_pkey');
 $node->safe_psql('postgres', "SELECT alloc_ip('new', gen_random_uuid())") foreach 1 .. 3;
-cmp_ok(entries('cas_internal.alloc_slot_pkey') - $before, '<', 3 * 600, 'a new session knows where never-used units begin');
+cmp_ok(entries('alloc_slot_pkey') - $before, '<', 3 * 600, 'a new session knows where never-used units begin');
 is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'what is pending is not lost');
 $node->safe_psql('postgres', "ROLLBACK PREPARED 'new$_'") foreach (1, 2);
 is( $node->safe_psql('postgres', q{SELECT count(*) FROM generate_series(1, 3000) AS n,

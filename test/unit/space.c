@@ -62,49 +62,96 @@ test_networks(void)
 
 /* All ranges of small numbers: slots map back, and blocks stay aligned. */
 static void
-test_bases(void)
+test_slots(void)
 {
-	u128		base;
-
 	for (unsigned first = 0; first < 20; first++)
 		for (unsigned last = first; last < 40; last++)
 			for (int chunk_bits = 0; chunk_bits < 3; chunk_bits++)
-				for (unsigned at_least = 0; at_least < 70; at_least += 3)
+			{
+				Range		range = {.first = first,.last = last};
+				Space		space = {.chunk_bits = chunk_bits,.nranges = 1,
+				.ranges = &range};
+				Extent		slots = range_slots(&range, chunk_bits);
+
+				assert(range_fits(&range, chunk_bits));
+				assert(slots.last - slots.first + 1 ==
+					   (u128) (last - first + 1) << chunk_bits);
+				for (unsigned value = first; value <= last; value++)
 				{
-					Range		range = {.first = first, .last = last};
-					Space		space = {.chunk_bits = chunk_bits,.nranges = 1,
-					.ranges = &range};
-					Extent		slots;
+					u128		slot = space_slot(&space, value);
 
-					assert(range_base(first, last, chunk_bits, at_least,
-									  &range.base));
-					assert(range.base >= at_least);
-					slots = range_slots(&range, chunk_bits);
-					assert(slots.last - slots.first + 1 ==
-						   (u128) (last - first + 1) << chunk_bits);
-					for (unsigned value = first; value <= last; value++)
-					{
-						u128		slot = space_slot(&space, &range, value);
-
-						assert(slot >= slots.first && slot <= slots.last);
-						assert(space_value(&space, &range, slot) == value);
-						assert(space_chunk(&space, slot) == 0);
-						assert(space_range_of_slot(&space, slot) == &range);
-						assert(space_range_of_value(&space, value) == &range);
-						/* the alignment that matters: of blocks that fit */
-						for (unsigned size = 1; size <= last - first + 1; size *= 2)
-							assert((value % size == 0) ==
-								   (slot % ((u128) size << chunk_bits) == 0));
-					}
+					assert(slot >= slots.first && slot <= slots.last);
+					assert(space_value(&space, slot) == value);
+					assert(space_chunk(&space, slot) == 0);
+					assert(space_range_of_slot(&space, slot) == &range);
+					assert(space_range_of_value(&space, value) == &range);
+					/* the alignment that matters: of blocks that fit */
+					for (unsigned size = 1; size <= last - first + 1; size *= 2)
+						assert((value % size == 0) ==
+							   (slot % ((u128) size << chunk_bits) == 0));
 				}
+			}
+}
 
-	/* to the end of the space, and not beyond */
-	assert(range_base(U128_MAX, U128_MAX, 0, U128_MAX, &base));
-	assert(base == U128_MAX);
-	assert(range_base(0, U128_MAX, 0, 0, &base) && base == 0);
-	assert(!range_base(0, U128_MAX, 0, 1, &base));
-	assert(!range_base(0, U128_MAX, 1, 0, &base));
-	assert(!range_base(0, 1, 0, U128_MAX, &base));
+/* Many ranges: each slot is found in the one that has it, or in none. */
+static void
+test_ranges(void)
+{
+	Range		ranges[50];
+	Space		space = {.ranges = ranges,.nranges = 50};
+
+	for (int i = 0; i < 50; i++)
+	{
+		ranges[i].first = 10 * i + 3;
+		ranges[i].last = 10 * i + 3 + i % 7;
+		ranges[i].draining = i % 5 == 4;
+	}
+	for (unsigned slot = 0; slot < 520; slot++)
+	{
+		const Range *range = space_range_of_slot(&space, slot);
+		const Range *expected = NULL;
+
+		for (int i = 0; i < 50; i++)
+			if (slot >= ranges[i].first && slot <= ranges[i].last)
+				expected = &ranges[i];
+		assert(range == expected);
+		for (int order = 0; order < 4; order++)
+			assert(space_open(&space, slot, order) ==
+				   (range != NULL && !range->draining &&
+					block_last(slot, order) <= range->last));
+	}
+}
+
+/* Where a chunk's number leaves no room for all of a value. */
+static void
+test_windows(void)
+{
+	const u128	a = (u128) 0x2001 << 112;
+	const u128	b = (u128) 0xfd00 << 112;
+	Range		ranges[2] = {{.first = a + 5,.last = a + 90},
+	{.first = b + 91,.last = b + 99}};
+	Space		space = {.chunk_bits = 16,.nranges = 2,.ranges = ranges};
+	Range		wide = {.first = a - 1,.last = a};
+	Range		last = {.first = U128_MAX - 1,.last = U128_MAX};
+
+	for (int i = 0; i < 2; i++)
+	{
+		assert(range_fits(&ranges[i], 16));
+		for (u128 value = ranges[i].first; value <= ranges[i].last; value++)
+		{
+			assert(space_value(&space, space_slot(&space, value) + 7) == value);
+			assert(space_range_of_slot(&space, space_slot(&space, value)) ==
+				   &ranges[i]);
+		}
+	}
+	assert(space_range_of_slot(&space, (u128) 100 << 16) == NULL);
+	assert(!ranges_collide(&ranges[0], &ranges[1], 16));
+	ranges[1].first--;
+	assert(ranges_collide(&ranges[0], &ranges[1], 16));
+	assert(!range_fits(&wide, 16) && range_fits(&wide, 0));
+	assert(!range_fits(&last, 0));
+	last.last--;
+	assert(range_fits(&last, 0));
 }
 
 /* The fit against one that tries every slot. */
@@ -158,7 +205,9 @@ main(void)
 {
 	test_numbers();
 	test_networks();
-	test_bases();
+	test_slots();
+	test_ranges();
+	test_windows();
 	test_fit();
 	puts("ok: space");
 	return 0;

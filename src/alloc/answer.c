@@ -1,0 +1,199 @@
+/*
+ * answer.c
+ *		What the functions of functions.c answer, and what they raise.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/rangetypes.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+#include "alloc/answer.h"
+
+const char *
+alloc_outcome_name(Outcome outcome)
+{
+	switch (outcome)
+	{
+		case OUTCOME_ALLOCATED:
+			return "allocated";
+		case OUTCOME_HELD:
+			return "held";
+		case OUTCOME_EXHAUSTED:
+			return "exhausted";
+		case OUTCOME_COOLING:
+			return "cooling";
+		case OUTCOME_FRAGMENTED:
+			return "fragmented";
+		case OUTCOME_TAKEN:
+			return "taken";
+		case OUTCOME_REUSED:
+			return "reused";
+		case OUTCOME_RESERVED:
+			return "reserved";
+		case OUTCOME_BUSY:
+			break;
+	}
+	elog(ERROR, "unexpected outcome %d", (int) outcome);
+}
+
+/* Raise what is not an allocation. */
+void
+require_unit(const Pool *pool, const Request *request, const Answer *answer)
+{
+	StringInfoData detail;
+
+	if (answer->outcome == OUTCOME_ALLOCATED ||
+		answer->outcome == OUTCOME_HELD)
+		return;
+
+	detail_begin(&detail);
+	detail_text(&detail, "pool", pool->name);
+	detail_text(&detail, "key", uuid_text(&request->key));
+	switch (answer->outcome)
+	{
+		case OUTCOME_TAKEN:
+			detail_text(&detail, "value",
+						unit_text(pool, request->lo, request->order));
+			ereport(ERROR,
+					(errcode(ERRCODE_CAS_CONFLICT),
+					 errmsg("%s of pool \"%s\" belongs to another key",
+							unit_text(pool, request->lo, request->order),
+							pool->name),
+					 errdetail_internal("%s", detail_end(&detail))));
+			break;
+		case OUTCOME_REUSED:
+			detail_text(&detail, "value",
+						unit_text(pool, answer->unit.lo, answer->unit.order));
+			ereport(ERROR,
+					(errcode(ERRCODE_CAS_KEY_REUSED),
+					 errmsg("the key has %s of pool \"%s\", which is not what is requested",
+							unit_text(pool, answer->unit.lo,
+									  answer->unit.order), pool->name),
+					 errdetail_internal("%s", detail_end(&detail)),
+					 errhint("Use another key for another request, or release this one.")));
+			break;
+		case OUTCOME_RESERVED:
+			detail_text(&detail, "value",
+						unit_text(pool, request->lo, request->order));
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s of pool \"%s\" is reserved",
+							unit_text(pool, request->lo, request->order),
+							pool->name),
+					 errdetail_internal("%s", detail_end(&detail)),
+					 errhint("See alloc_unreserve().")));
+			break;
+		case OUTCOME_COOLING:
+			detail_text(&detail, "reason", "cooling");
+			detail_time(&detail, "ready_at", answer->ready_at);
+			if (request->exact)
+				detail_text(&detail, "value",
+							unit_text(pool, request->lo, request->order));
+			ereport(ERROR,
+					(errcode(ERRCODE_CAS_EXHAUSTED),
+					 request->exact ?
+					 errmsg("%s of pool \"%s\" is cooling down",
+							unit_text(pool, request->lo, request->order),
+							pool->name) :
+					 errmsg("pool \"%s\" has nothing to give out yet",
+							pool->name),
+					 errdetail_internal("%s", detail_end(&detail)),
+					 errhint("What has been released is cooling down; try again after ready_at.")));
+			break;
+		default:
+			detail_text(&detail, "reason", alloc_outcome_name(answer->outcome));
+			if (answer->ready)
+				detail_time(&detail, "ready_at", answer->ready_at);
+			ereport(ERROR,
+					(errcode(ERRCODE_CAS_EXHAUSTED),
+					 errmsg("pool \"%s\" is exhausted", pool->name),
+					 errdetail_internal("%s", detail_end(&detail)),
+					 answer->outcome == OUTCOME_FRAGMENTED ?
+					 errhint("There is room, but not in one piece of that size.") :
+					 errhint("Release units, or grow the pool with alloc_pool_grow().")));
+			break;
+	}
+}
+
+/* A chunk's first port, and ports as a range. */
+int
+first_port(const Pool *pool, const SlotRow *unit)
+{
+	return space_chunk(&pool->space, unit->lo) * pool->port_chunk;
+}
+
+static Datum
+ports_datum(int first, int nports)
+{
+	RangeBound	lower = {.val = Int32GetDatum(first), .inclusive = true,
+	.lower = true};
+	RangeBound	upper = {.val = Int32GetDatum(first + nports)};
+
+	return RangeTypePGetDatum(make_range(lookup_type_cache(INT4RANGEOID,
+														   TYPECACHE_RANGE_INFO),
+										 &lower, &upper, false));
+}
+
+bool
+is_chunk(const Pool *pool, const SlotRow *unit)
+{
+	return unit->order < pool->space.chunk_bits;
+}
+
+Datum
+unit_address(const Pool *pool, const SlotRow *unit)
+{
+	return address_datum(pool->width, space_value(&pool->space, unit->lo),
+						 unit_masklen(pool, unit->order));
+}
+
+void
+unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
+			 bool *nulls)
+{
+	memset(nulls, false, UNIT_COLUMNS * sizeof(bool));
+	values[0] = CStringGetTextDatum(pool->name);
+	values[1] = UUIDPGetDatum(&unit->key);
+	values[2] = CStringGetTextDatum(unit_text(pool, unit->lo, unit->order));
+	nulls[3] = pool->width == 0;
+	if (!nulls[3])
+		values[3] = unit_address(pool, unit);
+	nulls[4] = !is_chunk(pool, unit);
+	if (!nulls[4])
+		values[4] = ports_datum(first_port(pool, unit), pool->port_chunk);
+	values[5] = CStringGetTextDatum(is_chunk(pool, unit) ? "ports" :
+									kind_name(pool->kind));
+	values[6] = Int64GetDatum(unit->generation);
+	values[7] = TimestampTzGetDatum(unit->allocated_at);
+	nulls[8] = !unit->expires;
+	values[8] = TimestampTzGetDatum(unit->expires_at);
+	nulls[9] = !unit->has_note;
+	if (unit->has_note)
+		values[9] = PointerGetDatum(PG_DETOAST_DATUM(unit->note));
+}
+
+void
+put_unit_row(ReturnSetInfo *rsinfo, const Pool *pool, const SlotRow *unit)
+{
+	Datum		values[UNIT_COLUMNS];
+	bool		nulls[UNIT_COLUMNS];
+
+	unit_columns(pool, unit, values, nulls);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+Datum
+return_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	TupleDesc	tupdesc;
+
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values,
+											 nulls));
+}

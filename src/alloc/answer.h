@@ -1,0 +1,27 @@
+/*
+ * answer.h
+ *		What answer.c gives to functions.c.
+ */
+#ifndef PG_CAS_ALLOC_ANSWER_H
+#define PG_CAS_ALLOC_ANSWER_H
+
+#include "nodes/execnodes.h"
+
+#include "alloc/alloc.h"
+
+/* The columns of an alloc_unit. */
+#define UNIT_COLUMNS 10
+
+extern const char *alloc_outcome_name(Outcome outcome);
+extern void require_unit(const Pool *pool, const Request *request,
+						 const Answer *answer);
+extern int	first_port(const Pool *pool, const SlotRow *unit);
+extern bool is_chunk(const Pool *pool, const SlotRow *unit);
+extern Datum unit_address(const Pool *pool, const SlotRow *unit);
+extern void unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
+						 bool *nulls);
+extern void put_unit_row(ReturnSetInfo *rsinfo, const Pool *pool,
+						 const SlotRow *unit);
+extern Datum return_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls);
+
+#endif							/* PG_CAS_ALLOC_ANSWER_H */

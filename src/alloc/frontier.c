@@ -1,0 +1,474 @@
+/*
+ * frontier.c
+ *		Where the never-used slots of a range begin, in pools of one size.
+ *
+ * They are found by walking along (pool, lo) to the first gap.  Rows are never
+ * removed here, so "all slots before this one have a row", if true for
+ * committed rows, stays true.  That is the frontier: kept by every backend for
+ * itself, and now and then in alloc_frontier for those who come later.  A row
+ * of a running transaction may vanish again; such slots are passed, too, but
+ * remembered as pending, with the transaction's id, and are looked at again
+ * when it is no longer running; those who come later are told of them, too.
+ * A backend's own rows count as there, since any rollback in this backend
+ * makes it forget what it learned.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/array.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "alloc/alloc.h"
+#include "alloc/store.h"
+
+/* Slots that a frontier moves before it is saved. */
+#define FRONTIER_STEP 256
+
+/* Slots that backends keep apart, where several are at a frontier. */
+#define STRIDE 64
+
+/* How often a transaction of this backend has been rolled back. */
+static uint64 aborts = 0;
+
+static void
+count_abort(XactEvent event, void *arg)
+{
+	/* who prepares a transaction does not learn what becomes of it */
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		aborts++;
+}
+
+static void
+count_subabort(SubXactEvent event, SubTransactionId mine,
+			   SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		aborts++;
+}
+
+/* Take note of rollbacks from now on. */
+static void
+watch_aborts(void)
+{
+	static bool watching = false;
+
+	if (watching)
+		return;
+	RegisterXactCallback(count_abort, NULL);
+	RegisterSubXactCallback(count_subabort, NULL);
+	watching = true;
+}
+
+/*
+ * alloc_frontier.  It says where a range's never-used slots begin, and which
+ * ones before that are pending; the head of this file tells how that is known.  A missing
+ * row means: at the range's beginning.
+ */
+static bool
+frontier_row(Relation rel, Relation index, int32 range, TupleTableSlot *slot)
+{
+	IndexScanDesc desc;
+	ScanKeyData key;
+	bool		found;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(range));
+	desc = index_beginscan(rel, index, SnapshotSelf, 1, 0);
+	index_rescan(desc, &key, 1, NULL, 0);
+	found = index_getnext_slot(desc, ForwardScanDirection, slot);
+	if (found)
+		ExecMaterializeSlot(slot);
+	index_endscan(desc);
+	return found;
+}
+
+/*
+ * Read a range's frontier, with up to MAX_PENDING pending runs; what does not
+ * fit, or with pending NULL all of them, is left behind the frontier.
+ */
+bool
+store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
+			   int *npending)
+{
+	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
+								 AccessShareLock);
+	Relation	index = index_open(alloc_relation(store->nsp,
+												ALLOC_FRONTIER_PKEY),
+								   AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	bool		found = frontier_row(rel, index, range, slot);
+
+	if (found)
+	{
+		bool		isnull;
+		Datum	   *bounds;
+		bool	   *nulls;
+		int			nbounds;
+		int			n = 0;
+
+		*next = numeric_u128(slot_getattr(slot, 2, &isnull));
+		deconstruct_array(DatumGetArrayTypeP(slot_getattr(slot, 3, &isnull)),
+						  NUMERICOID, -1, false, TYPALIGN_INT,
+						  &bounds, &nulls, &nbounds);
+		for (int i = 0; i + 1 < nbounds; i += 2)
+		{
+			PendingRun	run = {0};
+
+			if (nulls[i] || nulls[i + 1])
+				continue;		/* damaged: alloc_verify tells what is lost */
+			run.slots.first = numeric_u128(bounds[i]);
+			run.slots.last = numeric_u128(bounds[i + 1]);
+			if (pending != NULL && n < MAX_PENDING)
+				pending[n++] = run;
+			else
+				*next = Min(*next, run.slots.first);
+		}
+		if (npending != NULL)
+			*npending = n;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+	return found;
+}
+
+/* Move a range's frontier on, unless someone else is just doing that. */
+static void
+store_save_frontier(Store *store, int32 range, u128 next,
+					const PendingRun *pending, int npending)
+{
+	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
+								 RowExclusiveLock);
+	Relation	index = index_open(alloc_relation(store->nsp,
+												  ALLOC_FRONTIER_PKEY),
+								   AccessShareLock);
+	Writer		writer = {0};
+	TupleTableSlot *slot;
+
+	writer_open(&writer, store, rel, NULL, 0);
+	slot = writer.row;
+	if (frontier_row(rel, index, range, slot))
+	{
+		ItemPointerData tid = slot->tts_tid;
+		bool		update_indexes;
+		Datum		bounds[2 * MAX_PENDING];
+		int			n = 0;
+
+		for (int i = 0; i < npending; i++)
+		{
+			if (pending[i].slots.first >= next)
+				continue;
+			bounds[n++] = u128_numeric(pending[i].slots.first);
+			bounds[n++] = u128_numeric(pending[i].slots.last);
+		}
+		ExecClearTuple(slot);
+		slot->tts_values[0] = Int32GetDatum(range);
+		slot->tts_values[1] = u128_numeric(next);
+		slot->tts_values[2] =
+			PointerGetDatum(construct_array(bounds, n, NUMERICOID, -1, false,
+											TYPALIGN_INT));
+		memset(slot->tts_isnull, false, sizeof(bool) * 3);
+		ExecStoreVirtualTuple(slot);
+		if (store_change(store, rel, &tid, slot, false,
+						 &update_indexes) == TM_Ok && update_indexes)
+			(void) writer_index(&writer, true, false);
+		CommandCounterIncrement();
+	}
+	writer_close(&writer);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+}
+
+static Frontier *
+frontier_get(Search *search, int i)
+{
+	const Range *range = &search->pool->space.ranges[i];
+	Frontier   *frontier = &search->pool->frontiers[i];
+
+	watch_aborts();
+	if (!frontier->valid || frontier->aborts != aborts)
+	{
+		Extent		slots = range_slots(range, search->pool->space.chunk_bits);
+		int			npending = 0;
+
+		memset(frontier, 0, sizeof(*frontier));
+		frontier->saved = slots.first;
+		(void) store_frontier(search->store, range->id, &frontier->saved,
+							  frontier->pending, &npending);
+		frontier->saved = Max(frontier->saved, slots.first);
+		for (int n = 0; n < npending; n++)
+		{
+			PendingRun	run = frontier->pending[n];
+
+			run.slots.first = Max(run.slots.first, slots.first);
+			run.slots.last = Min(run.slots.last, slots.last);
+			if (run.slots.first <= run.slots.last)
+				frontier->pending[frontier->npending++] = run;
+		}
+		frontier->next = frontier->saved;
+		frontier->aborts = aborts;
+		frontier->valid = true;
+	}
+	return frontier;
+}
+
+/* This transaction has a row at the slot, which the frontier is past. */
+static void
+frontier_own(Frontier *frontier, u128 slot)
+{
+	if (frontier->own_lxid != MyProc->lxid)
+	{
+		frontier->own_lxid = MyProc->lxid;
+		frontier->own_first = slot;
+	}
+	else if (slot < frontier->own_first)
+		frontier->own_first = slot;
+}
+
+/* Add a slot of a running transaction; false if there is no room. */
+static bool
+frontier_pend(Frontier *frontier, u128 slot, TransactionId xid)
+{
+	PendingRun *run;
+
+	for (int i = 0; i < frontier->npending; i++)
+	{
+		run = &frontier->pending[i];
+		if (TransactionIdEquals(run->xid, xid) &&
+			slot >= run->slots.first && slot <= run->slots.last + 1)
+		{
+			run->slots.last = Max(run->slots.last, slot);
+			return true;
+		}
+	}
+	if (frontier->npending == MAX_PENDING)
+		return false;
+	run = &frontier->pending[frontier->npending++];
+	run->slots.first = run->slots.last = slot;
+	run->xid = xid;
+	return true;
+}
+
+/*
+ * Find the first gap in the slots: the lowest one that has no row and is not
+ * reserved.  *walked is advanced over those that have one; with a frontier,
+ * rows of running transactions are added to its pending runs, and if there is
+ * no room for that, *walked stops there.
+ */
+static bool
+find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
+		 u128 *slot)
+{
+	const Space *space = &search->pool->space;
+	u128		from = slots.first;
+	u128		window = 8;
+	bool		stuck = false;
+
+	for (;;)
+	{
+		Extent		part = {from, slots.last};
+		SlotScan	scan;
+		SlotRow		row;
+		bool		found = false;
+
+		if (part.last - part.first >= window)
+			part.last = part.first + window - 1;
+
+		scan_by_lo(&scan, search->store, search->pool->id, part,
+				   ForwardScanDirection, NULL);
+		while (slot_scan_next(&scan, &row))
+		{
+			Extent		gap = {from, row.lo - 1};
+
+			if (row.lo > from && space_fit(space, gap, 0, slot))
+			{
+				found = true;
+				break;
+			}
+			wait_add_row(&search->store->waits, &row);
+			if (TransactionIdIsValid(row.inserter) && !stuck)
+				stuck = !frontier_pend(frontier, row.lo, row.inserter);
+			else if (row.own)
+				frontier_own(frontier, row.lo);
+			if (!stuck)
+				*walked = row.lo + 1;
+			from = row.lo + 1;
+		}
+		slot_scan_end(&scan);
+		if (found)
+			return true;
+
+		if (from <= part.last)
+		{
+			Extent		gap = {from, part.last};
+
+			if (space_fit(space, gap, 0, slot))
+				return true;
+		}
+		/* on, over what is reserved */
+		slots.first = part.last + 1;
+		if (part.last == slots.last || !space_fit(space, slots, 0, &from))
+			from = slots.last + 1;
+		if (!stuck)
+			*walked = from;
+		if (from > slots.last)
+			return false;
+		window = Min(window * 2, 65536);
+	}
+}
+
+/*
+ * Look again at what was pending: the lowest gap left by a transaction that
+ * rolled back.
+ */
+static bool
+frontier_reopened(Search *search, Frontier *frontier, u128 *slot)
+{
+	bool		found = false;
+
+	for (int i = frontier->npending - 1; i >= 0; i--)
+	{
+		PendingRun	run = frontier->pending[i];
+		u128		walked = run.slots.first;
+		u128		gap;
+
+		if (TransactionIdIsValid(run.xid) &&
+			TransactionIdIsInProgress(run.xid))
+		{
+			SlotRow		row = {.inserter = run.xid};
+
+			wait_add_row(&search->store->waits, &row);
+			continue;
+		}
+
+		frontier->pending[i] = frontier->pending[--frontier->npending];
+		if (find_gap(search, frontier, run.slots, &walked, &gap))
+		{
+			if (!found || gap < *slot)
+				*slot = gap;
+			found = true;
+		}
+		if (walked > run.slots.last)
+			continue;
+
+		/* what was not walked is to be looked at again */
+		if (frontier->npending == MAX_PENDING)
+			frontier->valid = false;
+		else
+		{
+			run.slots.first = walked;
+			run.xid = InvalidTransactionId;
+			frontier->pending[frontier->npending++] = run;
+		}
+	}
+	return found;
+}
+
+/* Save what the backend knows about the frontier, if it is much. */
+static void
+frontier_save(Search *search, Frontier *frontier, const Range *range)
+{
+	u128		sure = frontier->next;
+	u128		gap;
+
+	if (frontier->own_lxid == MyProc->lxid && frontier->own_first < sure)
+		sure = frontier->own_first;
+	if (sure < frontier->saved || sure - frontier->saved < FRONTIER_STEP)
+		return;
+
+	/* leave out what is pending no more, if there is still room for the rest */
+	(void) frontier_reopened(search, frontier, &gap);
+	if (!frontier->valid)
+		return;
+	store_save_frontier(search->store, range->id, sure, frontier->pending,
+						frontier->npending);
+	frontier->saved = sure;
+}
+
+/*
+ * A slot, found to be the first that was never used, where this backend is to
+ * go on.  Where rows of others' running transactions had to be passed to get
+ * there, they are about to take it, too, and all would walk over what all are
+ * inserting, time and again; so if it may be any slot, that is some way ahead,
+ * another one for each backend.  What is left out is found by later searches.
+ */
+static u128
+frontier_tip(Search *search, Extent slots, u128 slot, bool passed_others)
+{
+	u128		ahead = slot + (u128) STRIDE * (1 + MyProcPid % 16);
+
+	if (passed_others && search->pool->strategy == STRATEGY_ANY &&
+		ahead <= slots.last &&
+		!space_reserved(&search->pool->space, ahead, 0))
+		return ahead;
+	return slot;
+}
+
+/*
+ * A never-used slot of range i: the first one, or if nobody else has been
+ * there lately, the one after this backend's last one; behind the frontier, or
+ * if reopened is true, also among those that were pending.  If these are many,
+ * they come first, lest there be no room for more.
+ */
+bool
+frontier_find_unused(Search *search, int i, bool reopened, u128 *slot)
+{
+	const Range *range = &search->pool->space.ranges[i];
+	Extent		slots = range_slots(range, search->pool->space.chunk_bits);
+	Frontier   *frontier = frontier_get(search, i);
+	int			nwaits;
+	bool		found;
+
+	if ((reopened || frontier->npending > MAX_PENDING / 2) &&
+		frontier_reopened(search, frontier, slot))
+		return true;
+	nwaits = search->store->waits.n;
+	if (frontier->next > slots.last)
+		return false;
+	if (frontier->quiet && frontier->tip <= slots.last &&
+		!space_reserved(&search->pool->space, frontier->tip, 0))
+	{
+		*slot = frontier->tip;
+		found = true;
+	}
+	else
+	{
+		slots.first = frontier->next;
+		found = find_gap(search, frontier, slots, &frontier->next, slot);
+		frontier->quiet = found;
+		if (found)
+			*slot = frontier->tip =
+				frontier_tip(search, slots, *slot, search->store->waits.n > nwaits);
+	}
+	frontier_save(search, frontier, range);
+	return found;
+}
+
+/* Take the never-used slot that frontier_find_unused has found. */
+bool
+frontier_take(Search *search, int i, u128 slot)
+{
+	Frontier   *frontier = &search->pool->frontiers[i];
+	bool		taken = put_unit(search, slot);
+
+	/* one behind the frontier says nothing of the tip */
+	if (slot >= frontier->next)
+	{
+		frontier->quiet = taken;
+		frontier->tip = slot + 1;
+		if (taken && slot == frontier->next)
+			frontier->next++;
+	}
+	if (taken)
+		frontier_own(frontier, slot);
+	return taken;
+}

@@ -1,0 +1,237 @@
+/*
+ * look.c
+ *		Allocation: the SQL functions that look at units, and what the views
+ *		show of them.
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/snapmgr.h"
+
+#include "alloc/answer.h"
+#include "base/entry.h"
+
+PG_FUNCTION_INFO_V1(alloc_get);
+PG_FUNCTION_INFO_V1(alloc_find);
+PG_FUNCTION_INFO_V1(alloc_describe);
+PG_FUNCTION_INFO_V1(alloc_range_text);
+
+/* Is the row a unit that someone has? */
+static bool
+is_held(const SlotRow *row)
+{
+	return row->held && !has_run_out(row, GetCurrentTimestamp());
+}
+
+/* alloc_get(pool, key) RETURNS SETOF alloc_unit */
+Datum
+alloc_get(PG_FUNCTION_ARGS)
+{
+	Oid			nsp = alloc_namespace(fcinfo);
+	Store		store;
+	SlotScan	scan;
+	SlotRow		row;
+	Pool	   *pool;
+	Snapshot	snapshot;
+
+	request_enter(fcinfo, ENTRY_JOINS);
+	require_argument(fcinfo, 0, "pool");
+	require_argument(fcinfo, 1, "key");
+	InitMaterializedSRF(fcinfo, 0);
+	pool = pool_open(nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+	store_open(&store, nsp, AccessShareLock);
+	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	scan_by_key(&scan, &store, pool->id, PG_GETARG_UUID_P(1), snapshot);
+	while (slot_scan_next(&scan, &row))
+	{
+		if (!is_held(&row))
+			continue;
+		put_unit_row((ReturnSetInfo *) fcinfo->resultinfo, pool, &row);
+		break;
+	}
+	slot_scan_end(&scan);
+	UnregisterSnapshot(snapshot);
+	store_close(&store);
+	return (Datum) 0;
+}
+
+/* Has the unit one of these ports?  All have if the first is -1. */
+static bool
+has_port(const Pool *pool, const SlotRow *unit, int from, int to)
+{
+	int			port;
+
+	if (from < 0 || !is_chunk(pool, unit))
+		return true;
+	port = first_port(pool, unit);
+	return port <= to && port + pool->port_chunk - 1 >= from;
+}
+
+/* alloc_find(pool, value, port) RETURNS SETOF alloc_unit */
+Datum
+alloc_find(PG_FUNCTION_ARGS)
+{
+	Oid			nsp = alloc_namespace(fcinfo);
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Store		store;
+	Pool	   *pool;
+	Snapshot	snapshot;
+	u128		first;
+	u128		last;
+	int			from_port;
+	int			to_port;
+	BlockScan	scan;
+	SlotRow		row;
+
+	request_enter(fcinfo, ENTRY_JOINS);
+	require_argument(fcinfo, 0, "pool");
+	require_argument(fcinfo, 1, "value");
+	InitMaterializedSRF(fcinfo, 0);
+	pool = pool_open(nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+	unit_parse(pool, text_to_cstring(PG_GETARG_TEXT_PP(1)), &first, &last,
+			   &from_port, &to_port);
+	if (!PG_ARGISNULL(2))
+	{
+		int			port = PG_GETARG_INT32(2);
+
+		if (port < 0 || port > 65535)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid port: %d", port),
+					 errhint("A port is a number from 0 to 65535.")));
+		if (from_port >= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the value names ports already"),
+					 errhint("Leave out the argument \"port\".")));
+		from_port = to_port = port;
+	}
+
+	store_open(&store, nsp, AccessShareLock);
+	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	block_scan_begin(&scan, &store, pool,
+					 slots_of_values(&pool->space, first, last), snapshot);
+	while (block_scan_next(&scan, &row))
+	{
+		u128		value = space_value(&pool->space, row.lo);
+
+		/* in another window, see space.c */
+		if (value > last || (value < first && pool->space.chunk_bits > 0))
+			continue;
+		if (is_held(&row) && has_port(pool, &row, from_port, to_port))
+			put_unit_row(rsinfo, pool, &row);
+	}
+	block_scan_end(&scan);
+	UnregisterSnapshot(snapshot);
+	store_close(&store);
+	return (Datum) 0;
+}
+
+/* A number that a caller of a helper of the views gave: 22023 if it is none. */
+static u128
+number_argument(FunctionCallInfo fcinfo, int argno)
+{
+	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out,
+														   PG_GETARG_DATUM(argno)));
+	u128		n;
+
+	if (!u128_parse(text, &n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid number: \"%s\"", text)));
+	return n;
+}
+
+/* The bits of an address of that family; NULL stands for numbers. */
+static int
+family_width(FunctionCallInfo fcinfo, int argno)
+{
+	if (PG_ARGISNULL(argno))
+		return 0;
+	if (PG_GETARG_INT32(argno) != 4 && PG_GETARG_INT32(argno) != 6)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid address family"),
+				 errhint("It must be 4 or 6, or null.")));
+	return PG_GETARG_INT32(argno) == 4 ? 32 : 128;
+}
+
+/*
+ * alloc_describe(kind, family, port_chunk, near, lo, ord) RETURNS (value,
+ * address, ports, kind): what the views show of a block.  near is a value of
+ * the pool, 0 if it has none.  Views call it with the caller's rights, so that
+ * anyone can, with anything.
+ */
+Datum
+alloc_describe(PG_FUNCTION_ARGS)
+{
+	static const char *const names[] = {
+		"kind", NULL, NULL, "near", "lo", "ord"
+	};
+	char	   *kind;
+	Range		range = {0};
+	Pool		pool = {0};
+	SlotRow		unit = {0};
+	Datum		values[UNIT_COLUMNS];
+	bool		nulls[UNIT_COLUMNS];
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		if (names[i] != NULL)
+			require_argument(fcinfo, i, names[i]);
+	}
+	pool.name = "";
+	pool.width = family_width(fcinfo, 1);
+	kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	pool.kind = pool.width == 0 ? POOL_INT :
+		strcmp(kind, "prefix") == 0 ? POOL_PREFIX : POOL_IP;
+	if (!PG_ARGISNULL(2) && pool.kind == POOL_IP)
+	{
+		pool.port_chunk = PG_GETARG_INT32(2);
+		if (pool.port_chunk < 1 || pool.port_chunk > 32768)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid port_chunk")));
+		while (pool.port_chunk << pool.space.chunk_bits < 65536)
+			pool.space.chunk_bits++;
+	}
+	range.first = range.last = number_argument(fcinfo, 3);
+	pool.space.ranges = &range;
+	pool.space.nranges = 1;
+	unit.lo = number_argument(fcinfo, 4);
+	unit.order = PG_GETARG_INT16(5);
+	if (unit.order < 0 || unit.order > MAX_ORDER ||
+		unit.order > pool.width + pool.space.chunk_bits)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid block")));
+
+	unit_columns(&pool, &unit, values, nulls);
+	PG_RETURN_DATUM(return_row(fcinfo, values + 2, nulls + 2));
+}
+
+/* alloc_range_text(family, first, last) RETURNS text: as a caller wrote it */
+Datum
+alloc_range_text(PG_FUNCTION_ARGS)
+{
+	Range		range = {0};
+	Pool		pool = {.kind = POOL_INT};
+
+	require_argument(fcinfo, 1, "first");
+	require_argument(fcinfo, 2, "last");
+	pool.width = family_width(fcinfo, 0);
+	if (pool.width > 0)
+		pool.kind = POOL_IP;
+	range.first = number_argument(fcinfo, 1);
+	range.last = number_argument(fcinfo, 2);
+	pool.space.ranges = &range;
+	pool.space.nranges = 1;
+	if (range.last < range.first)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid range")));
+	PG_RETURN_TEXT_P(cstring_to_text(range_text(pool.kind, pool.width,
+												range.first, range.last)));
+}

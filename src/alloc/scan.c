@@ -1,0 +1,381 @@
+/*
+ * scan.c
+ *		Reading alloc_slot: by slot, by key, by queue, by time.
+ *
+ * Why not SPI.  A search for something free is about the latest state at
+ * every isolation level.  The executor would fail it with 40001 under
+ * REPEATABLE READ for every row that changed meanwhile.  So searches use dirty
+ * snapshots, which see running transactions' rows and say whose they are.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/tableam.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/fmgrprotos.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "alloc/alloc.h"
+#include "alloc/store.h"
+
+/* Entries that a scan passes before it marks dead ones, or gives up. */
+#define PASSED_MANY 64
+
+static const AllocRelation slot_indexes[] = {
+	[BY_LO] = ALLOC_SLOT_PKEY,
+	[BY_KEY] = ALLOC_SLOT_KEY,
+	[BY_RANK] = ALLOC_SLOT_RANK,
+	[BY_EXPIRY] = ALLOC_SLOT_EXPIRY
+};
+
+/* An index of alloc_slot, opened when it is first asked for. */
+Relation
+store_index(Store *store, SlotIndex which)
+{
+	if (store->index[which] == NULL)
+		store->index[which] =
+			index_open(alloc_relation(store->nsp, slot_indexes[which]),
+					   store->mode);
+	return store->index[which];
+}
+
+/*
+ * Begin a scan with the keys that the caller has put into it; the nnumbers
+ * after the first one are numerics to be freed with it.
+ *
+ * An MVCC scan under SERIALIZABLE would make the call conflict with all who
+ * write near what it reads.  So every version is visited, which SSI takes no
+ * note of, and those that the snapshot sees are picked.
+ */
+static void
+scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
+		   ScanDirection direction, int nkeys, int nnumbers)
+{
+	scan->store = store;
+	scan->direction = direction;
+	scan->queue = snapshot == NULL &&
+		(which == BY_RANK || which == BY_EXPIRY) && !RecoveryInProgress();
+	scan->passed = 0;
+	scan->bounded = scan->gave_up = false;
+	scan->picked = NULL;
+	if (snapshot == NULL)
+	{
+		InitDirtySnapshot(scan->dirty);
+		snapshot = &scan->dirty;
+	}
+	else if (IsMVCCSnapshot(snapshot) && IsolationIsSerializable())
+	{
+		scan->picked = snapshot;
+		snapshot = SnapshotAny;
+	}
+	scan->snapshot = snapshot;
+	scan->slot = table_slot_create(store->slot, NULL);
+	scan->nnumbers = nnumbers;
+	scan->desc = index_beginscan(store->slot, store_index(store, which),
+								 snapshot, nkeys, 0);
+	index_rescan(scan->desc, scan->keys, nkeys, NULL, 0);
+}
+
+void
+slot_scan_end(SlotScan *scan)
+{
+	index_endscan(scan->desc);
+	ExecDropSingleTupleTableSlot(scan->slot);
+
+	for (int i = 1; i <= scan->nnumbers; i++)
+		pfree(DatumGetPointer(scan->keys[i].sk_argument));
+}
+
+/*
+ * Is the version that an index entry points to gone from the latest state for
+ * good: deleted or replaced by a transaction that has committed?
+ */
+static bool
+version_is_gone(SlotScan *scan, ItemPointer tid)
+{
+	HeapTuple	tuple;
+	bool		gone;
+
+	if (!table_tuple_fetch_row_version(scan->store->slot, tid, SnapshotAny,
+									   scan->slot))
+		return false;
+	tuple = ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+	gone = !HeapTupleHeaderIsHotUpdated(tuple->t_data) &&
+		!(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
+		!HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_data->t_infomask) &&
+		TransactionIdDidCommit(HeapTupleHeaderGetUpdateXid(tuple->t_data));
+	ExecClearTuple(scan->slot);
+	return gone;
+}
+
+/*
+ * Have the scan's slot hold its next row.
+ *
+ * Each time a unit is given out and comes back, its row leaves a dead version
+ * and an entry in the queue's index.  As long as some old transaction runs,
+ * PostgreSQL keeps both for it and has every search go through them.  But
+ * nobody reads that index, nor the one by time, with a snapshot: only searches
+ * do, for the latest state, and what is gone from that for good they need not
+ * find again.  So a scan that has passed many such entries marks the further
+ * ones as dead, as an index scan does with rows that are dead for everybody.
+ * (Whoever reads alloc_slot by hand, in a transaction that is older than these
+ * versions' end, should not do it by way of these two indexes.  As any removal
+ * of dead entries it can conflict with old queries on a standby, with
+ * hot_standby_feedback, too; hence not before there are many.)
+ */
+static bool
+scan_advance(SlotScan *scan)
+{
+	IndexScanDesc desc = scan->desc;
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!desc->xs_heap_continue &&
+			index_getnext_tid(desc, scan->direction) == NULL)
+			return false;
+		if (index_fetch_heap(desc, scan->slot))
+		{
+			if (scan->picked == NULL ||
+				row_seen_by(scan, scan->picked))
+				return true;
+			continue;
+		}
+		if (++scan->passed <= PASSED_MANY)
+			continue;
+		scan->gave_up = scan->bounded;
+		if (scan->gave_up)
+			return false;
+		if (scan->queue && !desc->kill_prior_tuple)
+			desc->kill_prior_tuple =
+				version_is_gone(scan, &desc->xs_heaptid);
+	}
+}
+
+static void pg_attribute_noreturn()
+raise_damaged(u128 lo, int order)
+{
+	char		buf[U128_DIGITS];
+
+	u128_print(lo, buf);
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("table alloc_slot holds an impossible block: 2^%d slots from %s on",
+					order, buf),
+			 errhint("See alloc_verify().")));
+}
+
+/*
+ * Read the row in the slot; dirty is NULL, or the snapshot that found it.
+ *
+ * A note stays where it is, maybe in a TOAST table: a row that is not the
+ * reader's may be of an insertion that is just taken back, its chunks gone.
+ */
+void
+slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
+{
+	Datum	   *values;
+	bool	   *isnull;
+
+	slot_getsomeattrs(slot, SLOT_NOTE);
+	values = slot->tts_values - 1;
+	isnull = slot->tts_isnull - 1;
+
+	row->lo = numeric_u128(values[SLOT_LO]);
+	row->order = DatumGetInt16(values[SLOT_ORD]);
+	if (row->order < 0 || row->order > MAX_ORDER ||
+		row->lo > U128_MAX - block_last(0, row->order))
+		raise_damaged(row->lo, row->order);
+	row->held = !isnull[SLOT_KEY];
+	if (row->held)
+	{
+		row->key = *DatumGetUUIDP(values[SLOT_KEY]);
+		row->turn = DatumGetInt16(values[SLOT_TURN]);
+		row->generation = DatumGetInt64(values[SLOT_GENERATION]);
+		row->allocated_at = DatumGetTimestampTz(values[SLOT_ALLOCATED_AT]);
+	}
+	row->expires = !isnull[SLOT_EXPIRES_AT];
+	row->expires_at = row->expires ?
+		DatumGetTimestampTz(values[SLOT_EXPIRES_AT]) : 0;
+	row->has_note = !isnull[SLOT_NOTE];
+	row->note = values[SLOT_NOTE];
+
+	row->tid = slot->tts_tid;
+	row->inserter = InvalidTransactionId;
+	row->deleter = InvalidTransactionId;
+	row->token = 0;
+	row->own = false;
+	if (dirty != NULL)
+	{
+		row->inserter = dirty->xmin;
+		row->deleter = dirty->xmax;
+		row->token = dirty->speculativeToken;
+	}
+	if (!TransactionIdIsValid(row->inserter))
+	{
+		bool		xmin_isnull;
+		Datum		xmin = slot_getsysattr(slot,
+										   MinTransactionIdAttributeNumber,
+										   &xmin_isnull);
+
+		row->own =
+			TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
+	}
+}
+
+/*
+ * The next row.  Under a dirty snapshot that includes rows that a running
+ * transaction has inserted or is about to delete, and says so.  What row
+ * points to lives until the next call.
+ */
+bool
+slot_scan_next(SlotScan *scan, SlotRow *row)
+{
+	if (!scan_advance(scan))
+		return false;
+	slot_row_read(scan->slot,
+				  scan->snapshot == &scan->dirty ? &scan->dirty : NULL, row);
+	return true;
+}
+
+/* What is committed by now; in a parallel query, when that began. */
+Snapshot
+latest_snapshot(void)
+{
+	return IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot();
+}
+
+/* Does the snapshot see the row that the scan has just returned? */
+bool
+row_seen_by(SlotScan *scan, Snapshot snapshot)
+{
+	return table_tuple_satisfies_snapshot(scan->store->slot, scan->slot,
+										  snapshot);
+}
+
+/*
+ * The row that is at a place now, if it is one of the pool.  It stays where it
+ * is until the next look.
+ */
+bool
+store_look(Store *store, const Pool *pool, ItemPointer tid, SlotRow *row)
+{
+	SnapshotData dirty;
+	bool		isnull;
+
+	if (store->look == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(store->cxt);
+
+		store->look = table_slot_create(store->slot, NULL);
+		MemoryContextSwitchTo(caller);
+	}
+	InitDirtySnapshot(dirty);
+	if (!table_tuple_fetch_row_version(store->slot, tid, &dirty,
+									   store->look) ||
+		DatumGetInt32(slot_getattr(store->look, SLOT_POOL, &isnull)) !=
+		pool->id)
+		return false;
+	slot_row_read(store->look, &dirty, row);
+	return true;
+}
+
+/*
+ * The scans, by their keys.
+ */
+static void
+key_int4(ScanKey key, int attno, int32 value)
+{
+	ScanKeyInit(key, attno, BTEqualStrategyNumber, F_INT4EQ,
+				Int32GetDatum(value));
+}
+
+/* The second column is a number from first to last. */
+static int
+key_between(ScanKey keys, Datum first, Datum last)
+{
+	ScanKeyInit(&keys[0], 2, BTGreaterEqualStrategyNumber, F_NUMERIC_GE,
+				first);
+	ScanKeyInit(&keys[1], 2, BTLessEqualStrategyNumber, F_NUMERIC_LE, last);
+	return 2;
+}
+
+/*
+ * Rows that begin in the extent, ascending or descending, as the snapshot
+ * shows them; NULL: dirty.
+ */
+void
+scan_by_lo(SlotScan *scan, Store *store, int32 pool, Extent slots,
+		   ScanDirection direction, Snapshot snapshot)
+{
+	int			nkeys = 1;
+
+	key_int4(&scan->keys[0], 1, pool);
+	if (slots.first == slots.last)
+		ScanKeyInit(&scan->keys[nkeys++], 2, BTEqualStrategyNumber,
+					F_NUMERIC_EQ, u128_numeric(slots.first));
+	else
+		nkeys += key_between(&scan->keys[1], u128_numeric(slots.first),
+							 u128_numeric(slots.last));
+	scan_begin(scan, store, BY_LO, snapshot, direction, nkeys, nkeys - 1);
+}
+
+/* The versions of the key's row that the snapshot shows; NULL: dirty. */
+void
+scan_by_key(SlotScan *scan, Store *store, int32 pool, const pg_uuid_t *key,
+			Snapshot snapshot)
+{
+	key_int4(&scan->keys[0], 1, pool);
+	ScanKeyInit(&scan->keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(key));
+	scan_begin(scan, store, BY_KEY, snapshot, ForwardScanDirection, 2, 0);
+}
+
+/* Waiting rows that are queued by slot, in the extent. */
+void
+scan_queue_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots)
+{
+	key_int4(&scan->keys[0], 1, pool);
+	(void) key_between(&scan->keys[1], queue_place_of_slot(slots.first),
+					   queue_place_of_slot(slots.last));
+	scan_begin(scan, store, BY_RANK, NULL, ForwardScanDirection, 3, 2);
+}
+
+/* Waiting rows that are queued by time, from one time to another. */
+void
+scan_queue_by_time(SlotScan *scan, Store *store, int32 pool,
+				   TimestampTz from, TimestampTz until)
+{
+	key_int4(&scan->keys[0], 1, pool);
+	(void) key_between(&scan->keys[1], queue_place_of_time(from),
+					   queue_place_of_time(until));
+	scan_begin(scan, store, BY_RANK, NULL, ForwardScanDirection, 3, 2);
+}
+
+/* Held rows (in mixed pools: all) that have run out until then, by time. */
+void
+scan_by_expiry(SlotScan *scan, Store *store, int32 pool, TimestampTz until)
+{
+	key_int4(&scan->keys[0], 1, pool);
+	ScanKeyInit(&scan->keys[1], 2, BTLessEqualStrategyNumber, F_TIMESTAMP_LE,
+				TimestampTzGetDatum(until));
+	scan_begin(scan, store, BY_EXPIRY, NULL, ForwardScanDirection, 2, 0);
+}
+
+/* The same rows, those that are to run out after a time. */
+void
+scan_to_expire(SlotScan *scan, Store *store, int32 pool, TimestampTz after)
+{
+	key_int4(&scan->keys[0], 1, pool);
+	ScanKeyInit(&scan->keys[1], 2, BTGreaterStrategyNumber, F_TIMESTAMP_GT,
+				TimestampTzGetDatum(after));
+	scan_begin(scan, store, BY_EXPIRY, NULL, ForwardScanDirection, 2, 0);
+}

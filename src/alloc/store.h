@@ -1,0 +1,40 @@
+/*
+ * store.h
+ *		What the files that read and write our tables share: store.c, scan.c
+ *		and frontier.c.
+ */
+#ifndef PG_CAS_ALLOC_STORE_H
+#define PG_CAS_ALLOC_STORE_H
+
+#include "alloc/alloc.h"
+
+/* alloc_slot's columns */
+enum
+{
+	SLOT_POOL = 1,
+	SLOT_LO,
+	SLOT_ORD,
+	SLOT_TURN,
+	SLOT_KEY,
+	SLOT_GENERATION,
+	SLOT_ALLOCATED_AT,
+	SLOT_EXPIRES_AT,
+	SLOT_NOTE,
+	SLOT_RANK,
+	SLOT_SPAN
+};
+
+extern Relation store_index(Store *store, SlotIndex which);
+extern void slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty,
+						  SlotRow *row);
+
+extern void writer_open(Writer *writer, Store *store, Relation rel,
+						const AllocRelation *indexes, int nindexes);
+extern void writer_close(Writer *writer);
+extern bool writer_index(Writer *writer, bool update, bool may_conflict);
+extern TM_Result store_change(Store *store, Relation rel,
+							  const ItemPointerData *tid,
+							  TupleTableSlot *slot, bool undisturbed,
+							  bool *update_indexes);
+
+#endif							/* PG_CAS_ALLOC_STORE_H */

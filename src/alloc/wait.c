@@ -1,0 +1,185 @@
+/*
+ * wait.c
+ *		Whom a call has met, and waiting for them.
+ *
+ * A wait is for a transaction, by its heavyweight lock, so that lock_timeout,
+ * pg_blocking_pids() and the deadlock detector see it.  A call that waits for
+ * room looks again at least every 100 ms for what has come free elsewhere; so
+ * it waits in slices, each of which is a lock wait of its own.  Across them,
+ * what PostgreSQL does for one wait is kept up here: lock_timeout counts from
+ * the first slice of a transaction on, and the deadlock detector looks once
+ * each deadlock_timeout, for which that slice is given a shorter one.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/multixact.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "alloc/alloc.h"
+
+/* Milliseconds of a slice in which the deadlock detector looks. */
+#define DEADLOCK_LOOK 10
+
+/* Remember that this transaction has been met. */
+void
+wait_add_xid(WaitSet *waits, TransactionId xid)
+{
+	if (!TransactionIdIsValid(xid))
+		return;
+	for (int i = 0; i < waits->n; i++)
+	{
+		if (TransactionIdEquals(waits->xids[i], xid))
+			return;
+	}
+	if (waits->n == waits->room)
+	{
+		waits->room = Max(16, waits->room * 2);
+		waits->xids = waits->xids == NULL ?
+			MemoryContextAlloc(waits->cxt,
+							   waits->room * sizeof(TransactionId)) :
+			repalloc_huge(waits->xids, waits->room * sizeof(TransactionId));
+	}
+	waits->xids[waits->n++] = xid;
+}
+
+/* Remember who has to be waited for before the row is what it seems. */
+void
+wait_add_row(WaitSet *waits, const SlotRow *row)
+{
+	wait_add_xid(waits, TransactionIdIsValid(row->inserter) ?
+				 row->inserter : row->deleter);
+}
+
+/* Remember who has locked a row, or is changing it, going by its header. */
+void
+wait_add_xmax(WaitSet *waits, TransactionId xmax, uint16 infomask)
+{
+	MultiXactMember *members;
+	int			nmembers;
+
+	if (infomask & HEAP_XMAX_INVALID)
+		return;
+	if (!(infomask & HEAP_XMAX_IS_MULTI))
+	{
+		if (!TransactionIdIsCurrentTransactionId(xmax) &&
+			TransactionIdIsInProgress(xmax))
+			wait_add_xid(waits, xmax);
+		return;
+	}
+	nmembers = GetMultiXactIdMembers(xmax, &members, false,
+									 HEAP_XMAX_IS_LOCKED_ONLY(infomask));
+	for (int i = 0; i < nmembers; i++)
+	{
+		if (!TransactionIdIsCurrentTransactionId(members[i].xid) &&
+			TransactionIdIsInProgress(members[i].xid))
+			wait_add_xid(waits, members[i].xid);
+	}
+	if (nmembers > 0)
+		pfree(members);
+}
+
+/*
+ * Wait for a transaction's end, as long as a lock wait may be.
+ */
+void
+wait_for_xid(TransactionId xid)
+{
+	XactLockTableWait(xid, NULL, NULL, XLTW_None);
+}
+
+/*
+ * Wait for a transaction's end, at most ms milliseconds, with the deadlock
+ * detector looking after deadlock_ms.  Returns whether it has ended.  What
+ * ends the wait is a lock timeout, caught, hence the subtransaction; if it is
+ * the user's, as the caller tells by is_users, it is passed on.
+ */
+static bool
+wait_slice(TransactionId xid, int ms, int deadlock_ms, bool is_users)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	int			lock_timeout = LockTimeout;
+	int			deadlock_timeout = DeadlockTimeout;
+	volatile bool ended = true;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		LockTimeout = ms;
+		DeadlockTimeout = deadlock_ms;
+		wait_for_xid(xid);
+		/* the time may have been over just as the wait was */
+		CHECK_FOR_INTERRUPTS();
+		LockTimeout = lock_timeout;
+		DeadlockTimeout = deadlock_timeout;
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		LockTimeout = lock_timeout;
+		DeadlockTimeout = deadlock_timeout;
+		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || is_users)
+			ReThrowError(error);
+		FreeErrorData(error);
+		ended = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return ended;
+}
+
+/*
+ * Wait for all transactions of a set, one after the other, but in all no
+ * longer than ms milliseconds.  Those that have ended are removed.  Returns
+ * whether none is left.
+ */
+bool
+wait_some(WaitSet *waits, int ms)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ms);
+
+	while (waits->n > 0)
+	{
+		int			slice = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		bool		looks;
+		bool		is_users;
+
+		if (slice <= 0)
+			return false;
+		looks = waits->unlooked + slice >= DeadlockTimeout;
+		is_users = LockTimeout > 0 && LockTimeout - waits->waited <= slice;
+		if (is_users)
+			slice = Max(LockTimeout - waits->waited, 1);
+		if (wait_slice(waits->xids[0], slice,
+					   looks ? Min(DEADLOCK_LOOK, DeadlockTimeout) :
+					   DeadlockTimeout, is_users))
+		{
+			waits->n--;
+			memmove(waits->xids, waits->xids + 1,
+					waits->n * sizeof(TransactionId));
+			waits->waited = waits->unlooked = 0;
+			continue;
+		}
+		waits->waited += slice;
+		waits->unlooked = looks ? 0 : waits->unlooked + slice;
+	}
+	return true;
+}
