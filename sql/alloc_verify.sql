@@ -73,6 +73,16 @@ UPDATE cas_internal.alloc_slot SET generation = NULL WHERE lo = 5 AND span IS NU
 DELETE FROM cas_internal.alloc_range AS r USING cas_internal.alloc_pool AS p WHERE p.id = r.pool AND p.name = 'l';
 SELECT problems();
 ROLLBACK;
+-- a unit that begins in a range and does not end there; one that lies across
+-- two is sound
+BEGIN;
+UPDATE cas_internal.alloc_range AS r SET last = r.first + 159 FROM cas_internal.alloc_pool AS p WHERE p.id = r.pool AND p.name = 'm';
+SELECT problems();
+ROLLBACK;
+BEGIN;
+SELECT alloc_pool_shrink('m', '10.0.0.160/27', drain => true);
+SELECT problems();
+ROLLBACK;
 BEGIN;
 DROP INDEX cas_internal.alloc_slot_key;
 UPDATE cas_internal.alloc_slot SET key = k(5) WHERE key = k(6);

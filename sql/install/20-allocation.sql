@@ -441,7 +441,17 @@ CREATE VIEW alloc_history WITH (security_barrier) AS
 COMMENT ON VIEW alloc_history IS
     'who had which unit when, up to its end (reason released or expired); kept for pg_cas.history_retention';
 
-GRANT SELECT ON alloc_pools, alloc_units, alloc_history TO PUBLIC;
+CREATE VIEW alloc_reservations WITH (security_barrier) AS
+    SELECT p.name AS pool,
+           cas_internal.alloc_range_text(p.family, v.first, v.last) AS range,
+           v.note
+    FROM cas_internal.alloc_visible AS p
+    JOIN cas_internal.alloc_reserved AS v ON v.pool OPERATOR(pg_catalog.=) p.id;
+COMMENT ON VIEW alloc_reservations IS
+    'what is reserved in the pools that the calling role may see, and why';
+
+GRANT SELECT ON alloc_pools, alloc_units, alloc_history, alloc_reservations
+    TO PUBLIC;
 
 -- Looking at a pool as a whole.
 
@@ -457,6 +467,13 @@ CREATE FUNCTION alloc_map(pool text) RETURNS SETOF text
     AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION alloc_map(text) IS
     'the pool''s fill drawn for people: . nothing, - less than half, + more, # all allocated';
+
+CREATE FUNCTION alloc_free(pool text, masklen integer DEFAULT NULL,
+    max integer DEFAULT 100)
+    RETURNS TABLE (first text, last text, size numeric)
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_free(text, integer, integer) IS
+    'what is free in a pool, lowest first: stretches of values, or with masklen, prefixes of that length; up to max of them';
 
 -- Where in the queue each waiting row of a pool should stand (src/alloc/queue.c).
 CREATE FUNCTION cas_internal.alloc_ranks(of_pool integer)

@@ -8,6 +8,7 @@
  * pools.c		those that make, change and drop pools
  * ranges.c		those that change what a pool consists of
  * report.c		those that look at a pool as a whole
+ * free.c		what is free in a pool
  * reap.c		housekeeping
  * unit.c		a key's unit: allocate, renew, release
  * key.c		a key's lock, and what it has

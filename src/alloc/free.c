@@ -1,0 +1,213 @@
+/*
+ * free.c
+ *		Allocation: what is free in a pool.
+ *
+ * alloc_free() goes over a pool's ranges and over the rows in each, by one
+ * snapshot, and takes nothing: what it lists may be taken by the time that
+ * somebody asks for it.
+ */
+#include "postgres.h"
+
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "alloc/alloc.h"
+#include "base/entry.h"
+
+PG_FUNCTION_INFO_V1(alloc_free);
+
+typedef struct Free
+{
+	Snapshot	snapshot;
+	const Pool *pool;
+	TimestampTz now;
+	Store		store;
+	int			order;			/* of the prefixes to list; -1: stretches */
+	int64		room;			/* for so many rows more */
+	ReturnSetInfo *rsinfo;
+} Free;
+
+/* List values, unless there have been enough. */
+static void
+put_values(Free *list, u128 first, u128 last)
+{
+	const Pool *pool = list->pool;
+	Datum		values[3];
+	bool		nulls[3] = {0};
+
+	if (list->room-- <= 0)
+		return;
+	values[0] = CStringGetTextDatum(value_text(pool->kind, pool->width, first));
+	values[1] = CStringGetTextDatum(value_text(pool->kind, pool->width, last));
+	values[2] = u128_numeric(last - first + 1);
+	tuplestore_putvalues(list->rsinfo->setResult, list->rsinfo->setDesc,
+						 values, nulls);
+}
+
+/*
+ * Slots of a range that have no row and are not reserved: list the whole
+ * values in them, or the prefixes.
+ */
+static void
+put_gap(Free *list, const Range *range, u128 first, u128 last)
+{
+	const Space *space = &list->pool->space;
+	u128		mask = ((u128) 1 << Max(list->order, space->chunk_bits)) - 1;
+	u128		aligned = (first + mask) & ~mask;
+
+	if (aligned < first || aligned > last || last - aligned < mask)
+		return;
+	if (list->order < 0)
+	{
+		if ((last & mask) != mask)
+			last = (last & ~mask) - 1;
+		put_values(list, space_value(space, range, aligned),
+				   space_value(space, range, last));
+		return;
+	}
+	for (; list->room > 0; aligned += mask + 1)
+	{
+		CHECK_FOR_INTERRUPTS();
+		put_values(list, space_value(space, range, aligned),
+				   space_value(space, range, aligned + mask));
+		if (last - aligned - mask <= mask)
+			break;
+	}
+}
+
+/* Slots of a range that have no row: leave out what is reserved. */
+static void
+put_unreserved(Free *list, const Range *range, u128 first, u128 last)
+{
+	const Space *space = &list->pool->space;
+	int			low = 0;
+	int			high = space->nreserved;
+
+	/* the first reserved extent that does not end before */
+	while (low < high)
+	{
+		int			middle = low + (high - low) / 2;
+
+		if (space->reserved[middle].last < first)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	for (; low < space->nreserved && list->room > 0; low++)
+	{
+		const Extent *reserved = &space->reserved[low];
+
+		if (reserved->first > last)
+			break;
+		if (reserved->first > first)
+			put_gap(list, range, first, reserved->first - 1);
+		if (reserved->last >= last)
+			return;
+		first = reserved->last + 1;
+	}
+	put_gap(list, range, first, last);
+}
+
+/* The first slot from there on that no block reaches that began before. */
+static u128
+first_unreached(Free *list, u128 slot)
+{
+	Extent		before = {0, slot - 1};
+	SlotScan	scan;
+	SlotRow		row;
+
+	if (!list->pool->mixed || slot == 0)
+		return slot;
+	scan_by_lo(&scan, &list->store, list->pool->id, before,
+			   BackwardScanDirection, list->snapshot);
+	if (slot_scan_next(&scan, &row) && !has_run_out(&row, list->now))
+		slot = Max(slot, block_last(row.lo, row.order) + 1);
+	slot_scan_end(&scan);
+	return slot;
+}
+
+static void
+put_range(Free *list, const Range *range)
+{
+	Extent		slots = range_slots(range, list->pool->space.chunk_bits);
+	u128		from = first_unreached(list, slots.first);
+	SlotScan	scan;
+	SlotRow		row;
+
+	scan_by_lo(&scan, &list->store, list->pool->id, slots,
+			   ForwardScanDirection, list->snapshot);
+	while (list->room > 0 && slot_scan_next(&scan, &row))
+	{
+		if (has_run_out(&row, list->now))
+			continue;
+		if (row.lo > from)
+			put_unreserved(list, range, from, row.lo - 1);
+		from = Max(from, block_last(row.lo, row.order) + 1);
+	}
+	slot_scan_end(&scan);
+	if (list->room > 0 && from <= slots.last)
+		put_unreserved(list, range, from, slots.last);
+}
+
+/* The order of the prefixes that the call is about, or -1. */
+static int
+prefix_order(FunctionCallInfo fcinfo, const Pool *pool)
+{
+	int			masklen;
+
+	if (PG_ARGISNULL(1))
+		return -1;
+	masklen = PG_GETARG_INT32(1);
+	if (kind_request(pool->kind) != REQUEST_PREFIX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("masklen is for pools of prefixes"),
+				 errhint("Leave it out.")));
+	if (masklen < 0 || masklen > pool->width ||
+		pool->width - masklen > MAX_PREFIX_ORDER)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid mask length: %d", masklen),
+				 errhint("The pool has addresses of %d bits.", pool->width)));
+	return pool->width - masklen;
+}
+
+/*
+ * alloc_free(pool, masklen, max) RETURNS TABLE (first, last, size)
+ */
+Datum
+alloc_free(PG_FUNCTION_ARGS)
+{
+	Oid			nsp = alloc_namespace(fcinfo);
+	Free		list = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
+	char	   *name;
+
+	request_enter(fcinfo, ENTRY_JOINS);
+	require_argument(fcinfo, 0, "pool");
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	list.room = PG_ARGISNULL(2) ? PG_INT64_MAX : PG_GETARG_INT32(2);
+	if (list.room < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must not be negative", "max")));
+	InitMaterializedSRF(fcinfo, 0);
+
+	list.order = prefix_order(fcinfo, pool_open(nsp, name, RIGHT_SEE));
+	list.now = GetCurrentTimestamp();
+	list.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	list.pool = cache_read(nsp, name, list.snapshot);
+	if (list.pool != NULL)		/* not dropped meanwhile */
+	{
+		store_open(&list.store, nsp, AccessShareLock);
+		for (int i = 0; i < list.pool->space.nranges && list.room > 0; i++)
+		{
+			if (!list.pool->space.ranges[i].draining)
+				put_range(&list, &list.pool->space.ranges[i]);
+		}
+		store_close(&list.store);
+	}
+	UnregisterSnapshot(list.snapshot);
+	return (Datum) 0;
+}
