@@ -18,6 +18,15 @@ SELECT name, holder, fence = :second AS current, acquired_at <= now() AS acquire
        expires_at - acquired_at AS ttl, expired
 FROM lease_holders WHERE name = 'l';
 
+-- With reenter => false, the same holder is refused like any other.
+SELECT lease_acquire('l', 'one', '1h', reenter => false);
+SELECT fence, holder FROM lease_try_acquire('l', 'one', '1h', false);
+SELECT fence > 0 AS granted FROM lease_try_acquire('alone', 'one', '1h', reenter => false);
+SELECT lease_release('alone', fence) FROM lease_holders WHERE name = 'alone';
+-- A call whose wait is over says who has it.
+SELECT lease_acquire('l', 'two', '1h', wait => '10 ms');
+SELECT lease_guard('l', :second);
+
 -- The old fence is void, and so is one that never was.
 SELECT lease_guard('l', :first);
 SELECT lease_renew('l', :first, '1h');
@@ -41,6 +50,10 @@ $$;
 \pset format unaligned
 SELECT attempt(format('lease_guard(''l'', %s)', :first));
 SELECT attempt('lease_guard(''none'', 7)');
+SELECT lease_release('freed', fence) FROM lease_try_acquire('freed', 'one', '1h');
+SELECT attempt(format('lease_guard(''freed'', %s)', (SELECT fence FROM cas_internal.lease_state WHERE name = 'freed')));
+SELECT attempt('lease_guard(''freed'', 7)');
+SELECT attempt('lease_renew(''freed'', 0, ''1h'')');
 SELECT attempt('lease_renew(''none'', 7, ''1h'')');
 \pset format aligned
 
@@ -138,10 +151,55 @@ SELECT lease_acquire(repeat('x', 1025), 'two', '1h');
 SELECT lease_acquire('l', 'two', '0');
 SELECT * FROM lease_try_acquire('l', 'two', '-1h');
 SELECT lease_acquire('l', 'two', '178000000 years');
+SELECT lease_acquire('l', 'two', '300000 years');
+SELECT * FROM lease_try_acquire('l', 'two', '-300000 years');
+SELECT lease_acquire('l', 'two', '1h', '300000 years');
+SELECT lease_acquire('l', 'two', '1h', '-1 s');
+SELECT lease_acquire('l', 'two', '1h', '1 s', NULL);
+SELECT * FROM lease_try_acquire('l', 'two', '1h', NULL);
+SELECT lease_renew('l', 1, '300000 years');
 SELECT lease_renew('l', 1, NULL);
 SELECT lease_renew('l', 1, '0');
 SELECT lease_guard('l', NULL);
 SELECT lease_release(NULL, 1);
+
+-- A lease is given to a role by who could be both; pg_cas.owner says whose a
+-- new one is.  Whatever was made, its holder goes on holding it.
+CREATE ROLE lease_basic_group;
+CREATE ROLE lease_basic_login IN ROLE lease_basic_group;
+CREATE ROLE lease_basic_other;
+\set VERBOSITY terse
+SELECT lease_set_owner('none', 'lease_basic_group');
+SELECT lease_set_owner('l', 'lease_basic_nobody');
+SELECT lease_set_owner('l', NULL);
+SET ROLE lease_basic_login;
+SELECT fence AS mine FROM lease_try_acquire('given', 'me', '1h') \gset
+SELECT owner FROM lease_holders WHERE name = 'given';
+SELECT lease_set_owner('given', 'lease_basic_other');
+SELECT lease_set_owner('given', 'lease_basic_group');
+SELECT owner FROM lease_holders WHERE name = 'given';
+SELECT lease_guard('given', :mine);
+SET ROLE lease_basic_other;
+SELECT lease_set_owner('given', 'lease_basic_other');
+SELECT lease_acquire('given', 'me', '1h');
+SET ROLE lease_basic_group;
+SELECT lease_release('given', :mine);
+-- Released, it still is the group's.
+SET ROLE lease_basic_login;
+SELECT lease_acquire('given', 'me', '1h') > 0 AS granted;
+SELECT owner FROM lease_holders WHERE name = 'given';
+SET pg_cas.owner = 'lease_basic_group';
+SELECT lease_acquire('set', 'me', '1h') > 0 AS granted;
+SELECT owner FROM lease_holders WHERE name = 'set';
+SET pg_cas.owner = 'lease_basic_other';
+SELECT lease_acquire('refused', 'me', '1h');
+SELECT * FROM lease_try_acquire('set', 'me', '1h', false) WHERE fence IS NOT NULL;
+RESET pg_cas.owner;
+RESET ROLE;
+SELECT count(*) FROM lease_holders WHERE name = 'refused';
+SELECT lease_release(name, fence) FROM lease_holders WHERE name IN ('given', 'set');
+DROP ROLE lease_basic_login, lease_basic_group, lease_basic_other;
+\set VERBOSITY sqlstate
 
 -- A dump has the leases that are held, and no names of locks: those that an old
 -- snapshot sees twice would not be restored.

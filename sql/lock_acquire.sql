@@ -155,6 +155,75 @@ ROLLBACK TO s;
 SELECT mode FROM lock_acquire(ARRAY[repeat('x', 1024)], wait => '0');
 ROLLBACK;
 
+-- Times are of this world, and names as many as memory has room for.
+BEGIN;
+SELECT lock_acquire('{a}', wait => '300000 years');
+\echo :SQLSTATE
+ROLLBACK;
+BEGIN;
+SELECT lock_acquire(array_fill('a'::text, ARRAY[10000001]));
+\echo :SQLSTATE
+ROLLBACK;
+BEGIN;
+SELECT lock_try_acquire('{}', array_fill('a'::text, ARRAY[10000001]));
+\echo :SQLSTATE
+ROLLBACK;
+BEGIN;
+SELECT count(*) FROM lock_acquire(array_fill('a'::text, ARRAY[500000]), array_fill('a'::text, ARRAY[500000]));
+ROLLBACK;
+
+-- To try is as to acquire, but for the answer.  What others hold is tested
+-- elsewhere.
+BEGIN;
+SELECT lock_try_acquire('{b,a}', '{c,a}');
+SELECT name, mode FROM lock_holders;
+SELECT lock_try_acquire('{c}'), lock_try_acquire('{}', '{a,b,c}');
+SELECT name, mode, fence > 0 AS fenced FROM lock_acquire('{}', '{a,b,c}');
+SAVEPOINT s;
+SELECT lock_try_acquire('{d}');
+ROLLBACK TO s;
+SELECT lock_assert('d');
+\echo :SQLSTATE
+ROLLBACK;
+SELECT lock_try_acquire('{a}');
+\echo :SQLSTATE
+DO $$BEGIN
+    IF lock_try_acquire('{a}') THEN PERFORM lock_assert('a'); END IF;
+END$$;
+BEGIN;
+SAVEPOINT s;
+SELECT lock_try_acquire(NULL);
+\echo :SQLSTATE
+ROLLBACK TO s;
+SELECT lock_try_acquire('{a}', NULL);
+\echo :SQLSTATE
+ROLLBACK TO s;
+SELECT lock_try_acquire('{a,NULL}');
+\echo :SQLSTATE
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT lock_try_acquire('{a}');
+\echo :SQLSTATE
+ROLLBACK;
+
+-- An exclusive holder says since when, and for which request.
+SET application_name = 'lock test';
+BEGIN;
+SELECT count(*) FROM lock_acquire('{a}', '{b}');
+SET LOCAL pg_cas.request = 'request 7';
+SELECT count(*) FROM lock_acquire('{c}');
+SELECT name, mode, waiting, since BETWEEN now() AND clock_timestamp() AS since, request, application_name, gid
+FROM lock_holders ORDER BY name;
+SELECT count(*) FROM lock_acquire('{b}');
+SELECT name, request FROM lock_holders ORDER BY name;
+ROLLBACK;
+BEGIN;
+SELECT set_config('pg_cas.request', repeat('é', 200), true) IS NOT NULL AS set;
+SELECT count(*) FROM lock_acquire('{c}');
+SELECT request = repeat('é', 128) AS cut FROM lock_holders;
+ROLLBACK;
+RESET application_name;
+
 -- Read-only transactions write no locks, and hold none.
 BEGIN READ ONLY;
 SELECT lock_acquire('{a}');

@@ -122,6 +122,13 @@ INSERT INTO package VALUES ('main', 'pg', 1);
 SELECT tgname, tgenabled FROM pg_trigger
 WHERE tgrelid = 'owned'::regclass AND NOT tgisinternal ORDER BY tgname;
 
+-- ENABLE ALWAYS is kept; a trigger that was disabled is on again.
+ALTER TABLE owned ENABLE ALWAYS TRIGGER lock_protect;
+ALTER TABLE owned DISABLE TRIGGER lock_protect_truncate;
+SELECT lock_protect('owned', 'owned {id}');
+SELECT tgname, tgenabled FROM pg_trigger
+WHERE tgrelid = 'owned'::regclass AND NOT tgisinternal ORDER BY tgname;
+
 -- Odd names, generated columns, types of any kind.
 CREATE TABLE "odd ""table" (id int, "the {col" text, sum int GENERATED ALWAYS AS (id * 2) STORED, d date);
 SELECT lock_protect('"odd ""table"', '''{the {col}''-{sum}-{d}');
@@ -182,6 +189,14 @@ SELECT count(*) FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
 WHERE c.relname LIKE 'part%';
 
 -- What cannot be protected.
+CREATE FUNCTION attempt(rel regclass) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM lock_protect(rel, 'x');
+    RETURN 'protected';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ' ' || SQLERRM;
+END
+$$;
 CREATE VIEW v AS SELECT * FROM package;
 SELECT lock_protect('v', 'x');
 \echo :SQLSTATE
@@ -193,6 +208,17 @@ CREATE TABLE child () INHERITS (package);
 SELECT lock_protect('package', 'x');
 \echo :SQLSTATE
 SELECT lock_protect('child', 'x');
+\echo :SQLSTATE
+SELECT lock_protect(0, 'x');
+\echo :SQLSTATE
+SELECT lock_unprotect(0);
+\echo :SQLSTATE
+-- Those of pg_cas itself, not even a superuser.
+SELECT count(*) AS accepted
+FROM pg_class AS c, LATERAL (SELECT lock_protect_test.attempt(c.oid) AS error) AS a
+WHERE relnamespace = 'cas_internal'::regnamespace AND relkind = 'r'
+  AND error NOT LIKE '42809 cannot protect relation "cas_internal.%", which belongs to pg_cas';
+SELECT lock_unprotect('cas_internal.lock_name');
 \echo :SQLSTATE
 SELECT lock_protect('owned', 'repo:{nosuch}');
 \echo :SQLSTATE

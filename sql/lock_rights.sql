@@ -88,20 +88,57 @@ SELECT lease_acquire('rights', 'h', '1h') > 0 AS granted;
 SELECT lease_release('rights', fence) FROM lease_holders;
 RESET ROLE;
 
--- Its owner dropped, it is the next one's who acquires it.
+-- Its owner dropped, it is the extension owner's, and not its next namesake's;
+-- a renamed owner stays the owner.
 CREATE ROLE lock_rights_gone;
+CREATE ROLE lock_rights_named;
 SET ROLE lock_rights_gone;
 SELECT lease_acquire('orphan', 'h', '1h') > 0 AS granted;
+SET ROLE lock_rights_named;
+SELECT lease_acquire('renamed', 'h', '1h') > 0 AS granted;
 RESET ROLE;
 DROP ROLE lock_rights_gone;
-SET ROLE lock_rights_b;
+CREATE ROLE lock_rights_gone;
+ALTER ROLE lock_rights_named RENAME TO lock_rights_other;
+SET ROLE lock_rights_gone;
 SELECT * FROM lease_holders;
-SELECT lease_acquire('orphan', 'other', '1h');
+SELECT lease_acquire('orphan', 'h', '1h');
 \echo :SQLSTATE
+SELECT lease_set_owner('orphan', 'lock_rights_gone');
+\echo :SQLSTATE
+SET ROLE lock_rights_other;
+SELECT name, holder, owner FROM lease_holders;
+RESET ROLE;
+SELECT name, holder, owner = current_user AS mine FROM lease_holders WHERE name = 'orphan';
+SELECT lease_set_owner('orphan', 'lock_rights_b');
+SET ROLE lock_rights_b;
 SELECT lease_acquire('orphan', 'h', '1h') > 0 AS granted;
 SELECT name, holder, owner FROM lease_holders;
-SELECT lease_release('orphan', fence) FROM lease_holders;
 RESET ROLE;
+
+-- What comes in by a restore or by replication has the oids of another cluster:
+-- the name says whose it is, and with no role of that name it is kept, and
+-- nobody's but the extension owner's.
+INSERT INTO cas_internal.lease_state
+SELECT n.name, 1, 'h', r.oid, n.owner_name, now(), now() + '1h'
+FROM pg_roles AS r, (VALUES ('restored', 'lock_rights_a'),
+                            ('lost', 'lock_rights_nobody')) AS n (name, owner_name)
+WHERE r.rolname = 'lock_rights_b';
+SET session_replication_role = replica;
+UPDATE cas_internal.lease_state SET owner = 'lock_rights_b'::regrole, owner_name = 'lock_rights_nobody'
+WHERE name = 'renamed';
+RESET session_replication_role;
+SET ROLE lock_rights_a;
+SELECT name, holder, owner FROM lease_holders;
+SET ROLE lock_rights_b;
+SELECT name, holder, owner FROM lease_holders;
+SELECT lease_release('lost', 1);
+\echo :SQLSTATE
+RESET ROLE;
+SELECT name, holder, owner = current_user AS mine FROM lease_holders
+WHERE name IN ('lost', 'renamed') ORDER BY name;
+SELECT lease_release(name, fence) FROM lease_holders ORDER BY name;
+DROP ROLE lock_rights_gone, lock_rights_other;
 
 -- Who may not lock does not see who does.
 REVOKE EXECUTE ON FUNCTION lock_acquire(text[], text[], interval) FROM PUBLIC;

@@ -4,7 +4,9 @@
 
 CREATE TABLE cas_internal.lock_name (
     name text COLLATE "C" PRIMARY KEY,
-    fence bigint NOT NULL
+    fence bigint NOT NULL,
+    since timestamptz,      -- this and request: as its exclusive holder wrote it
+    request text
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE cas_internal.lock_name IS
     'internal: the rows whose locks are the locks on named resources';
@@ -13,19 +15,24 @@ CREATE TABLE cas_internal.lease_state (
     name text COLLATE "C" PRIMARY KEY,
     fence bigint NOT NULL,
     holder text,
-    owner regrole,
+    owner oid,
+    owner_name text,        -- null: nobody has had it yet
     acquired_at timestamptz,
     expires_at timestamptz
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE cas_internal.lease_state IS
     'internal: leases, those that were released (holder null) included';
 
+CREATE TRIGGER role_of_name BEFORE INSERT OR UPDATE ON cas_internal.lease_state
+    FOR EACH ROW EXECUTE FUNCTION cas_internal.role_of_name('owner', 'owner_name');
+ALTER TABLE cas_internal.lease_state ENABLE ALWAYS TRIGGER role_of_name;
+
 -- Each number is the last of so many fences: see fence.c.
 CREATE SEQUENCE cas_internal.lock_fence INCREMENT 32 START 32;
 COMMENT ON SEQUENCE cas_internal.lock_fence IS
     'internal: the source of the fences of all locks and leases';
 
--- Not lock_name: its rows are made anew, and why only these see names.c.
+-- Not lock_name: its rows are made anew, and why only these see freeze_row().
 SELECT pg_catalog.pg_extension_config_dump('cas_internal.lease_state', 'WHERE holder IS NOT NULL');
 SELECT pg_catalog.pg_extension_config_dump('cas_internal.lock_fence', '');
 
@@ -34,6 +41,12 @@ CREATE FUNCTION lock_acquire(exclusive text[], shared text[] DEFAULT '{}', wait 
     AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION lock_acquire(text[], text[], interval) IS
     'locks named resources until the end of the transaction, in byte order; each exclusive holder gets a new, larger fence; 55P03 when wait is over, 40001 for a snapshot older than the last holder''s commit';
+
+CREATE FUNCTION lock_try_acquire(exclusive text[], shared text[] DEFAULT '{}')
+    RETURNS boolean
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lock_try_acquire(text[], text[]) IS
+    'locks named resources until the end of the transaction if all can be had without waiting; false if not, with none of them locked';
 
 CREATE FUNCTION lock_assert(name text, mode text DEFAULT 'exclusive') RETURNS void
     AS 'MODULE_PATHNAME' LANGUAGE C;
@@ -56,16 +69,22 @@ COMMENT ON FUNCTION lock_unprotect(regclass) IS
     'undoes lock_protect';
 
 CREATE FUNCTION cas_internal.lock_holders_read()
-    RETURNS TABLE (name text, mode text, pid integer, waiting boolean, since timestamptz)
+    RETURNS TABLE (name text, mode text, pid integer, waiting boolean,
+                   since timestamptz, request text, transaction xid)
     AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION cas_internal.lock_holders_read() IS
     'internal: the rows of lock_holders';
 
 CREATE VIEW lock_holders AS
-    SELECT h.name, h.mode, h.pid, h.waiting, h.since, NULL::text AS request
-    FROM cas_internal.lock_holders_read() AS h;
+    SELECT h.name, h.mode, h.pid, h.waiting, h.since, h.request,
+           a.application_name, p.gid
+    FROM cas_internal.lock_holders_read() AS h
+    LEFT JOIN pg_catalog.pg_stat_get_activity(NULL) AS a
+        ON a.pid OPERATOR(pg_catalog.=) h.pid
+    LEFT JOIN pg_catalog.pg_prepared_xact() AS p
+        ON p.transaction OPERATOR(pg_catalog.=) h.transaction;
 COMMENT ON VIEW lock_holders IS
-    'who holds and who waits for named resources; pid is null for a prepared transaction';
+    'who holds named resources and who waits for them; since when it has waited or has held it exclusively; a prepared transaction has a gid and no pid';
 GRANT SELECT ON lock_holders TO PUBLIC;
 
 CREATE FUNCTION lock_fence_advance(by bigint DEFAULT 1000000) RETURNS void
@@ -80,16 +99,24 @@ COMMENT ON FUNCTION cas_internal.lock_reap(integer) IS
     'internal: purges up to so many names that are not in use, for pg_cas_reap';
 REVOKE EXECUTE ON FUNCTION cas_internal.lock_reap(integer) FROM PUBLIC;
 
-CREATE FUNCTION lease_acquire(name text, holder text, ttl interval) RETURNS bigint
+CREATE FUNCTION lease_acquire(name text, holder text, ttl interval,
+        wait interval DEFAULT '0', reenter boolean DEFAULT true)
+    RETURNS bigint
     AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION lease_acquire(text, text, interval) IS
-    'acquires a lease and returns its fence; PT423 if another holder has it; a statement of its own';
+COMMENT ON FUNCTION lease_acquire(text, text, interval, interval, boolean) IS
+    'acquires a lease and returns its fence; waits in order of arrival (null: as long as it takes), then PT423 if it is held, also by a holder of that name if reenter is false; a statement of its own';
 
-CREATE FUNCTION lease_try_acquire(name text, holder text, ttl interval)
+CREATE FUNCTION lease_try_acquire(name text, holder text, ttl interval,
+        reenter boolean DEFAULT true)
     RETURNS TABLE (fence bigint, holder text, expires_at timestamptz)
     AS 'MODULE_PATHNAME' LANGUAGE C ROWS 1;
-COMMENT ON FUNCTION lease_try_acquire(text, text, interval) IS
-    'acquires a lease, or with a null fence says which holder has it until when; a statement of its own';
+COMMENT ON FUNCTION lease_try_acquire(text, text, interval, boolean) IS
+    'acquires a lease, or with a null fence says which holder has it until when; never waits; a statement of its own';
+
+CREATE FUNCTION lease_set_owner(name text, owner text) RETURNS void
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION lease_set_owner(text, text) IS
+    'gives a lease to another role, whose members then share it; takes membership in both; PT404 if there is no such lease';
 
 CREATE FUNCTION lease_renew(name text, fence bigint, ttl interval) RETURNS timestamptz
     AS 'MODULE_PATHNAME' LANGUAGE C;
@@ -107,13 +134,17 @@ COMMENT ON FUNCTION lease_guard(text, bigint) IS
     'raises PT412 unless the fence is the lease''s current one, and keeps takeover and release off until the end of the transaction';
 
 CREATE VIEW lease_holders WITH (security_barrier) AS
-    SELECT s.name, s.holder, s.owner, s.fence, s.acquired_at, s.expires_at,
+    SELECT s.name, s.holder, r.rolname::pg_catalog.text AS owner, s.fence,
+           s.acquired_at, s.expires_at,
            s.expires_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() AS expired
     FROM cas_internal.lease_state AS s
+    LEFT JOIN pg_catalog.pg_roles AS o ON o.oid OPERATOR(pg_catalog.=) s.owner
+    JOIN pg_catalog.pg_extension AS e ON e.extname OPERATOR(pg_catalog.=) 'pg_cas'
+    JOIN pg_catalog.pg_roles AS r
+        ON r.oid OPERATOR(pg_catalog.=) COALESCE(o.oid, e.extowner)
     WHERE s.holder IS NOT NULL
-      AND (pg_catalog.pg_has_role(s.owner, 'USAGE')
+      AND (pg_catalog.pg_has_role(r.oid, 'USAGE')
            OR pg_catalog.pg_has_role('pg_monitor', 'USAGE'));
 COMMENT ON VIEW lease_holders IS
-    'the leases that were granted and not released, of this role and roles that it is a member of; all for members of pg_monitor';
+    'the leases that were granted and not released, of this role and roles that it is a member of; without a role of its own, a lease is the extension owner''s; all for members of pg_monitor';
 GRANT SELECT ON lease_holders TO PUBLIC;
-

@@ -31,6 +31,7 @@ extern void entry_init(void);
 extern void entry_settings_changed(void);
 extern void entry_check(FunctionCallInfo fcinfo, EntryKind kind);
 extern bool call_is_top_level(FunctionCallInfo fcinfo);
+extern const char *entry_claimed(void);
 
 /*
  * Every function that SQL can call begins with this, and so does the guard.

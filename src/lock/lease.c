@@ -6,26 +6,31 @@
  * fence.  It is held after the transaction that acquired it, so no lock can
  * stand for it; the row's lock only orders those who look at and change it,
  * and the time that decides is the server's, read once the row is locked.
- *
- * A holder that was stopped beyond its lease's end and then goes on must not
- * write.  It cannot know, but the row does: lease_guard compares the fence
- * that the holder presents and keeps the row FOR KEY SHARE until its
- * transaction ends.  Taking over and releasing lock the row FOR UPDATE, so
- * they wait for guarded writes in progress; renewing takes FOR NO KEY UPDATE,
- * which gets along with guards.  A lease that another has now needs no lock to
- * be refused: what was last committed is the answer.
- *
- * Only those who acquire stand in line.  The others act on a lease that they
- * hold, and may have the row locked already.
  */
 #include "lock.h"
 
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
-#include "utils/syscache.h"
+#include "utils/wait_event.h"
+
+/*
+ * Of those who wait for a lease, the first looks again after as many
+ * milliseconds, first and at most.
+ */
+#define FIRST_PAUSE 5
+#define LONGEST_PAUSE 100
+
+/*
+ * How often a lease may be found changed, or locked by nobody, without there
+ * being anybody to wait for.
+ */
+#define MAX_ROUNDS 1000
 
 typedef enum LeaseStatus
 {
@@ -35,33 +40,42 @@ typedef enum LeaseStatus
 	LEASE_CURRENT
 } LeaseStatus;
 
-static const Patience forever = {false};
+/* What lease_take() was called with. */
+typedef struct LeaseRequest
+{
+	Datum		name;
+	text	   *holder;
+	Interval   *ttl;
+	bool		reenter;
+	const Patience *patience;
+	TimestampTz waiting_since;
+	int			pause;			/* of the head of the line, in milliseconds */
+} LeaseRequest;
+
+static const Patience forever = {WAIT_ALWAYS};
 
 /*
- * The role that the lease belongs to, or InvalidOid; one that was dropped is
- * none.
+ * A lease belongs to the role that made it, or that it was given to; its
+ * members share it.  One that nobody has had yet belongs to nobody.
  */
-static Oid
-lease_owner(NameTable *names)
+static bool
+has_owner(NameTable *names)
+{
+	return !slot_attisnull(names->slot, Anum_lease_owner_name);
+}
+
+static void
+check_owner(NameTable *names, Datum name)
 {
 	bool		isnull;
 	Oid			owner;
 
+	if (!has_owner(names))
+		return;
 	owner = DatumGetObjectId(names_get(names, Anum_lease_owner, &isnull));
-	if (isnull || !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
-		return InvalidOid;
-	return owner;
-}
-
-/*
- * A lease belongs to the role that made it; its members share it.
- */
-static void
-check_owner(NameTable *names, Datum name)
-{
-	Oid			owner = lease_owner(names);
-
-	if (OidIsValid(owner) && !has_privs_of_role(GetUserId(), owner))
+	if (isnull)
+		owner = InvalidOid;
+	if (!has_privs_of_role(GetUserId(), effective_owner(owner)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for lease \"%s\"",
@@ -69,121 +83,341 @@ check_owner(NameTable *names, Datum name)
 }
 
 /*
- * Whether the lease in the slot is another holder's at that time; if so, the
- * grant says whose.
+ * Raise PT423.
  */
-static bool
-held_by_other(NameTable *names, text *holder, TimestampTz now,
-			  LeaseGrant *grant)
+void
+lease_report_held(Datum name, const LeaseGrant *grant)
+{
+	char	   *lease = TextDatumGetCString(name);
+	char	   *holder = NULL;
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "lease", lease);
+	if (grant->holder != NULL)
+		holder = text_to_cstring(grant->holder);
+	detail_text(&detail, "holder", holder);
+	if (holder != NULL)
+		detail_time(&detail, "expires_at", grant->expires_at);
+	else
+		detail_null(&detail, "expires_at");
+	ereport(ERROR,
+			(errcode(ERRCODE_CAS_HELD),
+			 holder != NULL ?
+			 errmsg("lease \"%s\" is held by \"%s\"", lease, holder) :
+			 errmsg("lease \"%s\" is being changed by another session",
+					lease),
+			 errdetail_internal("%s", detail_end(&detail))));
+}
+
+/* Note who has the lease in the slot, expired or not. */
+static void
+note_holder(NameTable *names, LeaseGrant *grant)
 {
 	bool		released;
 	bool		isnull;
-	Datum		current;
-	TimestampTz expires_at;
+	Datum		holder = names_get(names, Anum_lease_holder, &released);
+	Datum		expires_at = names_get(names, Anum_lease_expires, &isnull);
 
-	current = names_get(names, Anum_lease_holder, &released);
-	expires_at = DatumGetTimestampTz(names_get(names, Anum_lease_expires,
-											   &isnull));
-	if (released || expires_at <= now ||
-		DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, current,
-											 PointerGetDatum(holder))))
-		return false;
-	grant->granted = false;
-	grant->holder = DatumGetTextPCopy(current);
-	grant->expires_at = expires_at;
-	return true;
+	if (grant->holder != NULL)
+		pfree(grant->holder);
+	grant->holder = released ? NULL : DatumGetTextPCopy(holder);
+	grant->expires_at = DatumGetTimestampTz(expires_at);
 }
 
 /*
- * Acquire the lease, unless another holder has it now.  Its own transaction
- * commits at once (the caller sees to that).
+ * Is the lease in the slot held at that time, so that the request cannot have
+ * it?  Note who has it.
  */
-void
-lease_take(NameTable *names, Datum name, text *holder, Interval *ttl,
-		   LeaseGrant *grant)
+static bool
+is_held(NameTable *names, const LeaseRequest *request, TimestampTz now,
+		LeaseGrant *grant)
+{
+	note_holder(names, grant);
+	return grant->holder != NULL && grant->expires_at > now &&
+		!(request->reenter &&
+		  names_compare(PointerGetDatum(grant->holder),
+						PointerGetDatum(request->holder)) == 0);
+}
+
+/* What it means that the time to wait for a lease is over: PT423. */
+static void pg_attribute_noreturn()
+report_still_held(NameTable *names, Datum name)
+{
+	LeaseGrant	grant = {false};
+
+	names_refresh(names);
+	if (names_find(names, name))
+		note_holder(names, &grant);
+	lease_report_held(name, &grant);
+}
+
+/*
+ * Grant the lease whose row is in the slot, locked.  False: it would have to
+ * wait.
+ */
+static bool
+grant_lease(NameTable *names, const LeaseRequest *request, TimestampTz now,
+			LeaseGrant *grant)
 {
 	Datum		values[Natts_lease_state] = {0};
 	bool		nulls[Natts_lease_state] = {0};
 	bool		replace[Natts_lease_state] = {0};
-	bool		found = names_find(names, name);
-	TimestampTz now;
 
-	/* What is held beyond doubt is not waited for, guarded or not. */
-	if (found)
-	{
-		check_owner(names, name);
-		names_check_snapshot(names, name);
-		if (held_by_other(names, holder, GetCurrentTimestamp(), grant))
-			return;
-	}
-
-	wait_in_line(names, name, found, HOLD_EXCLUSIVE, LockTupleExclusive,
-				 &forever);
-	check_owner(names, name);
-	names_check_snapshot(names, name);
-	now = GetCurrentTimestamp();
-	if (held_by_other(names, holder, now, grant))
-		return;
-
-	grant->granted = true;
-	grant->fence = fence_next(names, names_fence(names));
-	grant->holder = holder;
-	grant->expires_at = positive_interval_after(now, ttl, "ttl");
+	if (!fence_next(names, request->name, names_fence(names),
+					request->patience, &grant->fence))
+		return false;
+	grant->holder = request->holder;
+	grant->expires_at = positive_interval_after(now, request->ttl, "ttl");
 
 	values[Anum_fence - 1] = Int64GetDatum(grant->fence);
 	replace[Anum_fence - 1] = true;
-	values[Anum_lease_holder - 1] = PointerGetDatum(holder);
+	values[Anum_lease_holder - 1] = PointerGetDatum(request->holder);
 	replace[Anum_lease_holder - 1] = true;
 	values[Anum_lease_acquired - 1] = TimestampTzGetDatum(now);
 	replace[Anum_lease_acquired - 1] = true;
 	values[Anum_lease_expires - 1] = TimestampTzGetDatum(grant->expires_at);
 	replace[Anum_lease_expires - 1] = true;
-	values[Anum_lease_owner - 1] = ObjectIdGetDatum(GetUserId());
-	replace[Anum_lease_owner - 1] = !OidIsValid(lease_owner(names));
-	names_update(names, values, nulls, replace);
-}
-
-/*
- * Lock the lease's row and say how the fence stands to it.
- */
-static LeaseStatus
-lock_lease(NameTable *names, Datum name, int64 fence, HoldMode mode,
-		   LockTupleMode tuplemode, int64 *current)
-{
-	*current = 0;
-	if (!names_find(names, name))
-		return LEASE_MISSING;
-	check_owner(names, name);
-
-	/* If it is purged under our hands, it may have been made again. */
-	while (!wait_for_row(names, name, mode, tuplemode, &forever))
+	if (!has_owner(names))
 	{
-		CHECK_FOR_INTERRUPTS();
-		names_refresh(names);
-		if (!names_find(names, name))
-			return LEASE_MISSING;
-	}
-	check_owner(names, name);
-	names_check_snapshot(names, name);
+		Oid			owner = new_owner(NULL);
+		char	   *owner_name = role_name(owner);
 
-	*current = names_fence(names);
-	if (*current != fence)
-		return LEASE_FENCED;
-	if (slot_attisnull(names->slot, Anum_lease_holder))
-		return LEASE_RELEASED;
-	return LEASE_CURRENT;
+		if (owner_name == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("role with OID %u does not exist", owner)));
+		values[Anum_lease_owner - 1] = ObjectIdGetDatum(owner);
+		replace[Anum_lease_owner - 1] = true;
+		values[Anum_lease_owner_name - 1] = CStringGetTextDatum(owner_name);
+		replace[Anum_lease_owner_name - 1] = true;
+	}
+	names_update(names, values, nulls, replace);
+	grant->granted = true;
+	return true;
 }
 
-/*
- * Raise PT412.
- */
-static void
-report_fenced(Datum name, int64 fence, int64 current)
+static void pg_attribute_noreturn()
+report_lock_timeout(Datum name)
 {
 	StringInfoData detail;
 
 	detail_begin(&detail);
 	detail_text(&detail, "lease", TextDatumGetCString(name));
+	ereport(ERROR,
+			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+			 errmsg("could not obtain lease \"%s\" within lock_timeout",
+					TextDatumGetCString(name)),
+			 errdetail_internal("%s", detail_end(&detail))));
+}
+
+/*
+ * At the head of the line for a lease that is held, wait a while.  False: the
+ * time is over.
+ *
+ * A lease is held by no transaction, so there is no lock to wait for: sleep
+ * until it expires, and look now and then whether it was released, which is
+ * one look into an index.
+ */
+static bool
+sleep_a_while(LeaseRequest *request, TimestampTz now, TimestampTz expires_at)
+{
+	TimestampTz until = expires_at;
+
+	switch (request->patience->waiting)
+	{
+		case WAIT_NEVER:
+			return false;
+		case WAIT_UNTIL:
+			if (now >= request->patience->deadline)
+				return false;
+			until = Min(until, request->patience->deadline);
+			break;
+		case WAIT_ALWAYS:
+			break;
+	}
+	if (LockTimeout > 0)
+	{
+		TimestampTz limit =
+			TimestampTzPlusMilliseconds(request->waiting_since, LockTimeout);
+
+		if (now >= limit)
+			report_lock_timeout(request->name);
+		until = Min(until, limit);
+	}
+
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 Min(TimestampDifferenceMilliseconds(now, until) + 1,
+						 request->pause),
+					 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	request->pause = Min(request->pause * 2, LONGEST_PAUSE);
+	return true;
+}
+
+/*
+ * At the head of the line: wait for the lease as long as the request's patience
+ * allows, and take it.
+ *
+ * A holder that was stopped beyond its lease's end and then goes on must not
+ * write.  It cannot know, but the row does: lease_guard() compares the fence
+ * that the holder presents and keeps the row FOR KEY SHARE until its
+ * transaction ends.  Taking over and releasing lock the row FOR UPDATE, so
+ * they wait for guarded writes in progress; renewing takes FOR NO KEY UPDATE,
+ * which gets along with guards.
+ *
+ * A row lock cannot be given back; so that the row is not locked while its
+ * lease turns out to be held after all, it is locked only in the version that
+ * was looked at, and those who keep us from that are waited for without
+ * locking it.
+ */
+static void
+take_at_head(NameTable *names, LeaseRequest *request, LeaseGrant *grant)
+{
+	Datum		name = request->name;
+	int			rounds = 0;
+
+	for (;;)
+	{
+		TimestampTz now;
+
+		CHECK_FOR_INTERRUPTS();
+		if (++rounds > MAX_ROUNDS)
+			elog(ERROR, "row of lease \"%s\" can be neither locked nor waited for",
+				 TextDatumGetCString(name));
+		names_refresh(names);
+		if (!names_find(names, name))
+			names_create(names, name);
+		check_owner(names, name);
+		snapshots_check(names, name);
+
+		now = GetCurrentTimestamp();
+		if (is_held(names, request, now, grant))
+		{
+			if (!sleep_a_while(request, now, grant->expires_at))
+				return;
+			rounds = 0;
+			continue;
+		}
+
+		switch (names_lock_as_found(names, LockTupleExclusive))
+		{
+			case TM_Ok:
+				(void) grant_lease(names, request, now, grant);
+				return;
+
+			case TM_WouldBlock:
+				if (request->patience->waiting == WAIT_NEVER)
+					return;
+				if (wait_for_holder(names, name, request->patience))
+					rounds = 0;
+				break;
+
+			default:
+				/* There is a later version: look again. */
+				break;
+		}
+	}
+}
+
+/*
+ * Acquire the lease, unless another holder has it as long as patience lasts.
+ * Its own transaction commits at once (the caller sees to that).
+ *
+ * Those who want a lease stand in line, in order of arrival, at its queue
+ * lock.  Others act on a lease that they hold, and may have the row locked
+ * already: they do not queue.
+ */
+void
+lease_take(Datum name, text *holder, Interval *ttl, bool reenter,
+		   Patience *patience, LeaseGrant *grant)
+{
+	LeaseRequest request = {.name = name, .holder = holder, .ttl = ttl};
+	NameTable	names;
+	LOCKTAG		tag;
+
+	request.reenter = reenter;
+	request.patience = patience;
+	request.waiting_since = GetCurrentTimestamp();
+	request.pause = FIRST_PAUSE;
+	patience->report = report_still_held;
+	memset(grant, 0, sizeof(LeaseGrant));
+
+	if (!wait_to_open(&names, NAME_LEASE, patience))
+		return;
+	if (names_find(&names, name))
+	{
+		check_owner(&names, name);
+		snapshots_check(&names, name);
+		note_holder(&names, grant);
+	}
+	names_locktag(&tag, name, LEASE_QUEUE);
+	if (wait_for_lock(&names, name, HOLD_EXCLUSIVE, &tag, ExclusiveLock,
+					  patience))
+	{
+		take_at_head(&names, &request, grant);
+		LockRelease(&tag, ExclusiveLock, false);
+	}
+	names_close(&names);
+}
+
+/*
+ * Lock the lease's row.  False: there is none.
+ */
+static bool
+lock_row(NameTable *names, Datum name, HoldMode mode, LockTupleMode tuplemode)
+{
+	for (int round = 0; names_find(names, name); round++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (round == MAX_ROUNDS)
+			elog(ERROR, "row of lease \"%s\" vanishes each time that it is found",
+				 TextDatumGetCString(name));
+		check_owner(names, name);
+		if (wait_for_row(names, name, mode, tuplemode, &forever) == TM_Ok)
+		{
+			check_owner(names, name);
+			snapshots_check(names, name);
+			return true;
+		}
+		/* It was purged; it may have been made again. */
+		names_refresh(names);
+	}
+	return false;
+}
+
+/*
+ * Lock the lease's row and report the status of the given fence.  The current
+ * one is 0 if nobody holds the lease.
+ */
+static LeaseStatus
+lock_lease(NameTable *names, Datum name, int64 fence, HoldMode mode,
+		   LockTupleMode tuplemode, int64 *current)
+{
+	bool		released;
+
+	*current = 0;
+	if (!lock_row(names, name, mode, tuplemode))
+		return LEASE_MISSING;
+	released = slot_attisnull(names->slot, Anum_lease_holder);
+	if (!released)
+		*current = names_fence(names);
+	if (names_fence(names) != fence)
+		return LEASE_FENCED;
+	return released ? LEASE_RELEASED : LEASE_CURRENT;
+}
+
+/*
+ * Raise PT412.
+ */
+static void pg_attribute_noreturn()
+report_fenced(Datum name, int64 fence, int64 current)
+{
+	char	   *lease = TextDatumGetCString(name);
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "lease", lease);
 	detail_int(&detail, "fence", fence);
 	if (current > 0)
 		detail_int(&detail, "current", current);
@@ -191,8 +425,10 @@ report_fenced(Datum name, int64 fence, int64 current)
 		detail_null(&detail, "current");
 	ereport(ERROR,
 			(errcode(ERRCODE_CAS_FENCED),
+			 current > 0 ?
 			 errmsg("the fence given for lease \"%s\" is not the current one",
-					TextDatumGetCString(name)),
+					lease) :
+			 errmsg("lease \"%s\" is not held", lease),
 			 errdetail_internal("%s", detail_end(&detail)),
 			 errhint("Stop the work that was done under it.")));
 }
@@ -200,7 +436,7 @@ report_fenced(Datum name, int64 fence, int64 current)
 /*
  * Raise PT404.
  */
-static void
+static void pg_attribute_noreturn()
 report_not_held(Datum name)
 {
 	StringInfoData detail;
@@ -231,7 +467,6 @@ lease_hold_off(NameTable *names, Datum name, int64 fence)
 		case LEASE_FENCED:
 		case LEASE_RELEASED:
 			report_fenced(name, fence, current);
-			break;
 	}
 }
 
@@ -259,12 +494,10 @@ lease_prolong(NameTable *names, Datum name, int64 fence, Interval *ttl)
 
 		case LEASE_FENCED:
 			report_fenced(name, fence, current);
-			break;
 
 		case LEASE_MISSING:
 		case LEASE_RELEASED:
 			report_not_held(name);
-			break;
 	}
 	return expires_at;
 }
@@ -294,11 +527,32 @@ lease_give_up(NameTable *names, Datum name, int64 fence)
 
 		case LEASE_FENCED:
 			report_fenced(name, fence, current);
-			break;
 
 		case LEASE_MISSING:
 		case LEASE_RELEASED:
 			break;
 	}
 	return false;
+}
+
+/*
+ * Give the lease to a role, which the caller must be able to become, or raise
+ * PT404.  Its holder goes on holding it.
+ */
+void
+lease_give_to(NameTable *names, Datum name, const char *owner)
+{
+	Datum		values[Natts_lease_state] = {0};
+	bool		nulls[Natts_lease_state] = {0};
+	bool		replace[Natts_lease_state] = {0};
+	Oid			role = new_owner(owner);
+
+	if (!lock_row(names, name, HOLD_EXCLUSIVE, LockTupleNoKeyExclusive) ||
+		!has_owner(names))
+		report_not_held(name);
+	values[Anum_lease_owner - 1] = ObjectIdGetDatum(role);
+	replace[Anum_lease_owner - 1] = true;
+	values[Anum_lease_owner_name - 1] = CStringGetTextDatum(owner);
+	replace[Anum_lease_owner_name - 1] = true;
+	names_update(names, values, nulls, replace);
 }

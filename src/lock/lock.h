@@ -1,7 +1,7 @@
 /*
  * lock.h
- *		What the files of this room share: rows found by name, and the
- *		patience of a call that waits for them.
+ *		What the files of this room share: rows found by name, who holds them,
+ *		and how long a call may wait for them.
  */
 #ifndef PG_CAS_LOCK_H
 #define PG_CAS_LOCK_H
@@ -11,6 +11,7 @@
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "catalog/indexing.h"
+#include "nodes/execnodes.h"
 #include "nodes/lockoptions.h"
 #include "storage/lock.h"
 #include "utils/rel.h"
@@ -30,16 +31,21 @@
 /* Longest name, in bytes; an index entry must have room for it. */
 #define MAX_RESOURCE_NAME	1024
 
-/* Columns of lock_name, and the first two of lease_state. */
+/* Columns of both tables. */
 #define Anum_name			1
 #define Anum_fence			2
-#define Natts_lock_name		2
+
+/* Columns of lock_name: what its last exclusive holder has left. */
+#define Anum_lock_since		3
+#define Anum_lock_request	4
+#define Natts_lock_name		4
 
 #define Anum_lease_holder	3
 #define Anum_lease_owner	4
-#define Anum_lease_acquired	5
-#define Anum_lease_expires	6
-#define Natts_lease_state	6
+#define Anum_lease_owner_name 5
+#define Anum_lease_acquired	6
+#define Anum_lease_expires	7
+#define Natts_lease_state	7
 
 typedef enum HoldMode
 {
@@ -66,6 +72,9 @@ typedef struct NameTable
 	BlockNumber nblocks;		/* as it was opened */
 	IndexScanDesc scan;
 	CatalogIndexState indexes;	/* NULL unless opened for writing */
+	bool		plain;			/* no expressions or predicates in these; */
+	EState	   *executor;		/* else what writes their entries, */
+	ResultRelInfo *executor_rel;	/* once it is needed */
 	TupleTableSlot *slot;		/* the row found last, */
 	ItemPointerData tid;		/* and where it lies */
 	Snapshot	latest;			/* registered */
@@ -78,9 +87,9 @@ typedef struct Resource
 {
 	Datum		name;
 	HoldMode	mode;			/* asked for; once taken, held */
-	int64		fence;			/* the row's */
 	bool		fence_due;		/* taken now as the exclusive holder */
-	ItemPointerData tid;		/* if so, where the row lies */
+	int64		fence;			/* the row's */
+	ItemPointerData tid;		/* if due, where the row lies */
 } Resource;
 
 /* A transaction that holds a row's lock. */
@@ -91,10 +100,21 @@ typedef struct RowHolder
 } RowHolder;
 
 /* How long a call waits. */
+typedef enum Waiting
+{
+	WAIT_ALWAYS,				/* under lock_timeout */
+	WAIT_UNTIL,					/* an error at the deadline */
+	WAIT_NEVER					/* the answer is that it cannot be had */
+} Waiting;
+
 typedef struct Patience
 {
-	bool		limited;
-	TimestampTz deadline;		/* if limited */
+	Waiting		waiting;
+	TimestampTz deadline;		/* of WAIT_UNTIL */
+
+	/* Raises what the deadline means; without it, that is 55P03. */
+	void		(*report) (NameTable *names, Datum name)
+				pg_attribute_noreturn();
 } Patience;
 
 /* What asking for a lease came to. */
@@ -102,57 +122,78 @@ typedef struct LeaseGrant
 {
 	bool		granted;
 	int64		fence;			/* if granted */
-	text	   *holder;			/* who has it now */
-	TimestampTz expires_at;
+	text	   *holder;			/* who has it now; NULL if it is nobody's yet,
+								 * or its table is locked */
+	TimestampTz expires_at;		/* if there is a holder */
 } LeaseGrant;
 
-/* names.c */
+/* name_rows.c */
+extern Oid	names_relation(NameKind kind);
 extern void names_open(NameTable *names, NameKind kind, bool writing);
 extern void names_close(NameTable *names);
 extern void names_refresh(NameTable *names);
 extern bool names_find(NameTable *names, Datum name);
+extern bool names_find_version(NameTable *names, Datum name,
+							   Snapshot snapshot, TupleTableSlot *slot);
 extern void names_create(NameTable *names, Datum name);
 extern TM_Result names_lock(NameTable *names, LockTupleMode mode,
 							LockWaitPolicy policy);
-extern void names_check_snapshot(NameTable *names, Datum name);
+extern TM_Result names_lock_as_found(NameTable *names, LockTupleMode mode);
 extern void names_update(NameTable *names, const Datum *values,
 						 const bool *nulls, const bool *replace);
-extern void names_write_fence(NameTable *names, const Resource *resource);
-extern int	names_holders(NameTable *names, RowHolder **holders);
-extern HoldMode names_held(NameTable *names, TransactionId *xid);
-extern bool names_next(NameTable *names, TableScanDesc scan);
-extern int64 names_purge(NameTable *names, int batch);
+extern void names_write_fence(NameTable *names, const Resource *resource,
+							  TimestampTz since, Datum request);
 extern Datum names_get(NameTable *names, int attnum, bool *isnull);
 extern int64 names_fence(NameTable *names);
-extern Datum checked_name(Datum name, const char *argument);
-extern void name_locktag(LOCKTAG *tag, Datum name, uint16 lock_class);
+extern int	names_compare(Datum left, Datum right);
+extern Datum names_checked(Datum name, const char *argument);
+extern uint64 names_hash(Datum name);
+extern void names_locktag(LOCKTAG *tag, Datum name, uint16 lock_class);
 
-/* fence.c */
-extern int64 fence_next(NameTable *names, int64 former);
-extern void fence_advance(int64 by);
+/* holders.c */
+extern const char *hold_mode_name(HoldMode mode);
+extern HoldMode holders_mine(NameTable *names, TransactionId *xid);
+extern int	holders_running(NameTable *names, RowHolder **holders);
+
+/* snapshots.c */
+extern void snapshots_check(NameTable *names, Datum name);
+extern int64 snapshots_purge(NameTable *names, int batch);
 
 /* wait.c */
-extern void take_locktag(NameTable *names, Datum name, HoldMode mode,
-						 const LOCKTAG *tag, LOCKMODE lockmode,
+extern bool wait_to_open(NameTable *names, NameKind kind,
 						 const Patience *patience);
-extern bool wait_for_row(NameTable *names, Datum name, HoldMode mode,
-						 LockTupleMode tuplemode, const Patience *patience);
-extern void wait_in_line(NameTable *names, Datum name, bool found,
-						 HoldMode mode, LockTupleMode tuplemode,
-						 const Patience *patience);
-extern const char *hold_mode_name(HoldMode mode);
+extern bool wait_for_relation(Oid relid, LOCKMODE lockmode,
+							  const Patience *patience);
+extern bool wait_for_lock(NameTable *names, Datum name, HoldMode mode,
+						  const LOCKTAG *tag, LOCKMODE lockmode,
+						  const Patience *patience);
+extern TM_Result wait_for_row(NameTable *names, Datum name, HoldMode mode,
+							  LockTupleMode tuplemode,
+							  const Patience *patience);
+extern bool wait_for_holder(NameTable *names, Datum name,
+							const Patience *patience);
+
+/* fence.c */
+extern bool fence_next(NameTable *names, Datum name, int64 former,
+					   const Patience *patience, int64 *fence);
+extern void fence_advance(int64 by);
 
 /* resource.c */
-extern void resource_take(NameTable *names, Resource *resource,
+extern bool resource_take(NameTable *names, Resource *resource,
 						  const Patience *patience);
-extern void resource_fence(NameTable *names, Resource *resource);
+extern bool resource_fence(NameTable *names, Resource *resource,
+						   TimestampTz since, Datum request,
+						   const Patience *patience);
 
 /* lease.c */
-extern void lease_take(NameTable *names, Datum name, text *holder,
-					   Interval *ttl, LeaseGrant *grant);
+extern void lease_take(Datum name, text *holder, Interval *ttl, bool reenter,
+					   Patience *patience, LeaseGrant *grant);
 extern void lease_hold_off(NameTable *names, Datum name, int64 fence);
 extern TimestampTz lease_prolong(NameTable *names, Datum name, int64 fence,
-								Interval *ttl);
+								 Interval *ttl);
 extern bool lease_give_up(NameTable *names, Datum name, int64 fence);
+extern void lease_give_to(NameTable *names, Datum name, const char *owner);
+extern void lease_report_held(Datum name, const LeaseGrant *grant)
+			pg_attribute_noreturn();
 
 #endif							/* PG_CAS_LOCK_H */

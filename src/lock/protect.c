@@ -6,21 +6,14 @@
  * the trigger's argument, so that dump, restore and rename carry it along.
  * The resource may name columns: of repo:{name} each row has its own, and an
  * UPDATE that moves a row from one to another needs both.
- *
- * The trigger is an AFTER ROW one, because it must judge the row as it is
- * written, after all that BEFORE triggers and generated columns make of it; a
- * BEFORE trigger can only see what the triggers before it, in the order of
- * their names, have made.  A row that needs a lock which is not held ends the
- * statement, so nothing is gained by asking earlier.
- *
- * A lock is given back only by a rollback, which takes the (sub)transaction
- * id along under which it was taken.  So the last answer is kept for the
- * transaction: as long as that id is one of ours, the name is held.
  */
 #include "lock.h"
 
+#include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/table.h"
 #include "access/xact.h"
+#include "base/entry.h"
 #include "catalog/catalog.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
@@ -29,10 +22,10 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "base/entry.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
@@ -56,7 +49,11 @@ typedef struct Row
 	TupleDesc	desc;
 } Row;
 
-/* The name that was last found to be held, and by which transaction. */
+/*
+ * The name that was last found to be held, and by which transaction.  A lock is
+ * given back only by a rollback, which takes the (sub)transaction id along
+ * under which it was taken: as long as that is one of ours, the name is held.
+ */
 static char held_name[MAX_RESOURCE_NAME + 1];
 static TransactionId held_xid = InvalidTransactionId;
 static LocalTransactionId held_lxid = InvalidLocalTransactionId;
@@ -112,7 +109,8 @@ expand_resource(const char *resource, Relation rel, ColumnValue value,
 
 /*
  * The value as text, which is the same whatever the writer's settings: two who
- * write the same row must mean the same resource.
+ * write the same row must mean the same resource.  Only the output function
+ * runs under changed settings; a domain's is that of its base type.
  */
 static char *
 stable_text(Oid type, Datum value)
@@ -208,20 +206,31 @@ note_column(Relation rel, int attnum, void *arg)
 	return "";
 }
 
+static void pg_attribute_noreturn()
+report_no_table(Oid relid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("relation with OID %u does not exist", relid)));
+}
+
 /* The table's name, for SQL. */
 static char *
 qualified_name(Oid relid)
 {
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  get_rel_name(relid));
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+	char	   *name = get_rel_name(relid);
+
+	if (schema == NULL || name == NULL)
+		report_no_table(relid);
+	return quote_qualified_identifier(schema, name);
 }
 
 /*
  * Raise PT428 unless the transaction holds the resource exclusively.
  */
 static void
-require_resource(FunctionCallInfo fcinfo, Relation rel, const char *resource,
-				 const char *name)
+require_resource(Relation rel, const char *resource, const char *name)
 {
 	NameTable	names;
 	TransactionId xid;
@@ -234,10 +243,10 @@ require_resource(FunctionCallInfo fcinfo, Relation rel, const char *resource,
 		TransactionIdIsCurrentTransactionId(held_xid))
 		return;
 
-	value = checked_name(CStringGetTextDatum(name), "resource");
+	value = names_checked(CStringGetTextDatum(name), "resource");
 	names_open(&names, NAME_LOCK, false);
 	held = names_find(&names, value) &&
-		names_held(&names, &xid) == HOLD_EXCLUSIVE;
+		holders_mine(&names, &xid) == HOLD_EXCLUSIVE;
 	names_close(&names);
 	if (held)
 	{
@@ -271,6 +280,12 @@ require_resource(FunctionCallInfo fcinfo, Relation rel, const char *resource,
 /*
  * The trigger: AFTER INSERT, UPDATE or DELETE for each row, BEFORE TRUNCATE
  * for each statement; its argument is the resource.
+ *
+ * It is an AFTER ROW trigger because it must judge the row as it is written,
+ * after all that BEFORE triggers and generated columns make of it; a BEFORE
+ * trigger sees only what the triggers before it, in the order of their names,
+ * have made.  A row that needs a lock which is not held ends the statement, so
+ * nothing would be gained by asking earlier.
  */
 Datum
 lock_protect_trigger(PG_FUNCTION_ARGS)
@@ -305,39 +320,62 @@ lock_protect_trigger(PG_FUNCTION_ARGS)
 							RelationGetRelationName(rel), resource),
 					 errhint("Use DELETE under the locks of the rows."),
 					 errtable(rel)));
-		require_resource(fcinfo, rel, resource, name);
+		require_resource(rel, resource, name);
 		return PointerGetDatum(NULL);
 	}
 
+	/*
+	 * What an output function does may have the relation's description built
+	 * anew: keep this one.
+	 */
 	row.desc = RelationGetDescr(rel);
+	IncrTupleDescRefCount(row.desc);
 	row.tuple = trigdata->tg_trigtuple;
-	require_resource(fcinfo, rel, resource,
+	require_resource(rel, resource,
 					 expand_resource(resource, rel, row_value, &row));
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		row.tuple = trigdata->tg_newtuple;
-		require_resource(fcinfo, rel, resource,
+		require_resource(rel, resource,
 						 expand_resource(resource, rel, row_value, &row));
 	}
+	DecrTupleDescRefCount(row.desc);
 	return PointerGetDatum(NULL);
 }
 
 /*
- * Open a table that its owner wants to protect or not, and see that it is one
- * that the triggers can watch.
+ * Raise an error unless the caller owns the relation and it is not one of
+ * pg_cas.
  */
-static Relation
-open_protectable(Oid relid)
+static void
+require_owner(Oid relid)
 {
 	char		relkind = get_rel_relkind(relid);
-	Relation	rel;
 
-	/* Before locking what may be somebody else's. */
+	if (relkind == '\0')
+		report_no_table(relid);
 	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relkind),
-					   get_rel_name(relid));
+	{
+		char	   *name = get_rel_name(relid);
 
-	rel = relation_open(relid, ShareRowExclusiveLock);
+		if (name == NULL)
+			report_no_table(relid);
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relkind), name);
+	}
+	if (get_rel_namespace(relid) == internal_schema())
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot protect relation \"%s\", which belongs to pg_cas",
+						qualified_name(relid))));
+}
+
+/* See that the table is one that the triggers can watch. */
+static void
+require_protectable(Relation rel)
+{
+	char		relkind = rel->rd_rel->relkind;
+	Oid			relid = RelationGetRelid(rel);
+
 	if ((relkind != RELKIND_RELATION &&
 		 relkind != RELKIND_PARTITIONED_TABLE) ||
 		IsSystemRelation(rel) || RELATION_IS_OTHER_TEMP(rel))
@@ -359,6 +397,27 @@ open_protectable(Oid relid)
 				 errmsg("cannot protect table \"%s\", which is part of an inheritance tree",
 						RelationGetRelationName(rel)),
 				 errdetail("Only partitions get the parent's triggers; other children, present or future, would be written without its lock.")));
+}
+
+/*
+ * Open a table that its owner wants to protect or not, and lock it and its
+ * partitions in this mode, which must do for all that follows: a transaction
+ * that has read the table and now writes it would be in the way of a stronger
+ * lock, and we in its way.
+ */
+static Relation
+open_protectable(Oid relid, LOCKMODE lockmode, List **tables)
+{
+	Relation	rel;
+
+	/* Before locking what may be somebody else's, and again under the lock. */
+	require_owner(relid);
+	rel = try_relation_open(relid, lockmode);
+	if (rel == NULL)
+		report_no_table(relid);
+	require_owner(relid);
+	require_protectable(rel);
+	*tables = find_all_inheritors(relid, lockmode, NULL);
 	return rel;
 }
 
@@ -376,66 +435,92 @@ execute(const char *command)
 }
 
 /*
- * Does the table have the trigger of this name?  Raises 42710 if that is not
- * one of ours.
+ * Does the table have the trigger of this name, and in which mode does it fire?
+ * Raises 42710 if that is not one of ours.
  */
 static bool
-has_trigger(Oid relid, const char *name, Oid function)
+find_trigger(Oid relid, const char *name, Oid function, char *enabled)
 {
-	Relation	rel = relation_open(relid, NoLock);
-	int			ntriggers = rel->trigdesc ? rel->trigdesc->numtriggers : 0;
-	bool		found = false;
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			found = InvalidOid;
 
-	for (int i = 0; i < ntriggers && !found; i++)
+	ScanKeyInit(&keys[0], Anum_pg_trigger_tgrelid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(relid));
+	ScanKeyInit(&keys[1], Anum_pg_trigger_tgname, BTEqualStrategyNumber,
+				F_NAMEEQ, CStringGetDatum(name));
+	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, NULL,
+							  2, keys);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
 	{
-		Trigger    *trigger = &rel->trigdesc->triggers[i];
-
-		found = strcmp(trigger->tgname, name) == 0;
-		if (found && trigger->tgfoid != function)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_OBJECT),
-					 errmsg("trigger \"%s\" on table \"%s\" is not one of pg_cas",
-							name, RelationGetRelationName(rel)),
-					 errtable(rel)));
+		found = ((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid;
+		*enabled = ((Form_pg_trigger) GETSTRUCT(tuple))->tgenabled;
 	}
-	relation_close(rel, NoLock);
-	return found;
+	systable_endscan(scan);
+	table_close(triggers, AccessShareLock);
+
+	if (OidIsValid(found) && found != function)
+	{
+		char	   *table = get_rel_name(relid);
+
+		if (table == NULL)
+			report_no_table(relid);
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("trigger \"%s\" on table \"%s\" is not one of pg_cas",
+						name, table)));
+	}
+	return OidIsValid(found);
 }
 
 /*
- * The triggers' function, which lies in the called function's schema.
+ * The triggers' function, and its name for SQL.  It lies in the extension's
+ * schema.
  */
 static Oid
-trigger_function(FunctionCallInfo fcinfo)
+trigger_function(char **name)
 {
-	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+	Oid			schema = extension_schema();
+	char	   *schema_name = get_namespace_name(schema);
+	Oid			function;
 
-	return GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-						   CStringGetDatum("lock_protect_trigger"),
-						   PointerGetDatum(buildoidvector(NULL, 0)),
-						   ObjectIdGetDatum(schema));
+	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+							   CStringGetDatum("lock_protect_trigger"),
+							   PointerGetDatum(buildoidvector(NULL, 0)),
+							   ObjectIdGetDatum(schema));
+	if (!OidIsValid(function) || schema_name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function lock_protect_trigger() of extension pg_cas is missing")));
+	*name = quote_qualified_identifier(schema_name, "lock_protect_trigger");
+	return function;
 }
 
 /*
- * Drop the table's triggers, those of its partitions included.
+ * Create one of the triggers, or replace it, which keeps it firing always if it
+ * does so.  Both take no more than SHARE ROW EXCLUSIVE.
  */
 static void
-drop_triggers(List *tables, Oid function)
+put_trigger(Oid relid, const char *name, const char *events,
+			const char *resource)
 {
-	ListCell   *cell;
+	char	   *table = qualified_name(relid);
+	char	   *function_name;
+	Oid			function = trigger_function(&function_name);
+	char		enabled = TRIGGER_FIRES_ON_ORIGIN;
 
-	foreach(cell, tables)
-	{
-		Oid			relid = lfirst_oid(cell);
-		char	   *table = qualified_name(relid);
-
-		/* The row trigger of a partition goes with the parent's. */
-		if (cell == list_head(tables) &&
-			has_trigger(relid, ROW_TRIGGER, function))
-			execute(psprintf("DROP TRIGGER %s ON %s", ROW_TRIGGER, table));
-		if (has_trigger(relid, TRUNCATE_TRIGGER, function))
-			execute(psprintf("DROP TRIGGER %s ON %s", TRUNCATE_TRIGGER, table));
-	}
+	(void) find_trigger(relid, name, function, &enabled);
+	execute(psprintf("CREATE OR REPLACE TRIGGER %s %s ON %s "
+					 "FOR EACH %s EXECUTE FUNCTION %s(%s)",
+					 name, events, table,
+					 strcmp(name, ROW_TRIGGER) == 0 ? "ROW" : "STATEMENT",
+					 function_name, quote_literal_cstr(resource)));
+	if (enabled == TRIGGER_FIRES_ALWAYS)
+		execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s",
+						 table, name));
 }
 
 /*
@@ -453,61 +538,88 @@ lock_protect(PG_FUNCTION_ARGS)
 	ListCell   *cell;
 	char	   *resource;
 	char	   *name;
-	char	   *schema;
-	char	   *function;
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	require_argument(fcinfo, 1, "resource");
 	resource = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	rel = open_protectable(PG_GETARG_OID(0));
+	rel = open_protectable(PG_GETARG_OID(0), ShareRowExclusiveLock, &tables);
 	name = expand_resource(resource, rel, note_column, &columns);
 	if (!columns.any)
-		(void) checked_name(CStringGetTextDatum(name), "resource");
+		(void) names_checked(CStringGetTextDatum(name), "resource");
+	relation_close(rel, NoLock);
 
-	schema = get_namespace_name(get_func_namespace(fcinfo->flinfo->fn_oid));
-	function = quote_qualified_identifier(schema, "lock_protect_trigger");
 	SPI_connect();
-	tables = find_all_inheritors(RelationGetRelid(rel), ShareRowExclusiveLock,
-								 NULL);
-	drop_triggers(tables, trigger_function(fcinfo));
 	foreach(cell, tables)
 	{
 		Oid			relid = lfirst_oid(cell);
-		char	   *table = qualified_name(relid);
 
 		if (cell == list_head(tables))
-			execute(psprintf("CREATE TRIGGER %s "
-							 "AFTER INSERT OR UPDATE OR DELETE ON %s "
-							 "FOR EACH ROW EXECUTE FUNCTION %s(%s)",
-							 ROW_TRIGGER, table, function,
-							 quote_literal_cstr(resource)));
-		execute(psprintf("CREATE TRIGGER %s BEFORE TRUNCATE ON %s "
-						 "FOR EACH STATEMENT EXECUTE FUNCTION %s(%s)",
-						 TRUNCATE_TRIGGER, table, function,
-						 quote_literal_cstr(resource)));
+			put_trigger(relid, ROW_TRIGGER, "AFTER INSERT OR UPDATE OR DELETE",
+						resource);
+		put_trigger(relid, TRUNCATE_TRIGGER, "BEFORE TRUNCATE", resource);
 	}
 	SPI_finish();
-	relation_close(rel, NoLock);
 	PG_RETURN_VOID();
+}
+
+/* Is one of our triggers on any of these tables? */
+static bool
+any_trigger(List *tables, Oid function)
+{
+	ListCell   *cell;
+	char		enabled;
+
+	foreach(cell, tables)
+	{
+		if (find_trigger(lfirst_oid(cell), ROW_TRIGGER, function, &enabled) ||
+			find_trigger(lfirst_oid(cell), TRUNCATE_TRIGGER, function,
+						 &enabled))
+			return true;
+	}
+	return false;
 }
 
 /*
  * lock_unprotect(rel regclass)
+ *
+ * To drop a trigger takes ACCESS EXCLUSIVE: only if there is one.
  */
 Datum
 lock_unprotect(PG_FUNCTION_ARGS)
 {
+	Oid			relid;
 	Relation	rel;
+	List	   *tables;
+	ListCell   *cell;
+	char	   *function_name;
+	Oid			function;
+	char		enabled;
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
-	rel = open_protectable(PG_GETARG_OID(0));
-	SPI_connect();
-	drop_triggers(find_all_inheritors(RelationGetRelid(rel),
-									  ShareRowExclusiveLock, NULL),
-				  trigger_function(fcinfo));
-	SPI_finish();
+	relid = PG_GETARG_OID(0);
+	require_owner(relid);
+	function = trigger_function(&function_name);
+	if (!any_trigger(find_all_inheritors(relid, NoLock, NULL), function))
+		PG_RETURN_VOID();
+	rel = open_protectable(relid, AccessExclusiveLock, &tables);
 	relation_close(rel, NoLock);
+
+	SPI_connect();
+	foreach(cell, tables)
+	{
+		char	   *table = qualified_name(lfirst_oid(cell));
+
+		/* The row trigger of a partition goes with the parent's. */
+		if (cell == list_head(tables) &&
+			find_trigger(relid, ROW_TRIGGER, function, &enabled))
+			execute(psprintf("DROP TRIGGER %s ON %s", ROW_TRIGGER, table));
+		if (find_trigger(lfirst_oid(cell), TRUNCATE_TRIGGER, function,
+						 &enabled))
+			execute(psprintf("DROP TRIGGER %s ON %s", TRUNCATE_TRIGGER,
+							 table));
+	}
+	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -1,145 +1,210 @@
 /*
  * wait.c
- *		Waiting for a row in order of arrival, until a deadline.
+ *		Waiting, until a deadline that is one call's.
  *
- * Order of arrival
- *
- *	Row locks alone are not fair: whoever asks at the moment that the holder
- *	goes gets the row, and sharers that keep coming starve an exclusive waiter.
- *	So those who want a name stand in line at a heavyweight lock first, its
- *	queue lock, which the lock manager grants in order of arrival; only the
- *	head of the line asks for the row.  Exclusive waiters take the queue lock
- *	in ExclusiveLock mode, sharers in ShareLock mode so that they wait for the
- *	row side by side; a sharer that comes after an exclusive waiter stands
- *	behind it.  The queue lock is given back as soon as the row is ours: a call
- *	keeps one of them at a time, however many names it has.
- *
- *	Who holds the row already must not stand in line, for its head may be
- *	waiting for that very row.  What sharers do so as not to starve one that
- *	holds the row shared and wants it for itself, resource.c tells.
- *
- * Deadlines
- *
- *	lock_timeout bounds each single wait, and one row can mean several (one
- *	for each sharer).  A call's deadline is for all of them together; so for
- *	the time of a wait we set the timer behind lock_timeout ourselves, to the
- *	moment at which the call must end.  The lock manager leaves that timer
- *	alone while lock_timeout is 0.  With a lock_timeout as well, the earlier of
- *	the two counts.
- *
- *	Either way the wait ends in a 55P03 whose text knows no resources.  It is
- *	caught and replaced by one that names the resource and its holders.  There
- *	is no subtransaction around the wait: the error always goes on.  What we do
- *	in between is to read, with nothing held but what the transaction's end
- *	releases.
+ * All waits are for heavyweight locks, so that lock_timeout, cancel,
+ * pg_blocking_pids() and the deadlock detector see them.  A lock is asked for
+ * without waiting first: then a call that must not wait is done, and one that
+ * may knows that it has to.
  */
 #include "lock.h"
 
+#include "access/table.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
+#include "utils/lsyscache.h"
 #include "utils/timeout.h"
 
-/* The mode as SQL says it. */
-const char *
-hold_mode_name(HoldMode mode)
+typedef enum WaitKind
 {
-	return mode == HOLD_SHARED ? "shared" : "exclusive";
-}
+	FOR_RELATION,				/* its lock is kept */
+	FOR_LOCK,					/* likewise */
+	FOR_ROW,					/* the one found; likewise */
+	FOR_TURN,					/* those who are about to lock the row found */
+	FOR_TRANSACTION				/* its end */
+} WaitKind;
 
-/*
- * Raise 55P03, and say who holds the resource.  A holder without a process is
- * a prepared transaction.
- */
+/* What is waited for, and by whom. */
+typedef struct WaitTarget
+{
+	WaitKind	kind;
+	NameTable  *names;			/* but for FOR_RELATION */
+	Datum		name;
+	HoldMode	mode;
+	Oid			relid;			/* FOR_RELATION */
+	const LOCKTAG *tag;			/* FOR_LOCK */
+	LOCKMODE	lockmode;		/* of these two */
+	LockTupleMode tuplemode;	/* FOR_ROW */
+	TransactionId xid;			/* FOR_TRANSACTION */
+} WaitTarget;
+
+/* Add the holders that others are waiting for to an error's DETAIL. */
 static void
-report_unavailable(NameTable *names, Datum name, HoldMode mode)
+detail_holders(StringInfo detail, NameTable *names, Datum name)
 {
-	char	   *resource = TextDatumGetCString(name);
 	const char *sep = "";
-	StringInfoData detail;
+	RowHolder  *holders;
+	int			n;
 
-	detail_begin(&detail);
-	detail_text(&detail, "resource", resource);
-	detail_text(&detail, "mode", hold_mode_name(mode));
-	appendStringInfoString(&detail, ", \"holders\": [");
-
+	appendStringInfoString(detail, ", \"holders\": [");
 	names_refresh(names);
 	if (names_find(names, name))
 	{
-		RowHolder  *holders;
-		int			n = names_holders(names, &holders);
-
+		n = holders_running(names, &holders);
 		for (int i = 0; i < n; i++)
 		{
 			int			pid = BackendXidGetPid(holders[i].xid);
 
 			if (pid == MyProcPid)
 				continue;
-			appendStringInfo(&detail, "%s{\"pid\": ", sep);
+			appendStringInfo(detail, "%s{\"pid\": ", sep);
 			if (pid != 0)
-				appendStringInfo(&detail, "%d", pid);
-			else
-				appendStringInfoString(&detail, "null");
-			appendStringInfo(&detail, ", \"mode\": \"%s\"}",
+				appendStringInfo(detail, "%d", pid);
+			else				/* a prepared transaction */
+				appendStringInfoString(detail, "null");
+			appendStringInfo(detail, ", \"mode\": \"%s\"}",
 							 hold_mode_name(holders[i].mode));
 			sep = ", ";
 		}
 	}
-	appendStringInfoChar(&detail, ']');
+	appendStringInfoChar(detail, ']');
+}
 
+/*
+ * Raise 55P03, and say who holds what.
+ */
+static void pg_attribute_noreturn()
+report_unavailable(const WaitTarget *target)
+{
+	StringInfoData detail;
+	char	   *resource;
+
+	detail_begin(&detail);
+	if (target->kind == FOR_RELATION)
+	{
+		char	   *relation = get_rel_name(target->relid);
+
+		detail_text(&detail, "relation", relation);
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not lock relation \"%s\" of pg_cas in time",
+						relation != NULL ? relation : "?"),
+				 errdetail_internal("%s", detail_end(&detail)),
+				 errhint("Another session is rewriting or altering it, or waits for doing so.")));
+	}
+
+	resource = TextDatumGetCString(target->name);
+	detail_text(&detail, "resource", resource);
+	detail_text(&detail, "mode", hold_mode_name(target->mode));
+	detail_holders(&detail, target->names, target->name);
 	ereport(ERROR,
 			(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 			 errmsg("could not obtain the lock on \"%s\" in time", resource),
 			 errdetail_internal("%s", detail_end(&detail))));
 }
 
-/*
- * Does the call wait at all?
- */
+/* Is the call's time over? */
 static bool
-patient(const Patience *patience)
+is_over(const Patience *patience)
 {
-	return !patience->limited || GetCurrentTimestamp() < patience->deadline;
+	return patience->waiting == WAIT_UNTIL &&
+		GetCurrentTimestamp() >= patience->deadline;
+}
+
+/* Raise what a wait ends in, the call's deadline or lock_timeout. */
+static void pg_attribute_noreturn()
+report_timeout(const WaitTarget *target, const Patience *patience)
+{
+	if (target->kind != FOR_RELATION && patience->report != NULL &&
+		is_over(patience))
+		patience->report(target->names, target->name);
+	report_unavailable(target);
+}
+
+static TM_Result
+wait_without_deadline(const WaitTarget *target)
+{
+	NameTable  *names = target->names;
+
+	switch (target->kind)
+	{
+		case FOR_RELATION:
+			LockRelationOid(target->relid, target->lockmode);
+			break;
+
+		case FOR_LOCK:
+			(void) LockAcquire(target->tag, target->lockmode, false, false);
+			break;
+
+		case FOR_ROW:
+			return names_lock(names, target->tuplemode, LockWaitBlock);
+
+		case FOR_TURN:
+			LockTuple(names->rel, &names->tid, AccessExclusiveLock);
+			UnlockTuple(names->rel, &names->tid, AccessExclusiveLock);
+			break;
+
+		case FOR_TRANSACTION:
+			XactLockTableWait(target->xid, names->rel, &names->tid, XLTW_Lock);
+			break;
+	}
+	return TM_Ok;
 }
 
 /*
- * Wait for the heavyweight lock, or if there is none given, for the row that
- * was found, as long as the call's patience and lock_timeout allow.
+ * Set the timer behind lock_timeout to the moment at which the call must end,
+ * or to that of lock_timeout if it comes earlier.  The lock manager leaves the
+ * timer alone while lock_timeout is 0.
+ *
+ * lock_timeout bounds each single wait, and one row can mean several (one for
+ * each sharer).  A call's deadline is for all of them together.
+ */
+static void
+start_timer(const Patience *patience, int lock_timeout)
+{
+	TimestampTz until = patience->deadline;
+
+	if (lock_timeout > 0)
+		until = Min(until, TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+													   lock_timeout));
+	LockTimeout = 0;
+	enable_timeout_at(LOCK_TIMEOUT, until);
+}
+
+/*
+ * Wait, as long as the call's patience and lock_timeout allow.
+ *
+ * Either way the wait ends in a 55P03 whose text knows no resources.  It is
+ * caught and replaced by one that names the resource and its holders.  There
+ * is no subtransaction around the wait: the error always goes on.  What we do
+ * in between is to read, with nothing held but what the transaction's end
+ * releases.
  */
 static TM_Result
-wait_for(NameTable *names, Datum name, HoldMode mode,
-		 const LOCKTAG *tag, LOCKMODE lockmode, LockTupleMode tuplemode,
-		 const Patience *patience)
+wait_for(const WaitTarget *target, const Patience *patience)
 {
 	MemoryContext context = CurrentMemoryContext;
 	int			lock_timeout = LockTimeout;
+	bool		limited = patience->waiting == WAIT_UNTIL;
 	volatile TM_Result result = TM_Ok;
 
-	if (!patient(patience))
-		report_unavailable(names, name, mode);
+	Assert(patience->waiting != WAIT_NEVER);
+	if (is_over(patience))
+		report_timeout(target, patience);
+
+	/* Hold no pin while waiting. */
+	if (target->names != NULL)
+		ExecClearTuple(target->names->slot);
 
 	PG_TRY();
 	{
-		if (patience->limited)
-		{
-			TimestampTz until = patience->deadline;
-
-			if (lock_timeout > 0)
-				until = Min(until,
-							TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-														lock_timeout));
-			LockTimeout = 0;
-			enable_timeout_at(LOCK_TIMEOUT, until);
-		}
-
-		if (tag != NULL)
-			(void) LockAcquire(tag, lockmode, false, false);
-		else
-			result = names_lock(names, tuplemode, LockWaitBlock);
-
-		if (patience->limited)
+		if (limited)
+			start_timer(patience, lock_timeout);
+		result = wait_without_deadline(target);
+		if (limited)
 		{
 			/* If it has just fired, it is still to be reported as what it is. */
 			disable_timeout(LOCK_TIMEOUT, true);
@@ -149,7 +214,7 @@ wait_for(NameTable *names, Datum name, HoldMode mode,
 	}
 	PG_CATCH();
 	{
-		if (patience->limited)
+		if (limited)
 		{
 			disable_timeout(LOCK_TIMEOUT, true);
 			LockTimeout = lock_timeout;
@@ -158,7 +223,7 @@ wait_for(NameTable *names, Datum name, HoldMode mode,
 		{
 			MemoryContextSwitchTo(context);
 			FlushErrorState();
-			report_unavailable(names, name, mode);
+			report_timeout(target, patience);
 		}
 		PG_RE_THROW();
 	}
@@ -168,80 +233,129 @@ wait_for(NameTable *names, Datum name, HoldMode mode,
 }
 
 /*
- * Take the heavyweight lock.
+ * Lock a relation of ours.  False: it would have to wait.
  */
-void
-take_locktag(NameTable *names, Datum name, HoldMode mode,
-			 const LOCKTAG *tag, LOCKMODE lockmode, const Patience *patience)
+bool
+wait_for_relation(Oid relid, LOCKMODE lockmode, const Patience *patience)
 {
-	if (LockAcquire(tag, lockmode, false, true) == LOCKACQUIRE_NOT_AVAIL)
-		wait_for(names, name, mode, tag, lockmode, 0, patience);
+	WaitTarget	target = {.kind = FOR_RELATION};
+
+	if (ConditionalLockRelationOid(relid, lockmode))
+		return true;
+	if (patience->waiting == WAIT_NEVER)
+		return false;
+	target.relid = relid;
+	target.lockmode = lockmode;
+	(void) wait_for(&target, patience);
+	return true;
 }
 
 /*
- * Lock the row that was found, in its newest version.  false: it has been
- * purged meanwhile.
+ * Open the table for writing.  False: it would have to wait, for somebody who
+ * rewrites it (VACUUM FULL) or its index, or waits for doing so.
  */
 bool
+wait_to_open(NameTable *names, NameKind kind, const Patience *patience)
+{
+	/* With no deadline of its own, the call waits like any. */
+	if (patience->waiting != WAIT_ALWAYS)
+	{
+		Oid			relid = names_relation(kind);
+		Relation	rel;
+		List	   *indexes;
+		ListCell   *cell;
+
+		if (!wait_for_relation(relid, RowExclusiveLock, patience))
+			return false;
+		rel = table_open(relid, NoLock);
+		indexes = RelationGetIndexList(rel);
+		table_close(rel, NoLock);
+		foreach(cell, indexes)
+		{
+			if (!wait_for_relation(lfirst_oid(cell), RowExclusiveLock,
+								   patience))
+				return false;
+		}
+		list_free(indexes);
+	}
+	names_open(names, kind, true);
+	return true;
+}
+
+/*
+ * Take a heavyweight lock of the name's.  False: it would have to wait.
+ */
+bool
+wait_for_lock(NameTable *names, Datum name, HoldMode mode, const LOCKTAG *tag,
+			  LOCKMODE lockmode, const Patience *patience)
+{
+	WaitTarget	target = {.kind = FOR_LOCK};
+
+	if (LockAcquire(tag, lockmode, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	if (patience->waiting == WAIT_NEVER)
+		return false;
+	target.names = names;
+	target.name = name;
+	target.mode = mode;
+	target.tag = tag;
+	target.lockmode = lockmode;
+	(void) wait_for(&target, patience);
+	return true;
+}
+
+/*
+ * Lock the row that was found, in its newest version, which is then in the
+ * slot.  TM_Deleted: it has been purged meanwhile.  TM_WouldBlock: it would
+ * have to wait.
+ */
+TM_Result
 wait_for_row(NameTable *names, Datum name, HoldMode mode,
 			 LockTupleMode tuplemode, const Patience *patience)
 {
+	WaitTarget	target = {.kind = FOR_ROW};
 	TM_Result	result = names_lock(names, tuplemode, LockWaitSkip);
 
-	if (result == TM_WouldBlock)
-		result = wait_for(names, name, mode, NULL, NoLock, tuplemode,
-						  patience);
-	return result == TM_Ok;
+	if (result != TM_WouldBlock || patience->waiting == WAIT_NEVER)
+		return result;
+	target.names = names;
+	target.name = name;
+	target.mode = mode;
+	target.tuplemode = tuplemode;
+	return wait_for(&target, patience);
 }
 
 /*
- * Stand in line for the name, make its row if there is none, lock it, and
- * leave the line.  found says that the row is in the slot.  The caller does
- * not hold the row.
+ * Wait for one of those who keep us from locking the row in the slot, which
+ * names_lock_as_found() has left there, without locking it.  False: there is
+ * nobody (any more).
  */
-void
-wait_in_line(NameTable *names, Datum name, bool found, HoldMode mode,
-			 LockTupleMode tuplemode, const Patience *patience)
+bool
+wait_for_holder(NameTable *names, Datum name, const Patience *patience)
 {
-	LOCKMODE	lockmode = ExclusiveLock;
-	LOCKTAG		tag;
-	LOCKTAG		upgrade;
+	WaitTarget	target = {.kind = FOR_TRANSACTION};
+	RowHolder  *holders;
+	int			n = holders_running(names, &holders);
 
-	if (mode == HOLD_SHARED && found)
-		lockmode = ShareLock;
-	name_locktag(&tag, name, names->queue);
-	take_locktag(names, name, mode, &tag, lockmode, patience);
-	if (mode == HOLD_SHARED)
+	target.names = names;
+	target.name = name;
+	target.mode = HOLD_EXCLUSIVE;
+	for (int i = 0; i < n; i++)
 	{
-		/* Let upgraders pass: see resource.c. */
-		name_locktag(&upgrade, name, LOCK_UPGRADE);
-		take_locktag(names, name, mode, &upgrade, RowShareLock, patience);
+		if (TransactionIdIsCurrentTransactionId(holders[i].xid))
+			continue;
+		target.xid = holders[i].xid;
+		(void) wait_for(&target, patience);
+		return true;
 	}
 
-	/*
-	 * A row that is not there is made by who is alone at the head of the line.
-	 * This ends: whoever purges a name needs the head of its line too, so once
-	 * we have that, the row can vanish once, by a purge that was under way.
-	 */
-	while (!found || !wait_for_row(names, name, mode, tuplemode, patience))
+	/* Somebody whom the row's lock has been promised, perhaps. */
+	if (ConditionalLockTuple(names->rel, &names->tid, AccessExclusiveLock))
 	{
-		CHECK_FOR_INTERRUPTS();
-		if (lockmode != ExclusiveLock)
-		{
-			/* Only sharers come here; they wait in one line at a time. */
-			LockRelease(&upgrade, RowShareLock, false);
-			LockRelease(&tag, lockmode, false);
-			lockmode = ExclusiveLock;
-			take_locktag(names, name, mode, &tag, lockmode, patience);
-			take_locktag(names, name, mode, &upgrade, RowShareLock, patience);
-		}
-		names_refresh(names);
-		if (!names_find(names, name))
-			names_create(names, name);
-		found = true;
+		UnlockTuple(names->rel, &names->tid, AccessExclusiveLock);
+		return false;
 	}
-
-	if (mode == HOLD_SHARED)
-		LockRelease(&upgrade, RowShareLock, false);
-	LockRelease(&tag, lockmode, false);
+	target.kind = FOR_TURN;
+	(void) wait_for(&target, patience);
+	return true;
 }

@@ -156,6 +156,13 @@ call_is_top_level(FunctionCallInfo fcinfo)
 		fcinfo->flinfo->fn_mcxt == query->estate->es_query_cxt;
 }
 
+/* The request that the transaction works for, or NULL. */
+const char *
+entry_claimed(void)
+{
+	return claimed;
+}
+
 /* A setting has changed. */
 void
 entry_settings_changed(void)

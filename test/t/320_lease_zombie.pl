@@ -69,7 +69,7 @@ my ($backend) = ${ $one->{out} } =~ /backend (\d+)/;
 kill 'STOP', $backend;
 my $two = worker();
 say_to($two, qq{\\echo asking\n}, qr/asking/);
-${ $two->{in} } .= qq{SELECT lease_acquire('job', 'two', '1h') AS fence \\gset
+${ $two->{in} } .= qq{SELECT lease_acquire('job', 'two', '1h', NULL) AS fence \\gset
 INSERT INTO written VALUES ('two again', :fence);
 \\echo taken\n};
 $two->{h}->pump_nb;

@@ -1,0 +1,536 @@
+/*
+ * holders.c
+ *		Who holds a name: read from its row, and for the view lock_holders
+ *		from all rows of lock_name and from the lock manager.
+ *
+ * Nothing is kept of who holds what but the rows themselves.
+ */
+#include "lock.h"
+
+#include "access/htup_details.h"
+#include "access/multixact.h"
+#include "access/subtrans.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/bufmgr.h"
+#include "storage/procarray.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/syscache.h"
+#include "utils/tuplestore.h"
+
+PG_FUNCTION_INFO_V1(lock_holders_read);
+
+/* The mode as SQL says it. */
+const char *
+hold_mode_name(HoldMode mode)
+{
+	return mode == HOLD_SHARED ? "shared" : "exclusive";
+}
+
+/* What of a row's header says who holds it. */
+typedef struct RowLocks
+{
+	TransactionId xmin;			/* invalid if frozen */
+	TransactionId xmax;			/* invalid if there is none */
+	uint16		infomask;
+} RowLocks;
+
+/* xmin, xmax and infomask belong together under the buffer's lock only. */
+static RowLocks
+row_locks(HeapTupleHeader tuple)
+{
+	RowLocks	locks = {.infomask = tuple->t_infomask};
+
+	if (!HeapTupleHeaderXminFrozen(tuple))
+		locks.xmin = HeapTupleHeaderGetRawXmin(tuple);
+	if (!(locks.infomask & HEAP_XMAX_INVALID) &&
+		!HEAP_LOCKED_UPGRADED(locks.infomask))
+		locks.xmax = HeapTupleHeaderGetRawXmax(tuple);
+	return locks;
+}
+
+static RowLocks
+slot_locks(NameTable *names)
+{
+	BufferHeapTupleTableSlot *slot = (BufferHeapTupleTableSlot *) names->slot;
+	RowLocks	locks;
+
+	LockBuffer(slot->buffer, BUFFER_LOCK_SHARE);
+	locks = row_locks(slot->base.tuple->t_data);
+	LockBuffer(slot->buffer, BUFFER_LOCK_UNLOCK);
+	return locks;
+}
+
+/*
+ * List who has locked the row, in a palloc'd array; return how many.  Some may
+ * have ended, and one may be there more than once.  Of leases, guards are
+ * sharers; on a resource's row, FOR KEY SHARE is only what an update leaves of
+ * its own lock on the new version.
+ */
+static int
+list_holders(NameKind kind, RowLocks locks, RowHolder **holders)
+{
+	uint16		infomask = locks.infomask;
+	bool		multi = (infomask & HEAP_XMAX_IS_MULTI) != 0;
+	MultiXactMember *members = NULL;
+	int			nmembers = 0;
+	RowHolder  *list;
+	int			n = 0;
+
+	if (TransactionIdIsValid(locks.xmax) && multi)
+		nmembers = GetMultiXactIdMembers(locks.xmax, &members, false,
+										 HEAP_XMAX_IS_LOCKED_ONLY(infomask));
+	list = palloc((Max(nmembers, 0) + 2) * sizeof(RowHolder));
+
+	/* Who wrote this version did so as the exclusive holder. */
+	if (TransactionIdIsValid(locks.xmin))
+	{
+		list[n].xid = locks.xmin;
+		list[n++].mode = HOLD_EXCLUSIVE;
+	}
+
+	if (TransactionIdIsValid(locks.xmax) && !multi &&
+		!(HEAP_XMAX_IS_KEYSHR_LOCKED(infomask) && kind == NAME_LOCK))
+	{
+		list[n].xid = locks.xmax;
+		list[n++].mode = HEAP_XMAX_IS_SHR_LOCKED(infomask) ||
+			HEAP_XMAX_IS_KEYSHR_LOCKED(infomask) ?
+			HOLD_SHARED : HOLD_EXCLUSIVE;
+	}
+
+	for (int i = 0; i < nmembers; i++)
+	{
+		if (members[i].status == MultiXactStatusForKeyShare &&
+			kind == NAME_LOCK)
+			continue;
+		list[n].xid = members[i].xid;
+		list[n++].mode = members[i].status <= MultiXactStatusForShare ?
+			HOLD_SHARED : HOLD_EXCLUSIVE;
+	}
+
+	if (nmembers > 0)
+		pfree(members);
+	*holders = list;
+	return n;
+}
+
+/*
+ * How does this transaction hold the row in the slot?  Tell also by which of
+ * its (sub)transactions.
+ */
+HoldMode
+holders_mine(NameTable *names, TransactionId *xid)
+{
+	RowHolder  *holders;
+	int			n = list_holders(names->kind, slot_locks(names), &holders);
+	HoldMode	held = HOLD_NONE;
+
+	for (int i = 0; i < n; i++)
+		if (holders[i].mode > held &&
+			TransactionIdIsCurrentTransactionId(holders[i].xid))
+		{
+			held = holders[i].mode;
+			*xid = holders[i].xid;
+		}
+	pfree(holders);
+	return held;
+}
+
+/* The running top transaction that this is (part of), or InvalidTransactionId. */
+static TransactionId
+running_top(TransactionId xid)
+{
+	if (TransactionIdIsCurrentTransactionId(xid))
+		return GetTopTransactionId();
+	if (TransactionIdIsInProgress(xid))
+		return SubTransGetTopmostTransaction(xid);
+	return InvalidTransactionId;
+}
+
+/*
+ * List the running transactions that hold the row in the slot, each once and
+ * by its top transaction, in a palloc'd array; return how many.
+ */
+int
+holders_running(NameTable *names, RowHolder **holders)
+{
+	int			n = list_holders(names->kind, slot_locks(names), holders);
+	RowHolder  *list = *holders;
+	int			kept = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		RowHolder	holder = list[i];
+		int			j = 0;
+
+		holder.xid = running_top(holder.xid);
+		if (!TransactionIdIsValid(holder.xid))
+			continue;
+		while (j < kept && list[j].xid != holder.xid)
+			j++;
+		if (j == kept)
+			list[kept++] = holder;
+		else
+			list[j].mode = Max(list[j].mode, holder.mode);
+	}
+	return kept;
+}
+
+/*
+ * The view lock_holders.
+ */
+
+/* A line of it: of who holds a name, or who waits for it. */
+typedef struct Holding
+{
+	text	   *name;
+	HoldMode	mode;
+	TransactionId xid;			/* of a holder; */
+	int			pid;			/* of a waiter */
+	TimestampTz since;			/* 0: not known */
+	text	   *request;
+} Holding;
+
+/* Those who wait for the names that have this hash. */
+typedef struct Line
+{
+	uint64		hash;			/* key */
+	List	   *waiters;		/* of LockInstanceData */
+	bool		named;			/* their lines of the view are made */
+} Line;
+
+typedef struct HoldersView
+{
+	LockData   *locks;
+	HTAB	   *lines;			/* of those that there are */
+	TransactionId oldest;		/* no older transaction is running, */
+	MultiXactId oldest_multi;	/* and no older multixact; on a standby, which
+								 * does not know, invalid */
+	Holding    *holdings;
+	int			n;
+	int			size;
+} HoldersView;
+
+/*
+ * Can the row's header be that of a held name?  Of nearly all it says at once
+ * that it cannot: that is what keeps the view cheap beside many names.
+ */
+static bool
+may_be_held(const HoldersView *view, RowLocks locks)
+{
+	if (TransactionIdIsNormal(locks.xmin) &&
+		!TransactionIdPrecedes(locks.xmin, view->oldest))
+		return true;
+	if (!TransactionIdIsValid(locks.xmax))
+		return false;
+	if (locks.infomask & HEAP_XMAX_IS_MULTI)
+		return !MultiXactIdIsValid(view->oldest_multi) ||
+			!MultiXactIdPrecedes(locks.xmax, view->oldest_multi);
+	return !TransactionIdPrecedes(locks.xmax, view->oldest);
+}
+
+static void
+add_holding(HoldersView *view, const Holding *holding)
+{
+	if (view->n == view->size)
+	{
+		view->size = view->size * 2;
+		view->holdings = repalloc_huge(view->holdings,
+									   view->size * sizeof(Holding));
+	}
+	view->holdings[view->n++] = *holding;
+}
+
+/*
+ * Add those who hold the row.  Who has written a version that is not committed
+ * has left there since when and for which request.  A version that was made for
+ * a new name has neither, and for an instant an unfrozen xmin: that says
+ * nothing.
+ */
+static void
+add_holders(HoldersView *view, NameTable *names, HeapTuple row)
+{
+	TupleDesc	desc = RelationGetDescr(names->rel);
+	RowLocks	locks = row_locks(row->t_data);
+	RowHolder  *holders;
+	int			n;
+	bool		isnull;
+	Datum		since = heap_getattr(row, Anum_lock_since, desc, &isnull);
+
+	if (isnull)
+		locks.xmin = InvalidTransactionId;
+	n = list_holders(NAME_LOCK, locks, &holders);
+	for (int i = 0; i < n; i++)
+	{
+		Holding		holding = {.mode = holders[i].mode};
+
+		holding.xid = running_top(holders[i].xid);
+		if (!TransactionIdIsValid(holding.xid))
+			continue;
+		holding.name = DatumGetTextPCopy(heap_getattr(row, Anum_name, desc,
+													  &isnull));
+		if (holders[i].xid == locks.xmin)
+		{
+			Datum		request;
+
+			holding.since = DatumGetTimestampTz(since);
+			request = heap_getattr(row, Anum_lock_request, desc, &isnull);
+			holding.request = isnull ? NULL : DatumGetTextPCopy(request);
+		}
+		add_holding(view, &holding);
+	}
+	pfree(holders);
+}
+
+/* Add those who wait for the name, if they have not been. */
+static void
+add_waiters(HoldersView *view, Datum name)
+{
+	uint64		hash = names_hash(name);
+	Line	   *line = hash_search(view->lines, &hash, HASH_FIND, NULL);
+	ListCell   *cell;
+
+	if (line == NULL || line->named)
+		return;
+	line->named = true;
+	foreach(cell, line->waiters)
+	{
+		LockInstanceData *lock = lfirst(cell);
+		Holding		holding = {.pid = lock->pid, .since = lock->waitStart};
+
+		holding.name = DatumGetTextPCopy(name);
+		holding.mode = lock->waitLockMode == ShareLock ||
+			(lock->holdMask & LOCKBIT_ON(ShareLock)) != 0 ?
+			HOLD_SHARED : HOLD_EXCLUSIVE;
+
+		/* The head of the line waits for something else. */
+		for (int i = 0; i < view->locks->nelements && holding.since == 0; i++)
+			if (view->locks->locks[i].pid == lock->pid)
+				holding.since = view->locks->locks[i].waitStart;
+		add_holding(view, &holding);
+	}
+}
+
+/*
+ * Walk the pages of the table: of each row only the header is looked at, or if
+ * anybody waits for any name, the name.
+ */
+static void
+read_rows(HoldersView *view, NameTable *names)
+{
+	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
+	bool		waiters = hash_get_num_entries(view->lines) > 0;
+	TupleDesc	desc = RelationGetDescr(names->rel);
+
+	for (BlockNumber block = 0; block < names->nblocks; block++)
+	{
+		PGAlignedBlock copy;
+		Buffer		buffer;
+
+		CHECK_FOR_INTERRUPTS();
+		buffer = ReadBufferExtended(names->rel, MAIN_FORKNUM, block,
+									RBM_NORMAL, strategy);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		memcpy(copy.data, BufferGetPage(buffer), BLCKSZ);
+		UnlockReleaseBuffer(buffer);
+
+		for (OffsetNumber offset = FirstOffsetNumber;
+			 offset <= PageGetMaxOffsetNumber(copy.data); offset++)
+		{
+			ItemId		item = PageGetItemId(copy.data, offset);
+			HeapTupleData row;
+			bool		isnull;
+
+			if (!ItemIdIsNormal(item))
+				continue;
+			row.t_data = (HeapTupleHeader) PageGetItem(copy.data, item);
+			row.t_len = ItemIdGetLength(item);
+			if (may_be_held(view, row_locks(row.t_data)))
+				add_holders(view, names, &row);
+			if (waiters)
+				add_waiters(view, heap_getattr(&row, Anum_name, desc,
+											   &isnull));
+		}
+	}
+	FreeAccessStrategy(strategy);
+}
+
+/*
+ * Find who waits: those who hold or want a name's queue lock, the head of the
+ * line included, which waits for the row; and of the users of its upgrade lock
+ * the upgrader, who alone has that mode.
+ */
+static void
+read_lines(HoldersView *view)
+{
+	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(Line)};
+
+	control.hcxt = CurrentMemoryContext;
+	view->lines = hash_create("pg_cas lines", 64, &control,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	view->locks = GetLockStatusData();
+	for (int i = 0; i < view->locks->nelements; i++)
+	{
+		LockInstanceData *lock = &view->locks->locks[i];
+		const LOCKTAG *tag = &lock->locktag;
+		uint64		hash = (uint64) tag->locktag_field2 << 32 |
+			tag->locktag_field3;
+		Line	   *line;
+		bool		found;
+
+		if (tag->locktag_type != LOCKTAG_ADVISORY ||
+			tag->locktag_field1 != MyDatabaseId ||
+			(tag->locktag_field4 != LOCK_QUEUE &&
+			 (tag->locktag_field4 != LOCK_UPGRADE ||
+			  !(lock->holdMask & LOCKBIT_ON(ShareUpdateExclusiveLock)))))
+			continue;
+		line = hash_search(view->lines, &hash, HASH_ENTER, &found);
+		if (!found)
+		{
+			line->waiters = NIL;
+			line->named = false;
+		}
+		line->waiters = lappend(line->waiters, lock);
+	}
+}
+
+/* qsort comparator: by name, waiters last, then by transaction. */
+static int
+compare_holdings(const void *left, const void *right)
+{
+	const Holding *a = left;
+	const Holding *b = right;
+	int			order = names_compare(PointerGetDatum(a->name),
+									  PointerGetDatum(b->name));
+
+	if (order != 0)
+		return order;
+	if (a->xid != b->xid)
+		return !TransactionIdIsValid(a->xid) ? 1 :
+			!TransactionIdIsValid(b->xid) ? -1 : a->xid < b->xid ? -1 : 1;
+	return a->pid - b->pid;
+}
+
+/*
+ * A holder that has written the name's row is found at the version before, too,
+ * and one that has locked it in several subtransactions at each lock: leave one
+ * line of each.
+ */
+static void
+fold_holdings(HoldersView *view)
+{
+	int			kept = 0;
+
+	qsort(view->holdings, view->n, sizeof(Holding), compare_holdings);
+	for (int i = 0; i < view->n; i++)
+	{
+		Holding    *holding = &view->holdings[i];
+		Holding    *last = kept > 0 ? &view->holdings[kept - 1] : NULL;
+
+		if (last != NULL && compare_holdings(last, holding) == 0)
+		{
+			last->mode = Max(last->mode, holding->mode);
+			if (holding->since != 0)
+			{
+				last->since = holding->since;
+				last->request = holding->request;
+			}
+		}
+		else
+			view->holdings[kept++] = *holding;
+	}
+	view->n = kept;
+}
+
+static void
+put_holdings(HoldersView *view, ReturnSetInfo *answer)
+{
+	TransactionId xid = InvalidTransactionId;
+	int			pid = 0;
+
+	for (int i = 0; i < view->n; i++)
+	{
+		const Holding *holding = &view->holdings[i];
+		bool		waiting = !TransactionIdIsValid(holding->xid);
+		Datum		values[7];
+		bool		nulls[7] = {false};
+
+		if (waiting)
+			pid = holding->pid;
+		else if (xid != holding->xid)
+			pid = BackendXidGetPid(holding->xid);
+		xid = holding->xid;
+
+		values[0] = PointerGetDatum(holding->name);
+		values[1] = CStringGetTextDatum(hold_mode_name(holding->mode));
+		values[2] = Int32GetDatum(pid);
+		nulls[2] = pid == 0;	/* a prepared transaction */
+		values[3] = BoolGetDatum(waiting);
+		values[4] = TimestampTzGetDatum(holding->since);
+		nulls[4] = holding->since == 0;
+		values[5] = PointerGetDatum(holding->request);
+		nulls[5] = holding->request == NULL;
+		values[6] = TransactionIdGetDatum(holding->xid);
+		nulls[6] = waiting;
+		tuplestore_putvalues(answer->setResult, answer->setDesc, values,
+							 nulls);
+	}
+}
+
+/*
+ * May the role see who holds which names?  Those may who can lock them.
+ */
+static bool
+may_see_holders(void)
+{
+	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, INTERVALOID};
+	oidvector  *signature = buildoidvector(types, lengthof(types));
+	Oid			oid;
+
+	if (has_privs_of_role(GetUserId(), ROLE_PG_MONITOR))
+		return true;
+	oid = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+						  CStringGetDatum("lock_acquire"),
+						  PointerGetDatum(signature),
+						  ObjectIdGetDatum(extension_schema()));
+	return OidIsValid(oid) &&
+		object_aclcheck(ProcedureRelationId, oid, GetUserId(),
+						ACL_EXECUTE) == ACLCHECK_OK;
+}
+
+/*
+ * lock_holders_read(): the rows of the view lock_holders.
+ *
+ * Which rows are locked is known to their headers only, so all are looked at:
+ * 100,000 names take some 5 ms.  The locks of the cluster are read once.
+ */
+Datum
+lock_holders_read(PG_FUNCTION_ARGS)
+{
+	HoldersView view = {.size = 64};
+	NameTable	names;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	if (!may_see_holders())
+		return (Datum) 0;
+
+	view.holdings = palloc(view.size * sizeof(Holding));
+	names_open(&names, NAME_LOCK, false);
+	view.oldest = names.latest->xmin;
+	view.oldest_multi = RecoveryInProgress() ? InvalidMultiXactId :
+		GetOldestMultiXactId();
+	read_lines(&view);
+	read_rows(&view, &names);
+	fold_holdings(&view);
+	put_holdings(&view, (ReturnSetInfo *) fcinfo->resultinfo);
+	names_close(&names);
+	return (Datum) 0;
+}
