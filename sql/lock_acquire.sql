@@ -284,6 +284,15 @@ BEGIN;
 SELECT lock_acquire('{a}');
 \echo :SQLSTATE
 ROLLBACK;
+DO $$BEGIN PERFORM lock_try_acquire('{a}'); END$$;
+\echo :SQLSTATE
+SELECT 'and the session goes on' AS then;
+BEGIN;
+SAVEPOINT s;
+SELECT lock_try_acquire('{a}');
+ROLLBACK TO s;
+SELECT count(*) FROM lock_holders;
+COMMIT;
 SELECT lock_fence_advance(2000);
 BEGIN;
 SELECT l.fence > f.fence + 2000 AS advanced FROM fences AS f, lock_acquire('{a}') AS l;

@@ -148,6 +148,7 @@ SET LOCAL DateStyle = 'German';
 SET LOCAL IntervalStyle = 'iso_8601';
 SET LOCAL extra_float_digits = -10;
 SET LOCAL bytea_output = 'escape';
+SET LOCAL quote_all_identifiers = on;
 SELECT mode FROM lock_acquire(ARRAY['2020-01-01 12:00:00+00|1 day 02:00:00|0.1234567890123|\x00ff|$1.50|lock_protect_test.written']);
 INSERT INTO written VALUES ('2020-01-01 12:00+00', '1 day 2 hours', 0.1234567890123, '\x00ff', 1.5::numeric::money, 'written');
 SELECT t, i, f, b, c FROM written;

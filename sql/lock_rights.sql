@@ -162,5 +162,36 @@ SET LOCAL ROLE lock_rights_a;
 SELECT name, mode FROM lock_holders;
 ROLLBACK;
 
+-- A usual hardening by the functions' owner changes nothing.
+CREATE FUNCTION harden(clause text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT p.oid FROM pg_proc AS p
+        JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass
+        WHERE d.deptype = 'e' AND p.proname ~ '^(lock|lease)_'
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s %s', f, clause);
+    END LOOP;
+END
+$$;
+CREATE TABLE hardened (id int);
+SELECT lock_protect('hardened', 'hardened {id}');
+SELECT harden('SET search_path = pg_catalog');
+SELECT lock_acquire('{a}');
+\echo :SQLSTATE
+BEGIN;
+SELECT name, mode FROM lock_acquire('{hardened 1}');
+SELECT lock_try_acquire('{hardened 2}');
+INSERT INTO hardened VALUES (1), (2);
+SELECT name, mode, waiting FROM lock_holders ORDER BY name;
+INSERT INTO hardened VALUES (3);
+\echo :SQLSTATE
+ROLLBACK;
+SELECT lease_acquire('hardened', 'h', '1h') > 0 AS granted;
+SELECT lease_release('hardened', fence) FROM lease_holders WHERE name = 'hardened';
+SELECT lock_unprotect('hardened');
+SELECT harden('RESET ALL');
+
 DROP SCHEMA lock_rights_test CASCADE;
 DROP ROLE lock_rights_member, lock_rights_a, lock_rights_b, lock_rights_monitor;

@@ -29,7 +29,7 @@ PG_FUNCTION_INFO_V1(lease_release);
 PG_FUNCTION_INFO_V1(lease_guard);
 PG_FUNCTION_INFO_V1(lease_set_owner);
 
-/* Most names of a call; each takes 40 bytes of memory, and a row of its own. */
+/* Most names of a call; each takes 40 bytes of memory, and a row. */
 #define MAX_NAMES 10000000
 
 /* What lock_holders shows of a holder's request, in bytes. */
@@ -92,9 +92,9 @@ sort_resources(Resource *resources, int n)
 }
 
 /*
- * The resources that the call's first two arguments name, in the order in which
- * they are taken: byte order, each wholly before the next, so that calls cannot
- * deadlock with one another.  Transactions that call twice can, and the
+ * The resources that the call's first two arguments name, in the order in
+ * which they are taken: byte order, each wholly before the next, so that calls
+ * cannot deadlock with one another.  Transactions that call twice can, and the
  * deadlock detector sees them.
  */
 static Resource *
@@ -164,13 +164,12 @@ static Datum
 request_shown(void)
 {
 	const char *request = entry_claimed();
+	int			len;
 
 	if (request == NULL)
 		return (Datum) 0;
-	return PointerGetDatum(cstring_to_text_with_len(request,
-													pg_mbcliplen(request,
-																 strlen(request),
-																 MAX_REQUEST)));
+	len = pg_mbcliplen(request, strlen(request), MAX_REQUEST);
+	return PointerGetDatum(cstring_to_text_with_len(request, len));
 }
 
 /*
@@ -249,35 +248,61 @@ lock_acquire(PG_FUNCTION_ARGS)
 }
 
 /*
- * lock_try_acquire(exclusive text[], shared text[]) RETURNS boolean
+ * Hold all the resources, or none of them.
  *
- * A row's lock can be given back only with a subtransaction: so what has been
- * taken when one name cannot be had is in a subtransaction of ours.
+ * A row's lock can be given back only with a subtransaction: so there is one
+ * of ours around the taking.  An error must not leave it behind.
  */
-Datum
-lock_try_acquire(PG_FUNCTION_ARGS)
+static bool
+take_all_or_none(Resource *resources, int n)
 {
+	const Patience patience = {WAIT_NEVER};
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	Patience	patience = {WAIT_NEVER};
-	Resource   *resources;
-	int			n;
-	bool		taken;
-
-	request_enter(fcinfo, ENTRY_JOINS);
-	resources = resource_arguments(fcinfo, &n);
-	require_transaction(fcinfo, "lock_try_acquire()");
+	volatile bool taken = false;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	taken = take_resources(resources, n, &patience);
+	PG_TRY();
+	{
+		taken = take_resources(resources, n, &patience);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+
 	if (taken)
 		ReleaseCurrentSubTransaction();
 	else
 		RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	PG_RETURN_BOOL(taken);
+	return taken;
+}
+
+/*
+ * lock_try_acquire(exclusive text[], shared text[]) RETURNS boolean
+ */
+Datum
+lock_try_acquire(PG_FUNCTION_ARGS)
+{
+	Resource   *resources;
+	int			n;
+
+	request_enter(fcinfo, ENTRY_JOINS);
+	resources = resource_arguments(fcinfo, &n);
+	require_transaction(fcinfo, "lock_try_acquire()");
+	PG_RETURN_BOOL(take_all_or_none(resources, n));
 }
 
 /*

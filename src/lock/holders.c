@@ -144,7 +144,7 @@ holders_mine(NameTable *names, TransactionId *xid)
 	return held;
 }
 
-/* The running top transaction that this is (part of), or InvalidTransactionId. */
+/* The running top transaction that this is part of, or an invalid one. */
 static TransactionId
 running_top(TransactionId xid)
 {
@@ -251,8 +251,8 @@ add_holding(HoldersView *view, const Holding *holding)
 
 /*
  * Add those who hold the row.  Who has written a version that is not committed
- * has left there since when and for which request.  A version that was made for
- * a new name has neither, and for an instant an unfrozen xmin: that says
+ * has left there since when and for which request.  A version that was made
+ * for a new name has neither, and for an instant an unfrozen xmin: that says
  * nothing.
  */
 static void
@@ -371,8 +371,9 @@ read_rows(HoldersView *view, NameTable *names)
 static void
 read_lines(HoldersView *view)
 {
-	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(Line)};
+	HASHCTL		control = {.keysize = sizeof(uint64)};
 
+	control.entrysize = sizeof(Line);
 	control.hcxt = CurrentMemoryContext;
 	view->lines = hash_create("pg_cas lines", 64, &control,
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -420,9 +421,9 @@ compare_holdings(const void *left, const void *right)
 }
 
 /*
- * A holder that has written the name's row is found at the version before, too,
- * and one that has locked it in several subtransactions at each lock: leave one
- * line of each.
+ * A holder that has written the name's row is found at the version before,
+ * too, and one that has locked it in several subtransactions at each lock:
+ * leave one line of each.
  */
 static void
 fold_holdings(HoldersView *view)

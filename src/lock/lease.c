@@ -256,8 +256,8 @@ sleep_a_while(LeaseRequest *request, TimestampTz now, TimestampTz expires_at)
 }
 
 /*
- * At the head of the line: wait for the lease as long as the request's patience
- * allows, and take it.
+ * At the head of the line: wait for the lease as long as the request's
+ * patience allows, and take it.
  *
  * A holder that was stopped beyond its lease's end and then goes on must not
  * write.  It cannot know, but the row does: lease_guard() compares the fence
@@ -486,7 +486,8 @@ lease_prolong(NameTable *names, Datum name, int64 fence, Interval *ttl)
 					   LockTupleNoKeyExclusive, &current))
 	{
 		case LEASE_CURRENT:
-			expires_at = positive_interval_after(GetCurrentTimestamp(), ttl, "ttl");
+			expires_at = positive_interval_after(GetCurrentTimestamp(), ttl,
+												 "ttl");
 			values[Anum_lease_expires - 1] = TimestampTzGetDatum(expires_at);
 			replace[Anum_lease_expires - 1] = true;
 			names_update(names, values, nulls, replace);

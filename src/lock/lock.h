@@ -127,6 +127,13 @@ typedef struct LeaseGrant
 	TimestampTz expires_at;		/* if there is a holder */
 } LeaseGrant;
 
+/* What a resource's {column}s are. */
+typedef struct PatternColumns
+{
+	bool		any;			/* are there any? */
+	bool		hidden;			/* one that the current role cannot read? */
+} PatternColumns;
+
 /* name_rows.c */
 extern Oid	names_relation(NameKind kind);
 extern void names_open(NameTable *names, NameKind kind, bool writing);
@@ -195,5 +202,11 @@ extern bool lease_give_up(NameTable *names, Datum name, int64 fence);
 extern void lease_give_to(NameTable *names, Datum name, const char *owner);
 extern void lease_report_held(Datum name, const LeaseGrant *grant)
 			pg_attribute_noreturn();
+
+/* pattern.c */
+extern char *pattern_of_row(const char *resource, Relation rel,
+							TupleDesc desc, HeapTuple tuple);
+extern char *pattern_without_row(const char *resource, Relation rel,
+								 PatternColumns *columns);
 
 #endif							/* PG_CAS_LOCK_H */

@@ -42,8 +42,8 @@ names_relation(NameKind kind)
 /*
  * The tables have the shape that the install script made, for nobody but a
  * superuser can alter them; but a superuser may add indexes.  Are all indexes
- * such that CatalogIndexInsert() can write their entries?  It asserts that
- * there are no expressions, predicates and deferrable or exclusion constraints.
+ * such that CatalogIndexInsert() can write their entries?  It asserts that they
+ * have no expressions, predicates, deferrable or exclusion constraints.
  */
 static bool
 has_plain_indexes(CatalogIndexState indexes)
@@ -133,8 +133,8 @@ names_hash(Datum name)
 
 /*
  * Find the version that the snapshot sees among those that the index entry
- * stands for, and leave it in the slot.  This is what the table's access method
- * does for the executor, but for the pruning: see make_room().
+ * stands for, and leave it in the slot.  This is what the table's access
+ * method does for the executor, but for the pruning: see make_room().
  */
 static bool
 fetch_version(NameTable *names, ItemPointerData tid, Snapshot snapshot,
@@ -188,8 +188,8 @@ names_find_version(NameTable *names, Datum name, Snapshot snapshot,
 	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ, name);
 	index_rescan(names->scan, &key, 1, NULL, 0);
-	while (!found &&
-		   (tid = index_getnext_tid(names->scan, ForwardScanDirection)) != NULL)
+	while (!found && (tid = index_getnext_tid(names->scan,
+											  ForwardScanDirection)) != NULL)
 		found = fetch_version(names, *tid, snapshot, slot);
 
 	/* The slot has its own pin; keep none on the index. */
@@ -290,8 +290,8 @@ names_find(NameTable *names, Datum name)
 
 /*
  * Write the index entries of a row that has been written, where there are
- * indexes of every sort.  Somebody's own may call functions: not as the caller,
- * who has not asked for that.
+ * indexes of every sort.  Somebody's own may call functions: not as the
+ * caller, who has not asked for that.
  */
 static void
 write_entries(NameTable *names, TupleTableSlot *row, bool update)
@@ -331,7 +331,7 @@ insert_row(NameTable *names, HeapTuple tuple)
 	ExecDropSingleTupleTableSlot(row);
 }
 
-/* Write a new version of the row there, which we have locked; set its t_self. */
+/* Write a new version of a row that we have locked, and set its t_self. */
 static void
 update_row(NameTable *names, ItemPointer tid, HeapTuple tuple)
 {
@@ -363,17 +363,15 @@ update_row(NameTable *names, ItemPointer tid, HeapTuple tuple)
  * snapshot, which cannot see the row, would be told of a later holder that
  * there never was.  That is what the full page in the WAL, once a name, buys.
  *
- * The mark is the last step, in one WAL record.  Before it, a crash or an error
- * leaves an ordinary dead row.  The record holds the whole page: what changes
- * otherwise on it, hint bits, need not be logged, so replay may not rely on the
- * page that it finds.
+ * The mark is the last step, in one WAL record.  Before it, a crash or an
+ * error leaves an ordinary dead row.  The record holds the whole page: what
+ * changes otherwise on it, hint bits, need not be logged, so replay may not
+ * rely on the page that it finds.
  *
  * As a frozen row is there for old snapshots too, one that stands between a
  * name's purge and its making sees two rows, which a dump could not restore.
- * Nobody needs the rows of lock_name, for fences come from the sequence: they
- * are not dumped.  Of lease_state are dumped the leases that are held; the row
- * that names_create() makes is held by nobody, and one that was purged had been
- * released.
+ * So the rows of lock_name, which nobody needs, are not dumped; of lease_state,
+ * only leases that are held are, which rows just made or purged are not.
  */
 static void
 freeze_row(NameTable *names, ItemPointer tid)

@@ -39,172 +39,14 @@ PG_FUNCTION_INFO_V1(lock_protect_trigger);
 #define ROW_TRIGGER			"lock_protect"
 #define TRUNCATE_TRIGGER	"lock_protect_truncate"
 
-/* What takes the place of the values of a column. */
-typedef char *(*ColumnValue) (Relation rel, int attnum, void *arg);
-
-/* A row of the table. */
-typedef struct Row
-{
-	HeapTuple	tuple;
-	TupleDesc	desc;
-} Row;
-
 /*
- * The name that was last found to be held, and by which transaction.  A lock is
- * given back only by a rollback, which takes the (sub)transaction id along
+ * The name that was last found to be held, and by which transaction.  A lock
+ * is given back only by a rollback, which takes the (sub)transaction id along
  * under which it was taken: as long as that is one of ours, the name is held.
  */
 static char held_name[MAX_RESOURCE_NAME + 1];
 static TransactionId held_xid = InvalidTransactionId;
 static LocalTransactionId held_lxid = InvalidLocalTransactionId;
-
-/*
- * Put the resource's name together, column by column.  {{ and }} stand for
- * single braces.  Raises 22023 if the resource is malformed, 42703 if there is
- * no such column.
- */
-static char *
-expand_resource(const char *resource, Relation rel, ColumnValue value,
-				void *arg)
-{
-	StringInfoData name;
-
-	initStringInfo(&name);
-	for (const char *p = resource; *p; p++)
-	{
-		const char *end;
-		char	   *column;
-		AttrNumber	attnum;
-
-		if ((*p == '{' || *p == '}') && p[1] == *p)
-		{
-			appendStringInfoChar(&name, *p++);
-			continue;
-		}
-		if (*p != '{' && *p != '}')
-		{
-			appendStringInfoChar(&name, *p);
-			continue;
-		}
-
-		end = *p == '{' ? strchr(p, '}') : NULL;
-		if (end == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("unmatched brace in resource \"%s\"", resource),
-					 errhint("Write {column} for a column's value, {{ and }} for braces.")));
-		column = pnstrdup(p + 1, end - p - 1);
-		attnum = get_attnum(RelationGetRelid(rel), column);
-		if (attnum <= 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of relation \"%s\", named in the resource \"%s\", does not exist",
-							column, RelationGetRelationName(rel), resource),
-					 errtable(rel)));
-		appendStringInfoString(&name, value(rel, attnum, arg));
-		p = end;
-	}
-	return name.data;
-}
-
-/*
- * The value as text, which is the same whatever the writer's settings: two who
- * write the same row must mean the same resource.  Only the output function
- * runs under changed settings; a domain's is that of its base type.
- */
-static char *
-stable_text(Oid type, Datum value)
-{
-	static const struct
-	{
-		const char *name;
-		const char *value;
-	}			settings[] =
-	{
-		{"DateStyle", "ISO, MDY"},
-		{"IntervalStyle", "postgres"},
-		{"TimeZone", "UTC"},
-		{"extra_float_digits", "1"},
-		{"bytea_output", "hex"},
-		{"lc_monetary", "C"},
-		{"search_path", "pg_catalog, pg_temp"},
-	};
-	int			level = -1;
-	Oid			output;
-	bool		isvarlena;
-	char	   *result;
-
-	switch (getBaseType(type))
-	{
-		case BOOLOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case NUMERICOID:
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case UUIDOID:
-			/* These depend on no setting. */
-			break;
-
-		default:
-			level = NewGUCNestLevel();
-			for (int i = 0; i < lengthof(settings); i++)
-				if (strcmp(GetConfigOption(settings[i].name, false, false),
-						   settings[i].value) != 0)
-					(void) set_config_option(settings[i].name,
-											 settings[i].value,
-											 PGC_USERSET, PGC_S_SESSION,
-											 GUC_ACTION_SAVE, true, 0, false);
-	}
-
-	getTypeOutputInfo(type, &output, &isvarlena);
-	result = OidOutputFunctionCall(output, value);
-	if (level != -1)
-		AtEOXact_GUC(true, level);
-	return result;
-}
-
-/* A ColumnValue: the row's. */
-static char *
-row_value(Relation rel, int attnum, void *arg)
-{
-	Row		   *row = (Row *) arg;
-	Form_pg_attribute att = TupleDescAttr(row->desc, attnum - 1);
-	Datum		value;
-	bool		isnull;
-
-	value = heap_getattr(row->tuple, attnum, row->desc, &isnull);
-	if (isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_CAS_REQUIRED),
-				 errmsg("column \"%s\" of relation \"%s\" is null, so no resource covers the row",
-						NameStr(att->attname), RelationGetRelationName(rel)),
-				 errtablecol(rel, attnum)));
-	return stable_text(att->atttypid, value);
-}
-
-/* A ColumnValue: notes that there are columns, and which the role can't read. */
-typedef struct Columns
-{
-	bool		any;
-	bool		hidden;
-} Columns;
-
-static char *
-note_column(Relation rel, int attnum, void *arg)
-{
-	Columns    *columns = (Columns *) arg;
-	Oid			relid = RelationGetRelid(rel);
-
-	columns->any = true;
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
-		pg_attribute_aclcheck(relid, attnum, GetUserId(),
-							  ACL_SELECT) != ACLCHECK_OK)
-		columns->hidden = true;
-	return "";
-}
 
 static void pg_attribute_noreturn()
 report_no_table(Oid relid)
@@ -236,7 +78,7 @@ require_resource(Relation rel, const char *resource, const char *name)
 	TransactionId xid;
 	Datum		value;
 	bool		held;
-	Columns		columns = {false, false};
+	PatternColumns columns;
 	StringInfoData detail;
 
 	if (held_lxid == MyProc->lxid && strcmp(name, held_name) == 0 &&
@@ -257,7 +99,7 @@ require_resource(Relation rel, const char *resource, const char *name)
 	}
 
 	/* What may not be read may not be told either. */
-	expand_resource(resource, rel, note_column, &columns);
+	pattern_without_row(resource, rel, &columns);
 	if (columns.hidden ||
 		(columns.any && check_enable_rls(RelationGetRelid(rel), InvalidOid,
 										 true) == RLS_ENABLED))
@@ -293,7 +135,7 @@ lock_protect_trigger(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	Relation	rel;
 	const char *resource;
-	Row			row;
+	TupleDesc	desc;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		trigdata->tg_trigger->tgnargs != 1 ||
@@ -309,9 +151,8 @@ lock_protect_trigger(PG_FUNCTION_ARGS)
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 	{
-		Columns		columns = {false, false};
-		char	   *name = expand_resource(resource, rel, note_column,
-										   &columns);
+		PatternColumns columns;
+		char	   *name = pattern_without_row(resource, rel, &columns);
 
 		if (columns.any)
 			ereport(ERROR,
@@ -328,18 +169,16 @@ lock_protect_trigger(PG_FUNCTION_ARGS)
 	 * What an output function does may have the relation's description built
 	 * anew: keep this one.
 	 */
-	row.desc = RelationGetDescr(rel);
-	IncrTupleDescRefCount(row.desc);
-	row.tuple = trigdata->tg_trigtuple;
+	desc = RelationGetDescr(rel);
+	IncrTupleDescRefCount(desc);
 	require_resource(rel, resource,
-					 expand_resource(resource, rel, row_value, &row));
+					 pattern_of_row(resource, rel, desc,
+									trigdata->tg_trigtuple));
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-	{
-		row.tuple = trigdata->tg_newtuple;
 		require_resource(rel, resource,
-						 expand_resource(resource, rel, row_value, &row));
-	}
-	DecrTupleDescRefCount(row.desc);
+						 pattern_of_row(resource, rel, desc,
+										trigdata->tg_newtuple));
+	DecrTupleDescRefCount(desc);
 	return PointerGetDatum(NULL);
 }
 
@@ -435,8 +274,8 @@ execute(const char *command)
 }
 
 /*
- * Does the table have the trigger of this name, and in which mode does it fire?
- * Raises 42710 if that is not one of ours.
+ * Does the table have the trigger of this name, and in which mode does it
+ * fire?  Raises 42710 if that is not one of ours.
  */
 static bool
 find_trigger(Oid relid, const char *name, Oid function, char *enabled)
@@ -500,8 +339,8 @@ trigger_function(char **name)
 }
 
 /*
- * Create one of the triggers, or replace it, which keeps it firing always if it
- * does so.  Both take no more than SHARE ROW EXCLUSIVE.
+ * Create one of the triggers, or replace it, which keeps it firing always if
+ * it does so.  Both take no more than SHARE ROW EXCLUSIVE.
  */
 static void
 put_trigger(Oid relid, const char *name, const char *events,
@@ -532,7 +371,7 @@ put_trigger(Oid relid, const char *name, const char *events,
 Datum
 lock_protect(PG_FUNCTION_ARGS)
 {
-	Columns		columns = {false, false};
+	PatternColumns columns;
 	Relation	rel;
 	List	   *tables;
 	ListCell   *cell;
@@ -544,7 +383,7 @@ lock_protect(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 1, "resource");
 	resource = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	rel = open_protectable(PG_GETARG_OID(0), ShareRowExclusiveLock, &tables);
-	name = expand_resource(resource, rel, note_column, &columns);
+	name = pattern_without_row(resource, rel, &columns);
 	if (!columns.any)
 		(void) names_checked(CStringGetTextDatum(name), "resource");
 	relation_close(rel, NoLock);

@@ -45,8 +45,8 @@ report_upgrade_deadlock(Datum name)
  * New sharers must not overtake an upgrader, or they could starve it.  It
  * cannot stand in line, so the upgrade lock is also a second line: at the head
  * of the first, a sharer takes it in RowShareLock mode for as long as it asks
- * for the row, and the upgrader in ExclusiveLock mode before it waits for those
- * that have the row.
+ * for the row, and the upgrader in ExclusiveLock mode before it waits for
+ * those that have the row.
  */
 static bool
 upgrade(NameTable *names, Datum name, const Patience *patience)

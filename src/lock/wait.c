@@ -206,7 +206,7 @@ wait_for(const WaitTarget *target, const Patience *patience)
 		result = wait_without_deadline(target);
 		if (limited)
 		{
-			/* If it has just fired, it is still to be reported as what it is. */
+			/* If it has just fired, it is still to be reported as such. */
 			disable_timeout(LOCK_TIMEOUT, true);
 			CHECK_FOR_INTERRUPTS();
 			LockTimeout = lock_timeout;

@@ -1,0 +1,187 @@
+/*
+ * pattern.c
+ *		Resources that name columns: repo:{name} is one for each row.
+ */
+#include "lock.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+
+/* What takes the place of the values of a column. */
+typedef char *(*ColumnValue) (Relation rel, int attnum, void *arg);
+
+/* A row of the table. */
+typedef struct Row
+{
+	HeapTuple	tuple;
+	TupleDesc	desc;
+} Row;
+
+/*
+ * Put the resource's name together, column by column.  {{ and }} stand for
+ * single braces.  Raises 22023 if the resource is malformed, 42703 if there is
+ * no such column.
+ */
+static char *
+expand(const char *resource, Relation rel, ColumnValue value, void *arg)
+{
+	StringInfoData name;
+
+	initStringInfo(&name);
+	for (const char *p = resource; *p; p++)
+	{
+		const char *end;
+		char	   *column;
+		AttrNumber	attnum;
+
+		if ((*p == '{' || *p == '}') && p[1] == *p)
+		{
+			appendStringInfoChar(&name, *p++);
+			continue;
+		}
+		if (*p != '{' && *p != '}')
+		{
+			appendStringInfoChar(&name, *p);
+			continue;
+		}
+
+		end = *p == '{' ? strchr(p, '}') : NULL;
+		if (end == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("unmatched brace in resource \"%s\"", resource),
+					 errhint("Write {column} for a column's value, {{ and }} for braces.")));
+		column = pnstrdup(p + 1, end - p - 1);
+		attnum = get_attnum(RelationGetRelid(rel), column);
+		if (attnum <= 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of relation \"%s\", named in the resource \"%s\", does not exist",
+							column, RelationGetRelationName(rel), resource),
+					 errtable(rel)));
+		appendStringInfoString(&name, value(rel, attnum, arg));
+		p = end;
+	}
+	return name.data;
+}
+
+/*
+ * The value as text, which is the same whatever the writer's settings: two who
+ * write the same row must mean the same resource.  Only the output function
+ * runs under changed settings; a domain's is that of its base type.
+ */
+static char *
+stable_text(Oid type, Datum value)
+{
+	static const struct
+	{
+		const char *name;
+		const char *value;
+	}			settings[] =
+	{
+		{"DateStyle", "ISO, MDY"},
+		{"IntervalStyle", "postgres"},
+		{"TimeZone", "UTC"},
+		{"extra_float_digits", "1"},
+		{"bytea_output", "hex"},
+		{"lc_monetary", "C"},
+		{"search_path", "pg_catalog, pg_temp"},
+		{"quote_all_identifiers", "off"},
+	};
+	int			level = -1;
+	Oid			output;
+	bool		isvarlena;
+	char	   *result;
+
+	switch (getBaseType(type))
+	{
+		case BOOLOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+		case TEXTOID:
+		case VARCHAROID:
+		case BPCHAROID:
+		case UUIDOID:
+			/* These depend on no setting. */
+			break;
+
+		default:
+			level = NewGUCNestLevel();
+			for (int i = 0; i < lengthof(settings); i++)
+				if (strcmp(GetConfigOption(settings[i].name, false, false),
+						   settings[i].value) != 0)
+					(void) set_config_option(settings[i].name,
+											 settings[i].value,
+											 PGC_USERSET, PGC_S_SESSION,
+											 GUC_ACTION_SAVE, true, 0, false);
+	}
+
+	getTypeOutputInfo(type, &output, &isvarlena);
+	result = OidOutputFunctionCall(output, value);
+	if (level != -1)
+		AtEOXact_GUC(true, level);
+	return result;
+}
+
+/* A ColumnValue: the row's. */
+static char *
+row_value(Relation rel, int attnum, void *arg)
+{
+	Row		   *row = (Row *) arg;
+	Form_pg_attribute att = TupleDescAttr(row->desc, attnum - 1);
+	Datum		value;
+	bool		isnull;
+
+	value = heap_getattr(row->tuple, attnum, row->desc, &isnull);
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_CAS_REQUIRED),
+				 errmsg("column \"%s\" of relation \"%s\" is null, so no resource covers the row",
+						NameStr(att->attname), RelationGetRelationName(rel)),
+				 errtablecol(rel, attnum)));
+	return stable_text(att->atttypid, value);
+}
+
+/* A ColumnValue: notes that there are columns, and which cannot be read. */
+static char *
+note_column(Relation rel, int attnum, void *arg)
+{
+	PatternColumns *columns = (PatternColumns *) arg;
+	Oid			relid = RelationGetRelid(rel);
+
+	columns->any = true;
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
+		pg_attribute_aclcheck(relid, attnum, GetUserId(),
+							  ACL_SELECT) != ACLCHECK_OK)
+		columns->hidden = true;
+	return "";
+}
+
+/* The resource of a row of the table. */
+char *
+pattern_of_row(const char *resource, Relation rel, TupleDesc desc,
+			   HeapTuple tuple)
+{
+	Row			row = {tuple, desc};
+
+	return expand(resource, rel, row_value, &row);
+}
+
+/*
+ * Check the resource, say what columns it names, and return the text without
+ * their values.
+ */
+char *
+pattern_without_row(const char *resource, Relation rel,
+					PatternColumns *columns)
+{
+	memset(columns, 0, sizeof(PatternColumns));
+	return expand(resource, rel, note_column, columns);
+}
