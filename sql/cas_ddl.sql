@@ -252,7 +252,7 @@ SELECT cas_update('t2', 2, 3, '{"later": 5}');
 SELECT cas_enable('t2', writers => 'echo', unversioned => 'reject');
 SELECT raises('UPDATE t2 SET later = 6') LIKE 'PT428%';
 SELECT cas_update('t2', 2, 4, '{"later": 6}');
-SELECT cas_enable('t2', writers => 'echo', versions => 'table');
+SELECT cas_enable('t2', unversioned => 'allow', versions => 'table');
 UPDATE t2 SET later = 7 RETURNING resource_version;
 SELECT cas_update('t2', 2, 6, '{"later": 8}');
 SELECT cas_disable('t2');

@@ -33,7 +33,7 @@ $$;
 CREATE FUNCTION settings(t regclass) RETURNS text LANGUAGE sql AS $$
 	SELECT concat_ws(' ', version_column, payload_column, writers, unversioned,
 		versions, 'ignore', ignore_columns, 'path', version_path, enforce,
-		'problem', problem)
+		big_numbers, 'problem', problem)
 	FROM cas_tables WHERE rel = t
 $$;
 
@@ -56,25 +56,85 @@ INSERT INTO plain VALUES ('c', 3);
 UPDATE plain SET n = 4 WHERE id = 'c';
 SELECT id, n, resource_version FROM plain WHERE id = 'c';
 
--- Called again, it changes the settings: what is not said is the default.
+-- Called again, it changes the settings: what is not said is kept.
 SELECT cas_enable('plain', writers => 'echo', unversioned => 'reject',
 	ignore_columns => '{n}', enforce => 'warn');
 SELECT settings('plain');
 SELECT cas_enable('plain', versions => 'table', writers => 'echo');
 SELECT settings('plain');
-SELECT cas_enable('plain', unversioned => 'reject');
+SELECT cas_enable('plain', unversioned => 'allow', big_numbers => 'string');
 SELECT settings('plain');
+-- what does not go together with what is kept is refused
+SELECT raises($$SELECT cas_enable('plain', writers => 'bump')$$);
+SELECT cas_enable('plain', writers => 'bump', versions => 'row',
+	ignore_columns => '{}', enforce => 'error');
+SELECT settings('plain');
+-- nothing at all, and nothing new
+SELECT xmin AS guard_row, oid AS guard_oid FROM pg_trigger
+WHERE tgrelid = 'plain'::regclass AND tgfoid = 'cas_guard()'::regprocedure \gset
+SELECT cas_enable('plain');
+SELECT cas_enable('plain', writers => 'bump', big_numbers => 'string');
+SELECT settings('plain');
+SELECT xmin = :guard_row AND oid = :guard_oid AS untouched FROM pg_trigger
+WHERE tgrelid = 'plain'::regclass AND tgfoid = 'cas_guard()'::regprocedure;
 SELECT count(*) FROM pg_trigger
 WHERE tgrelid = 'plain'::regclass AND tgfoid = 'cas_guard()'::regprocedure;
 -- back to counting by row, there is no sequence any more
 SELECT count(*) FROM pg_class
 WHERE relkind = 'S' AND relnamespace = 'cas_enable'::regnamespace;
--- another version column
+-- another version column: not while the present one is there
+SELECT raises($$SELECT cas_enable('plain', version_column => 'rev')$$);
+SELECT settings('plain');
+-- it was renamed: nobody but its owner knows to what
+ALTER TABLE plain RENAME resource_version TO rev;
+SELECT raises($$SELECT cas_enable('plain')$$);
 SELECT cas_enable('plain', version_column => 'rev');
 SELECT settings('plain');
-SELECT id, rev, resource_version FROM plain ORDER BY id;
 UPDATE plain SET n = 5 WHERE id = 'c';
-SELECT id, rev, resource_version FROM plain WHERE id = 'c';
+SELECT id, n, rev FROM plain ORDER BY id;
+-- disabled, it begins anew with another
+SELECT cas_disable('plain');
+SELECT cas_enable('plain', version_column => 'number');
+SELECT settings('plain');
+SELECT id, rev, number FROM plain ORDER BY id;
+SELECT cas_disable('plain');
+ALTER TABLE plain DROP COLUMN number;
+SELECT cas_enable('plain', version_column => 'rev');
+
+-- The sequence goes along with a rename, and stays with cas_disable().
+CREATE TABLE seq (id int PRIMARY KEY, n int);
+SELECT cas_enable('seq', versions => 'table', writers => 'echo');
+INSERT INTO seq VALUES (1, 1), (2, 2), (3, 3);
+DELETE FROM seq WHERE id > 1;
+ALTER TABLE seq RENAME resource_version TO v;
+SELECT cas_enable('seq', 'v');
+INSERT INTO seq VALUES (4, 4) RETURNING v;
+DELETE FROM seq WHERE id > 1;
+SELECT cas_disable('seq');
+SELECT cas_enable('seq', 'v', versions => 'table', writers => 'echo');
+INSERT INTO seq VALUES (5, 5) RETURNING v;
+SELECT settings('seq');
+SELECT count(*) FROM pg_class
+WHERE relkind = 'S' AND relnamespace = 'cas_enable'::regnamespace;
+-- one that feeds the column's default is not taken for it
+CREATE TABLE serial (id int PRIMARY KEY, v serial);
+SELECT cas_enable('serial', 'v', versions => 'table', writers => 'echo');
+INSERT INTO serial VALUES (1), (2);
+SELECT cas_enable('serial', versions => 'row');
+INSERT INTO serial VALUES (3) RETURNING v;
+
+-- The firing modes are kept, those of partitions, too.
+CREATE TABLE modes (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+CREATE TABLE modes1 PARTITION OF modes FOR VALUES FROM (0) TO (10);
+CREATE TABLE modes2 PARTITION OF modes FOR VALUES FROM (10) TO (20);
+SELECT cas_enable('modes');
+ALTER TABLE modes1 ENABLE ALWAYS TRIGGER zzz_cas_guard;
+ALTER TABLE modes2 DISABLE TRIGGER "!cas_witness";
+SELECT cas_enable('modes', unversioned => 'reject');
+SELECT tgrelid::regclass, tgname, tgenabled FROM pg_trigger
+WHERE tgrelid::regclass::text LIKE 'modes%' ORDER BY 1, 2;
+SELECT settings('modes');
+DROP TABLE seq, serial, modes;
 
 --
 -- An existing column of each integer type is taken as it is.
@@ -164,8 +224,8 @@ SELECT raises($$SELECT cas_enable('doc', versions => '')$$);
 SELECT raises($$SELECT cas_enable('doc', enforce => 'off')$$);
 SELECT raises($$SELECT cas_enable('doc', versions => 'table')$$);
 SELECT raises($$SELECT cas_enable('doc', versions => 'table', writers => 'bump')$$);
-SELECT raises($$SELECT cas_enable('doc', version_path => '{v}')$$);
-SELECT raises($$SELECT cas_enable('doc', payload_column => 'body', version_path => '{}')$$);
+SELECT raises($$SELECT cas_enable('doc', payload_column => '', version_path => '{v}')$$);
+SELECT raises($$SELECT cas_enable('doc', big_numbers => 'text')$$);
 SELECT raises($$SELECT cas_enable('doc', payload_column => 'body', version_path => '{a,NULL}')$$);
 SELECT raises($$SELECT cas_enable('doc', ignore_columns => '{nothing}')$$);
 SELECT raises($$SELECT cas_enable('doc', ignore_columns => '{n,NULL}')$$);
@@ -173,15 +233,22 @@ SELECT raises($$SELECT cas_enable('doc', ignore_columns => '{id}')$$);
 SELECT raises($$SELECT cas_enable('doc', ignore_columns => '{resource_version}')$$);
 -- the settings are those of before
 SELECT settings('doc');
+-- '' and '{}' take away
+SELECT cas_enable('doc', version_path => '{v}', ignore_columns => '{n}');
+SELECT settings('doc');
+SELECT cas_enable('doc', version_path => '{}');
+SELECT settings('doc');
+SELECT cas_enable('doc', version_path => '{v}', ignore_columns => '{}');
+SELECT settings('doc');
+SELECT cas_enable('doc', payload_column => '');
+SELECT settings('doc');
+SELECT cas_enable('doc', payload_column => 'body');
+SELECT settings('doc');
 
--- NULL in a required argument.
+-- NULL is what is not said, but for the table.
 SELECT raises($$SELECT cas_enable(NULL)$$);
-SELECT raises($$SELECT cas_enable('doc', version_column => NULL)$$);
-SELECT raises($$SELECT cas_enable('doc', writers => NULL)$$);
-SELECT raises($$SELECT cas_enable('doc', unversioned => NULL)$$);
-SELECT raises($$SELECT cas_enable('doc', versions => NULL)$$);
-SELECT raises($$SELECT cas_enable('doc', ignore_columns => NULL)$$);
-SELECT raises($$SELECT cas_enable('doc', enforce => NULL)$$);
+SELECT cas_enable('doc', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL);
+SELECT settings('doc');
 SELECT raises($$SELECT cas_disable(NULL)$$);
 
 --
@@ -216,6 +283,20 @@ SELECT raises($$SELECT cas_enable('parent')$$);
 SELECT raises($$SELECT cas_enable('child')$$);
 SELECT raises($$SELECT cas_enable('pg_class')$$);
 SELECT raises($$SELECT cas_enable('pg_authid')$$);
+SELECT raises(format('SELECT cas_enable(%L)', c.oid::regclass)) AS "the extension's own"
+FROM pg_class AS c WHERE relnamespace = 'cas_internal'::regnamespace
+	AND relkind = 'r' ORDER BY relname COLLATE "C" LIMIT 1;
+SELECT count(*) FROM pg_class AS c
+WHERE relnamespace = 'cas_internal'::regnamespace AND relkind = 'r'
+	AND raises(format('SELECT cas_enable(%L)', c.oid::regclass))
+		NOT LIKE '42809 %belongs to the extension itself%';
+CREATE TABLE ruled (id int PRIMARY KEY, n int);
+CREATE RULE for_some AS ON UPDATE TO ruled WHERE OLD.n > 5 DO INSTEAD NOTHING;
+SELECT raises($$SELECT cas_enable('ruled')$$);
+DROP RULE for_some ON ruled;
+SELECT cas_enable('ruled');
+CREATE RULE for_some AS ON UPDATE TO ruled WHERE OLD.n > 5 DO INSTEAD NOTHING;
+SELECT settings('ruled');
 SELECT raises($$SELECT cas_enable(1::oid)$$);
 -- none of them was changed
 SELECT attrelid::regclass FROM pg_attribute
@@ -320,6 +401,7 @@ SELECT raises($$SELECT cas_disable('part1')$$);
 SELECT cas_disable('parted');
 -- and on again
 SELECT cas_enable('plain', 'rev');
+SELECT settings('plain');
 UPDATE plain SET n = 1 WHERE id = 'a';
 SELECT rev FROM plain WHERE id = 'a';
 -- the sequence of versions goes with the table

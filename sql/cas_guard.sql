@@ -169,7 +169,8 @@ UPDATE t SET n = 2 WHERE id = 2;
 -- INSERT: what it supplies is kept, NULL becomes 1.
 --
 SELECT guarded('bump', 'reject');
-INSERT INTO t (id, v) VALUES (10, 0), (11, 1), (12, 99), (13, NULL), (14, -3);
+INSERT INTO t (id, v) VALUES (10, 0), (11, 1), (12, 99), (13, NULL);
+SELECT raises('INSERT INTO t (id, v) VALUES (14, -3)');
 INSERT INTO t (id) VALUES (15);
 INSERT INTO t (id, v) VALUES (16, DEFAULT);
 INSERT INTO t (id, v) SELECT 17, 17;
@@ -302,8 +303,11 @@ SELECT cas_update('top2', 1, 32767, '{"n": 1}'), cas_delete('top4', 1, 214748364
 SELECT outcome, version FROM cas_try_update('top2', 1, 32768, '{"n": 2}');
 SELECT outcome, version FROM cas_try_update('top2', 1, 98303, '{"n": 2}');
 SELECT outcome, version FROM cas_try_delete('top2', 1, 9223372036854775807);
--- a negative version, which only an INSERT can bring, goes up
+-- no version is negative; one that came by apply goes up
+SELECT raises('INSERT INTO top2 VALUES (2, 0, -32768)');
+SET session_replication_role = replica;
 INSERT INTO top2 VALUES (2, 0, -32768);
+RESET session_replication_role;
 UPDATE top2 SET n = 1 WHERE id = 2 RETURNING v;
 
 --
@@ -316,6 +320,7 @@ SELECT raises('UPDATE t SET n = 1 WHERE id = 1');
 SELECT outcome FROM cas_try_update('t', 1, 4, '{"n": 1}');
 SELECT raises($$SELECT cas_update('t', 1, 4, '{"n": 1}')$$);
 SELECT outcome FROM cas_try_delete('t', 1, 4);
+SELECT raises('UPDATE t SET n = 2 WHERE id = 1');
 SELECT cas_update('t', 1, 5, '{"n": 1}');
 RESET pg_cas.log_conflicts;
 

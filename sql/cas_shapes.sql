@@ -117,7 +117,7 @@ UPDATE p4 SET n = 4;
 SELECT * FROM p4;
 SELECT * FROM cas_try_update('p', 31, 3, '{"n": 2}');
 -- settings changed at the root are the partitions'
-SELECT cas_enable('p', writers => 'echo');
+SELECT cas_enable('p', writers => 'echo', unversioned => 'allow');
 UPDATE p SET n = 9;
 UPDATE p3 SET n = 10, resource_version = resource_version;
 SELECT tableoid::regclass, id, n, resource_version FROM p ORDER BY id;

@@ -41,6 +41,7 @@ CREATE TABLE d (id text PRIMARY KEY, body jsonb, seen int, "a,b" int,
 	"q""q" int, "b\s" int, "it's" int);
 SELECT cas_enable('d');
 SELECT * FROM cas_tables WHERE rel = 'd'::regclass;
+SELECT cas_disable('d');
 SELECT cas_enable('d', version_column => 'Version 2', payload_column => 'body',
 	writers => 'echo', unversioned => 'reject', versions => 'table',
 	ignore_columns => '{seen,"a,b","q\"q","b\\s",it''s}',
@@ -284,7 +285,7 @@ DELETE FROM cas_tables_4.t2 WHERE id > 1;
 ALTER SEQUENCE cas_tables_4.t2_resource_version_seq RENAME TO "Quell'";
 SELECT cas_enable('cas_tables_4.t2', writers => 'echo', versions => 'table');
 INSERT INTO cas_tables_4.t2 VALUES (3, 3) RETURNING resource_version > 4 AS new;
--- one sequence, which goes with the guard
+-- one sequence, which stays when the guard goes
 SELECT count(*) FROM pg_class
 WHERE relkind = 'S' AND relnamespace = 'cas_tables_4'::regnamespace;
 ALTER SCHEMA cas_tables_4 RENAME TO cas_tables_5;

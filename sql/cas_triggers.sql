@@ -122,7 +122,7 @@ $$;
 CREATE TABLE bell (id int PRIMARY KEY, n int);
 SELECT cas_enable('bell');
 CREATE TRIGGER ring AFTER INSERT ON bell FOR EACH ROW EXECUTE FUNCTION meddle();
-SELECT cas_enable('visit', unversioned => 'reject');
+SELECT cas_enable('visit', ignore_columns => '{}');
 SELECT cas_create('bell', 1, '{}');
 SELECT * FROM visit ORDER BY id;
 
@@ -194,14 +194,14 @@ SELECT raises('UPDATE t SET n = n + 10, v = CASE WHEN id = 2 THEN v - 1 ELSE v E
 SELECT id, n, v FROM t ORDER BY id;
 DROP TRIGGER a ON t;
 
-SELECT cas_enable('t', 'v', unversioned => 'reject');
+SELECT cas_enable('t', writers => 'bump');
 DELETE FROM t;
 INSERT INTO t VALUES (1, 4, NULL, 5), (2, 4, NULL, 2), (3, 3, NULL, 2);
 
 -- Assigning to another column: a change like any other.
 CREATE TRIGGER a BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION assign('column');
 SELECT raises('UPDATE t SET n = n WHERE id = 1');
-SELECT cas_enable('t', 'v');
+SELECT cas_enable('t', unversioned => 'allow');
 UPDATE t SET n = n WHERE id = 1;
 SELECT id, n, changed, v FROM t WHERE id = 1;
 UPDATE t SET n = n WHERE id = 1;

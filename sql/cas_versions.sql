@@ -120,12 +120,14 @@ INSERT INTO t VALUES (2, 0);
 SELECT resource_version > :top AS rising FROM t WHERE id = 2;
 -- beginning above the greatest present version
 CREATE TABLE high (id int PRIMARY KEY, n int, v bigint);
-INSERT INTO high VALUES (1, 0, 5000), (2, 0, -7), (3, 0, 12);
+INSERT INTO high VALUES (1, 0, 5000), (2, 0, 7), (3, 0, 12);
 SELECT cas_enable('high', 'v', versions => 'table', writers => 'echo');
 UPDATE high SET n = 1 WHERE id = 2 RETURNING v;
 INSERT INTO high VALUES (4, 0) RETURNING v;
 CREATE TABLE low (id int PRIMARY KEY, n int, v bigint);
 INSERT INTO low VALUES (1, 0, -7);
+SELECT raises($$SELECT cas_enable('low', 'v', versions => 'table', writers => 'echo')$$);
+UPDATE low SET v = 0;
 SELECT cas_enable('low', 'v', versions => 'table', writers => 'echo');
 UPDATE low SET n = 1 RETURNING v;
 CREATE TABLE none (id int PRIMARY KEY, n int, v bigint);

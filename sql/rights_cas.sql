@@ -166,7 +166,7 @@ SELECT try_as('regress_cas_blind', $$UPDATE doc SET resource_version = 99 WHERE 
 SELECT try_as('regress_cas_blind', $$UPDATE doc SET d = '{}' WHERE id = 'x' RETURNING 'written'$$);
 GRANT SELECT (resource_version) ON doc TO regress_cas_blind;
 SELECT try_as('regress_cas_blind', $$UPDATE doc SET resource_version = 99 WHERE id = 'x' RETURNING 'written'$$);
-SELECT cas_enable('doc', payload_column => 'd');
+SELECT cas_enable('doc', unversioned => 'allow');
 
 -- A unique violation shows the values only to those who may read them.
 GRANT SELECT (id, resource_version) ON col TO regress_cas_blind;

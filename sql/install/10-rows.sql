@@ -29,29 +29,31 @@ COMMENT ON FUNCTION cas_truncate() IS
 
 CREATE FUNCTION cas_enable(
         rel regclass,
-        version_column name DEFAULT 'resource_version',
+        version_column name DEFAULT NULL,
         payload_column name DEFAULT NULL,
-        writers text DEFAULT 'bump',
-        unversioned text DEFAULT 'allow',
-        versions text DEFAULT 'row',
-        ignore_columns name[] DEFAULT '{}',
+        writers text DEFAULT NULL,
+        unversioned text DEFAULT NULL,
+        versions text DEFAULT NULL,
+        ignore_columns name[] DEFAULT NULL,
         version_path text[] DEFAULT NULL,
-        enforce text DEFAULT 'error')
+        enforce text DEFAULT NULL,
+        big_numbers text DEFAULT NULL)
     RETURNS void
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION cas_enable(regclass, name, name, text, text, text, name[], text[], text) IS
-    'puts a table under compare-and-swap, or changes its settings; for its owner (42501); writers: bump | echo, unversioned: allow | reject, versions: row | table, enforce: error | warn; 22023 for other words, 42809 for what is no such table, 55000 without a primary key or with a trigger that fires after the guard, 23502 for versions that are null';
+COMMENT ON FUNCTION cas_enable(regclass, name, name, text, text, text, name[], text[], text, text) IS
+    'puts a table under compare-and-swap, or changes those of its settings that are given; for its owner (42501); version_column: resource_version if not given, added if it is missing; writers: bump | echo, unversioned: allow | reject, versions: row | table, enforce: error | warn, big_numbers: number | string, the first by default; 22023 for other words, 42809 for what is no such table, 55000 without a primary key, with a trigger that fires after the guard or for another version column, 23502 for versions that are null, 22003 for negative ones';
 
 CREATE FUNCTION cas_disable(rel regclass) RETURNS void
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION cas_disable(regclass) IS
-    'removes the guard from a table and keeps its version column; for its owner (42501); PT400 if it has none';
+    'removes the guard from a table and keeps its version column, and the sequence of versions => ''table''; for its owner (42501); PT400 if it has none';
 
 CREATE FUNCTION cas_internal.cas_table_settings(
         rel regclass,
         OUT version_column name, OUT payload_column name, OUT writers text,
         OUT unversioned text, OUT versions text, OUT ignore_columns name[],
-        OUT version_path text[], OUT enforce text, OUT problem text)
+        OUT version_path text[], OUT enforce text, OUT big_numbers text,
+        OUT problem text)
     RETURNS record
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION cas_internal.cas_table_settings(regclass) IS
@@ -61,6 +63,7 @@ CREATE VIEW cas_tables AS
     SELECT t.tgrelid::pg_catalog.regclass AS rel,
            s.version_column, s.payload_column, s.writers, s.unversioned,
            s.versions, s.ignore_columns, s.version_path, s.enforce,
+           s.big_numbers,
            pg_catalog.concat_ws('; ', s.problem, p.problem)
                OPERATOR(pg_catalog.||) CASE
                WHEN s.problem IS NULL AND p.problem IS NULL THEN NULL

@@ -48,18 +48,82 @@ typedef struct CasNames
 	char	  **names;
 } CasNames;
 
-/* The arguments of a guard trigger: a guarded table's settings. */
+typedef enum CasUnversioned
+{
+	CAS_UNVERSIONED_ALLOW,
+	CAS_UNVERSIONED_REJECT		/* a writer must mention the version */
+} CasUnversioned;
+
+typedef enum CasEnforce
+{
+	CAS_ENFORCE_ERROR,
+	CAS_ENFORCE_WARN			/* a dry run */
+} CasEnforce;
+
+typedef enum CasBigNumbers
+{
+	CAS_BIG_NUMBERS_NUMBER,
+	CAS_BIG_NUMBERS_STRING		/* int8 and numeric as JSON strings */
+} CasBigNumbers;
+
+typedef enum CasVersions
+{
+	CAS_VERSIONS_ROW,			/* each row counts its own */
+	CAS_VERSIONS_TABLE			/* all are drawn from one sequence */
+} CasVersions;
+
+/*
+ * A guarded table's settings (settings.c).  Words are kept as their place
+ * among the words that a setting can have.
+ */
 typedef struct CasSettings
 {
 	char	   *version_column;
 	char	   *payload_column; /* NULL: the row's columns are the payload */
-	CasWriters	writers;
-	bool		reject_unversioned;
-	CasNames	sequence;		/* schema and name; empty: versions count by row */
+	int			writers;		/* CasWriters */
+	int			unversioned;	/* CasUnversioned */
+	int			versions;		/* CasVersions */
 	CasNames	ignore_columns;
 	CasNames	version_path;	/* object keys from the payload's top */
-	bool		warn_only;
+	int			enforce;		/* CasEnforce */
+	int			big_numbers;	/* CasBigNumbers */
+	CasNames	sequence;		/* schema and name; empty: versions count by row */
 } CasSettings;
+
+/* How many of them are arguments of cas_enable(). */
+#define CAS_SETTINGS 9
+
+/*
+ * The triggers that make a guard, among all of a relation (trigger.c), copied
+ * from the relcache.
+ */
+typedef struct CasTriggers
+{
+	int			n;
+	Trigger    *all;
+	Trigger    *guard;			/* these may be NULL */
+	Trigger    *witness;
+	Trigger    *truncate;
+} CasTriggers;
+
+typedef enum CasProblemKind
+{
+	CAS_PROBLEM_BROKEN,			/* the guard cannot do its work */
+	CAS_PROBLEM_UNFIT,			/* cas_enable() refuses the table */
+	CAS_PROBLEM_PARTITION,		/* so it does, but this is no fault */
+	CAS_PROBLEM_TOLD			/* cas_tables shows it */
+} CasProblemKind;
+
+/* What is wrong with a table (check.c). */
+typedef struct CasProblem
+{
+	CasProblemKind kind;
+	int			sqlstate;
+	char	   *text;
+	const char *hint;			/* may be NULL */
+	AttrNumber	column;			/* 0: none */
+	bool		missing_version;	/* cas_enable() would add it */
+} CasProblem;
 
 typedef struct CasKeyColumn
 {
@@ -111,10 +175,16 @@ typedef struct CasTable
 									 * document */
 	Bitmapset  *exact;			/* whose JSON is read as the same image */
 
+	bool		other_triggers; /* beside the guard and its companions */
 	bool		plain;			/* see direct.c */
 	bool		unique_key;		/* plain, and nothing but the key is unique */
 
 	const Bitmapset *answers[4];	/* columns of what an answer wants */
+
+	/* see sequence.c */
+	bool		floor_known;
+	int64		floor;			/* versions drawn must be beyond it */
+
 	List	   *plans;			/* of CasPlan, see statement.c */
 	int			running;		/* of them, in this transaction at most */
 	LocalTransactionId running_in;
@@ -135,8 +205,24 @@ typedef struct CasKey
 typedef struct GuardExpectation
 {
 	Oid			relid;			/* InvalidOid: none */
+	CasTable   *table;			/* what the key is of */
 	CasKey	   *key;			/* NULL: any row of the table */
 } GuardExpectation;
+
+/* A version that a writer mentions. */
+typedef struct CasMention
+{
+	bool		mentioned;
+	bool		isnull;
+	int64		version;
+} CasMention;
+
+/* And the two places where it can. */
+typedef struct CasSent
+{
+	CasMention	column;			/* by SET */
+	CasMention	document;		/* at version_path, with writers => 'echo' */
+} CasSent;
 
 typedef enum CasOutcome
 {
@@ -259,26 +345,62 @@ typedef struct CasSwap
 	int			wants;			/* of the row that it answers with */
 } CasSwap;
 
-/* table.c */
-extern CasTable *cas_table_of(Relation rel);
-extern Trigger *cas_guard_trigger(Relation rel);
-extern Trigger *cas_witness_trigger(Relation rel);
-extern Trigger *cas_truncate_trigger(Relation rel);
+/* relation.c */
 extern char *cas_relation_name(Relation rel);
 extern int	cas_errdetail_table(Relation rel);
 extern Oid	cas_root(Relation rel);
+extern bool cas_is_part_of(Relation rel, Oid relid);
 extern Oid	cas_owner(Relation rel);
-extern bool cas_guard_fires(CasTable *table);
 
 /* settings.c */
-extern char *cas_parse_settings(Trigger *trigger, CasSettings *settings);
+extern char *cas_parse_settings(const Trigger *guard, CasSettings *settings);
+extern char *cas_settings_arguments(const CasSettings *settings);
+extern void cas_settings_from_arguments(FunctionCallInfo fcinfo,
+										CasSettings *settings);
+extern bool cas_same_names(const CasNames *a, const CasNames *b);
+extern TupleDesc cas_settings_desc(int more);
+extern void cas_settings_values(const CasSettings *settings, Datum *values,
+								bool *nulls);
+
+/* trigger.c */
+extern void cas_find_triggers(Relation rel, CasTriggers *found);
+extern bool cas_has_other_triggers(const CasTriggers *triggers);
+extern Trigger *cas_misplaced_trigger(const CasTriggers *triggers);
+extern bool cas_trigger_is_off(const Trigger *trigger);
+
+/* check.c */
+extern AttrNumber cas_find_column(Relation rel, const char *name);
+extern List *cas_check(Relation rel, const CasSettings *settings,
+					   const CasTriggers *triggers);
+extern CasProblem *cas_check_guard(Relation rel, const CasTriggers *triggers,
+								   CasSettings *settings);
+extern void cas_raise_problem(Relation rel, const char *before,
+							  const CasProblem *problem)
+			pg_attribute_noreturn();
+
+/* table.c */
+extern CasTable *cas_table_of(Relation rel);
+extern bool cas_guard_fires(CasTable *table);
 
 /* version.c */
+extern bool cas_is_integer(Oid type);
+extern int64 cas_integer(Datum value, Oid type);
 extern int64 cas_version_value(CasTable *table, Datum value);
 extern Datum cas_version_datum(CasTable *table, int64 version);
-extern int64 cas_draw_version(Relation rel, CasTable *table, int64 after);
 extern int64 cas_next_version(Relation rel, CasTable *table, int64 old);
+extern int64 cas_first_version(Relation rel, CasTable *table, int64 supplied,
+							   bool isnull);
+extern JsonbValue *cas_value_at_path(Jsonb *document, const CasNames *path);
+extern CasMention cas_document_version(const CasTable *table,
+									   Jsonb *document);
+
+/* sequence.c */
+extern Oid	cas_find_sequence(Oid root, const char *version_column,
+							  const char *name);
 extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
+extern bool cas_sequence_last(Oid sequence, int64 *last);
+extern int64 cas_greatest_version(Relation rel, const char *version_column);
+extern int64 cas_draw_version(Relation rel, CasTable *table, int64 after);
 
 /* key.c */
 extern void cas_load_key(CasTable *table, Relation rel);
@@ -329,7 +451,7 @@ extern void direct_end_call(CasCall *call);
 /* document.c */
 extern Jsonb *document_merge(Jsonb *target, Jsonb *patch);
 extern Jsonb *document_stamp(Jsonb *document, const CasNames *path,
-							 int64 version);
+							 int64 version, bool as_string);
 extern bool document_same(Jsonb *a, Jsonb *b, const CasNames *path);
 extern bool document_same_values(JsonbValue *a, JsonbValue *b);
 extern bool datum_same(Datum a, bool a_isnull, Datum b, bool b_isnull,
@@ -347,20 +469,22 @@ extern void absent_key_lock(CasTable *table, const CasKey *key);
 extern bool image_differs(CasTable *table, TupleTableSlot *old,
 						  const Datum *values, const bool *nulls,
 						  const Bitmapset *columns, bool but_ignored);
-extern bool image_set_version(CasTable *table, Datum *values, bool *nulls,
-							  int64 version);
+extern bool image_set_version(CasTable *table, TupleTableSlot *old,
+							  Datum *values, bool *nulls, int64 version);
 
 /* guard.c */
 extern Datum cas_guard(PG_FUNCTION_ARGS);
 extern Datum cas_truncate(PG_FUNCTION_ARGS);
 extern GuardExpectation guard_expectation;
+extern bool cas_guard_wants_announcement(const CasTable *table);
 extern void cas_log_conflict(Relation rel, StringInfo detail);
 
 /* witness.c */
 extern Datum cas_witness(PG_FUNCTION_ARGS);
-extern bool cas_version_is_set(TriggerData *trigdata, CasTable *table);
-extern int64 cas_sent_version(TriggerData *trigdata, CasTable *table,
-							  bool *isnull);
+extern CasSent cas_sent_by_update(TriggerData *trigdata, CasTable *table);
+extern void cas_remember_insert(TriggerData *trigdata, CasTable *table,
+								const CasSent *sent, int64 written);
+extern CasSent cas_sent_by_insert(TriggerData *trigdata, CasTable *table);
 
 /* payload.c */
 extern void payload_load(CasTable *table);

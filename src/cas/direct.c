@@ -88,9 +88,6 @@ bool
 direct_serves_table(Relation rel, CasTable *table)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
-	int			ours = (cas_guard_trigger(rel) != NULL) +
-		(cas_witness_trigger(rel) != NULL) +
-		(cas_truncate_trigger(rel) != NULL);
 
 	/* an ordinary table by itself */
 	if (rel->rd_rel->relkind != RELKIND_RELATION ||
@@ -99,7 +96,7 @@ direct_serves_table(Relation rel, CasTable *table)
 		return false;
 
 	/* no triggers but ours: foreign keys are triggers, too */
-	if (rel->trigdesc->numtriggers != ours)
+	if (table->other_triggers)
 		return false;
 
 	/* nothing that changes a statement or hides rows */
@@ -404,7 +401,7 @@ form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
 		values[a - 1] = write->values[a - 1];
 		nulls[a - 1] = write->nulls[a - 1];
 	}
-	(void) image_set_version(table, values, nulls, version);
+	(void) image_set_version(table, old, values, nulls, version);
 	ExecStoreVirtualTuple(new);
 }
 

@@ -278,19 +278,29 @@ push_stamped(JsonbParseState **state, JsonbContainer *object,
 }
 
 /*
- * The document with the version at the path, parents made as needed.  Raises
- * 22023 if something on the way is no object.
+ * The document with the version at the path, as a JSON string or number,
+ * parents made as needed.  Raises 22023 if something on the way is no object.
  */
 Jsonb *
-document_stamp(Jsonb *document, const CasNames *path, int64 version)
+document_stamp(Jsonb *document, const CasNames *path, int64 version,
+			   bool as_string)
 {
 	JsonbParseState *state = NULL;
 	JsonbValue	v;
 
 	if (!is_object(document))
 		path_blocked(path, 0);
-	v.type = jbvNumeric;
-	v.val.numeric = int64_to_numeric(version);
+	if (as_string)
+	{
+		v.type = jbvString;
+		v.val.string.val = psprintf(INT64_FORMAT, version);
+		v.val.string.len = strlen(v.val.string.val);
+	}
+	else
+	{
+		v.type = jbvNumeric;
+		v.val.numeric = int64_to_numeric(version);
+	}
 	return JsonbValueToJsonb(push_stamped(&state, &document->root, path, 0,
 										  &v));
 }
@@ -331,7 +341,8 @@ document_same(Jsonb *a, Jsonb *b, const CasNames *path)
 		return false;
 	if (!path_fits(a, path) || !path_fits(b, path))
 		return false;
-	return same_bytes(document_stamp(a, path, 0), document_stamp(b, path, 0));
+	return same_bytes(document_stamp(a, path, 0, false),
+					  document_stamp(b, path, 0, false));
 }
 
 /*

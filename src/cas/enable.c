@@ -1,326 +1,65 @@
 /*
  * enable.c
- *		Put a table under compare-and-swap, take it off again, and say what is
- *		wrong with the ones that are under it.
+ *		Put a table under compare-and-swap, change how, and take it off again.
  *
  * Everything is done by the ordinary commands, with the caller's rights: ALTER
- * TABLE adds the version, CREATE TRIGGER the guard.  The table stays locked
- * against writers from the checks to the end of the transaction, so what was
- * checked is what the guard finds.
- *
- * The sequence of a table whose versions are the table's is owned by its
- * version column, so that it is renamed, given away, dumped and dropped as one
- * expects.  TRUNCATE ... RESTART IDENTITY starts such a sequence again, which
- * must not happen to this one; a trigger of the table's sees to it (guard.c).
+ * TABLE adds the version, CREATE TRIGGER the guard.  What is to be done is
+ * found out first, under a lock that is released; then the lock that it takes
+ * is asked for, once: who asks for a weak one and then for a stronger one
+ * meets those in a deadlock who have read the table and now write it.
  */
 #include "cas.h"
 
-#include "access/htup_details.h"
 #include "access/relation.h"
-#include "catalog/catalog.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
-#include "catalog/pg_type.h"
 #include "commands/defrem.h"
+#include "commands/sequence.h"
 #include "commands/tablecmds.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "base/entry.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(cas_enable);
 PG_FUNCTION_INFO_V1(cas_disable);
 PG_FUNCTION_INFO_V1(cas_table_settings);
 
-/* ----------
- * Arguments
- * ----------
- */
-
-/* One of two words; true for the second. */
-static bool
-get_choice(FunctionCallInfo fcinfo, int argno, const char *name,
-		   const char *first, const char *second)
+/* A table to be enabled: what it is to become, and what that takes. */
+typedef struct Enabling
 {
-	const char *words[] = {first, second, NULL};
-
-	return word_argument(fcinfo, argno, name, words) == 1;
-}
-
-static CasNames
-get_names(FunctionCallInfo fcinfo, int argno, const char *name)
-{
-	CasNames	names;
-	Datum	   *elements;
-	bool	   *nulls;
-
-	require_argument(fcinfo, argno, name);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argno), NAMEOID, NAMEDATALEN,
-					  false, TYPALIGN_CHAR, &elements, &nulls, &names.length);
-	names.names = palloc(sizeof(char *) * Max(names.length, 1));
-	for (int i = 0; i < names.length; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument \"%s\" must not contain nulls", name)));
-		names.names[i] = pstrdup(NameStr(*DatumGetName(elements[i])));
-	}
-	return names;
-}
-
-/* The settings that cas_enable()'s arguments give; *by_table is "versions". */
-static void
-get_settings(FunctionCallInfo fcinfo, CasSettings *settings, bool *by_table)
-{
-	memset(settings, 0, sizeof(CasSettings));
-	require_argument(fcinfo, 1, "version_column");
-	settings->version_column = pstrdup(NameStr(*PG_GETARG_NAME(1)));
-	if (!PG_ARGISNULL(2))
-		settings->payload_column = pstrdup(NameStr(*PG_GETARG_NAME(2)));
-	settings->writers = get_choice(fcinfo, 3, "writers", "bump", "echo") ?
-		CAS_WRITERS_ECHO : CAS_WRITERS_BUMP;
-	settings->reject_unversioned = get_choice(fcinfo, 4, "unversioned",
-											  "allow", "reject");
-	*by_table = get_choice(fcinfo, 5, "versions", "row", "table");
-	settings->ignore_columns = get_names(fcinfo, 6, "ignore_columns");
-	if (!PG_ARGISNULL(7))
-	{
-		settings->version_path = cas_path_from_array(PG_GETARG_DATUM(7));
-		if (settings->version_path.length == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("version_path must not be empty"),
-					 errhint("It is the path of object keys from the payload's top, such as '{metadata,version}'.")));
-	}
-	settings->warn_only = get_choice(fcinfo, 8, "enforce", "error", "warn");
-
-	if (settings->version_path.length > 0 && settings->payload_column == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("version_path needs a payload_column"),
-				 errhint("The path leads into the document in that column.")));
-	if (*by_table && settings->writers == CAS_WRITERS_BUMP)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("versions => 'table' needs writers => 'echo'"),
-				 errhint("A client cannot compute the next version if it comes from a sequence.")));
-}
-
-/* ----------
- * Checks of the table
- * ----------
- */
-
-static void
-refuse(Relation rel, int sqlstate, const char *problem, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(sqlstate),
-			 errmsg("cannot put \"%s\" under compare-and-swap: %s",
-					RelationGetRelationName(rel), problem),
-			 hint ? errhint("%s", hint) : 0,
-			 errtable(rel)));
-}
-
-static void
-check_kind(Relation rel)
-{
-	Form_pg_class form = rel->rd_rel;
-
-	if (form->relkind != RELKIND_RELATION &&
-		form->relkind != RELKIND_PARTITIONED_TABLE)
-		refuse(rel, ERRCODE_WRONG_OBJECT_TYPE, "it is not a table",
-			   form->relkind == RELKIND_VIEW ?
-			   "Enable the table below the view: writes through the view are guarded, too." : NULL);
-	if (IsSystemRelation(rel))
-		refuse(rel, ERRCODE_WRONG_OBJECT_TYPE, "it is a system table", NULL);
-	if (RELATION_IS_OTHER_TEMP(rel))
-		refuse(rel, ERRCODE_FEATURE_NOT_SUPPORTED,
-			   "it is a temporary table of another session", NULL);
-	if (form->relispartition)
-		refuse(rel, ERRCODE_WRONG_OBJECT_TYPE, "it is a partition",
-			   "Enable the partitioned table: its partitions are guarded with it.");
-	if (has_superclass(RelationGetRelid(rel)))
-		refuse(rel, ERRCODE_WRONG_OBJECT_TYPE, "it inherits from another table",
-			   "Updates through the parent would pass the guard by.");
-	if (form->relkind == RELKIND_RELATION &&
-		find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL)
-		refuse(rel, ERRCODE_WRONG_OBJECT_TYPE, "other tables inherit from it",
-			   "Their rows would not be guarded.");
-}
-
-static Form_pg_attribute
-find_column(Relation rel, const char *name)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return att;
-	}
-	return NULL;
-}
-
-static Form_pg_attribute
-require_column(Relation rel, const char *name)
-{
-	Form_pg_attribute att = find_column(rel, name);
-
-	if (att == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_COLUMN),
-				 errmsg("column \"%s\" of table \"%s\" does not exist",
-						name, RelationGetRelationName(rel)),
-				 errtable(rel)));
-	return att;
-}
-
-static void
-refuse_column(Relation rel, Form_pg_attribute att, int sqlstate,
-			  const char *problem)
-{
-	ereport(ERROR,
-			(errcode(sqlstate),
-			 errmsg("column \"%s\" of table \"%s\" %s",
-					NameStr(att->attname), RelationGetRelationName(rel),
-					problem),
-			 errtablecol(rel, att->attnum)));
-}
-
-/* The key must be there and decide at once; its columns are returned. */
-static Bitmapset *
-check_key(Relation rel)
-{
-	Oid			indexid = RelationGetPrimaryKeyIndex(rel);
-	Relation	index;
-	Bitmapset  *columns = NULL;
-
-	if (!OidIsValid(indexid))
-		refuse(rel, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-			   "it has no primary key, or a deferrable one",
-			   "Rows are named by the primary key: add one with ALTER TABLE ... ADD PRIMARY KEY.");
-	index = relation_open(indexid, AccessShareLock);
-	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
-		columns = bms_add_member(columns, index->rd_index->indkey.values[i]);
-	relation_close(index, AccessShareLock);
-	return columns;
-}
-
-/* The columns that the settings name must be fit for it. */
-static void
-check_columns(Relation rel, const CasSettings *settings, Bitmapset *key)
-{
-	Form_pg_attribute version = find_column(rel, settings->version_column);
-	Form_pg_attribute payload;
-
-	if (version != NULL)
-	{
-		if (version->atttypid != INT2OID && version->atttypid != INT4OID &&
-			version->atttypid != INT8OID)
-			refuse_column(rel, version, ERRCODE_DATATYPE_MISMATCH,
-						  "cannot hold a version: it is not a smallint, an integer or a bigint");
-		if (version->attgenerated != '\0' || version->attidentity != '\0')
-			refuse_column(rel, version, ERRCODE_WRONG_OBJECT_TYPE,
-						  "cannot hold a version: it is generated");
-		if (bms_is_member(version->attnum, key))
-			refuse_column(rel, version, ERRCODE_INVALID_PARAMETER_VALUE,
-						  "cannot hold a version: it is part of the primary key");
-	}
-	if (settings->payload_column != NULL)
-	{
-		payload = require_column(rel, settings->payload_column);
-		if (getBaseType(payload->atttypid) != JSONBOID)
-			refuse_column(rel, payload, ERRCODE_DATATYPE_MISMATCH,
-						  "cannot be the payload: it is not of type jsonb");
-		if (payload->attgenerated != '\0')
-			refuse_column(rel, payload, ERRCODE_WRONG_OBJECT_TYPE,
-						  "cannot be the payload: it is generated");
-		if (bms_is_member(payload->attnum, key))
-			refuse_column(rel, payload, ERRCODE_INVALID_PARAMETER_VALUE,
-						  "cannot be the payload: it is part of the primary key");
-	}
-	for (int i = 0; i < settings->ignore_columns.length; i++)
-	{
-		Form_pg_attribute att;
-
-		att = require_column(rel, settings->ignore_columns.names[i]);
-
-		if (bms_is_member(att->attnum, key))
-			refuse_column(rel, att, ERRCODE_INVALID_PARAMETER_VALUE,
-						  "cannot be ignored: it is part of the primary key");
-		if (version != NULL && att->attnum == version->attnum)
-			refuse_column(rel, att, ERRCODE_INVALID_PARAMETER_VALUE,
-						  "cannot be ignored: it is the version");
-	}
-}
-
-/*
- * A trigger that could change the row behind the guard's back, or NULL: one
- * BEFORE ROW, on INSERT or UPDATE, that fires after the guard, or before its
- * witness.
- */
-static Trigger *
-misplaced_trigger(Relation rel, const char *guard_name,
-				  const char *witness_name)
-{
-	TriggerDesc *triggers = rel->trigdesc;
-	Trigger    *guard = cas_guard_trigger(rel);
-	Trigger    *witness = cas_witness_trigger(rel);
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-
-		if (trigger == guard || trigger == witness ||
-			!TRIGGER_FOR_ROW(trigger->tgtype) ||
-			!TRIGGER_FOR_BEFORE(trigger->tgtype))
-			continue;
-		if ((TRIGGER_FOR_INSERT(trigger->tgtype) ||
-			 TRIGGER_FOR_UPDATE(trigger->tgtype)) &&
-			strcmp(trigger->tgname, guard_name) > 0)
-			return trigger;
-		if (TRIGGER_FOR_UPDATE(trigger->tgtype) &&
-			strcmp(trigger->tgname, witness_name) < 0)
-			return trigger;
-	}
-	return NULL;
-}
-
-static void
-check_triggers(Relation rel)
-{
-	Trigger    *misplaced = misplaced_trigger(rel, CAS_GUARD_TRIGGER,
-											  CAS_WITNESS_TRIGGER);
-
-	if (misplaced != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("trigger \"%s\" of table \"%s\" would fire %s",
-						misplaced->tgname, RelationGetRelationName(rel),
-						strcmp(misplaced->tgname, CAS_GUARD_TRIGGER) > 0 ?
-						"after the guard" : "before the guard's witness"),
-				 errdetail("BEFORE triggers fire in the order of their names. \"%s\" must be the first and \"%s\" the last.",
-						   CAS_WITNESS_TRIGGER, CAS_GUARD_TRIGGER),
-				 errhint("Rename the trigger with ALTER TRIGGER ... RENAME TO."),
-				 errtable(rel)));
-}
+	FunctionCallInfo fcinfo;
+	Oid			relid;
+	char	   *name;			/* qualified, as SQL reads it */
+	CasSettings settings;		/* as they are to be */
+	CasTriggers triggers;		/* as they are; a copy */
+	bool		is_new;			/* there is no guard yet */
+	bool		add_version;	/* the column is missing */
+	bool		check_version;	/* it is another than before */
+	Oid			owner;			/* the table's */
+	Oid			sequence;		/* that there is, or InvalidOid */
+	bool		sequence_right;	/* it is the owner's, and ahead */
+	bool		drop_sequence;
+	bool		stamp;			/* documents lack the version */
+	LOCKMODE	lock;			/* NoLock: nothing is to be done */
+} Enabling;
 
 /* ----------
  * Commands
  * ----------
  */
 
-static void execute(const char *command, ...) pg_attribute_printf(1, 2);
+static void execute(const char *command,...) pg_attribute_printf(1, 2);
 
 /* Run one command, of text made here, as the caller. */
 static void
@@ -347,15 +86,80 @@ execute(const char *command,...)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
 }
 
-/* The first column of the first row that the last command returned. */
-static Datum
-first_value(bool *isnull)
+/*
+ * Policies may hide rows even from the owner; then what we ask of the table
+ * fails rather than be answered wrongly.
+ */
+static int
+begin_commands(void)
 {
-	if (SPI_processed != 1)
-		elog(ERROR, "unexpected number of rows: " UINT64_FORMAT,
-			 SPI_processed);
-	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1,
-						 isnull);
+	int			nest = NewGUCNestLevel();
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
+					  GUC_ACTION_SAVE, true, 0, false);
+	return nest;
+}
+
+static void
+end_commands(int nest)
+{
+	SPI_finish();
+	AtEOXact_GUC(true, nest);
+}
+
+static void pg_attribute_noreturn()
+raise_no_relation(Oid relid)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("relation with OID %u does not exist", relid)));
+}
+
+/* A relation's name as SQL reads it, or 42P01 if it has been dropped. */
+static char *
+qualified_name(Oid relid)
+{
+	char	   *name = get_rel_name(relid);
+	char	   *schema = get_namespace_name(get_rel_namespace(relid));
+
+	if (name == NULL || schema == NULL)
+		raise_no_relation(relid);
+	return quote_qualified_identifier(schema, name);
+}
+
+/* ----------
+ * The version
+ * ----------
+ */
+
+/*
+ * A column that is there already must have a version in every row; the hint
+ * is the UPDATE to run.
+ */
+static void
+check_versions(const Enabling *enabling)
+{
+	const char *column = quote_identifier(enabling->settings.version_column);
+
+	execute("SELECT FROM %s WHERE %s IS NULL LIMIT 1", enabling->name, column);
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION),
+				 errmsg("version column \"%s\" of table %s contains null values",
+						enabling->settings.version_column, enabling->name),
+				 errhint("UPDATE %s SET %s = 1 WHERE %s IS NULL;",
+						 enabling->name, column, column)));
+	execute("SELECT FROM %s WHERE %s OPERATOR(pg_catalog.<) 0 LIMIT 1",
+			enabling->name, column);
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("version column \"%s\" of table %s contains negative values",
+						enabling->settings.version_column, enabling->name),
+				 errhint("UPDATE %s SET %s = 1 WHERE %s < 0;",
+						 enabling->name, column, column)));
 }
 
 /*
@@ -363,168 +167,262 @@ first_value(bool *isnull)
  * rewrites nothing; existing rows read 1.
  */
 static void
-prepare_version(const char *name, const CasSettings *settings, bool add)
+prepare_version(const Enabling *enabling)
 {
-	const char *column = quote_identifier(settings->version_column);
-	bool		isnull;
-
-	if (add)
-	{
+	if (enabling->add_version)
 		execute("ALTER TABLE %s ADD COLUMN %s pg_catalog.int8 DEFAULT 1 NOT NULL",
-				name, column);
-		return;
-	}
-	execute("SELECT EXISTS (SELECT FROM %s WHERE %s IS NULL)", name, column);
-	if (DatumGetBool(first_value(&isnull)))
-		ereport(ERROR,
-				(errcode(ERRCODE_NOT_NULL_VIOLATION),
-				 errmsg("version column \"%s\" of table %s contains null values",
-						settings->version_column, name),
-				 errhint("UPDATE %s SET %s = 1 WHERE %s IS NULL;", name,
-						 column, column)));
+				enabling->name,
+				quote_identifier(enabling->settings.version_column));
+	else if (enabling->check_version)
+		check_versions(enabling);
 }
 
-/* A sequence's name as SQL reads it. */
-static char *
-sequence_name(Oid sequence)
+/* ----------
+ * The sequence
+ * ----------
+ */
+
+static void
+name_sequence(CasSettings *settings, Oid sequence)
 {
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(sequence)),
-									  get_rel_name(sequence));
+	char	   *schema = get_namespace_name(get_rel_namespace(sequence));
+	char	   *name = get_rel_name(sequence);
+
+	if (schema == NULL || name == NULL)
+		elog(ERROR, "cache lookup failed for sequence %u", sequence);
+	settings->sequence.length = 2;
+	settings->sequence.names = palloc(sizeof(char *) * 2);
+	settings->sequence.names[0] = schema;
+	settings->sequence.names[1] = name;
+}
+
+/* Whether a sequence is the owner's and ahead of the table's versions. */
+static bool
+sequence_is_right(Relation rel, const Enabling *enabling)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID,
+										ObjectIdGetDatum(enabling->sequence));
+	bool		right;
+	int64		last;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	right = ((Form_pg_class) GETSTRUCT(tuple))->relowner == enabling->owner;
+	ReleaseSysCache(tuple);
+	if (!cas_sequence_last(enabling->sequence, &last))
+		last--;
+	return right &&
+		cas_greatest_version(rel, enabling->settings.version_column) <= last;
 }
 
 /*
- * Make a sequence for a table's versions, or, if there is one already, see
- * that it belongs to the version column.
+ * Make a sequence for a table's versions if there is none, have it belong to
+ * the version column, and set it beyond the greatest version that there is.
  */
-static Oid
-prepare_sequence(Oid relid, const char *name, Oid owner,
-				 const CasSettings *settings, Oid sequence)
+static void
+prepare_sequence(Enabling *enabling)
 {
-	Oid			schema = get_rel_namespace(relid);
+	CasSettings *settings = &enabling->settings;
+	Relation	rel;
+	int64		greatest;
+	int64		last;
 
-	if (!OidIsValid(sequence))
+	if (!OidIsValid(enabling->sequence))
 	{
+		Oid			schema = get_rel_namespace(enabling->relid);
 		char	   *relname;
 
-		relname = ChooseRelationName(get_rel_name(relid),
+		relname = ChooseRelationName(get_rel_name(enabling->relid),
 									 settings->version_column, "seq", schema,
 									 false);
 		execute("CREATE SEQUENCE %s",
 				quote_qualified_identifier(get_namespace_name(schema),
 										   relname));
-		sequence = get_relname_relid(relname, schema);
+		enabling->sequence = get_relname_relid(relname, schema);
 	}
-	execute("ALTER SEQUENCE %s OWNER TO %s", sequence_name(sequence),
-			quote_identifier(GetUserNameFromId(owner, false)));
-	execute("ALTER SEQUENCE %s OWNED BY %s.%s", sequence_name(sequence),
-			name, quote_identifier(settings->version_column));
-	return sequence;
+	name_sequence(settings, enabling->sequence);
+	execute("ALTER SEQUENCE %s OWNER TO %s", qualified_name(enabling->sequence),
+			quote_identifier(GetUserNameFromId(enabling->owner, false)));
+	execute("ALTER SEQUENCE %s OWNED BY %s.%s",
+			qualified_name(enabling->sequence), enabling->name,
+			quote_identifier(settings->version_column));
+
+	rel = relation_open(enabling->relid, NoLock);
+	greatest = cas_greatest_version(rel, settings->version_column);
+	relation_close(rel, NoLock);
+	if (!cas_sequence_last(enabling->sequence, &last))
+		last--;
+	if (greatest > last)
+		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(enabling->sequence),
+							Int64GetDatum(greatest));
 }
 
-/* Set a table's sequence beyond the greatest version there is. */
-static void
-advance_sequence(Oid sequence, const char *name, const CasSettings *settings)
-{
-	Datum		greatest;
-	bool		isnull;
+/* ----------
+ * The guard
+ * ----------
+ */
 
-	execute("SELECT pg_catalog.max(v.v) FROM (SELECT %s::pg_catalog.int8 FROM %s "
-			"UNION ALL SELECT last_value FROM %s WHERE is_called) AS v (v)",
-			quote_identifier(settings->version_column), name,
-			sequence_name(sequence));
-	greatest = first_value(&isnull);
-	if (!isnull && DatumGetInt64(greatest) > 0)
-		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence), greatest);
-}
-
-static void
-append_argument(StringInfo arguments, const char *name, const char *value)
-{
-	appendStringInfo(arguments, "%s%s", arguments->len > 0 ? ", " : "",
-					 quote_literal_cstr(psprintf("%s=%s", name, value)));
-}
-
-/* Names as a trigger argument: each in double quotes. */
+/* The schema of the functions of ours: where cas_enable() is. */
 static char *
-names_text(const CasNames *names)
+function_schema(const Enabling *enabling)
 {
-	StringInfoData text;
+	Oid			schema = get_func_namespace(enabling->fcinfo->flinfo->fn_oid);
+	char	   *name = get_namespace_name(schema);
 
-	initStringInfo(&text);
-	for (int i = 0; i < names->length; i++)
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" does not exist", "pg_cas")));
+	return (char *) quote_identifier(name);
+}
+
+/* A trigger's firing mode, where it is not the usual one. */
+typedef struct FiringMode
+{
+	Oid			relid;
+	const char *trigger;
+	char		mode;
+} FiringMode;
+
+/* Note the mode of a trigger that is, or will be, called name. */
+static List *
+note_mode(List *modes, Relation rel, const Trigger *trigger, const char *name)
+{
+	FiringMode *mode;
+
+	if (trigger == NULL || trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN)
+		return modes;
+	mode = palloc(sizeof(FiringMode));
+	mode->relid = RelationGetRelid(rel);
+	mode->trigger = name;
+	mode->mode = trigger->tgenabled;
+	return lappend(modes, mode);
+}
+
+/*
+ * The firing modes of a table's guard and its companions, and of those of its
+ * partitions, which may each have their own.
+ */
+static List *
+firing_modes(Oid relid)
+{
+	List	   *modes = NIL;
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
 	{
-		appendStringInfoString(&text, i > 0 ? ",\"" : "\"");
-		for (char *c = names->names[i]; *c; c++)
-		{
-			if (*c == '"')
-				appendStringInfoChar(&text, '"');
-			appendStringInfoChar(&text, *c);
-		}
-		appendStringInfoChar(&text, '"');
+		Relation	rel = relation_open(lfirst_oid(lc), NoLock);
+		CasTriggers triggers;
+
+		cas_find_triggers(rel, &triggers);
+		modes = note_mode(modes, rel, triggers.guard, CAS_GUARD_TRIGGER);
+		modes = note_mode(modes, rel, triggers.witness, CAS_WITNESS_TRIGGER);
+		modes = note_mode(modes, rel, triggers.truncate, CAS_TRUNCATE_TRIGGER);
+		relation_close(rel, NoLock);
 	}
-	return text.data;
+	return modes;
 }
 
-/* Names as an SQL expression of type text[]. */
-static char *
-names_array(const CasNames *names)
+/* CREATE OR REPLACE TRIGGER makes them the usual ones; put them back. */
+static void
+restore_firing_modes(List *modes, bool by_table)
 {
-	StringInfoData sql;
+	ListCell   *lc;
 
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "ARRAY[");
-	for (int i = 0; i < names->length; i++)
-		appendStringInfo(&sql, "%s%s", i > 0 ? ", " : "",
-						 quote_literal_cstr(names->names[i]));
-	appendStringInfoString(&sql, "]::pg_catalog.text[]");
-	return sql.data;
+	foreach(lc, modes)
+	{
+		FiringMode *mode = lfirst(lc);
+
+		if (!by_table && strcmp(mode->trigger, CAS_TRUNCATE_TRIGGER) == 0)
+			continue;
+		execute("ALTER TABLE ONLY %s %s TRIGGER %s",
+				qualified_name(mode->relid),
+				mode->mode == TRIGGER_DISABLED ? "DISABLE" :
+				mode->mode == TRIGGER_FIRES_ALWAYS ? "ENABLE ALWAYS" :
+				"ENABLE REPLICA", quote_identifier(mode->trigger));
+	}
+}
+
+/*
+ * Whether a trigger that is there is what the guard needs, or would be but
+ * for its arguments.
+ */
+static bool
+is_named(const Trigger *trigger, const char *name)
+{
+	return trigger != NULL && strcmp(trigger->tgname, name) == 0;
+}
+
+static bool
+has_shape(const Trigger *trigger, int events, int level)
+{
+	return trigger->tgtype == (TRIGGER_TYPE_BEFORE | events | level) &&
+		trigger->tgnattr == 0 && trigger->tgqual == NULL;
+}
+
+/* Drop what has another name than we give it, or is not needed any more. */
+static void
+drop_trigger(const Enabling *enabling, const Trigger *trigger,
+			 const char *name, bool wanted)
+{
+	if (trigger != NULL && !(wanted && is_named(trigger, name)))
+		execute("DROP TRIGGER %s ON %s", quote_identifier(trigger->tgname),
+				enabling->name);
+}
+
+/*
+ * The functions' owner may have moved or replaced them.  What does not guard
+ * does not become a guard.
+ */
+static void
+check_triggers(const Enabling *enabling)
+{
+	Relation	rel = relation_open(enabling->relid, NoLock);
+	CasTriggers triggers;
+
+	cas_find_triggers(rel, &triggers);
+	if (triggers.guard == NULL || triggers.witness == NULL ||
+		(enabling->settings.versions == CAS_VERSIONS_TABLE &&
+		 triggers.truncate == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cas_guard(), cas_witness() or cas_truncate() is not the function that extension \"%s\" made",
+						"pg_cas"),
+				 errhint("Somebody has replaced it: drop the extension and create it again.")));
+	relation_close(rel, NoLock);
 }
 
 /* Make the guard, its arguments being the settings, and its companions. */
 static void
-create_guard(const char *name, const CasSettings *settings, Oid sequence,
-			 Oid function)
+prepare_triggers(const Enabling *enabling)
 {
-	const char *schema;
-	StringInfoData arguments;
+	const CasTriggers *triggers = &enabling->triggers;
+	bool		by_table = enabling->settings.versions == CAS_VERSIONS_TABLE;
+	const char *schema = function_schema(enabling);
+	List	   *modes = firing_modes(enabling->relid);
 
-	schema = get_namespace_name(get_func_namespace(function));
-	schema = quote_identifier(schema);
-	initStringInfo(&arguments);
-	append_argument(&arguments, "version_column", settings->version_column);
-	if (settings->payload_column != NULL)
-		append_argument(&arguments, "payload_column",
-						settings->payload_column);
-	append_argument(&arguments, "writers",
-					settings->writers == CAS_WRITERS_ECHO ? "echo" : "bump");
-	append_argument(&arguments, "unversioned",
-					settings->reject_unversioned ? "reject" : "allow");
-	if (OidIsValid(sequence))
-		append_argument(&arguments, "sequence", sequence_name(sequence));
-	if (settings->ignore_columns.length > 0)
-		append_argument(&arguments, "ignore_columns",
-						names_text(&settings->ignore_columns));
-	if (settings->version_path.length > 0)
-		append_argument(&arguments, "version_path",
-						names_text(&settings->version_path));
-	append_argument(&arguments, "enforce",
-					settings->warn_only ? "warn" : "error");
+	drop_trigger(enabling, triggers->guard, CAS_GUARD_TRIGGER, true);
+	drop_trigger(enabling, triggers->witness, CAS_WITNESS_TRIGGER, true);
+	drop_trigger(enabling, triggers->truncate, CAS_TRUNCATE_TRIGGER, by_table);
 
-	execute("CREATE TRIGGER %s BEFORE INSERT OR UPDATE OR DELETE ON %s "
-			"FOR EACH ROW EXECUTE FUNCTION %s.cas_guard(%s)",
-			CAS_GUARD_TRIGGER, name, schema, arguments.data);
+	execute("CREATE OR REPLACE TRIGGER %s BEFORE INSERT OR UPDATE OR DELETE "
+			"ON %s FOR EACH ROW EXECUTE FUNCTION %s.cas_guard(%s)",
+			CAS_GUARD_TRIGGER, enabling->name, schema,
+			cas_settings_arguments(&enabling->settings));
 
 	/*
 	 * UPDATE OF the version would spare most statements the call, but such a
 	 * trigger keeps the column's type from being altered.
 	 */
-	execute("CREATE TRIGGER \"%s\" BEFORE UPDATE ON %s FOR EACH ROW "
-			"EXECUTE FUNCTION %s.cas_witness()",
-			CAS_WITNESS_TRIGGER, name, schema);
-	if (OidIsValid(sequence))
-		execute("CREATE TRIGGER %s BEFORE TRUNCATE ON %s FOR EACH STATEMENT "
-				"EXECUTE FUNCTION %s.cas_truncate()",
-				CAS_TRUNCATE_TRIGGER, name, schema);
+	execute("CREATE OR REPLACE TRIGGER \"%s\" BEFORE UPDATE ON %s "
+			"FOR EACH ROW EXECUTE FUNCTION %s.cas_witness()",
+			CAS_WITNESS_TRIGGER, enabling->name, schema);
+	if (by_table)
+		execute("CREATE OR REPLACE TRIGGER %s BEFORE TRUNCATE ON %s "
+				"FOR EACH STATEMENT EXECUTE FUNCTION %s.cas_truncate()",
+				CAS_TRUNCATE_TRIGGER, enabling->name, schema);
+	restore_firing_modes(modes, by_table);
+	check_triggers(enabling);
 }
 
 /*
@@ -532,20 +430,26 @@ create_guard(const char *name, const CasSettings *settings, Oid sequence,
  * so on every write; we announce the rows, so it demands no version of us.
  */
 static void
-stamp_documents(Oid relid, const char *name, const CasSettings *settings)
+stamp_documents(const Enabling *enabling)
 {
+	const CasSettings *settings = &enabling->settings;
 	const char *payload = quote_identifier(settings->payload_column);
 	GuardExpectation former = guard_expectation;
+	StringInfoData path;
 
+	initStringInfo(&path);
+	for (int i = 0; i < settings->version_path.length; i++)
+		appendStringInfo(&path, "%s%s", i > 0 ? ", " : "",
+						 quote_literal_cstr(settings->version_path.names[i]));
 	PG_TRY();
 	{
-		guard_expectation.relid = relid;
+		guard_expectation.relid = enabling->relid;
 		guard_expectation.key = NULL;
 		execute("UPDATE %s SET %s = %s WHERE %s IS NOT NULL AND "
-				"(%s::pg_catalog.jsonb OPERATOR(pg_catalog.#>) %s) "
-				"OPERATOR(pg_catalog.=) pg_catalog.to_jsonb(%s) IS NOT TRUE",
-				name, payload, payload, payload, payload,
-				names_array(&settings->version_path),
+				"(%s::pg_catalog.jsonb OPERATOR(pg_catalog.#>>) "
+				"ARRAY[%s]::pg_catalog.text[]) OPERATOR(pg_catalog.=) "
+				"(%s)::pg_catalog.text IS NOT TRUE",
+				enabling->name, payload, payload, payload, payload, path.data,
 				quote_identifier(settings->version_column));
 	}
 	PG_FINALLY();
@@ -556,97 +460,207 @@ stamp_documents(Oid relid, const char *name, const CasSettings *settings)
 	if (SPI_processed > 0)
 		ereport(NOTICE,
 				(errmsg("wrote the version into " UINT64_FORMAT " documents of table %s",
-						SPI_processed, name)));
+						SPI_processed, enabling->name)));
 }
 
 /* ----------
- * Enable and disable
+ * What is to be done
  * ----------
  */
 
-/*
- * Open a table that is to be changed, for its owner only, and lock it.
- */
-static Relation
-open_own_table(FunctionCallInfo fcinfo, LOCKMODE lockmode)
-{
-	Oid			relid;
-	Relation	rel;
-
-	require_argument(fcinfo, 0, "rel");
-	relid = PG_GETARG_OID(0);
-
-	/* the owner is asked for before the lock, which others would wait for */
-	if (get_rel_relkind(relid) != '\0' &&
-		!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER,
-					   get_relkind_objtype(get_rel_relkind(relid)),
-					   get_rel_name(relid));
-	rel = try_relation_open(relid, lockmode);
-	if (rel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
-	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER,
-					   get_relkind_objtype(rel->rd_rel->relkind),
-					   RelationGetRelationName(rel));
-
-	/* such as by the call of cas_apply() whose function calls us */
-	CheckTableNotInUse(rel, get_func_name(fcinfo->flinfo->fn_oid));
-	return rel;
-}
-
-/*
- * Policies may hide rows even from the owner; then what we ask of the table
- * fails rather than be answered wrongly.
- */
-static int
-without_row_security(void)
-{
-	int			nest = NewGUCNestLevel();
-
-	set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
-					  GUC_ACTION_SAVE, true, 0, false);
-	return nest;
-}
-
-/* The names of the guard and its companions, as far as they are there. */
-static List *
-former_triggers(Relation rel)
-{
-	List	   *names = NIL;
-	Trigger    *triggers[] = {
-		cas_guard_trigger(rel),
-		cas_witness_trigger(rel),
-		cas_truncate_trigger(rel)
-	};
-
-	for (int i = 0; i < lengthof(triggers); i++)
-		if (triggers[i] != NULL)
-			names = lappend(names, pstrdup(triggers[i]->tgname));
-	return names;
-}
-
+/* Settings of cas_enable() that do not go together. */
 static void
-drop_triggers(const char *table, List *names)
+check_settings(const CasSettings *settings)
 {
+	if (settings->version_path.length > 0 && settings->payload_column == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("version_path needs a payload_column"),
+				 errhint("The path leads into the document in that column.")));
+	if (settings->versions == CAS_VERSIONS_TABLE &&
+		settings->writers == CAS_WRITERS_BUMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("versions => 'table' needs writers => 'echo'"),
+				 errhint("A client cannot compute the next version if it comes from a sequence.")));
+}
+
+/*
+ * The settings as they are to be: those that the guard has, or the defaults,
+ * and over them what the call gives.
+ */
+static void
+find_settings(Relation rel, Enabling *enabling, CasSettings *present)
+{
+	CasSettings *settings = &enabling->settings;
+
+	memset(present, 0, sizeof(CasSettings));
+	enabling->is_new = enabling->triggers.guard == NULL ||
+		cas_parse_settings(enabling->triggers.guard, present) != NULL;
+	*settings = *present;
+	cas_settings_from_arguments(enabling->fcinfo, settings);
+	if (settings->version_column == NULL)
+		settings->version_column = present->version_column != NULL ?
+			present->version_column : "resource_version";
+
+	/* without a document there is no path in it, unless the call gives one */
+	if (settings->payload_column == NULL && present->payload_column != NULL &&
+		settings->version_path.names == present->version_path.names)
+		settings->version_path.length = 0;
+	check_settings(settings);
+
+	if (!enabling->is_new &&
+		strcmp(settings->version_column, present->version_column) != 0 &&
+		cas_find_column(rel, present->version_column) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" has its versions in column \"%s\"",
+						RelationGetRelationName(rel),
+						present->version_column),
+				 errhint("To begin anew with another column, call cas_disable() first."),
+				 errtable(rel)));
+}
+
+/*
+ * Raise the first problem that cas_enable() cannot put right.  A version
+ * column that is not there is one only where a guard has lost it, and the call
+ * does not say which it is now.
+ */
+static void
+check_table(Relation rel, Enabling *enabling)
+{
+	FunctionCallInfo fcinfo = enabling->fcinfo;
+	bool		lost = !enabling->is_new && PG_ARGISNULL(1);
 	ListCell   *lc;
 
-	foreach(lc, names)
-		execute("DROP TRIGGER %s ON %s", quote_identifier(lfirst(lc)), table);
+	foreach(lc, cas_check(rel, &enabling->settings, &enabling->triggers))
+	{
+		CasProblem *problem = lfirst(lc);
+
+		if (problem->kind == CAS_PROBLEM_TOLD ||
+			(problem->missing_version && !lost))
+			continue;
+		cas_raise_problem(rel,
+						  psprintf("cannot put \"%s\" under compare-and-swap",
+								   RelationGetRelationName(rel)), problem);
+	}
 }
 
-/* A guard's sequence, if it has one that is really its table's. */
-static Oid
-guard_sequence(Relation rel, Trigger *guard)
+/* The lock that the triggers take, given the settings' SQL. */
+static LOCKMODE
+triggers_lock(const Enabling *enabling, const CasSettings *present)
 {
-	CasSettings settings;
+	const CasTriggers *triggers = &enabling->triggers;
+	bool		by_table = enabling->settings.versions == CAS_VERSIONS_TABLE;
 
-	if (cas_parse_settings(guard, &settings) != NULL ||
-		settings.sequence.length == 0)
-		return InvalidOid;
-	return cas_sequence(rel, &settings);
+	/* one comes or goes */
+	if (!is_named(triggers->guard, CAS_GUARD_TRIGGER) ||
+		!is_named(triggers->witness, CAS_WITNESS_TRIGGER) ||
+		(by_table && !is_named(triggers->truncate, CAS_TRUNCATE_TRIGGER)) ||
+		(!by_table && triggers->truncate != NULL))
+		return AccessExclusiveLock;
+
+	/* one is replaced */
+	if (!has_shape(triggers->guard,
+				   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE,
+				   TRIGGER_TYPE_ROW) ||
+		!has_shape(triggers->witness, TRIGGER_TYPE_UPDATE,
+				   TRIGGER_TYPE_ROW) ||
+		(by_table && !has_shape(triggers->truncate, TRIGGER_TYPE_TRUNCATE,
+								TRIGGER_TYPE_STATEMENT)) ||
+		strcmp(cas_settings_arguments(&enabling->settings),
+			   cas_settings_arguments(present)) != 0)
+		return ShareRowExclusiveLock;
+	return NoLock;
+}
+
+/*
+ * Find out what is to be done to a table, and the lock that it takes.  The
+ * table is locked by the caller, be it weakly.
+ */
+static void
+look(Relation rel, Enabling *enabling)
+{
+	CasSettings *settings = &enabling->settings;
+	CasSettings present;
+
+	enabling->name = cas_relation_name(rel);
+	enabling->owner = rel->rd_rel->relowner;
+	cas_find_triggers(rel, &enabling->triggers);
+	find_settings(rel, enabling, &present);
+	enabling->add_version = cas_find_column(rel,
+											settings->version_column) == 0;
+	check_table(rel, enabling);
+	enabling->check_version = enabling->is_new ||
+		strcmp(settings->version_column, present.version_column) != 0;
+
+	enabling->sequence =
+		cas_find_sequence(enabling->relid, settings->version_column,
+						  present.sequence.length > 0 ?
+						  present.sequence.names[1] : NULL);
+	enabling->sequence_right = true;
+	settings->sequence.length = 0;
+	if (settings->versions == CAS_VERSIONS_TABLE)
+	{
+		enabling->sequence_right = OidIsValid(enabling->sequence) &&
+			sequence_is_right(rel, enabling);
+		if (OidIsValid(enabling->sequence))
+			name_sequence(settings, enabling->sequence);
+	}
+	enabling->drop_sequence = OidIsValid(enabling->sequence) &&
+		settings->versions == CAS_VERSIONS_ROW &&
+		present.versions == CAS_VERSIONS_TABLE;
+	enabling->stamp = settings->version_path.length > 0 &&
+		(enabling->is_new || present.payload_column == NULL ||
+		 strcmp(present.payload_column, settings->payload_column) != 0 ||
+		 !cas_same_names(&present.version_path, &settings->version_path));
+
+	enabling->lock = enabling->add_version ? AccessExclusiveLock :
+		triggers_lock(enabling, &present);
+	if (enabling->lock == NoLock && !enabling->sequence_right)
+		enabling->lock = ShareRowExclusiveLock;
+}
+
+/*
+ * Only a table's owner may change it.  This is asked before a lock is, which
+ * others would wait for, and again under the lock.
+ */
+static void
+check_owner(Oid relid)
+{
+	char		relkind = get_rel_relkind(relid);
+	char	   *name = get_rel_name(relid);
+
+	if (relkind == '\0' || name == NULL)
+		raise_no_relation(relid);
+	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relkind),
+					   name);
+}
+
+/*
+ * Open a table of the caller's.  A lock that others would notice is taken on
+ * its partitions as well, in the order in which commands take it.
+ */
+static Relation
+open_own_table(Oid relid, LOCKMODE lockmode, const char *function)
+{
+	Relation	rel;
+
+	check_owner(relid);
+	rel = try_relation_open(relid, lockmode);
+	if (rel == NULL)
+		raise_no_relation(relid);
+	check_owner(relid);
+	if (lockmode != AccessShareLock)
+	{
+		if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+			(void) find_all_inheritors(relid, lockmode, NULL);
+
+		/* such as by the call of cas_apply() whose function calls us */
+		CheckTableNotInUse(rel, function);
+	}
+	return rel;
 }
 
 /*
@@ -655,109 +669,101 @@ guard_sequence(Relation rel, Trigger *guard)
 Datum
 cas_enable(PG_FUNCTION_ARGS)
 {
-	CasSettings settings;
-	bool		by_table;
-	bool		add_version;
-	Oid			relid;
+	Enabling	enabling = {fcinfo};
+	CasSettings given = {0};
 	Relation	rel;
-	Trigger    *guard;
-	char	   *name;
-	List	   *former;
-	Oid			owner;
-	Oid			sequence = InvalidOid;
+	LOCKMODE	lock;
 	int			nest;
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
-	relid = PG_GETARG_OID(0);
-	get_settings(fcinfo, &settings, &by_table);
-	PreventCommandIfReadOnly("cas_enable()");
+	cas_settings_from_arguments(fcinfo, &given);	/* or raise */
+	require_writable(fcinfo);
+	enabling.relid = PG_GETARG_OID(0);
 
-	/* adding a column takes the strongest lock; ask for that at once */
-	add_version = get_attnum(relid,
-							 settings.version_column) == InvalidAttrNumber;
-	rel = open_own_table(fcinfo, add_version ?
-						 AccessExclusiveLock : ShareRowExclusiveLock);
-	add_version = find_column(rel, settings.version_column) == NULL;
-	check_kind(rel);
-	check_columns(rel, &settings, check_key(rel));
-	check_triggers(rel);
-	name = cas_relation_name(rel);
-	owner = rel->rd_rel->relowner;
-	guard = cas_guard_trigger(rel);
-	former = former_triggers(rel);
-	if (guard != NULL)
-		sequence = guard_sequence(rel, guard);
+	rel = open_own_table(enabling.relid, AccessShareLock, "cas_enable");
+	look(rel, &enabling);
+	relation_close(rel, AccessShareLock);
+	lock = enabling.lock;
+	if (lock == NoLock)
+		PG_RETURN_VOID();
+
+	rel = open_own_table(enabling.relid, lock, "cas_enable");
+	look(rel, &enabling);
+	if (enabling.lock == AccessExclusiveLock && lock != AccessExclusiveLock)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" was changed while cas_enable() waited for its lock",
+						RelationGetRelationName(rel)),
+				 errhint("Call cas_enable() again."),
+				 errtable(rel)));
 
 	/* commands refuse a table that somebody has open; the lock is kept */
 	relation_close(rel, NoLock);
+	if (enabling.lock == NoLock)
+		PG_RETURN_VOID();
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	nest = without_row_security();
-	prepare_version(name, &settings, add_version);
-	drop_triggers(name, former);
-	if (by_table)
-	{
-		sequence = prepare_sequence(relid, name, owner, &settings,
-									sequence);
-		advance_sequence(sequence, name, &settings);
-	}
-	else if (OidIsValid(sequence))
-	{
-		execute("DROP SEQUENCE %s", sequence_name(sequence));
-		sequence = InvalidOid;
-	}
-	create_guard(name, &settings, sequence, fcinfo->flinfo->fn_oid);
-	if (settings.version_path.length > 0)
-		stamp_documents(relid, name, &settings);
-	AtEOXact_GUC(true, nest);
-	SPI_finish();
+	nest = begin_commands();
+	prepare_version(&enabling);
+	if (enabling.settings.versions == CAS_VERSIONS_TABLE)
+		prepare_sequence(&enabling);
+	prepare_triggers(&enabling);
+	if (enabling.drop_sequence)
+		execute("DROP SEQUENCE %s", qualified_name(enabling.sequence));
+	if (enabling.stamp)
+		stamp_documents(&enabling);
+	end_commands(nest);
 	PG_RETURN_VOID();
 }
 
 /*
- * cas_disable(rel regclass) RETURNS void: removes the guard and its sequence,
- * keeps the column.
+ * cas_disable(rel regclass) RETURNS void: removes the guard; keeps the column
+ * and the sequence, so that versions go on if it is enabled again.
  */
 Datum
 cas_disable(PG_FUNCTION_ARGS)
 {
+	Enabling	enabling = {fcinfo};
+	CasTriggers *triggers = &enabling.triggers;
 	Relation	rel;
-	Trigger    *guard;
-	char	   *name;
-	List	   *former;
-	Oid			sequence;
+	int			nest;
 
 	request_enter(fcinfo, ENTRY_JOINS);
-	PreventCommandIfReadOnly("cas_disable()");
-	rel = open_own_table(fcinfo, ShareRowExclusiveLock);
-	guard = cas_guard_trigger(rel);
-	if (guard == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_CAS_NOT_ENABLED),
-				 errmsg("table \"%s\" is not under compare-and-swap",
-						RelationGetRelationName(rel)),
-				 cas_errdetail_table(rel),
-				 errtable(rel)));
-	if (rel->rd_rel->relispartition)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is a partition",
-						RelationGetRelationName(rel)),
-				 errhint("Disable the partitioned table."),
-				 errtable(rel)));
-	name = cas_relation_name(rel);
-	former = former_triggers(rel);
-	sequence = guard_sequence(rel, guard);
+	require_argument(fcinfo, 0, "rel");
+	require_writable(fcinfo);
+	enabling.relid = PG_GETARG_OID(0);
+
+	/* what is refused needs no lock, and what is done one */
+	for (LOCKMODE lock = AccessShareLock;; lock = AccessExclusiveLock)
+	{
+		rel = open_own_table(enabling.relid, lock, "cas_disable");
+		cas_find_triggers(rel, triggers);
+		if (triggers->guard == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_CAS_NOT_ENABLED),
+					 errmsg("table \"%s\" is not under compare-and-swap",
+							RelationGetRelationName(rel)),
+					 cas_errdetail_table(rel),
+					 errtable(rel)));
+		if (rel->rd_rel->relispartition)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("\"%s\" is a partition",
+							RelationGetRelationName(rel)),
+					 errhint("Disable the partitioned table."),
+					 errtable(rel)));
+		enabling.name = cas_relation_name(rel);
+		if (lock == AccessExclusiveLock)
+			break;
+		relation_close(rel, lock);
+	}
 	relation_close(rel, NoLock);
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	drop_triggers(name, former);
-	if (OidIsValid(sequence))
-		execute("DROP SEQUENCE %s", sequence_name(sequence));
-	SPI_finish();
+	nest = begin_commands();
+	drop_trigger(&enabling, triggers->guard, "", false);
+	drop_trigger(&enabling, triggers->witness, "", false);
+	drop_trigger(&enabling, triggers->truncate, "", false);
+	end_commands(nest);
 	PG_RETURN_VOID();
 }
 
@@ -766,100 +772,27 @@ cas_disable(PG_FUNCTION_ARGS)
  * ----------
  */
 
-/* Start another problem in a list of them. */
-static StringInfo
-another(StringInfo problems)
+/* All problems of a guarded table as one text, or NULL. */
+static char *
+problems_text(Relation rel, const CasTriggers *triggers,
+			  CasSettings *settings)
 {
-	if (problems->len > 0)
-		appendStringInfoString(problems, "; ");
-	return problems;
-}
+	char	   *malformed = cas_parse_settings(triggers->guard, settings);
+	StringInfoData text;
+	ListCell   *lc;
 
-static bool
-is_off(Trigger *trigger)
-{
-	return trigger == NULL || trigger->tgenabled == TRIGGER_DISABLED ||
-		trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA;
-}
-
-/* What has happened to a table since it was put under compare-and-swap. */
-static void
-find_problems(Relation rel, Trigger *guard, const CasSettings *settings,
-			  StringInfo problems)
-{
-	Form_pg_attribute att;
-	Trigger    *witness;
-	Trigger    *misplaced;
-
-	if (is_off(guard))
-		appendStringInfo(another(problems), "the guard is disabled");
-	witness = cas_witness_trigger(rel);
-	if (is_off(witness))
-		appendStringInfoString(another(problems),
-							   "the guard's witness is missing or disabled");
-	if (settings->sequence.length > 0 && !rel->rd_rel->relispartition &&
-		is_off(cas_truncate_trigger(rel)))
-		appendStringInfoString(another(problems),
-							   "the trigger for TRUNCATE is missing or disabled");
-	misplaced = misplaced_trigger(rel, guard->tgname,
-								  witness ? witness->tgname : "");
-	if (misplaced != NULL)
-		appendStringInfo(another(problems), "trigger \"%s\" fires %s",
-						  misplaced->tgname,
-						 strcmp(misplaced->tgname, guard->tgname) > 0 ?
-						 "after the guard" : "before the guard's witness");
-	att = find_column(rel, settings->version_column);
-	if (att == NULL)
-		appendStringInfo(another(problems), "version column \"%s\" does not exist",
-						 settings->version_column);
-	else if (att->atttypid != INT2OID && att->atttypid != INT4OID &&
-			 att->atttypid != INT8OID)
-		appendStringInfo(another(problems), "version column \"%s\" is not an integer",
-						 settings->version_column);
-	if (settings->payload_column != NULL)
+	if (malformed != NULL)
+		return malformed;
+	initStringInfo(&text);
+	foreach(lc, cas_check(rel, settings, triggers))
 	{
-		att = find_column(rel, settings->payload_column);
-		if (att == NULL)
-			appendStringInfo(another(problems), "payload column \"%s\" does not exist",
-						 settings->payload_column);
-		else if (getBaseType(att->atttypid) != JSONBOID)
-			appendStringInfo(another(problems), "payload column \"%s\" is not jsonb",
-						 settings->payload_column);
+		CasProblem *problem = lfirst(lc);
+
+		if (problem->kind != CAS_PROBLEM_PARTITION)
+			appendStringInfo(&text, "%s%s", text.len > 0 ? "; " : "",
+							 problem->text);
 	}
-	for (int i = 0; i < settings->ignore_columns.length; i++)
-		if (find_column(rel, settings->ignore_columns.names[i]) == NULL)
-			appendStringInfo(another(problems), "ignored column \"%s\" does not exist",
-						 settings->ignore_columns.names[i]);
-	if (settings->sequence.length > 0 &&
-		!OidIsValid(cas_sequence(rel, settings)))
-		appendStringInfo(another(problems),
-						 "sequence \"%s.%s\" does not exist or is not the table's",
-						 settings->sequence.names[0],
-						 settings->sequence.names[1]);
-	if (!OidIsValid(RelationGetPrimaryKeyIndex(rel)))
-		appendStringInfo(another(problems), "there is no primary key, or a deferrable one");
-	if (rel->rd_rel->relkind == RELKIND_RELATION &&
-		!rel->rd_rel->relispartition &&
-		(has_superclass(RelationGetRelid(rel)) ||
-		 find_inheritance_children(RelationGetRelid(rel), NoLock) != NIL))
-		appendStringInfo(another(problems), "the table inherits, or is inherited from");
-}
-
-static Datum
-names_datum(const CasNames *names, Oid type)
-{
-	Datum	   *elements = palloc(sizeof(Datum) * Max(names->length, 1));
-
-	for (int i = 0; i < names->length; i++)
-		elements[i] = type == NAMEOID ?
-			DirectFunctionCall1(namein, CStringGetDatum(names->names[i])) :
-			CStringGetTextDatum(names->names[i]);
-	return PointerGetDatum(type == NAMEOID ?
-						   construct_array(elements, names->length, NAMEOID,
-										   NAMEDATALEN, false,
-										   TYPALIGN_CHAR) :
-						   construct_array(elements, names->length, TEXTOID,
-										   -1, false, TYPALIGN_INT));
+	return text.len > 0 ? text.data : NULL;
 }
 
 /*
@@ -870,46 +803,27 @@ names_datum(const CasNames *names, Oid type)
 Datum
 cas_table_settings(PG_FUNCTION_ARGS)
 {
-	TupleDesc	desc;
 	Relation	rel = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
-	Trigger    *guard = rel ? cas_guard_trigger(rel) : NULL;
+	TupleDesc	desc = cas_settings_desc(1);
+	Datum		values[CAS_SETTINGS + 1];
+	bool		nulls[CAS_SETTINGS + 1];
+	CasTriggers triggers = {0};
 	CasSettings settings;
-	StringInfoData problems;
-	char	   *malformed;
-	Datum		values[9];
-	bool		nulls[9];
+	char	   *problems;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
+	TupleDescInitEntry(desc, CAS_SETTINGS + 1, "problem", TEXTOID, -1, 0);
 	memset(nulls, true, sizeof(nulls));
-	initStringInfo(&problems);
-
-	if (guard != NULL &&
-		(malformed = cas_parse_settings(guard, &settings)) != NULL)
-		appendStringInfoString(&problems, malformed);
-	else if (guard != NULL)
+	if (rel != NULL)
+		cas_find_triggers(rel, &triggers);
+	if (triggers.guard != NULL)
 	{
-		memset(nulls, false, sizeof(nulls));
-		values[0] = DirectFunctionCall1(namein,
-										CStringGetDatum(settings.version_column));
-		if (settings.payload_column != NULL)
-			values[1] = DirectFunctionCall1(namein,
-											CStringGetDatum(settings.payload_column));
-		nulls[1] = settings.payload_column == NULL;
-		values[2] = CStringGetTextDatum(settings.writers == CAS_WRITERS_ECHO ?
-										"echo" : "bump");
-		values[3] = CStringGetTextDatum(settings.reject_unversioned ?
-										"reject" : "allow");
-		values[4] = CStringGetTextDatum(settings.sequence.length > 0 ?
-										"table" : "row");
-		values[5] = names_datum(&settings.ignore_columns, NAMEOID);
-		values[6] = names_datum(&settings.version_path, TEXTOID);
-		nulls[6] = settings.version_path.length == 0;
-		values[7] = CStringGetTextDatum(settings.warn_only ? "warn" : "error");
-		find_problems(rel, guard, &settings, &problems);
+		problems = problems_text(rel, &triggers, &settings);
+		if (cas_parse_settings(triggers.guard, &settings) == NULL)
+			cas_settings_values(&settings, values, nulls);
+		if (problems != NULL)
+			values[CAS_SETTINGS] = CStringGetTextDatum(problems);
+		nulls[CAS_SETTINGS] = problems == NULL;
 	}
-	values[8] = CStringGetTextDatum(problems.data);
-	nulls[8] = problems.len == 0;
 	if (rel != NULL)
 		relation_close(rel, AccessShareLock);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values,

@@ -32,7 +32,7 @@
 #include "access/sysattr.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
-#include "catalog/partition.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
 #include "commands/sequence.h"
@@ -47,19 +47,48 @@
 PG_FUNCTION_INFO_V1(cas_guard);
 PG_FUNCTION_INFO_V1(cas_truncate);
 
-GuardExpectation guard_expectation = {InvalidOid, NULL};
+GuardExpectation guard_expectation = {InvalidOid};
 
-/* Whether relid is the announced table or a partition of it. */
-static bool
-is_expected_table(Relation rel)
+/*
+ * Whether the guard of a table would object to what this extension writes if
+ * it did not announce it.
+ */
+bool
+cas_guard_wants_announcement(const CasTable *table)
 {
-	if (!OidIsValid(guard_expectation.relid))
-		return false;
-	if (RelationGetRelid(rel) == guard_expectation.relid)
-		return true;
-	return rel->rd_rel->relispartition &&
-		list_member_oid(get_partition_ancestors(RelationGetRelid(rel)),
-						guard_expectation.relid);
+	return table->settings.unversioned == CAS_UNVERSIONED_REJECT ||
+		(table->settings.version_path.length > 0 &&
+		 table->settings.writers == CAS_WRITERS_ECHO);
+}
+
+/*
+ * Whether the old row has the announced key.  A partition's columns may stand
+ * elsewhere, and it may have a primary key of its own; so the key is read by
+ * the description that it was made by, and its columns found by name.
+ */
+static bool
+is_expected_key(TriggerData *trigdata)
+{
+	CasTable   *table = guard_expectation.table;
+
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		CasKeyColumn *column = &table->keys[i];
+		AttrNumber	attnum = column->attnum;
+		bool		isnull;
+		Datum		value;
+
+		if (RelationGetRelid(trigdata->tg_relation) != table->relid)
+			attnum = cas_find_column(trigdata->tg_relation, column->name);
+		if (attnum == InvalidAttrNumber)
+			return false;
+		value = slot_getattr(trigdata->tg_trigslot, attnum, &isnull);
+		if (isnull ||
+			!cas_key_column_equal(column, value,
+								  guard_expectation.key->values[i]))
+			return false;
+	}
+	return true;
 }
 
 /*
@@ -68,24 +97,15 @@ is_expected_table(Relation rel)
  * announced write fails when it finds its row already modified.
  */
 static bool
-is_expected_row(TriggerData *trigdata, CasTable *table)
+is_expected_row(TriggerData *trigdata)
 {
-	if (!is_expected_table(trigdata->tg_relation))
+	if (!OidIsValid(guard_expectation.relid) ||
+		!cas_is_part_of(trigdata->tg_relation, guard_expectation.relid))
 		return false;
 	if (guard_expectation.key == NULL)
 		return true;
-	for (int i = 0; i < table->nkeys; i++)
-	{
-		CasKeyColumn *column = &table->keys[i];
-		bool		isnull;
-		Datum		value = slot_getattr(trigdata->tg_trigslot,
-										 column->attnum, &isnull);
-
-		if (isnull ||
-			!cas_key_column_equal(column, value,
-								  guard_expectation.key->values[i]))
-			return false;
-	}
+	if (!is_expected_key(trigdata))
+		return false;
 	guard_expectation.relid = InvalidOid;
 	return true;
 }
@@ -94,6 +114,25 @@ is_expected_row(TriggerData *trigdata, CasTable *table)
  * What the caller may know
  * ----------
  */
+
+/*
+ * Whether the guard's function was made SECURITY DEFINER, so that GetUserId()
+ * is not the role that writes.
+ */
+static bool
+runs_as_its_owner(TriggerData *trigdata)
+{
+	HeapTuple	tuple;
+	bool		result;
+
+	tuple = SearchSysCache1(PROCOID,
+							ObjectIdGetDatum(trigdata->tg_trigger->tgfoid));
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_proc) GETSTRUCT(tuple))->prosecdef;
+	ReleaseSysCache(tuple);
+	return result;
+}
 
 static bool
 may_read_column(Relation rel, AttrNumber attnum)
@@ -108,8 +147,12 @@ may_read_column(Relation rel, AttrNumber attnum)
  * shown: the policies may hide the row from the caller.
  */
 static bool
-may_show(Relation rel, AttrNumber *attnums, int n)
+may_show(TriggerData *trigdata, AttrNumber *attnums, int n)
 {
+	Relation	rel = trigdata->tg_relation;
+
+	if (runs_as_its_owner(trigdata))
+		return false;
 	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, true) ==
 		RLS_ENABLED)
 		return false;
@@ -139,7 +182,7 @@ detail_id(StringInfo detail, TriggerData *trigdata, CasTable *table)
 		values[i] = slot_getattr(trigdata->tg_trigslot, attnums[i],
 								 &nulls[i]);
 	}
-	if (!may_show(trigdata->tg_relation, attnums, table->nkeys))
+	if (!may_show(trigdata, attnums, table->nkeys))
 		return;
 	id = cas_key_text(table, values, nulls);
 	if (id != NULL)
@@ -147,11 +190,12 @@ detail_id(StringInfo detail, TriggerData *trigdata, CasTable *table)
 }
 
 /*
- * Write a conflict to the server's log, if pg_cas.log_conflicts says so.
- * detail is the error's, not yet ended; it is left as it is.
+ * Write what is or would be refused to the server's log, if
+ * pg_cas.log_conflicts says so.  detail is the error's, not yet ended; it is
+ * left as it is.
  */
-void
-cas_log_conflict(Relation rel, StringInfo detail)
+static void
+log_refusal(int sqlstate, const char *message, StringInfo detail)
 {
 	StringInfoData buf;
 
@@ -162,10 +206,18 @@ cas_log_conflict(Relation rel, StringInfo detail)
 	detail_text(&buf, "role", GetUserNameFromId(GetUserId(), true));
 	detail_text(&buf, "application_name", application_name);
 	ereport(LOG_SERVER_ONLY,
-			(errcode(ERRCODE_CAS_CONFLICT),
-			 errmsg("version conflict in table \"%s\"",
-					RelationGetRelationName(rel)),
+			(errcode(sqlstate),
+			 errmsg("%s", message),
 			 errdetail_internal("%s", detail_end(&buf))));
+}
+
+/* Log a version conflict. */
+void
+cas_log_conflict(Relation rel, StringInfo detail)
+{
+	log_refusal(ERRCODE_CAS_CONFLICT,
+				psprintf("version conflict in table \"%s\"",
+						 RelationGetRelationName(rel)), detail);
 }
 
 /* ----------
@@ -187,7 +239,7 @@ is_foreign_key_action(TriggerData *trigdata)
 
 	if (!InNoForceRLSOperation() ||
 		(GetUserId() != rel->rd_rel->relowner &&
-		 GetUserId() != cas_owner(rel)))
+		 GetUserId() != cas_owner(rel) && !runs_as_its_owner(trigdata)))
 		return false;
 	foreach(lc, RelationGetFKeyList(rel))
 	{
@@ -226,13 +278,22 @@ row_differs(TriggerData *trigdata, CasTable *table, bool but_ignored)
 						 new->tts_isnull, NULL, but_ignored);
 }
 
+static void
+detail_version(StringInfo detail, const char *field, const CasMention *version)
+{
+	if (version->isnull)
+		detail_null(detail, field);
+	else
+		detail_int(detail, field, version->version);
+}
+
 /*
  * Raise PT409, or warn of it where the guard is a dry run.  sent is what the
- * writer takes the row's version to be, old what it is; either may be NULL.
+ * writer takes the row's version to be, old what it is.
  */
 static void
-report_conflict(TriggerData *trigdata, CasTable *table, int64 *sent,
-				int64 *old)
+report_conflict(TriggerData *trigdata, CasTable *table,
+				const CasMention *sent, const CasMention *old)
 {
 	Relation	rel = trigdata->tg_relation;
 	StringInfoData detail;
@@ -240,20 +301,12 @@ report_conflict(TriggerData *trigdata, CasTable *table, int64 *sent,
 	detail_begin(&detail);
 	detail_text(&detail, "table", cas_relation_name(rel));
 	detail_id(&detail, trigdata, table);
-	if (sent != NULL)
-		detail_int(&detail, "expected", *sent);
-	else
-		detail_null(&detail, "expected");
-	if (may_show(rel, &table->version, 1))
-	{
-		if (old != NULL)
-			detail_int(&detail, "actual", *old);
-		else
-			detail_null(&detail, "actual");
-	}
+	detail_version(&detail, "expected", sent);
+	if (may_show(trigdata, &table->version, 1))
+		detail_version(&detail, "actual", old);
 	cas_log_conflict(rel, &detail);
 
-	ereport(table->settings.warn_only ? WARNING : ERROR,
+	ereport(table->settings.enforce == CAS_ENFORCE_WARN ? WARNING : ERROR,
 			(errcode(ERRCODE_CAS_CONFLICT),
 			 errmsg("version conflict in table \"%s\"",
 					RelationGetRelationName(rel)),
@@ -272,14 +325,18 @@ report_unversioned(TriggerData *trigdata, CasTable *table)
 {
 	Relation	rel = trigdata->tg_relation;
 	StringInfoData detail;
+	char	   *message;
 
 	detail_begin(&detail);
 	detail_text(&detail, "table", cas_relation_name(rel));
 	detail_id(&detail, trigdata, table);
-	ereport(table->settings.warn_only ? WARNING : ERROR,
+	message = psprintf("an UPDATE of table \"%s\" must set its version",
+					   RelationGetRelationName(rel));
+	log_refusal(ERRCODE_CAS_REQUIRED, message, &detail);
+
+	ereport(table->settings.enforce == CAS_ENFORCE_WARN ? WARNING : ERROR,
 			(errcode(ERRCODE_CAS_REQUIRED),
-			 errmsg("an UPDATE of table \"%s\" must set its version",
-					RelationGetRelationName(rel)),
+			 errmsg("%s", message),
 			 errdetail_internal("%s", detail_end(&detail)),
 			 table->settings.writers == CAS_WRITERS_BUMP ?
 			 errhint("Set column \"%s\" to the version that was read plus one, or call cas_update().",
@@ -290,6 +347,25 @@ report_unversioned(TriggerData *trigdata, CasTable *table)
 }
 
 /*
+ * Whether a mentioned version is not the protocol's.  If so, it is made what
+ * the writer takes the row's version to be.
+ */
+static bool
+is_conflict(const CasTable *table, CasMention *sent, const CasMention *old)
+{
+	if (!sent->mentioned)
+		return false;
+	if (table->settings.writers == CAS_WRITERS_ECHO)
+		return sent->isnull != old->isnull || sent->version != old->version;
+	if (!sent->isnull && old->version < PG_INT64_MAX &&
+		sent->version == old->version + 1)
+		return false;
+	if (sent->version > PG_INT64_MIN)
+		sent->version--;		/* it cannot be below int64 */
+	return true;
+}
+
+/*
  * The version of a row that an UPDATE writes.  The order of the rules is the
  * contract's; each is one paragraph.
  */
@@ -297,77 +373,66 @@ static int64
 updated_version(TriggerData *trigdata, CasTable *table)
 {
 	Relation	rel = trigdata->tg_relation;
-	CasSettings *settings = &table->settings;
-	bool		old_isnull;
-	bool		new_isnull;
+	CasMention	old = {true};
+	CasSent		sent;
 	Datum		datum;
-	int64		old;
-	int64		new;
 	bool		expected;
 
 	/* A NULL, which only a guard that was off lets in, counts as 0. */
-	datum = slot_getattr(trigdata->tg_trigslot, table->version, &old_isnull);
-	old = old_isnull ? 0 : cas_version_value(table, datum);
+	datum = slot_getattr(trigdata->tg_trigslot, table->version, &old.isnull);
+	if (!old.isnull)
+		old.version = cas_version_value(table, datum);
 
 	/* A foreign key's own action never fails, and advances what it changes. */
 	if (is_foreign_key_action(trigdata))
 		return row_differs(trigdata, table, true) ?
-			cas_next_version(rel, table, old) : old;
+			cas_next_version(rel, table, old.version) : old.version;
+
+	/* What this extension writes was compared already. */
+	sent = cas_sent_by_update(trigdata, table);
+	expected = cas_guard_wants_announcement(table) &&
+		is_expected_row(trigdata);
+	if (expected)
+		sent.document.mentioned = false;
 
 	/* A mentioned version must be the protocol's. */
-	if (cas_version_is_set(trigdata, table))
+	if (is_conflict(table, &sent.column, &old))
 	{
-		int64		sent;
-
-		new = cas_sent_version(trigdata, table, &new_isnull);
-		switch (settings->writers)
-		{
-			case CAS_WRITERS_BUMP:
-				if (!new_isnull && old < PG_INT64_MAX && new == old + 1)
-					return new;
-				/* what the writer believes in; it cannot be below int64 */
-				sent = new > PG_INT64_MIN ? new - 1 : new;
-				break;
-			case CAS_WRITERS_ECHO:
-				if (new_isnull == old_isnull && new == old)
-					return row_differs(trigdata, table, false) ?
-						cas_next_version(rel, table, old) : old;
-				sent = new;
-				break;
-			default:
-				elog(ERROR, "unknown writers: %d", settings->writers);
-		}
-		report_conflict(trigdata, table, new_isnull ? NULL : &sent,
-						old_isnull ? NULL : &old);
-		return cas_next_version(rel, table, old);
+		report_conflict(trigdata, table, &sent.column, &old);
+		return cas_next_version(rel, table, old.version);
 	}
+	if (is_conflict(table, &sent.document, &old))
+	{
+		report_conflict(trigdata, table, &sent.document, &old);
+		return cas_next_version(rel, table, old.version);
+	}
+	if (sent.column.mentioned && table->settings.writers == CAS_WRITERS_BUMP)
+		return sent.column.version;
+	if (sent.column.mentioned || sent.document.mentioned)
+		return row_differs(trigdata, table, false) ?
+			cas_next_version(rel, table, old.version) : old.version;
 
 	/* Not mentioned, and nothing changed that counts: no new version. */
-	expected = settings->reject_unversioned &&
-		is_expected_row(trigdata, table);
 	if (!row_differs(trigdata, table, true))
-		return old;
+		return old.version;
 
 	/* Else it is advanced, or was required. */
-	if (settings->reject_unversioned && !expected)
+	if (table->settings.unversioned == CAS_UNVERSIONED_REJECT && !expected)
 		report_unversioned(trigdata, table);
-	return cas_next_version(rel, table, old);
+	return cas_next_version(rel, table, old.version);
 }
 
-/*
- * The version of a row that an INSERT writes: what it supplies, so that a
- * restore brings its versions back, unless versions are the table's.
- */
+/* The version of a row that an INSERT writes. */
 static int64
 inserted_version(TriggerData *trigdata, CasTable *table)
 {
-	bool		isnull;
-	Datum		datum;
+	CasSent		sent = cas_sent_by_insert(trigdata, table);
+	int64		version = cas_first_version(trigdata->tg_relation, table,
+											sent.column.version,
+											sent.column.isnull);
 
-	if (table->settings.sequence.length > 0)
-		return cas_draw_version(trigdata->tg_relation, table, 0);
-	datum = slot_getattr(trigdata->tg_trigslot, table->version, &isnull);
-	return isnull ? 1 : cas_version_value(table, datum);
+	cas_remember_insert(trigdata, table, &sent, version);
+	return version;
 }
 
 /*
@@ -375,10 +440,10 @@ inserted_version(TriggerData *trigdata, CasTable *table)
  * document, as given; the tuple itself if it has them already.
  */
 static HeapTuple
-with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
+with_version(HeapTuple tuple, TupleTableSlot *slot, TupleTableSlot *old,
 			 CasTable *table, int64 version)
 {
-	TupleDesc	desc = RelationGetDescr(rel);
+	TupleDesc	desc = slot->tts_tupleDescriptor;
 	int			natts = desc->natts;
 	Datum	   *values = palloc(natts * sizeof(Datum));
 	bool	   *nulls = palloc(natts * sizeof(bool));
@@ -387,7 +452,7 @@ with_version(HeapTuple tuple, TupleTableSlot *slot, Relation rel,
 	slot_getallattrs(slot);
 	memcpy(values, slot->tts_values, natts * sizeof(Datum));
 	memcpy(nulls, slot->tts_isnull, natts * sizeof(bool));
-	if (!image_set_version(table, values, nulls, version))
+	if (!image_set_version(table, old, values, nulls, version))
 		return tuple;
 	new = heap_form_tuple(desc, values, nulls);
 	new->t_tableOid = tuple->t_tableOid;
@@ -425,12 +490,11 @@ cas_guard(PG_FUNCTION_ARGS)
 
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		return PointerGetDatum(with_version(trigdata->tg_trigtuple,
-											trigdata->tg_trigslot,
-											trigdata->tg_relation, table,
+											trigdata->tg_trigslot, NULL, table,
 											inserted_version(trigdata, table)));
 	return PointerGetDatum(with_version(trigdata->tg_newtuple,
 										trigdata->tg_newslot,
-										trigdata->tg_relation, table,
+										trigdata->tg_trigslot, table,
 										updated_version(trigdata, table)));
 }
 

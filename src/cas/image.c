@@ -69,11 +69,33 @@ image_differs(CasTable *table, TupleTableSlot *old, const Datum *values,
 }
 
 /*
+ * Whether the version is written into a document as a JSON string: where one
+ * stands in it, or, if it has no version, stood in the row's old one.
+ */
+static bool
+version_is_string(CasTable *table, Jsonb *document, TupleTableSlot *old)
+{
+	JsonbValue *value = cas_value_at_path(document,
+										  &table->settings.version_path);
+	bool		isnull = true;
+	Datum		former = 0;
+
+	if (value == NULL && old != NULL)
+		former = slot_getattr(old, table->payload, &isnull);
+	if (!isnull)
+		value = cas_value_at_path(DatumGetJsonbP(former),
+								  &table->settings.version_path);
+	return value != NULL && value->type == jbvString;
+}
+
+/*
  * Put the version into a row's values: into its column and, if there is a
- * path, into the payload document.  False if it is there already.
+ * path, into the payload document.  False if it is there already.  old is the
+ * row as it was, or NULL.
  */
 bool
-image_set_version(CasTable *table, Datum *values, bool *nulls, int64 version)
+image_set_version(CasTable *table, TupleTableSlot *old, Datum *values,
+				  bool *nulls, int64 version)
 {
 	const CasNames *path = &table->settings.version_path;
 	int			v = table->version - 1;
@@ -87,7 +109,10 @@ image_set_version(CasTable *table, Datum *values, bool *nulls, int64 version)
 	if (path->length > 0 && !nulls[p])
 	{
 		Jsonb	   *document = DatumGetJsonbP(values[p]);
-		Jsonb	   *stamped = document_stamp(document, path, version);
+		Jsonb	   *stamped = document_stamp(document, path, version,
+											 version_is_string(table,
+															   document,
+															   old));
 
 		if (VARSIZE(stamped) != VARSIZE(document) ||
 			memcmp(stamped, document, VARSIZE(stamped)) != 0)

@@ -5,27 +5,81 @@
  *
  * There pg_dump carries them along, and there is no registry beside the
  * catalogs that could fall out of step with them.
+ *
+ * A setting is one row of the table below, and a field of CasSettings.  Its
+ * name is that of the argument of cas_enable(), of the trigger's argument and
+ * of the column of cas_tables; the install script lists those in this order.
  */
 #include "cas.h"
 
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/varlena.h"
 
-/*
- * The value of a "name=value" argument if it is the one named, else NULL.
- */
-static char *
-setting_value(char *argument, const char *name)
+typedef enum SettingKind
 {
-	size_t		len = strlen(name);
+	SETTING_NAME,				/* of a column; '' is none */
+	SETTING_WORD,				/* one of these words, the first by default */
+	SETTING_NAMES,				/* of columns; '{}' is none */
+	SETTING_PATH,				/* object keys; '{}' is none */
+	SETTING_RELATION			/* schema and name; no argument */
+} SettingKind;
 
-	if (strncmp(argument, name, len) == 0 && argument[len] == '=')
-		return argument + len + 1;
-	return NULL;
+typedef struct Setting
+{
+	const char *name;
+	SettingKind kind;
+	size_t		field;			/* of CasSettings */
+	const char *words[3];
+} Setting;
+
+#define FIELD(name) offsetof(CasSettings, name)
+
+static const Setting all_settings[] = {
+	{"version_column", SETTING_NAME, FIELD(version_column)},
+	{"payload_column", SETTING_NAME, FIELD(payload_column)},
+	{"writers", SETTING_WORD, FIELD(writers), {"bump", "echo"}},
+	{"unversioned", SETTING_WORD, FIELD(unversioned), {"allow", "reject"}},
+	{"versions", SETTING_WORD, FIELD(versions), {"row", "table"}},
+	{"ignore_columns", SETTING_NAMES, FIELD(ignore_columns)},
+	{"version_path", SETTING_PATH, FIELD(version_path)},
+	{"enforce", SETTING_WORD, FIELD(enforce), {"error", "warn"}},
+	{"big_numbers", SETTING_WORD, FIELD(big_numbers), {"number", "string"}},
+	/* what is no argument comes last */
+	{"sequence", SETTING_RELATION, FIELD(sequence)},
+};
+
+StaticAssertDecl(lengthof(all_settings) == CAS_SETTINGS + 1,
+				 "CAS_SETTINGS counts the settings that are arguments");
+
+/* A setting's field, as what its kind makes it. */
+static char **
+name_field(const CasSettings *settings, const Setting *setting)
+{
+	return (char **) ((char *) settings + setting->field);
 }
+
+static int *
+word_field(const CasSettings *settings, const Setting *setting)
+{
+	return (int *) ((char *) settings + setting->field);
+}
+
+static CasNames *
+names_field(const CasSettings *settings, const Setting *setting)
+{
+	return (CasNames *) ((char *) settings + setting->field);
+}
+
+/* ----------
+ * As a trigger's arguments
+ * ----------
+ */
 
 /* A list of names, in double quotes or plain; false if it is malformed. */
 static bool
-setting_list(const char *value, char separator, CasNames *list)
+parse_names(const char *value, char separator, CasNames *list)
 {
 	List	   *strings;
 
@@ -39,54 +93,329 @@ setting_list(const char *value, char separator, CasNames *list)
 }
 
 static bool
-parse_setting(char *argument, CasSettings *settings)
+parse_value(const char *value, const Setting *setting, CasSettings *settings)
 {
-	char	   *value;
+	CasNames	names = {0};
 
-	if ((value = setting_value(argument, "version_column")) != NULL)
-		settings->version_column = pstrdup(value);
-	else if ((value = setting_value(argument, "payload_column")) != NULL)
-		settings->payload_column = pstrdup(value);
-	else if (strcmp(argument, "writers=bump") == 0)
-		settings->writers = CAS_WRITERS_BUMP;
-	else if (strcmp(argument, "writers=echo") == 0)
-		settings->writers = CAS_WRITERS_ECHO;
-	else if (strcmp(argument, "unversioned=allow") == 0)
-		settings->reject_unversioned = false;
-	else if (strcmp(argument, "unversioned=reject") == 0)
-		settings->reject_unversioned = true;
-	else if ((value = setting_value(argument, "sequence")) != NULL)
-		return setting_list(value, '.', &settings->sequence) &&
-			settings->sequence.length == 2;
-	else if ((value = setting_value(argument, "ignore_columns")) != NULL)
-		return setting_list(value, ',', &settings->ignore_columns);
-	else if ((value = setting_value(argument, "version_path")) != NULL)
-		return setting_list(value, ',', &settings->version_path);
-	else if (strcmp(argument, "enforce=error") == 0)
-		settings->warn_only = false;
-	else if (strcmp(argument, "enforce=warn") == 0)
-		settings->warn_only = true;
-	else
-		return false;
+	switch (setting->kind)
+	{
+		case SETTING_NAME:
+			*name_field(settings, setting) = pstrdup(value);
+			return true;
+		case SETTING_WORD:
+			for (int i = 0; setting->words[i] != NULL; i++)
+				if (strcmp(value, setting->words[i]) == 0)
+				{
+					*word_field(settings, setting) = i;
+					return true;
+				}
+			return false;
+		case SETTING_NAMES:
+		case SETTING_PATH:
+			if (!parse_names(value, ',', &names))
+				return false;
+			break;
+		case SETTING_RELATION:
+			if (!parse_names(value, '.', &names) || names.length != 2)
+				return false;
+			break;
+	}
+	*names_field(settings, setting) = names;
 	return true;
+}
+
+/* Read one "name=value". */
+static bool
+parse_setting(const char *argument, CasSettings *settings)
+{
+	for (int i = 0; i < lengthof(all_settings); i++)
+	{
+		size_t		len = strlen(all_settings[i].name);
+
+		if (strncmp(argument, all_settings[i].name, len) == 0 &&
+			argument[len] == '=')
+			return parse_value(argument + len + 1, &all_settings[i],
+							   settings);
+	}
+	return false;
 }
 
 /*
  * Read a guard trigger's arguments.  cas_enable() writes them; for a guard
  * that was made by hand, the answer may be what is wrong with them, else it
- * is NULL.
+ * is NULL.  What can be read is read all the same.
  */
 char *
-cas_parse_settings(Trigger *trigger, CasSettings *settings)
+cas_parse_settings(const Trigger *guard, CasSettings *settings)
 {
+	char	   *problem = NULL;
+
 	memset(settings, 0, sizeof(CasSettings));
-	for (int i = 0; i < trigger->tgnargs; i++)
-		if (!parse_setting(trigger->tgargs[i], settings))
-			return psprintf("the guard has an invalid argument: \"%s\"",
-							trigger->tgargs[i]);
+	for (int i = 0; i < guard->tgnargs; i++)
+		if (!parse_setting(guard->tgargs[i], settings) && problem == NULL)
+			problem = psprintf("the guard has an invalid argument: \"%s\"",
+							   guard->tgargs[i]);
+	if (settings->sequence.length > 0)
+		settings->versions = CAS_VERSIONS_TABLE;
+	if (problem != NULL)
+		return problem;
 	if (settings->version_column == NULL)
 		return "the guard names no version column";
 	if (settings->version_path.length > 0 && settings->payload_column == NULL)
 		return "the guard has a version path, but no payload column";
+	if (settings->versions == CAS_VERSIONS_TABLE &&
+		settings->sequence.length == 0)
+		return "the guard names no sequence for the table's versions";
 	return NULL;
+}
+
+/* Names as a trigger argument: each in double quotes. */
+static void
+append_names(StringInfo text, const CasNames *names, char separator)
+{
+	for (int i = 0; i < names->length; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(text, separator);
+		appendStringInfoChar(text, '"');
+		for (char *c = names->names[i]; *c; c++)
+		{
+			if (*c == '"')
+				appendStringInfoChar(text, '"');
+			appendStringInfoChar(text, *c);
+		}
+		appendStringInfoChar(text, '"');
+	}
+}
+
+/* One setting as "name=value"; NULL for one that is not there. */
+static char *
+setting_text(const CasSettings *settings, const Setting *setting)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "%s=", setting->name);
+	switch (setting->kind)
+	{
+		case SETTING_NAME:
+			if (*name_field(settings, setting) == NULL)
+				return NULL;
+			appendStringInfoString(&text, *name_field(settings, setting));
+			break;
+		case SETTING_WORD:
+			appendStringInfoString(&text,
+								   setting->words[*word_field(settings,
+															  setting)]);
+			break;
+		case SETTING_NAMES:
+		case SETTING_PATH:
+		case SETTING_RELATION:
+			if (names_field(settings, setting)->length == 0)
+				return NULL;
+			append_names(&text, names_field(settings, setting),
+						 setting->kind == SETTING_RELATION ? '.' : ',');
+			break;
+	}
+	return text.data;
+}
+
+/* The settings as the arguments of a guard trigger, in SQL. */
+char *
+cas_settings_arguments(const CasSettings *settings)
+{
+	StringInfoData arguments;
+
+	initStringInfo(&arguments);
+	for (int i = 0; i < lengthof(all_settings); i++)
+	{
+		char	   *text = setting_text(settings, &all_settings[i]);
+
+		if (text != NULL)
+			appendStringInfo(&arguments, "%s%s",
+							 arguments.len > 0 ? ", " : "",
+							 quote_literal_cstr(text));
+	}
+	return arguments.data;
+}
+
+/* Whether two lists have the same names. */
+bool
+cas_same_names(const CasNames *a, const CasNames *b)
+{
+	if (a->length != b->length)
+		return false;
+	for (int i = 0; i < a->length; i++)
+		if (strcmp(a->names[i], b->names[i]) != 0)
+			return false;
+	return true;
+}
+
+/* ----------
+ * As cas_enable()'s arguments
+ * ----------
+ */
+
+static CasNames
+names_argument(FunctionCallInfo fcinfo, int argno, const char *name)
+{
+	CasNames	names;
+	Datum	   *elements;
+	bool	   *nulls;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(argno), NAMEOID, NAMEDATALEN,
+					  false, TYPALIGN_CHAR, &elements, &nulls, &names.length);
+	names.names = palloc(sizeof(char *) * Max(names.length, 1));
+	for (int i = 0; i < names.length; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("argument \"%s\" must not contain nulls", name)));
+		names.names[i] = pstrdup(NameStr(*DatumGetName(elements[i])));
+	}
+	return names;
+}
+
+static char *
+name_argument(FunctionCallInfo fcinfo, int argno)
+{
+	char	   *name = pstrdup(NameStr(*PG_GETARG_NAME(argno)));
+
+	return *name == '\0' ? NULL : name;
+}
+
+/*
+ * Put the arguments of cas_enable(), which follow the table, into settings;
+ * what is NULL is left as it is.
+ */
+void
+cas_settings_from_arguments(FunctionCallInfo fcinfo, CasSettings *settings)
+{
+	if (PG_NARGS() != CAS_SETTINGS + 1)
+		elog(ERROR, "function %u does not have an argument for each setting",
+			 fcinfo->flinfo->fn_oid);
+	for (int i = 0; i < CAS_SETTINGS; i++)
+	{
+		const Setting *setting = &all_settings[i];
+		int			argno = i + 1;
+
+		if (PG_ARGISNULL(argno))
+			continue;
+		switch (setting->kind)
+		{
+			case SETTING_NAME:
+				*name_field(settings, setting) = name_argument(fcinfo, argno);
+				break;
+			case SETTING_WORD:
+				*word_field(settings, setting) =
+					word_argument(fcinfo, argno, setting->name,
+								  setting->words);
+				break;
+			case SETTING_NAMES:
+				*names_field(settings, setting) =
+					names_argument(fcinfo, argno, setting->name);
+				break;
+			case SETTING_PATH:
+				*names_field(settings, setting) =
+					cas_path_from_array(PG_GETARG_DATUM(argno));
+				break;
+			case SETTING_RELATION:
+				break;
+		}
+	}
+}
+
+/* ----------
+ * As columns of cas_tables
+ * ----------
+ */
+
+static Datum
+names_datum(const CasNames *names, Oid type)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(names->length, 1));
+
+	for (int i = 0; i < names->length; i++)
+		elements[i] = type == NAMEOID ?
+			DirectFunctionCall1(namein, CStringGetDatum(names->names[i])) :
+			CStringGetTextDatum(names->names[i]);
+	return PointerGetDatum(type == NAMEOID ?
+						   construct_array(elements, names->length, NAMEOID,
+										   NAMEDATALEN, false,
+										   TYPALIGN_CHAR) :
+						   construct_array(elements, names->length, TEXTOID,
+										   -1, false, TYPALIGN_INT));
+}
+
+/* The type of a setting's column. */
+static Oid
+setting_type(const Setting *setting)
+{
+	switch (setting->kind)
+	{
+		case SETTING_NAME:
+			return NAMEOID;
+		case SETTING_NAMES:
+			return NAMEARRAYOID;
+		case SETTING_PATH:
+			return TEXTARRAYOID;
+		case SETTING_WORD:
+		case SETTING_RELATION:
+			break;
+	}
+	return TEXTOID;
+}
+
+/*
+ * The description of a row of the settings, with room for as many columns
+ * after them.
+ */
+TupleDesc
+cas_settings_desc(int more)
+{
+	TupleDesc	desc = CreateTemplateTupleDesc(CAS_SETTINGS + more);
+
+	for (int i = 0; i < CAS_SETTINGS; i++)
+		TupleDescInitEntry(desc, i + 1, all_settings[i].name,
+						   setting_type(&all_settings[i]), -1, 0);
+	return desc;
+}
+
+/* The settings as such a row. */
+void
+cas_settings_values(const CasSettings *settings, Datum *values, bool *nulls)
+{
+	for (int i = 0; i < CAS_SETTINGS; i++)
+	{
+		const Setting *setting = &all_settings[i];
+		char	   *name;
+
+		nulls[i] = false;
+		switch (setting->kind)
+		{
+			case SETTING_NAME:
+				name = *name_field(settings, setting);
+				nulls[i] = name == NULL;
+				if (name != NULL)
+					values[i] = DirectFunctionCall1(namein,
+													CStringGetDatum(name));
+				break;
+			case SETTING_WORD:
+				values[i] = CStringGetTextDatum(setting->words[*word_field(settings,
+																		   setting)]);
+				break;
+			case SETTING_NAMES:
+				values[i] = names_datum(names_field(settings, setting),
+										NAMEOID);
+				break;
+			case SETTING_PATH:
+				nulls[i] = names_field(settings, setting)->length == 0;
+				values[i] = names_datum(names_field(settings, setting),
+										TEXTOID);
+				break;
+			case SETTING_RELATION:
+				break;
+		}
+	}
 }

@@ -653,7 +653,7 @@ run_plan(CasCall *call, const CasStatement *statement, CasRow *row)
 	return processed == 1;
 }
 
-/* The same for an UPDATE, announced to a guard that demands a version. */
+/* The same for an UPDATE, announced to a guard that would ask for a version. */
 static bool
 run_announced(CasCall *call, const CasStatement *statement, CasRow *row)
 {
@@ -663,6 +663,7 @@ run_announced(CasCall *call, const CasStatement *statement, CasRow *row)
 	PG_TRY();
 	{
 		guard_expectation.relid = call->table->relid;
+		guard_expectation.table = call->table;
 		guard_expectation.key = statement->key;
 		done = run_plan(call, statement, row);
 	}
@@ -683,7 +684,7 @@ statement_run(CasCall *call, const CasStatement *statement, CasRow *row)
 {
 	if (direct_serves(call, statement))
 		return direct_run(call, statement, row);
-	if (call->table->settings.reject_unversioned &&
+	if (cas_guard_wants_announcement(call->table) &&
 		(statement->kind == STATEMENT_UPDATE ||
 		 statement->kind == STATEMENT_RENAME))
 		return run_announced(call, statement, row);

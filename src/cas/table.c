@@ -1,42 +1,49 @@
 /*
  * table.c
- *		What a guarded table is, cached per backend.
+ *		The cache of guarded tables: what is known of each, per backend.
  *
- * Everything derived from the catalogs is cached.  A relcache invalidation
- * marks an entry; the next look-up, which its caller makes with a lock on the
- * table, builds it anew.  An outer call of the same transaction may still be
- * reading the old one (a trigger can do DDL), so that is not freed at once
- * but handed to the transaction's memory context.
+ * An entry is made whole or not at all: what an error interrupts is freed with
+ * the context that it was made in.  A relcache invalidation marks an entry;
+ * the next look-up, which its caller makes with a lock on the table, makes a
+ * new one.  An outer call of the same transaction may still be reading the
+ * old one (a trigger can do DDL), so that is not freed at once but handed to
+ * the transaction's memory context.
  */
 #include "cas.h"
 
 #include "access/htup_details.h"
-#include "catalog/partition.h"
-#include "catalog/pg_class.h"
+#include "access/xact.h"
 #include "catalog/pg_trigger.h"
-#include "catalog/pg_type.h"
-#include "utils/builtins.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/syscache.h"
+
+/*
+ * Between transactions a backend keeps no more than so many tables, with
+ * their plans: those that were used last.  Within one, all that it uses are
+ * kept, since an outer call may be reading any of them.
+ */
+#define MAX_TABLES 100
 
 typedef struct CasTableEntry
 {
 	Oid			relid;			/* hash key, must be first */
 	bool		valid;
-	CasTable   *table;			/* NULL: not guarded */
+	uint64		used;			/* in which transaction */
+	CasTable   *table;			/* in CacheMemoryContext */
 } CasTableEntry;
 
 static HTAB *tables = NULL;
+static uint64 transaction = 0;	/* counts them */
+static uint64 invalidations = 0;	/* likewise */
 
 /* Relcache callback: relid InvalidOid means all. */
 static void
-forget_table(Datum arg, Oid relid)
+mark_invalid(Datum arg, Oid relid)
 {
 	HASH_SEQ_STATUS scan;
 	CasTableEntry *entry;
 
+	invalidations++;
 	if (OidIsValid(relid))
 	{
 		entry = hash_search(tables, &relid, HASH_FIND, NULL);
@@ -49,18 +56,12 @@ forget_table(Datum arg, Oid relid)
 		entry->valid = false;
 }
 
-/* Have an entry's table freed at the end of the transaction. */
+/*
+ * Remove what is no longer valid: a table that was dropped does not come back.
+ * Memory is freed at the end of the transaction.
+ */
 static void
-retire_table(CasTableEntry *entry)
-{
-	if (entry->table != NULL)
-		MemoryContextSetParent(entry->table->mcxt, TopTransactionContext);
-	entry->table = NULL;
-}
-
-/* Forget what is no longer valid: tables that are dropped do not come back. */
-static void
-sweep_tables(void)
+remove_invalid(void)
 {
 	HASH_SEQ_STATUS scan;
 	CasTableEntry *entry;
@@ -69,249 +70,173 @@ sweep_tables(void)
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		if (!entry->valid)
 		{
-			retire_table(entry);
+			MemoryContextSetParent(entry->table->mcxt, TopTransactionContext);
 			hash_search(tables, &entry->relid, HASH_REMOVE, NULL);
 		}
 }
 
-/* A BEFORE trigger that runs our function, or NULL. */
-static Trigger *
-find_trigger(Relation rel, bool for_row, PGFunction function)
+static int
+compare_use(const void *a, const void *b)
 {
-	TriggerDesc *triggers = rel->trigdesc;
+	uint64		used_a = (*(CasTableEntry *const *) a)->used;
+	uint64		used_b = (*(CasTableEntry *const *) b)->used;
 
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		Trigger    *trigger = &triggers->triggers[i];
-		FmgrInfo	fmgr;
-
-		if ((TRIGGER_FOR_ROW(trigger->tgtype) != 0) != for_row ||
-			!TRIGGER_FOR_BEFORE(trigger->tgtype))
-			continue;
-		fmgr_info(trigger->tgfoid, &fmgr);
-		if (fmgr.fn_addr == function)
-			return trigger;
-	}
-	return NULL;
+	return used_a < used_b ? -1 : used_a > used_b ? 1 : 0;
 }
 
-/*
- * The guard among a relation's triggers, or NULL.  It is known by its code,
- * not by its name.
- */
-Trigger *
-cas_guard_trigger(Relation rel)
-{
-	return find_trigger(rel, true, cas_guard);
-}
-
-/* Likewise its witness. */
-Trigger *
-cas_witness_trigger(Relation rel)
-{
-	return find_trigger(rel, true, cas_witness);
-}
-
-/* And the trigger that keeps the sequence of versions from TRUNCATE. */
-Trigger *
-cas_truncate_trigger(Relation rel)
-{
-	return find_trigger(rel, false, cas_truncate);
-}
-
-/* The table's name as regclass input reads it, qualified. */
-char *
-cas_relation_name(Relation rel)
-{
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
-}
-
-/* For ereport(): a DETAIL that has but the table. */
-int
-cas_errdetail_table(Relation rel)
-{
-	StringInfoData detail;
-
-	detail_begin(&detail);
-	detail_text(&detail, "table", cas_relation_name(rel));
-	return errdetail_internal("%s", detail_end(&detail));
-}
-
-/* The table, or the one that it is a partition of, at the top. */
-Oid
-cas_root(Relation rel)
-{
-	return rel->rd_rel->relispartition ?
-		llast_oid(get_partition_ancestors(RelationGetRelid(rel))) :
-		RelationGetRelid(rel);
-}
-
-/* The table's owner; a partition's is that of the table it is part of. */
-Oid
-cas_owner(Relation rel)
-{
-	HeapTuple	tuple;
-	Oid			owner;
-
-	if (!rel->rd_rel->relispartition)
-		return rel->rd_rel->relowner;
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(cas_root(rel)));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", cas_root(rel));
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
-/*
- * The number of a column that a setting names.  A column that was renamed or
- * dropped since is an error for every writer: a guard that cannot do its work
- * must not let anything pass.
- */
-static AttrNumber
-setting_column(Relation rel, const char *name)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return att->attnum;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("the guard of table \"%s\" needs column \"%s\", which does not exist",
-					RelationGetRelationName(rel), name),
-			 errhint("If the column was renamed, call cas_enable() with its new name."),
-			 errtable(rel)));
-	return InvalidAttrNumber;	/* not reached */
-}
-
-/* Fill a CasTable, in the current memory context, which is its own. */
+/* Free the entries that were used longest ago.  No call is running. */
 static void
-load_table(CasTable *table, Relation rel, Trigger *guard)
+evict(void)
+{
+	int			n = hash_get_num_entries(tables);
+	CasTableEntry **entries;
+	HASH_SEQ_STATUS scan;
+	CasTableEntry *entry;
+
+	/* at the end of a transaction nothing may fail */
+	entries = MemoryContextAllocExtended(TopMemoryContext,
+										 sizeof(CasTableEntry *) * n,
+										 MCXT_ALLOC_NO_OOM);
+	if (entries == NULL)
+		return;
+	n = 0;
+	hash_seq_init(&scan, tables);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		entries[n++] = entry;
+	qsort(entries, n, sizeof(CasTableEntry *), compare_use);
+	for (int i = 0; i < n - MAX_TABLES; i++)
+	{
+		MemoryContextDelete(entries[i]->table->mcxt);
+		hash_search(tables, &entries[i]->relid, HASH_REMOVE, NULL);
+	}
+	pfree(entries);
+}
+
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_PARALLEL_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PARALLEL_ABORT:
+		case XACT_EVENT_PREPARE:
+			transaction++;
+			if (hash_get_num_entries(tables) > MAX_TABLES)
+				evict();
+			break;
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PARALLEL_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			break;
+	}
+}
+
+static void
+init_tables(void)
+{
+	HASHCTL		ctl = {0};
+
+	ctl.keysize = sizeof(Oid);
+	ctl.entrysize = sizeof(CasTableEntry);
+	tables = hash_create("pg_cas tables", MAX_TABLES, &ctl,
+						 HASH_ELEM | HASH_BLOBS);
+	CacheRegisterRelcacheCallback(mark_invalid, (Datum) 0);
+	RegisterXactCallback(end_transaction, NULL);
+}
+
+/*
+ * Fill a CasTable, in the current memory context, which is its own.  A guard
+ * that cannot do its work must not let anything pass.
+ */
+static void
+load_table(CasTable *table, Relation rel, const CasTriggers *triggers)
 {
 	CasSettings *settings = &table->settings;
-	char	   *problem = cas_parse_settings(guard, settings);
+	CasProblem *problem = cas_check_guard(rel, triggers, settings);
 
 	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("table \"%s\" cannot be written: %s",
-						RelationGetRelationName(rel), problem),
-				 errhint("Use cas_enable() to make the guard."),
-				 errtable(rel)));
-	table->guard_enabled = guard->tgenabled;
+		cas_raise_problem(rel, psprintf("the guard of table \"%s\" cannot do its work",
+										RelationGetRelationName(rel)),
+						  problem);
+	table->guard_enabled = triggers->guard->tgenabled;
+	table->other_triggers = cas_has_other_triggers(triggers);
 
 	table->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	table->rowtype = rel->rd_rel->reltype;
 	table->root = cas_root(rel);
 	table->desc->tdtypeid = table->rowtype;
 
-	table->version = setting_column(rel, settings->version_column);
+	table->version = cas_find_column(rel, settings->version_column);
 	table->version_type = TupleDescAttr(table->desc,
 										table->version - 1)->atttypid;
-	if (table->version_type != INT2OID && table->version_type != INT4OID &&
-		table->version_type != INT8OID)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("version column \"%s\" of table \"%s\" is of type %s",
-						settings->version_column,
-						RelationGetRelationName(rel),
-						format_type_be(table->version_type)),
-				 errhint("A version is a smallint, an integer or a bigint."),
-				 errtable(rel)));
 	if (settings->payload_column != NULL)
-	{
-		table->payload = setting_column(rel, settings->payload_column);
-		if (getBaseType(TupleDescAttr(table->desc,
-									  table->payload - 1)->atttypid) != JSONBOID)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("payload column \"%s\" of table \"%s\" is not of type jsonb",
-							settings->payload_column,
-							RelationGetRelationName(rel)),
-					 errtable(rel)));
-	}
+		table->payload = cas_find_column(rel, settings->payload_column);
 	for (int i = 0; i < settings->ignore_columns.length; i++)
 		table->ignored = bms_add_member(table->ignored,
-										setting_column(rel,
-													   settings->ignore_columns.names[i]));
+										cas_find_column(rel,
+														settings->ignore_columns.names[i]));
 
 	cas_load_key(table, rel);
 	payload_load(table);
 	table->plain = direct_serves_table(rel, table);
 }
 
+/* Make an entry for a table, or return NULL if it has no guard. */
+static CasTable *
+make_entry(Relation rel)
+{
+	uint64		before = invalidations;
+	Oid			relid = RelationGetRelid(rel);
+	CasTriggers triggers;
+	MemoryContext mcxt;
+	MemoryContext old;
+	CasTable   *table;
+	CasTableEntry *entry;
+
+	remove_invalid();
+	cas_find_triggers(rel, &triggers);
+	if (triggers.guard == NULL)
+		return NULL;
+
+	mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_cas table",
+								 ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(mcxt);
+	table = palloc0(sizeof(CasTable));
+	table->relid = relid;
+	table->mcxt = mcxt;
+	load_table(table, rel, &triggers);
+	MemoryContextSwitchTo(old);
+
+	/*
+	 * It is whole.  If an invalidation has come while it was made, it serves
+	 * this one look-up.
+	 */
+	entry = hash_search(tables, &relid, HASH_ENTER, NULL);
+	MemoryContextSetParent(mcxt, CacheMemoryContext);
+	entry->table = table;
+	entry->used = transaction;
+	entry->valid = invalidations == before;
+	return table;
+}
+
 /*
  * The guarded table that rel is, or NULL if it has no guard.  The caller
- * holds a lock on rel that keeps off DDL.
+ * holds a lock on rel that keeps off DDL.  The answer stays readable until
+ * the end of the transaction.
  */
 CasTable *
 cas_table_of(Relation rel)
 {
-	Oid			relid = RelationGetRelid(rel);
 	CasTableEntry *entry;
-	Trigger    *guard;
 
 	if (tables == NULL)
-	{
-		HASHCTL		ctl = {0};
-
-		ctl.keysize = sizeof(Oid);
-		ctl.entrysize = sizeof(CasTableEntry);
-		tables = hash_create("pg_cas tables", 16, &ctl,
-							 HASH_ELEM | HASH_BLOBS);
-		CacheRegisterRelcacheCallback(forget_table, (Datum) 0);
-	}
-
-	entry = hash_search(tables, &relid, HASH_FIND, NULL);
-	if (entry != NULL && entry->valid)
-		return entry->table;
-	if (entry == NULL)
-	{
-		sweep_tables();
-		entry = hash_search(tables, &relid, HASH_ENTER, NULL);
-		entry->valid = false;
-		entry->table = NULL;
-	}
-	retire_table(entry);
-
-	/*
-	 * An invalidation that arrives while we read the catalogs must not be
-	 * lost, so the entry counts as valid from here on until one does.
-	 */
-	entry->valid = true;
-	guard = cas_guard_trigger(rel);
-	if (guard != NULL)
-	{
-		MemoryContext mcxt;
-		MemoryContext old;
-		CasTable   *table;
-
-		mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_cas table",
-									 ALLOCSET_SMALL_SIZES);
-		old = MemoryContextSwitchTo(mcxt);
-		table = palloc0(sizeof(CasTable));
-		table->relid = relid;
-		table->mcxt = mcxt;
-		PG_TRY();
-		{
-			load_table(table, rel, guard);
-		}
-		PG_CATCH();
-		{
-			entry->valid = false;
-			PG_RE_THROW();
-		}
-		PG_END_TRY();
-		MemoryContextSwitchTo(old);
-		MemoryContextSetParent(mcxt, CacheMemoryContext);
-		entry->table = table;
-	}
+		init_tables();
+	entry = hash_search(tables, &RelationGetRelid(rel), HASH_FIND, NULL);
+	if (entry == NULL || !entry->valid)
+		return make_entry(rel);
+	entry->used = transaction;
 	return entry->table;
 }
 

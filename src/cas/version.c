@@ -1,21 +1,28 @@
 /*
  * version.c
- *		Versions: as they are stored, the one that follows another, and the
- *		sequence of a table whose versions are the table's.
+ *		Versions: as they are stored, in a column and inside a document, and
+ *		the one that follows another.
  */
 #include "cas.h"
 
-#include "catalog/dependency.h"
-#include "catalog/pg_type.h"
-#include "commands/sequence.h"
-#include "utils/builtins.h"
-#include "utils/lsyscache.h"
+#include <ctype.h>
 
-/* A version as stored, widened. */
-int64
-cas_version_value(CasTable *table, Datum value)
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/numeric.h"
+
+bool
+cas_is_integer(Oid type)
 {
-	switch (table->version_type)
+	return type == INT2OID || type == INT4OID || type == INT8OID;
+}
+
+/* A value of such a type, widened. */
+int64
+cas_integer(Datum value, Oid type)
+{
+	switch (type)
 	{
 		case INT2OID:
 			return DatumGetInt16(value);
@@ -26,18 +33,11 @@ cas_version_value(CasTable *table, Datum value)
 	}
 }
 
-static int64
-version_limit(CasTable *table)
+/* A version as stored, widened. */
+int64
+cas_version_value(CasTable *table, Datum value)
 {
-	switch (table->version_type)
-	{
-		case INT2OID:
-			return PG_INT16_MAX;
-		case INT4OID:
-			return PG_INT32_MAX;
-		default:
-			return PG_INT64_MAX;
-	}
+	return cas_integer(value, table->version_type);
 }
 
 /* And back. */
@@ -55,9 +55,23 @@ cas_version_datum(CasTable *table, int64 version)
 	}
 }
 
+static int64
+version_limit(CasTable *table)
+{
+	switch (table->version_type)
+	{
+		case INT2OID:
+			return PG_INT16_MAX;
+		case INT4OID:
+			return PG_INT32_MAX;
+		default:
+			return PG_INT64_MAX;
+	}
+}
+
 /* Raise 22003 for a version that its column cannot hold. */
-static void
-version_out_of_range(Relation rel, CasTable *table)
+static void pg_attribute_noreturn()
+raise_out_of_range(Relation rel, CasTable *table)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
@@ -68,86 +82,135 @@ version_out_of_range(Relation rel, CasTable *table)
 			 errtablecol(rel, table->version)));
 }
 
-/*
- * Draw a version from the table's sequence.  It is looked up at each draw, as
- * nothing would tell us that another one took its place, and nobody needs
- * rights on it.  One that has fallen behind the rows,
- * as on a promoted logical subscriber, is an error rather than a version
- * that was seen before.
- */
-int64
-cas_draw_version(Relation rel, CasTable *table, int64 after)
-{
-	Oid			sequence = cas_sequence(rel, &table->settings);
-	int64		version;
-
-	if (!OidIsValid(sequence))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the guard of table \"%s\" needs sequence \"%s.%s\", which does not exist or is not the table's",
-						RelationGetRelationName(rel),
-						table->settings.sequence.names[0],
-						table->settings.sequence.names[1]),
-				 errhint("Call cas_enable() again to make a new one."),
-				 errtable(rel)));
-	version = nextval_internal(sequence, false);
-	if (version <= after)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sequence \"%s.%s\" is behind the versions in table \"%s\"",
-						table->settings.sequence.names[0],
-						table->settings.sequence.names[1],
-						RelationGetRelationName(rel)),
-				 errhint("Call cas_enable() again: it sets the sequence."),
-				 errtable(rel)));
-	if (version > version_limit(table))
-		version_out_of_range(rel, table);
-	return version;
-}
-
-/* The version that follows old. */
+/* The version that follows old, where versions count by row or by table. */
 int64
 cas_next_version(Relation rel, CasTable *table, int64 old)
 {
+	int64		version;
+
 	if (table->settings.sequence.length > 0)
-		return cas_draw_version(rel, table, old);
+	{
+		version = cas_draw_version(rel, table, old);
+		if (version > version_limit(table))
+			raise_out_of_range(rel, table);
+		return version;
+	}
 	if (old >= version_limit(table))
-		version_out_of_range(rel, table);
+		raise_out_of_range(rel, table);
 	return old + 1;
 }
 
 /*
- * The sequence for a table's versions, or InvalidOid.  The settings name it,
- * but who makes a guard by hand could name any, and the guard asks for no
- * right on it; so it must be one that a column of the table owns.  If none of
- * those has the name, because it was renamed, it is the version column's only
- * one.
+ * The version of a row that an INSERT writes: what it supplies, so that a
+ * restore brings its versions back, unless versions are the table's.
  */
-Oid
-cas_sequence(Relation rel, const CasSettings *settings)
+int64
+cas_first_version(Relation rel, CasTable *table, int64 supplied, bool isnull)
 {
-	Oid			root = cas_root(rel);
-	AttrNumber	version = get_attnum(root, settings->version_column);
-	Oid			only = InvalidOid;
-	int			n = 0;
-	ListCell   *lc;
+	if (table->settings.sequence.length > 0)
+		return cas_next_version(rel, table, 0);
+	if (isnull)
+		return 1;
+	if (supplied < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("version of a row of table \"%s\" must not be negative",
+						RelationGetRelationName(rel)),
+				 errhint("Leave column \"%s\" out, or give it a version of 0 or more.",
+						 table->settings.version_column),
+				 errtablecol(rel, table->version)));
+	return supplied;
+}
 
-	foreach(lc, getOwnedSequences(root))
+/* ----------
+ * Inside a document
+ * ----------
+ */
+
+/*
+ * What a document has at the path, or NULL.
+ */
+JsonbValue *
+cas_value_at_path(Jsonb *document, const CasNames *path)
+{
+	JsonbContainer *container = &document->root;
+	JsonbValue *value = NULL;
+
+	for (int i = 0; i < path->length; i++)
 	{
-		Oid			sequence = lfirst_oid(lc);
-		Oid			table;
-		int32		column;
-
-		if (!sequenceIsOwned(sequence, DEPENDENCY_AUTO, &table, &column))
-			continue;
-		if (strcmp(get_rel_name(sequence),
-				   settings->sequence.names[1]) == 0)
-			return sequence;
-		if (column == version)
+		if (!JsonContainerIsObject(container))
+			return NULL;
+		value = getKeyJsonValueFromContainer(container, path->names[i],
+											 strlen(path->names[i]), NULL);
+		if (value == NULL)
+			return NULL;
+		if (i < path->length - 1)
 		{
-			only = sequence;
-			n++;
+			if (value->type != jbvBinary)
+				return NULL;
+			container = value->val.binary.data;
 		}
 	}
-	return n == 1 ? only : InvalidOid;
+	return value;
+}
+
+/* Digits, as a version; false for anything else. */
+static bool
+parse_version(const char *text, int64 *version)
+{
+	char	   *end;
+
+	errno = 0;
+	*version = strtoi64(text, &end, 10);
+	return errno == 0 && end != text && *end == '\0' &&
+		(isdigit((unsigned char) *text) || *text == '-');
+}
+
+static void pg_attribute_noreturn()
+raise_no_version(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("the document's version is not an integer"),
+			 errhint("Send back what stands at version_path as it was read, or leave it out.")));
+}
+
+/*
+ * The version that a document mentions which a client sends back, with
+ * writers => 'echo', at the table's version_path.  It may be a JSON number or, as in Kubernetes'
+ * resourceVersion, a string.  A JSON null is a mentioned NULL; what is no
+ * integer raises 22023.
+ */
+CasMention
+cas_document_version(const CasTable *table, Jsonb *document)
+{
+	CasMention	mention = {false};
+	JsonbValue *value;
+	char	   *text;
+
+	if (table->settings.writers != CAS_WRITERS_ECHO ||
+		table->settings.version_path.length == 0)
+		return mention;
+	value = cas_value_at_path(document, &table->settings.version_path);
+	if (value == NULL)
+		return mention;
+	mention.mentioned = true;
+	mention.isnull = value->type == jbvNull;
+	switch (value->type)
+	{
+		case jbvNull:
+			return mention;
+		case jbvNumeric:
+			text = DatumGetCString(DirectFunctionCall1(numeric_out,
+													   NumericGetDatum(value->val.numeric)));
+			break;
+		case jbvString:
+			text = pnstrdup(value->val.string.val, value->val.string.len);
+			break;
+		default:
+			raise_no_version();
+	}
+	if (!parse_version(text, &mention.version))
+		raise_no_version();
+	return mention;
 }

@@ -1,0 +1,367 @@
+/*
+ * check.c
+ *		What is wrong with a table: one list.
+ *
+ * cas_enable() raises the first of those that it cannot put right, cas_tables
+ * shows all of them, and whoever uses the table is stopped by the first with
+ * which the guard cannot do its work.
+ */
+#include "cas.h"
+
+#include "access/relation.h"
+#include "catalog/catalog.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
+#include "rewrite/prs2lock.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+/* What is being looked at, and what was found so far. */
+typedef struct Check
+{
+	Relation	rel;
+	const CasSettings *settings;
+	const CasTriggers *triggers;
+	Bitmapset  *key;			/* columns of the primary key */
+	AttrNumber	version;		/* 0: missing */
+	List	   *problems;
+} Check;
+
+static CasProblem *add(Check *check, CasProblemKind kind, int sqlstate,
+					   const char *hint, const char *text,...)
+			pg_attribute_printf(5, 6);
+
+/* Add a problem, and return it; hint may be NULL. */
+static CasProblem *
+add(Check *check, CasProblemKind kind, int sqlstate, const char *hint,
+	const char *text,...)
+{
+	CasProblem *problem = palloc0(sizeof(CasProblem));
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (;;)
+	{
+		va_list		args;
+		int			needed;
+
+		va_start(args, text);
+		needed = appendStringInfoVA(&buf, text, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&buf, needed);
+	}
+	problem->kind = kind;
+	problem->sqlstate = sqlstate;
+	problem->text = buf.data;
+	problem->hint = hint;
+	check->problems = lappend(check->problems, problem);
+	return problem;
+}
+
+/* The table itself; false if it is none, and there is nothing more to say. */
+static bool
+check_relation(Check *check)
+{
+	Form_pg_class form = check->rel->rd_rel;
+	Oid			relid = RelationGetRelid(check->rel);
+	bool		is_table = form->relkind == RELKIND_RELATION;
+
+	if (!is_table && form->relkind != RELKIND_PARTITIONED_TABLE)
+	{
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE,
+			form->relkind == RELKIND_VIEW ?
+			"Enable the table below the view: writes through the view are guarded, too." : NULL,
+			"it is not a table");
+		return false;
+	}
+	if (IsSystemRelation(check->rel))
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE, NULL,
+			"it is a system table");
+	if (RelationGetNamespace(check->rel) == internal_schema())
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE, NULL,
+			"it belongs to the extension itself");
+	if (RELATION_IS_OTHER_TEMP(check->rel))
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_FEATURE_NOT_SUPPORTED, NULL,
+			"it is a temporary table of another session");
+	if (form->relispartition)
+		add(check, CAS_PROBLEM_PARTITION, ERRCODE_WRONG_OBJECT_TYPE,
+			"Enable the partitioned table: its partitions are guarded with it.",
+			"it is a partition");
+	else if (has_superclass(relid))
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE,
+			"Updates through the parent would pass the guard by.",
+			"it inherits from another table");
+	if (is_table && find_inheritance_children(relid, NoLock) != NIL)
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE,
+			"Their rows would not be guarded.",
+			"other tables inherit from it");
+	return true;
+}
+
+/*
+ * The primary key must be there, decide at once, and be a btree: one WITHOUT
+ * OVERLAPS is an exclusion constraint, whose idea of equal is another.
+ */
+static void
+check_key(Check *check)
+{
+	Oid			indexid = RelationGetPrimaryKeyIndex(check->rel);
+	Relation	index;
+
+	if (!OidIsValid(indexid))
+	{
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+			"Rows are named by the primary key: add one with ALTER TABLE ... ADD PRIMARY KEY.",
+			"it has no primary key, or a deferrable one");
+		return;
+	}
+	index = relation_open(indexid, AccessShareLock);
+	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
+		check->key = bms_add_member(check->key,
+									index->rd_index->indkey.values[i]);
+	if (index->rd_index->indisexclusion ||
+		(index->rd_rel->relam != BTREE_AM_OID &&
+		 index->rd_rel->relkind == RELKIND_INDEX))
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_FEATURE_NOT_SUPPORTED,
+			"A key WITHOUT OVERLAPS names no single row: make the primary key of columns that are compared for equality.",
+			"its primary key is not a unique btree index");
+	relation_close(index, AccessShareLock);
+}
+
+/* The column of that name, or NULL. */
+static Form_pg_attribute
+find_column(Relation rel, const char *name)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return att;
+	}
+	return NULL;
+}
+
+/* And its number, or 0. */
+AttrNumber
+cas_find_column(Relation rel, const char *name)
+{
+	Form_pg_attribute att = find_column(rel, name);
+
+	return att != NULL ? att->attnum : InvalidAttrNumber;
+}
+
+/* A column that is no longer there under its name. */
+static CasProblem *
+add_missing(Check *check, const char *what, const char *name)
+{
+	return add(check, CAS_PROBLEM_BROKEN, ERRCODE_UNDEFINED_COLUMN,
+		"If the column was renamed, call cas_enable() with its new name.",
+		"%s \"%s\" does not exist", what, name);
+}
+
+static void
+check_version(Check *check)
+{
+	const char *name = check->settings->version_column;
+	Form_pg_attribute att = find_column(check->rel, name);
+
+	if (att == NULL)
+	{
+		if (get_attnum(RelationGetRelid(check->rel), name) < 0)
+			add(check, CAS_PROBLEM_BROKEN, ERRCODE_WRONG_OBJECT_TYPE, NULL,
+				"version column \"%s\" is a system column", name);
+		else
+			add_missing(check, "version column",
+						name)->missing_version = true;
+		return;
+	}
+	check->version = att->attnum;
+	if (!cas_is_integer(att->atttypid))
+		add(check, CAS_PROBLEM_BROKEN, ERRCODE_DATATYPE_MISMATCH,
+			"A version is a smallint, an integer or a bigint.",
+			"version column \"%s\" is of type %s", name,
+			format_type_be(att->atttypid))->column = att->attnum;
+	if (att->attgenerated != '\0' || att->attidentity != '\0')
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE, NULL,
+			"version column \"%s\" is generated", name)->column = att->attnum;
+	if (bms_is_member(att->attnum, check->key))
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+			"version column \"%s\" is part of the primary key", name)->column = att->attnum;
+}
+
+static void
+check_payload(Check *check)
+{
+	const char *name = check->settings->payload_column;
+	Form_pg_attribute att;
+
+	if (name == NULL)
+		return;
+	att = find_column(check->rel, name);
+	if (att == NULL)
+	{
+		add_missing(check, "payload column", name);
+		return;
+	}
+	if (getBaseType(att->atttypid) != JSONBOID)
+		add(check, CAS_PROBLEM_BROKEN, ERRCODE_DATATYPE_MISMATCH, NULL,
+			"payload column \"%s\" is not of type jsonb", name)->column = att->attnum;
+	if (att->attgenerated != '\0')
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE, NULL,
+			"payload column \"%s\" is generated", name)->column = att->attnum;
+	if (bms_is_member(att->attnum, check->key))
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+			"payload column \"%s\" is part of the primary key", name)->column = att->attnum;
+}
+
+static void
+check_ignored(Check *check)
+{
+	const CasNames *names = &check->settings->ignore_columns;
+
+	for (int i = 0; i < names->length; i++)
+	{
+		Form_pg_attribute att = find_column(check->rel, names->names[i]);
+
+		if (att == NULL)
+			add_missing(check, "ignored column", names->names[i]);
+		else if (bms_is_member(att->attnum, check->key))
+			add(check, CAS_PROBLEM_UNFIT, ERRCODE_INVALID_PARAMETER_VALUE,
+				NULL, "ignored column \"%s\" is part of the primary key",
+				names->names[i])->column = att->attnum;
+		else if (att->attnum == check->version)
+			add(check, CAS_PROBLEM_UNFIT, ERRCODE_INVALID_PARAMETER_VALUE,
+				NULL, "ignored column \"%s\" is the version",
+				names->names[i])->column = att->attnum;
+	}
+}
+
+static void
+check_triggers(Check *check)
+{
+	const CasTriggers *triggers = check->triggers;
+	Trigger    *misplaced = cas_misplaced_trigger(triggers);
+
+	if (misplaced != NULL)
+		add(check, CAS_PROBLEM_UNFIT, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+			"BEFORE triggers fire in the order of their names. Rename the trigger with ALTER TRIGGER ... RENAME TO.",
+			"trigger \"%s\" fires %s", misplaced->tgname,
+			strcmp(misplaced->tgname, triggers->guard != NULL ?
+				   triggers->guard->tgname : CAS_GUARD_TRIGGER) > 0 ?
+			"after the guard" : "before the guard's witness");
+	if (triggers->guard == NULL)
+		return;
+	if (cas_trigger_is_off(triggers->guard))
+		add(check, CAS_PROBLEM_TOLD, 0, NULL, "the guard is disabled");
+	if (cas_trigger_is_off(triggers->witness))
+		add(check, CAS_PROBLEM_TOLD, 0, NULL,
+			"the guard's witness is missing or disabled");
+	if (check->settings->versions == CAS_VERSIONS_TABLE &&
+		!check->rel->rd_rel->relispartition &&
+		cas_trigger_is_off(triggers->truncate))
+		add(check, CAS_PROBLEM_TOLD, 0, NULL,
+			"the trigger for TRUNCATE is missing or disabled");
+}
+
+/*
+ * A rule that does something else instead for some rows: PostgreSQL cannot
+ * say which rows such a statement returns.
+ */
+static void
+check_rules(Check *check)
+{
+	RuleLock   *rules = check->rel->rd_rules;
+
+	for (int i = 0; rules != NULL && i < rules->numLocks; i++)
+		if (rules->rules[i]->isInstead && rules->rules[i]->qual != NULL)
+		{
+			add(check, CAS_PROBLEM_UNFIT, ERRCODE_FEATURE_NOT_SUPPORTED,
+				"Use a trigger in place of the rule.",
+				"it has a conditional DO INSTEAD rule");
+			break;
+		}
+}
+
+static void
+check_sequence(Check *check)
+{
+	const CasNames *names = &check->settings->sequence;
+
+	if (names->length > 0 &&
+		!OidIsValid(cas_sequence(check->rel, check->settings)))
+		add(check, CAS_PROBLEM_TOLD, ERRCODE_UNDEFINED_TABLE, NULL,
+			"sequence \"%s.%s\" does not exist or is not the table's",
+			names->names[0], names->names[1]);
+}
+
+/*
+ * All that is wrong with a table that has, or is to have, these settings and
+ * has these triggers, as a list of CasProblem.  The caller holds a lock on it.
+ */
+List *
+cas_check(Relation rel, const CasSettings *settings,
+		  const CasTriggers *triggers)
+{
+	Check		check = {rel, settings, triggers};
+
+	if (!check_relation(&check))
+		return check.problems;
+	check_key(&check);
+	check_version(&check);
+	check_payload(&check);
+	check_ignored(&check);
+	check_triggers(&check);
+	check_rules(&check);
+	check_sequence(&check);
+	return check.problems;
+}
+
+/*
+ * Read the settings of a guarded table, and return what keeps its guard from
+ * its work, or NULL.
+ */
+CasProblem *
+cas_check_guard(Relation rel, const CasTriggers *triggers,
+				CasSettings *settings)
+{
+	Check		check = {rel, settings, triggers};
+	char	   *malformed = cas_parse_settings(triggers->guard, settings);
+	ListCell   *lc;
+
+	if (malformed != NULL)
+		return add(&check, CAS_PROBLEM_BROKEN,
+				   ERRCODE_INVALID_PARAMETER_VALUE,
+				   "Use cas_enable() to make the guard.", "%s", malformed);
+	check_version(&check);
+	check_payload(&check);
+	check_ignored(&check);
+	foreach(lc, check.problems)
+	{
+		CasProblem *problem = lfirst(lc);
+
+		if (problem->kind == CAS_PROBLEM_BROKEN)
+			return problem;
+	}
+	return NULL;
+}
+
+/*
+ * Raise a problem; what is said before it is what cannot be done.
+ */
+void
+cas_raise_problem(Relation rel, const char *before, const CasProblem *problem)
+{
+	ereport(ERROR,
+			(errcode(problem->sqlstate),
+			 errmsg("%s: %s", before, problem->text),
+			 problem->hint != NULL ? errhint("%s", problem->hint) : 0,
+			 problem->column != 0 ? errtablecol(rel, problem->column) :
+			 errtable(rel)));
+}

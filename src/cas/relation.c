@@ -1,0 +1,119 @@
+/*
+ * relation.c
+ *		What a table is called, whose it is, and what it is a partition of.
+ */
+#include "cas.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+/* The table's name as regclass input reads it, qualified. */
+char *
+cas_relation_name(Relation rel)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
+}
+
+/* For ereport(): a DETAIL that has but the table. */
+int
+cas_errdetail_table(Relation rel)
+{
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "table", cas_relation_name(rel));
+	return errdetail_internal("%s", detail_end(&detail));
+}
+
+/*
+ * What a table is a partition of, or InvalidOid.
+ *
+ * We look for ourselves: get_partition_ancestors() is empty while a detach is
+ * pending, though the partition still has the guard of its parent, and raises
+ * an error for what is detached between two looks.
+ */
+static Oid
+parent_of(Oid relid)
+{
+	Relation	catalog;
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			parent = InvalidOid;
+
+	if (!get_rel_relispartition(relid))
+		return InvalidOid;
+	catalog = table_open(InheritsRelationId, AccessShareLock);
+	ScanKeyInit(&key[0], Anum_pg_inherits_inhrelid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(relid));
+	ScanKeyInit(&key[1], Anum_pg_inherits_inhseqno, BTEqualStrategyNumber,
+				F_INT4EQ, Int32GetDatum(1));
+	scan = systable_beginscan(catalog, InheritsRelidSeqnoIndexId, true, NULL,
+							  lengthof(key), key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		parent = ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return parent;
+}
+
+/* The table, or the one at the top that it is a partition of. */
+Oid
+cas_root(Relation rel)
+{
+	Oid			root = RelationGetRelid(rel);
+	Oid			parent;
+
+	if (!rel->rd_rel->relispartition)
+		return root;
+	while (OidIsValid(parent = parent_of(root)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		root = parent;
+	}
+	return root;
+}
+
+/* Whether the table is that one, or a partition of it. */
+bool
+cas_is_part_of(Relation rel, Oid relid)
+{
+	Oid			ancestor = RelationGetRelid(rel);
+
+	if (ancestor == relid || !rel->rd_rel->relispartition)
+		return ancestor == relid;
+	while (OidIsValid(ancestor = parent_of(ancestor)))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (ancestor == relid)
+			return true;
+	}
+	return false;
+}
+
+/* The table's owner; a partition's is that of the table it is part of. */
+Oid
+cas_owner(Relation rel)
+{
+	HeapTuple	tuple;
+	Oid			owner;
+
+	if (!rel->rd_rel->relispartition)
+		return rel->rd_rel->relowner;
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(cas_root(rel)));
+	if (!HeapTupleIsValid(tuple))
+		return rel->rd_rel->relowner;	/* detached and dropped just now */
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
