@@ -213,6 +213,7 @@ typedef struct GuardExpectation
 typedef struct CasMention
 {
 	bool		mentioned;
+	bool		malformed;		/* what a document has there is no integer */
 	bool		isnull;
 	int64		version;
 } CasMention;
@@ -337,7 +338,8 @@ typedef struct CasStatement
 typedef struct CasSwap
 {
 	CasKey	   *key;			/* NULL: create makes one */
-	int64		expected;		/* version */
+	int64		expected;		/* version; on a conflict, what was taken for
+								 * it */
 	CasKey	   *new_key;		/* of rename */
 	Jsonb	   *document;		/* payload, patch, or apply's args: these may
 								 * be NULL */
@@ -393,6 +395,7 @@ extern int64 cas_first_version(Relation rel, CasTable *table, int64 supplied,
 extern JsonbValue *cas_value_at_path(Jsonb *document, const CasNames *path);
 extern CasMention cas_document_version(const CasTable *table,
 									   Jsonb *document);
+extern bool cas_mentions_another(const CasMention *sent, int64 version);
 
 /* sequence.c */
 extern Oid	cas_find_sequence(Oid root, const char *version_column,
@@ -510,8 +513,7 @@ extern void statement_outdated(CasCall *call);
 /* swap.c */
 extern CasOutcome swap_create(CasCall *call, const CasSwap *swap,
 							  CasRow *row);
-extern CasOutcome swap_update(CasCall *call, const CasSwap *swap,
-							  CasRow *row);
+extern CasOutcome swap_update(CasCall *call, CasSwap *swap, CasRow *row);
 extern CasOutcome swap_patch(CasCall *call, const CasSwap *swap, CasRow *row);
 extern CasOutcome swap_delete(CasCall *call, const CasSwap *swap,
 							  CasRow *row);
@@ -519,7 +521,7 @@ extern CasOutcome swap_rename(CasCall *call, const CasSwap *swap,
 							  CasRow *row);
 extern CasOutcome swap_merge(CasCall *call, const CasSwap *swap, CasRow *row);
 extern CasOutcome swap_apply(CasCall *call, const CasSwap *swap, CasRow *row);
-extern CasOutcome swap_put(CasCall *call, const CasSwap *swap, CasRow *row);
+extern CasOutcome swap_put(CasCall *call, CasSwap *swap, CasRow *row);
 extern bool swap_read(CasCall *call, CasKey *key, int wants, CasRow *row);
 extern bool swap_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 					  CasRow *row);

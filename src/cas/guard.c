@@ -401,7 +401,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 		report_conflict(trigdata, table, &sent.column, &old);
 		return cas_next_version(rel, table, old.version);
 	}
-	if (is_conflict(table, &sent.document, &old))
+	if (cas_mentions_another(&sent.document, old.version))
 	{
 		report_conflict(trigdata, table, &sent.document, &old);
 		return cas_next_version(rel, table, old.version);

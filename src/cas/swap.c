@@ -332,14 +332,17 @@ write_locked(CasCall *call, const CasSwap *swap, int64 version,
  * Replace a row's payload if it has the expected version.
  */
 CasOutcome
-swap_update(CasCall *call, const CasSwap *swap, CasRow *row)
+swap_update(CasCall *call, CasSwap *swap, CasRow *row)
 {
+	CasMention	sent = cas_document_version(call->table, swap->document);
+	bool		contradicts = cas_mentions_another(&sent, swap->expected);
 	CasWrite	write;
 	CasLook    *look;
 
 	payload_read(call, swap->key, swap->document, false, &write);
 	look = payload_look(call, &write);
-	if (look == NULL && write_row(call, swap, swap->expected, &write, row))
+	if (look == NULL && !contradicts &&
+		write_row(call, swap, swap->expected, &write, row))
 		return CAS_UPDATED;
 
 	if (!lock_and_look(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
@@ -347,6 +350,11 @@ swap_update(CasCall *call, const CasSwap *swap, CasRow *row)
 		return no_row(call, swap->key, CAS_MISSING, row);
 	if (!matches(row, swap->expected))
 		return CAS_CONFLICT;
+	if (contradicts)
+	{
+		swap->expected = sent.version;
+		return CAS_CONFLICT;
+	}
 
 	/* Equal already, or of this version only since we waited. */
 	payload_settle(call, &write, look);
@@ -387,8 +395,10 @@ patched(CasCall *call, Jsonb *payload, Jsonb *patch)
 CasOutcome
 swap_patch(CasCall *call, const CasSwap *swap, CasRow *row)
 {
+	CasSwap		update = *swap;
+
 	if (!patch_needs_row(call, swap->document))
-		return swap_update(call, swap, row);
+		return swap_update(call, &update, row);
 
 	if (!swap_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE,
 				   swap->wants | CAS_WANTS_PAYLOAD, row))
@@ -667,12 +677,22 @@ swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
  * Create a row or replace its payload, whatever its version.
  */
 CasOutcome
-swap_put(CasCall *call, const CasSwap *swap, CasRow *row)
+swap_put(CasCall *call, CasSwap *swap, CasRow *row)
 {
+	CasMention	sent = cas_document_version(call->table, swap->document);
+
 	for (int tries = 1;; tries++)
 	{
 		if (lock_to_write(call, swap->key, swap->wants, row))
-			return write_locked(call, swap, row->version, swap->document, row);
+		{
+			if (cas_mentions_another(&sent, row->version))
+			{
+				swap->expected = sent.version;
+				return CAS_CONFLICT;
+			}
+			return write_locked(call, swap, row->version, swap->document,
+								row);
+		}
 		if (swap_create(call, swap, row) == CAS_CREATED)
 			return CAS_CREATED;
 

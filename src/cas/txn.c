@@ -663,6 +663,7 @@ update_at_once(TxnItem *item, MemoryContext scratch)
 	CasSwap		swap = as_swap(item);
 
 	item->outcome = swap_update(&item->table->call, &swap, &item->result);
+	item->version = swap.expected;
 	item->done = true;
 	MemoryContextSwitchTo(mcxt);
 	MemoryContextReset(scratch);
@@ -748,6 +749,7 @@ do_swap(TxnItem *item, int64 *version, CasRow *row)
 {
 	CasCall    *call = &item->table->call;
 	CasSwap		swap = as_swap(item);
+	CasOutcome	outcome;
 
 	/* the row is locked, so its version is the one that was compared */
 	if (takes_version(item->op) && item->version < 0 &&
@@ -760,7 +762,9 @@ do_swap(TxnItem *item, int64 *version, CasRow *row)
 		case TXN_CREATE:
 			return swap_create(call, &swap, row);
 		case TXN_UPDATE:
-			return swap_update(call, &swap, row);
+			outcome = swap_update(call, &swap, row);
+			*version = swap.expected;
+			return outcome;
 		case TXN_PATCH:
 			return swap_patch(call, &swap, row);
 		case TXN_DELETE:
@@ -772,7 +776,9 @@ do_swap(TxnItem *item, int64 *version, CasRow *row)
 		case TXN_APPLY:
 			return swap_apply(call, &swap, row);
 		case TXN_PUT:
-			return swap_put(call, &swap, row);
+			outcome = swap_put(call, &swap, row);
+			*version = swap.expected;
+			return outcome;
 		case TXN_GET:
 			break;
 	}

@@ -166,20 +166,10 @@ parse_version(const char *text, int64 *version)
 		(isdigit((unsigned char) *text) || *text == '-');
 }
 
-static void pg_attribute_noreturn()
-raise_no_version(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("the document's version is not an integer"),
-			 errhint("Send back what stands at version_path as it was read, or leave it out.")));
-}
-
 /*
  * The version that a document mentions which a client sends back, with
- * writers => 'echo', at the table's version_path.  It may be a JSON number or, as in Kubernetes'
- * resourceVersion, a string.  A JSON null is a mentioned NULL; what is no
- * integer raises 22023.
+ * writers => 'echo', at the table's version_path.  It may be a JSON number or,
+ * as in Kubernetes' resourceVersion, a string.
  */
 CasMention
 cas_document_version(const CasTable *table, Jsonb *document)
@@ -195,11 +185,8 @@ cas_document_version(const CasTable *table, Jsonb *document)
 	if (value == NULL)
 		return mention;
 	mention.mentioned = true;
-	mention.isnull = value->type == jbvNull;
 	switch (value->type)
 	{
-		case jbvNull:
-			return mention;
 		case jbvNumeric:
 			text = DatumGetCString(DirectFunctionCall1(numeric_out,
 													   NumericGetDatum(value->val.numeric)));
@@ -208,9 +195,26 @@ cas_document_version(const CasTable *table, Jsonb *document)
 			text = pnstrdup(value->val.string.val, value->val.string.len);
 			break;
 		default:
-			raise_no_version();
+			mention.malformed = true;
+			return mention;
 	}
-	if (!parse_version(text, &mention.version))
-		raise_no_version();
+	mention.malformed = !parse_version(text, &mention.version);
 	return mention;
+}
+
+/*
+ * Whether a document mentions another version than the row's.  Raises 22023
+ * for what is no version: no value skips the comparison.
+ */
+bool
+cas_mentions_another(const CasMention *sent, int64 version)
+{
+	if (!sent->mentioned)
+		return false;
+	if (sent->malformed)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the version in the document is not an integer"),
+				 errhint("Send back what stands at version_path as it was read, or leave it out.")));
+	return sent->version != version;
 }
