@@ -14,9 +14,12 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
+#include "funcapi.h"
 #include "rewrite/prs2lock.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+
+PG_FUNCTION_INFO_V1(cas_table_settings);
 
 /* What is being looked at, and what was found so far. */
 typedef struct Check
@@ -364,4 +367,67 @@ cas_raise_problem(Relation rel, const char *before, const CasProblem *problem)
 			 problem->hint != NULL ? errhint("%s", problem->hint) : 0,
 			 problem->column != 0 ? errtablecol(rel, problem->column) :
 			 errtable(rel)));
+}
+
+/* ----------
+ * As a column of cas_tables
+ * ----------
+ */
+
+/* All problems of a guarded table as one text, or NULL. */
+static char *
+problems_text(Relation rel, const CasTriggers *triggers,
+			  CasSettings *settings)
+{
+	char	   *malformed = cas_parse_settings(triggers->guard, settings);
+	StringInfoData text;
+	ListCell   *lc;
+
+	if (malformed != NULL)
+		return malformed;
+	initStringInfo(&text);
+	foreach(lc, cas_check(rel, settings, triggers))
+	{
+		CasProblem *problem = lfirst(lc);
+
+		if (problem->kind != CAS_PROBLEM_PARTITION)
+			appendStringInfo(&text, "%s%s", text.len > 0 ? "; " : "",
+							 problem->text);
+	}
+	return text.len > 0 ? text.data : NULL;
+}
+
+/*
+ * cas_table_settings(rel regclass) RETURNS record: the settings of a guarded
+ * table or partition and what is wrong with it; all NULL if it has no guard.
+ * Internal: the view cas_tables is made of it.
+ */
+Datum
+cas_table_settings(PG_FUNCTION_ARGS)
+{
+	Relation	rel = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
+	TupleDesc	desc = cas_settings_desc(1);
+	Datum		values[CAS_SETTINGS + 1];
+	bool		nulls[CAS_SETTINGS + 1];
+	CasTriggers triggers = {0};
+	CasSettings settings;
+	char	   *problems;
+
+	TupleDescInitEntry(desc, CAS_SETTINGS + 1, "problem", TEXTOID, -1, 0);
+	memset(nulls, true, sizeof(nulls));
+	if (rel != NULL)
+		cas_find_triggers(rel, &triggers);
+	if (triggers.guard != NULL)
+	{
+		problems = problems_text(rel, &triggers, &settings);
+		if (cas_parse_settings(triggers.guard, &settings) == NULL)
+			cas_settings_values(&settings, values, nulls);
+		if (problems != NULL)
+			values[CAS_SETTINGS] = CStringGetTextDatum(problems);
+		nulls[CAS_SETTINGS] = problems == NULL;
+	}
+	if (rel != NULL)
+		relation_close(rel, AccessShareLock);
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values,
+											 nulls));
 }
