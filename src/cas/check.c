@@ -399,7 +399,7 @@ problems_text(Relation rel, const CasTriggers *triggers,
 
 /*
  * cas_table_settings(rel regclass) RETURNS record: the settings of a guarded
- * table or partition and what is wrong with it; all NULL if it has no guard.
+ * table or partition and what is wrong with it; all NULL if there is no such.
  * Internal: the view cas_tables is made of it.
  */
 Datum
@@ -425,6 +425,12 @@ cas_table_settings(PG_FUNCTION_ARGS)
 		if (problems != NULL)
 			values[CAS_SETTINGS] = CStringGetTextDatum(problems);
 		nulls[CAS_SETTINGS] = problems == NULL;
+	}
+	else if (rel != NULL)
+	{
+		/* the view asks about what had one: its function was replaced */
+		values[CAS_SETTINGS] = CStringGetTextDatum("it has no guard");
+		nulls[CAS_SETTINGS] = false;
 	}
 	if (rel != NULL)
 		relation_close(rel, AccessShareLock);

@@ -1,6 +1,7 @@
 # Claim: with pg_cas.log_conflicts on, every conflict is one LOG line on the
 # server, whose DETAIL is JSON with role and application_name: those that are
-# raised, those that a try form answers, and those that the guard finds.  The
+# raised, those that a try form answers, and those that the guard finds, UPDATEs
+# among them that name no version where one is demanded (PT428).  The
 # client sees none of it, nothing else is logged, and only a superuser sets it.
 use strict;
 use warnings;
@@ -44,11 +45,11 @@ sub conflicts
 
 	# a session's lines are in the log before it ends
 	$log = slurp_file($node->logfile, $offset);
-	while ($log =~ /^PT409 LOG:  version conflict in table "\w+"\n(PT409 DETAIL:  (.*)\n)?/mg)
+	while ($log =~ /^PT4(?:09|28) LOG:  (?:version conflict in|an UPDATE of) table "\w+".*\n(PT4.. DETAIL:  (.*)\n)?/mg)
 	{
 		push @details, eval { decode_json($2) } // "not JSON: $2";
 	}
-	is(scalar(() = $log =~ / LOG:  version conflict/g),
+	is(scalar(() = $log =~ / LOG:  (?:version conflict|an UPDATE of table)/g),
 		scalar @details, 'each has its line and no other');
 	unlike($stdout . $stderr, qr/LOG:|application_name/,
 		'the client sees nothing of it');
@@ -86,7 +87,9 @@ my @cases = (
 	q{SELECT cas_try_create('doc', 'b', '[]')} => [],
 	q{SELECT cas_try_rename('doc', 'b', 1, 'a"\')} => [],
 	q{SELECT cas_try_update('doc', 'b', 1, '{}')} => [],
-	q{UPDATE doc SET d = '[]'} => []);
+	# an UPDATE that names no version where one is demanded
+	q{UPDATE doc SET d = '[]' WHERE id = 'b'} =>
+	  [ { table => 'public.doc', id => 'b', @by } ]);
 
 # Off, as it is by default.
 my ($seen, @details) = conflicts($cases[0]);
