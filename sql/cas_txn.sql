@@ -469,6 +469,42 @@ SET LOCAL ROLE regress_cas_txn_reader;
 SELECT cas_txn('[]', '[]');
 ROLLBACK;
 
+-- An id is a string, a number, or an object of the key's columns, be it one.
+RESET ROLE;
+CREATE TABLE one (id text PRIMARY KEY, n int);
+SELECT cas_enable('one');
+SELECT cas_create('one', 'a', '{"n": 1}'), cas_create('one', '7', '{"n": 7}');
+SELECT cas_txn('[{"table": "one", "id": {"id": "a"}, "version": 1}, {"table": "one", "id": 7, "exists": true}, {"table": "one", "id": {"id": 8}, "absent": true}]',
+	'[{"op": "patch", "table": "one", "id": {"id": "a"}, "patch": {"n": 2}}, {"op": "rename", "table": "one", "id": "7", "new_id": {"id": "b"}, "version": 1}]');
+SELECT id, n FROM one ORDER BY id;
+
+-- A call keeps a fixed number of locks, however many names are missing.
+CREATE FUNCTION names(n int) RETURNS jsonb LANGUAGE sql AS $$
+	SELECT jsonb_agg(jsonb_build_object('table', 'one', 'id', 'x' || i, 'absent', true)) FROM generate_series(1, n) i
+$$;
+CREATE FUNCTION locks() RETURNS TABLE (advisory bigint) LANGUAGE sql AS $$
+	SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'
+$$;
+BEGIN;
+SELECT cas_txn(names(256), '[]') -> 'succeeded';
+SELECT * FROM locks();
+ROLLBACK;
+BEGIN;
+SELECT cas_txn(names(20000), '[]') -> 'succeeded';
+SELECT * FROM locks();
+ROLLBACK;
+BEGIN;
+SELECT cas_txn('[]', (SELECT jsonb_agg(jsonb_build_object('op', 'create', 'table', 'one', 'id', 'x' || i, 'payload', '{"n": 1}'::jsonb)) FROM generate_series(1, 1000) i)) -> 'succeeded';
+SELECT * FROM locks();
+SELECT count(*) FROM one;
+-- many names, but all there: no more than for one
+ROLLBACK;
+INSERT INTO one SELECT 'x' || i, i FROM generate_series(1, 1000) i;
+BEGIN;
+SELECT cas_txn('[]', (SELECT jsonb_agg(jsonb_build_object('op', 'merge', 'table', 'one', 'id', 'x' || i, 'patch', '{"n": 1}'::jsonb)) FROM generate_series(1, 1000) i)) -> 'succeeded';
+SELECT * FROM locks();
+ROLLBACK;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_txn, "Other Place" CASCADE;
 DROP ROLE regress_cas_txn_reader, regress_cas_txn_writer;

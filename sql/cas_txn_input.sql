@@ -104,7 +104,14 @@ SELECT c, bad_comparison(c) FROM unnest(ARRAY[
 	'{"table": "num", "id": 1.5, "exists": true}',
 	'{"table": "num", "id": true, "exists": true}',
 	'{"table": "num", "id": [1], "exists": true}',
-	'{"table": "num", "id": {"id": 1}, "exists": true}',
+	'{"table": "num", "id": {"no": 1}, "exists": true}',
+	'{"table": "num", "id": {"id": 1, "no": 1}, "exists": true}',
+	'{"table": "num", "id": {"id": null}, "exists": true}',
+	'{"table": "num", "id": {}, "exists": true}',
+	'{"table": "doc", "id": true, "absent": true}',
+	'{"table": "doc", "id": ["a"], "absent": true}',
+	'{"table": "doc", "id": {"x": "a"}, "absent": true}',
+	'{"table": "doc", "id": {}, "absent": true}',
 	'{"table": "num", "id": 3000000000, "exists": true}',
 	'{"table": "num", "id": "", "exists": true}',
 	'{"table": "uid", "id": "not-a-uuid", "exists": true}',
@@ -187,8 +194,8 @@ SELECT try('[]', '[{"op": "get", "table": "doc", "id": "a"}, {"op": "get", "tabl
 SELECT cas_txn(jsonb_build_array(jsonb_build_object('table', 'doc', 'id', id, 'absent', true)),
 	jsonb_build_array(jsonb_build_object('op', 'put', 'table', 'doc', 'id', id, 'payload', '{}'::jsonb)))
 	FROM unnest(ARRAY['', ' ', '"', '\', '{"id": 1}', $$'; --$$, 'é', repeat('x', 100), 'null']) id;
--- for a key of text, numbers and the like are ids by their text
-SELECT cas_txn('[]', '[{"op": "put", "table": "doc", "id": 1, "payload": {}}, {"op": "put", "table": "doc", "id": "1", "payload": {}}, {"op": "put", "table": "doc", "id": true, "payload": {}}, {"op": "put", "table": "doc", "id": {"a": 1}, "payload": {}}, {"op": "put", "table": "doc", "id": "{\"a\": 1}", "payload": {}}]') -> 'results';
+-- for a key of text, numbers are ids by their text
+SELECT cas_txn('[]', '[{"op": "put", "table": "doc", "id": 1, "payload": {}}, {"op": "put", "table": "doc", "id": "1", "payload": {}}, {"op": "put", "table": "doc", "id": "{\"a\": 1}", "payload": {}}]') -> 'results';
 -- payloads of every JSON type
 SELECT cas_txn('[]', jsonb_agg(o ORDER BY n, i)) -> 'results' FROM unnest('{"null", "1.50", "\"\"", "true", "[]", "{}"}'::jsonb[]) WITH ORDINALITY a (payload, n),
 	LATERAL (VALUES (1, jsonb_build_object('op', 'put', 'table', 'doc', 'id', 'j' || n, 'payload', payload)), (2, jsonb_build_object('op', 'get', 'table', 'doc', 'id', 'j' || n))) o (i, o);

@@ -4,19 +4,13 @@
  *
  * cas_txn() decides under locks, and a row that is not there cannot be
  * locked.  What stands for its lock is one of the advisory class on the hash
- * of table and key, held to the end of the transaction: cas_txn() takes it
- * exclusively for the names that it finds missing, and whoever is about to
- * give a row a new key, cas_create(), cas_put() and cas_rename(), takes it in
- * share mode.  Those do not keep each other off by it; between them, the
- * primary key's index decides as ever.
+ * of table and key, held to the end of the transaction.  Those who give a row
+ * a new key, cas_create(), cas_put() and cas_rename(), take it in share mode:
+ * it keeps them and cas_txn() apart, but not them from each other, between
+ * whom the primary key's index decides as ever.
  *
- * Locks of that kind live in shared memory, of which there is little.  So a
- * transaction that has taken many for new keys takes one on the whole table
- * instead, in a mode that conflicts with the one in which cas_txn() takes that
- * before it locks any missing key of the table.
- *
- * The fourth field of the tag tells these locks from those that SQL's
- * pg_advisory_lock() makes, which uses 1 and 2.
+ * Locks of that kind live in shared memory, of which there is little, so a
+ * call keeps a fixed number of them.  The functions below say how.
  */
 #include "cas.h"
 
@@ -26,16 +20,33 @@
 #include "storage/proc.h"
 #include "utils/datum.h"
 
+/*
+ * The fourth field of the tag tells these locks from those that SQL's
+ * pg_advisory_lock() makes, which uses 1 and 2.
+ *
+ *				 few names			 many names			 a new key, or many
+ * ABSENT_CALLS	 RowShareLock		 ExclusiveLock		 -
+ * ABSENT_TABLE	 RowExclusiveLock	 ExclusiveLock		 RowShareLock, ShareLock
+ * ABSENT_KEY	 ExclusiveLock		 -					 ShareLock, -
+ *
+ * The first two columns are calls of cas_txn(), by the names that they find
+ * missing.  Those of many names wait for all others on the table, and these
+ * for them, by ABSENT_CALLS, which every call takes before it locks any row.
+ * So there is no order of rows and of these locks in which two calls could
+ * wait for each other: those that lock single keys, do so in the order of
+ * keys, the same as that of rows.
+ */
 #define ABSENT_KEY		0x6301
 #define ABSENT_TABLE	0x6302
-
-/* Locks on single keys that a transaction's creations take. */
-#define MAX_KEY_LOCKS	256
+#define ABSENT_CALLS	0x6303
 
 static void
-set_table_tag(LOCKTAG *tag, CasTable *table)
+lock_table(CasTable *table, uint16 kind, LOCKMODE mode)
 {
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, table->root, 0, ABSENT_TABLE);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, table->root, 0, kind);
+	(void) LockAcquire(&tag, mode, false, false);
 }
 
 /*
@@ -45,8 +56,9 @@ set_table_tag(LOCKTAG *tag, CasTable *table)
  * the same image, that is hashed, too.
  */
 static void
-set_key_tag(LOCKTAG *tag, CasTable *table, const CasKey *key)
+lock_key(CasTable *table, const CasKey *key, LOCKMODE mode)
 {
+	LOCKTAG		tag;
 	uint32		hash = hash_uint32(table->root);
 	uint32		image = 0;
 
@@ -67,31 +79,47 @@ set_key_tag(LOCKTAG *tag, CasTable *table, const CasKey *key)
 												  att->attbyval,
 												  att->attlen));
 	}
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, hash, image, ABSENT_KEY);
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, hash, image, ABSENT_KEY);
+	(void) LockAcquire(&tag, mode, false, false);
 }
 
 /*
  * Before a row of ours gets this key: wait for whoever decides on its being
- * absent, and keep others from it until the end of the transaction.
+ * absent, and keep others from it until the end of the transaction.  Beyond so
+ * many keys of a transaction, keep them from all of the table's.
  */
 void
 absent_key_create(CasCall *call, const CasKey *key)
 {
 	static LocalTransactionId transaction = InvalidLocalTransactionId;
 	static int	locks = 0;
-	LOCKTAG		tag;
 
 	if (call->keys_locked)
 		return;
-	set_key_tag(&tag, call->table, key);
 	if (transaction != MyProc->lxid)
 	{
 		transaction = MyProc->lxid;
 		locks = 0;
 	}
-	if (locks++ >= MAX_KEY_LOCKS)
-		set_table_tag(&tag, call->table);
-	(void) LockAcquire(&tag, ShareLock, false, false);
+	if (locks++ < ABSENT_MAX_KEYS)
+	{
+		lock_table(call->table, ABSENT_TABLE, RowShareLock);
+		lock_key(call->table, key, ShareLock);
+	}
+	else
+		lock_table(call->table, ABSENT_TABLE, ShareLock);
+}
+
+/*
+ * Begin a call of cas_txn() on a table, before it locks any row.  With all,
+ * that keeps every missing key of the table absent.
+ */
+void
+absent_begin(CasTable *table, bool all)
+{
+	lock_table(table, ABSENT_CALLS, all ? ExclusiveLock : RowShareLock);
+	if (all)
+		lock_table(table, ABSENT_TABLE, ExclusiveLock);
 }
 
 /*
@@ -101,10 +129,6 @@ absent_key_create(CasCall *call, const CasKey *key)
 void
 absent_key_lock(CasTable *table, const CasKey *key)
 {
-	LOCKTAG		tag;
-
-	set_table_tag(&tag, table);
-	(void) LockAcquire(&tag, RowExclusiveLock, false, false);
-	set_key_tag(&tag, table, key);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	lock_table(table, ABSENT_TABLE, RowExclusiveLock);
+	lock_key(table, key, ExclusiveLock);
 }

@@ -410,6 +410,7 @@ extern void cas_load_key(CasTable *table, Relation rel);
 extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
 								  CasKey *key);
 extern void cas_key_from_text(CasTable *table, char *id, CasKey *key);
+extern void cas_key_from_object(CasTable *table, Jsonb *id, CasKey *key);
 extern char *cas_key_text(CasTable *table, const Datum *values,
 						  const bool *nulls);
 extern bool cas_key_column_equal(const CasKeyColumn *column, Datum a, Datum b);
@@ -465,7 +466,10 @@ extern Jsonb *document_changes(Jsonb *old, Jsonb *new);
 extern CasNames cas_path_from_array(Datum array);
 
 /* absent.c */
+#define ABSENT_MAX_KEYS 256		/* locked one by one */
+
 extern void absent_key_create(CasCall *call, const CasKey *key);
+extern void absent_begin(CasTable *table, bool all);
 extern void absent_key_lock(CasTable *table, const CasKey *key);
 
 /* image.c */

@@ -171,7 +171,7 @@ malformed_composite_key(CasTable *table, const char *problem)
 			 errhint("%s", expected_id(table))));
 }
 
-/* A key of several columns is an object with just those columns. */
+/* A key as an object with just its columns. */
 static void
 composite_key(CasTable *table, Jsonb *id, CasKey *key)
 {
@@ -306,10 +306,30 @@ cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 			key_from_text(table, TextDatumGetCString(id), key);
 		else if (table->nkeys == 1)
 			key_from_value(table, id, type, key);
+		else if (type == JSONOID)
+			key_from_text(table, TextDatumGetCString(id), key);
 		else if (type == JSONBOID)
 			composite_key(table, DatumGetJsonbP(id), key);
 		else
 			malformed_composite_key(table, "it is not a JSON object");
+	}
+	PG_CATCH();
+	{
+		rethrow_malformed_key(table, mcxt);
+	}
+	PG_END_TRY();
+}
+
+/* A key from an object of its columns, be it but one. */
+void
+cas_key_from_object(CasTable *table, Jsonb *id, CasKey *key)
+{
+	MemoryContext mcxt = CurrentMemoryContext;
+
+	ItemPointerSetInvalid(&key->tid);
+	PG_TRY();
+	{
+		composite_key(table, id, key);
 	}
 	PG_CATCH();
 	{

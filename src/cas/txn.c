@@ -33,6 +33,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
+#include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(cas_txn);
 
@@ -145,6 +146,13 @@ typedef struct TxnList
 	TxnItem    *items;
 	int			n;
 } TxnList;
+
+/* How the keys of missing rows are locked: see absent.c. */
+typedef struct TxnMissing
+{
+	bool		all;			/* all of the tables' */
+	int			locked;			/* one by one */
+} TxnMissing;
 
 /* The request, as far as it has been read. */
 typedef struct Txn
@@ -360,18 +368,28 @@ static TxnRow *
 get_row(Txn *txn, TxnItem *item, TxnField field, CasLockMode lock)
 {
 	const JsonbValue *value = get_field(txn, field);
+	CasTable   *table = item->table->call.table;
 	TxnRow	   *row;
-	char	   *text;
 
 	if (value == NULL || value->type == jbvNull)
 		return NULL;
-	text = value->type == jbvString ? string_value(value) :
-		JsonbToCString(NULL, &get_document(txn, field)->root, 0);
+	if (value->type != jbvString && value->type != jbvNumeric &&
+		!(value->type == jbvBinary &&
+		  JsonContainerIsObject(value->val.binary.data)))
+		malformed(field_position(item, field), "is not an id",
+				  "An id is a string, a number, or an object of the key's columns.");
 
 	txn->reading_field = field;
 	row = palloc0(sizeof(TxnRow));
 	row->table = item->table;
-	cas_key_from_text(item->table->call.table, text, &row->key);
+	if (value->type == jbvBinary)
+		cas_key_from_object(table, get_document(txn, field), &row->key);
+	else
+		cas_key_from_text(table, value->type == jbvString ?
+						  string_value(value) :
+						  DatumGetCString(DirectFunctionCall1(numeric_out,
+															  NumericGetDatum(value->val.numeric))),
+						  &row->key);
 	row->lock = lock;
 	row->item = item;
 	txn->reading_field = FIELD_NONE;
@@ -590,8 +608,18 @@ fold_rows(Txn *txn)
 	txn->rows = rows;
 }
 
+/* Lock the key of a row that is missing. */
 static void
-lock_row(TxnRow *row)
+lock_missing(CasCall *call, TxnRow *row, TxnMissing *missing)
+{
+	/* so many have been deleted since we counted */
+	if (missing->locked++ >= 2 * ABSENT_MAX_KEYS)
+		statement_outdated(call);
+	absent_key_lock(call->table, &row->key);
+}
+
+static void
+lock_row(TxnRow *row, TxnMissing *missing)
 {
 	CasCall    *call = &row->table->call;
 
@@ -599,7 +627,8 @@ lock_row(TxnRow *row)
 									&row->row);
 	if (!row->locked)
 	{
-		absent_key_lock(call->table, &row->key);
+		if (!missing->all)
+			lock_missing(call, row, missing);
 		row->locked = swap_lock_or_read(call, &row->key, row->lock,
 										CAS_WANTS_ID, &row->row);
 	}
@@ -669,16 +698,57 @@ update_at_once(TxnItem *item, MemoryContext scratch)
 	MemoryContextReset(scratch);
 }
 
+/* Whether more rows are missing than are to be locked one by one. */
+static bool
+many_are_missing(Txn *txn)
+{
+	int			n = 0;
+	ListCell   *lc;
+
+	if (list_length(txn->rows) <= ABSENT_MAX_KEYS)
+		return false;
+	foreach(lc, txn->rows)
+	{
+		TxnRow	   *row = lfirst(lc);
+		CasRow		now;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!statement_read(&row->table->call, &row->key, GetLatestSnapshot(),
+							0, &now) && ++n > ABSENT_MAX_KEYS)
+			return true;
+	}
+	return false;
+}
+
+/* Lock what comes before all rows, once a table. */
+static void
+begin_tables(Txn *txn, bool all)
+{
+	Oid			former = InvalidOid;
+	ListCell   *lc;
+
+	foreach(lc, txn->rows)
+	{
+		CasTable   *table = ((TxnRow *) lfirst(lc))->table->call.table;
+
+		if (table->root != former)
+			absent_begin(table, all);
+		former = table->root;
+	}
+}
+
 /* Lock all rows; stops at an update that has failed. */
 static void
 lock_rows(Txn *txn, const TxnList *runs)
 {
+	TxnMissing	missing = {.all = many_are_missing(txn)};
 	MemoryContext mcxt = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(mcxt, "cas_txn update",
 												  ALLOCSET_DEFAULT_SIZES);
 	TxnRow	   *volatile row = NULL;
 	ListCell   *lc;
 
+	begin_tables(txn, missing.all);
 	PG_TRY();
 	{
 		foreach(lc, txn->rows)
@@ -686,7 +756,7 @@ lock_rows(Txn *txn, const TxnList *runs)
 			CHECK_FOR_INTERRUPTS();
 			row = lfirst(lc);
 			if (!updates_at_once(row, runs))
-				lock_row(row);
+				lock_row(row, &missing);
 			else
 			{
 				update_at_once(row->item, scratch);
