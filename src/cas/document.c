@@ -20,8 +20,6 @@
 #include "utils/datum.h"
 #include "utils/numeric.h"
 
-PG_FUNCTION_INFO_V1(cas_differs);
-
 /* Names in a path; each is a level of recursion. */
 #define MAX_PATH_LENGTH 100
 
@@ -211,8 +209,8 @@ document_changes(Jsonb *old, Jsonb *new)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-static void
-path_blocked(const CasNames *path, int depth)
+static void pg_attribute_noreturn()
+raise_path_blocked(const CasNames *path, int depth)
 {
 	StringInfoData buf;
 
@@ -270,7 +268,7 @@ push_stamped(JsonbParseState **state, JsonbContainer *object,
 	{
 		old = lookup(object, &key);
 		if (old != NULL && !is_object_value(old))
-			path_blocked(path, depth + 1);
+			raise_path_blocked(path, depth + 1);
 		push_stamped(state, old ? old->val.binary.data : NULL, path,
 					 depth + 1, version);
 	}
@@ -289,7 +287,7 @@ document_stamp(Jsonb *document, const CasNames *path, int64 version,
 	JsonbValue	v;
 
 	if (!is_object(document))
-		path_blocked(path, 0);
+		raise_path_blocked(path, 0);
 	if (as_string)
 	{
 		v.type = jbvString;
@@ -391,24 +389,4 @@ cas_path_from_array(Datum array)
 		path.names[i] = TextDatumGetCString(elements[i]);
 	}
 	return path;
-}
-
-/*
- * cas_differs(old jsonb, new jsonb, path text[]) RETURNS boolean: whether two
- * documents differ in their stored image, what is at the path left out.
- * Internal: statement.c puts it into the WHERE of its UPDATEs, so that
- * replacing a document by an equal one writes nothing.
- */
-Datum
-cas_differs(PG_FUNCTION_ARGS)
-{
-	CasNames	path;
-
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		PG_RETURN_BOOL(PG_ARGISNULL(0) != PG_ARGISNULL(1));
-	path.length = 0;
-	if (!PG_ARGISNULL(2))
-		path = cas_path_from_array(PG_GETARG_DATUM(2));
-	PG_RETURN_BOOL(!document_same(PG_GETARG_JSONB_P(0), PG_GETARG_JSONB_P(1),
-								  &path));
 }

@@ -385,7 +385,7 @@ cas_get(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	begin_call(&call, fcinfo, AccessShareLock);
 	get_key(fcinfo, 1, "id", &call, &key);
-	if (swap_read(&call, &key, call_answer_wants(&call), &row))
+	if (row_read(&call, &key, call_answer_wants(&call), &row))
 		return_row(fcinfo, &row);
 	end_call(&call);
 	return (Datum) 0;
@@ -521,8 +521,8 @@ cas_lock(PG_FUNCTION_ARGS)
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (swap_lock(&call, (CasKey *) (keys + i * size), mode,
-					  call_answer_wants(&call), &row))
+		if (row_lock(&call, (CasKey *) (keys + i * size), mode,
+					  call_answer_wants(&call), NULL, &row))
 			return_row(fcinfo, &row);
 	}
 	end_call(&call);

@@ -144,7 +144,7 @@ expected_id(CasTable *table)
  * In a PG_CATCH(): raise the error again.  Whatever a key's type objects to
  * is, to the caller, a malformed argument.
  */
-static void
+static void pg_attribute_noreturn()
 rethrow_malformed_key(CasTable *table, MemoryContext mcxt)
 {
 	int			category = ERRCODE_TO_CATEGORY(geterrcode());
@@ -162,8 +162,8 @@ rethrow_malformed_key(CasTable *table, MemoryContext mcxt)
 	ReThrowError(error);
 }
 
-static void
-malformed_composite_key(CasTable *table, const char *problem)
+static void pg_attribute_noreturn()
+raise_malformed_key(CasTable *table, const char *problem)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -179,14 +179,14 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 	bool	   *nulls;
 
 	if (!JB_ROOT_IS_OBJECT(id))
-		malformed_composite_key(table, "it is not a JSON object");
+		raise_malformed_key(table, "it is not a JSON object");
 	if (JB_ROOT_COUNT(id) != table->nkeys)
-		malformed_composite_key(table, "it has too few or too many fields");
+		raise_malformed_key(table, "it has too few or too many fields");
 	for (int i = 0; i < table->nkeys; i++)
 		if (getKeyJsonValueFromContainer(&id->root, table->keys[i].name,
 										 strlen(table->keys[i].name),
 										 NULL) == NULL)
-			malformed_composite_key(table, "a field is missing");
+			raise_malformed_key(table, "a field is missing");
 
 	values = palloc(sizeof(Datum) * table->desc->natts);
 	nulls = palloc(sizeof(bool) * table->desc->natts);
@@ -196,7 +196,7 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 		int			att = table->keys[i].attnum - 1;
 
 		if (nulls[att])
-			malformed_composite_key(table, "a field is null");
+			raise_malformed_key(table, "a field is null");
 		key->values[i] = values[att];
 	}
 }
@@ -311,7 +311,7 @@ cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 		else if (type == JSONBOID)
 			composite_key(table, DatumGetJsonbP(id), key);
 		else
-			malformed_composite_key(table, "it is not a JSON object");
+			raise_malformed_key(table, "it is not a JSON object");
 	}
 	PG_CATCH();
 	{

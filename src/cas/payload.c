@@ -130,7 +130,7 @@ payload_of_row(CasTable *table, const Datum *values, const bool *nulls)
  * ----------
  */
 
-static void
+static void pg_attribute_noreturn()
 raise_fixed_column(CasCall *call, AttrNumber attnum)
 {
 	Form_pg_attribute att = TupleDescAttr(call->table->desc, attnum - 1);
@@ -343,6 +343,15 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 		write->values[table->payload - 1] = JsonbPGetDatum(payload);
 		write->nulls[table->payload - 1] = false;
 		write->comparable = call->payload_readable;
+
+		/* what the version's path leaves out, SQL does not */
+		if (!new_row && write->comparable &&
+			table->settings.version_path.length > 0 &&
+			!direct_serves_writes(call))
+		{
+			write->unsettled = write->columns;
+			write->columns = NULL;
+		}
 		return;
 	}
 
@@ -401,6 +410,17 @@ payload_settle(CasCall *call, CasWrite *write, const CasLook *look)
 
 	if (look == NULL)
 		return;
+	write->unsettled = NULL;
+	if (table->payload != 0)
+	{
+		int			p = table->payload - 1;
+
+		if (look->nulls[p] ||
+			!document_same(DatumGetJsonbP(look->values[p]), write->payload,
+						   &table->settings.version_path))
+			write->columns = bms_make_singleton(table->payload);
+		return;
+	}
 	now = render_row(table->desc, look->columns, look->values, look->nulls,
 					 false);
 	while ((a = bms_next_member(look->columns, a)) >= 0)
@@ -422,5 +442,4 @@ payload_settle(CasCall *call, CasWrite *write, const CasLook *look)
 			raise_fixed_column(call, a);
 		write->columns = bms_add_member(write->columns, a);
 	}
-	write->unsettled = NULL;
 }

@@ -1,32 +1,11 @@
 /*
  * swap.c
- *		Find, lock, compare and write one row.
+ *		Compare and write one row.
  *
  * Everything here is ordinary SQL (statement.c), run with the caller's rights:
  * so privileges, row-level security, constraints, triggers, partitions and
- * the rest do what they do for a statement of the caller's own.
- *
- * Locks.  The row's own lock is the lock; nothing else decides who wins.  A
- * swap is first tried as one statement, "UPDATE ... WHERE key AND version",
- * as it would be written by hand.  It waits for whoever
- * holds the row, and then the executor compares again with what that one
- * committed.  If it finds nothing to write, that says too little: the row may
- * be missing, hidden, of another version, equal to what was to be written, or
- * deleted and created again while we waited.  So then the row is locked with
- * SELECT ... FOR UPDATE, by a statement of its own with a snapshot of its
- * own, and what that returns is the truth until the end of the transaction.
- * The server-driven writes, which compare with nothing, begin there.
- *
- * Snapshots.  Under READ COMMITTED each of our statements has a new snapshot.
- * A statement that waited for a row's deleter does not see the row that the
- * deleter made again under the same key, so "no row" is believed only when a
- * later look has found none either.  Under REPEATABLE READ and SERIALIZABLE
- * the transaction's snapshot is used, and PostgreSQL raises 40001 for a row
- * that has changed since; for a row that came since, we look with the latest
- * snapshot and raise it ourselves.
- *
- * DELETE needs no UPDATE right, but SELECT ... FOR UPDATE does.  A caller
- * without it gets its answers from the latest committed row, unlocked.
+ * the rest do what they do for a statement of the caller's own.  The row's
+ * own lock is the lock; nothing else decides who wins.
  */
 #include "cas.h"
 
@@ -38,134 +17,6 @@
 #include "utils/regproc.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
-
-/*
- * How often a row that keeps slipping away is looked for where row-level
- * security may be what hides it, or a trigger what suppresses it.  Each time
- * but the first, another session must have deleted and created it between two
- * of our statements.
- */
-#define MAX_TRIES 5
-
-PG_FUNCTION_INFO_V1(cas_reached);
-
-/* Whether cas_reached() was called; may_delete() asks. */
-static bool reached = false;
-
-/* ----------
- * Looking at a row
- * ----------
- */
-
-static bool
-has_policies(CasCall *call)
-{
-	return check_enable_rls(call->table->relid, InvalidOid, true) ==
-		RLS_ENABLED;
-}
-
-/*
- * A row as the transaction's snapshot has it.
- */
-bool
-swap_read(CasCall *call, CasKey *key, int wants, CasRow *row)
-{
-	return statement_read(call, key, InvalidSnapshot, wants, row);
-}
-
-/*
- * Lock a row, read it, and take a look at more of it if that is given; false
- * if there is none, or policies hide it.  What either answer says is true
- * after all waiting.
- */
-static bool
-lock_and_look(CasCall *call, CasKey *key, CasLockMode mode, int wants,
-			  CasLook *look, CasRow *row)
-{
-	CasStatement lock = {.key = key,.wants = wants,.look = look};
-
-	switch (mode)
-	{
-		case CAS_LOCK_SHARE:
-			lock.kind = STATEMENT_LOCK_SHARE;
-			break;
-		case CAS_LOCK_NO_KEY_UPDATE:
-			lock.kind = STATEMENT_LOCK_NO_KEY_UPDATE;
-			break;
-		case CAS_LOCK_UPDATE:
-			lock.kind = STATEMENT_LOCK_UPDATE;
-			break;
-	}
-
-	for (int tries = 1;; tries++)
-	{
-		if (statement_run(call, &lock, row))
-			return true;
-
-		/* Nothing in that snapshot.  Is there something now? */
-		if (!statement_read(call, key, GetLatestSnapshot(), wants, row))
-			return false;
-		if (IsolationUsesXactSnapshot())
-		{
-			if (!swap_read(call, key, wants, row))
-				statement_outdated(call);
-			return false;		/* seen, but hidden from updates */
-		}
-		if (tries >= MAX_TRIES && has_policies(call))
-			return false;
-		CHECK_FOR_INTERRUPTS();
-	}
-}
-
-bool
-swap_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
-		  CasRow *row)
-{
-	return lock_and_look(call, key, mode, wants, NULL, row);
-}
-
-/*
- * A row as last committed, for callers who may not lock it.
- */
-static bool
-read_latest(CasCall *call, CasKey *key, int wants, CasRow *row)
-{
-	CasRow		former;
-	bool		found;
-
-	if (IsolationUsesXactSnapshot())
-	{
-		bool		formerly = swap_read(call, key, 0, &former);
-
-		found = statement_read(call, key, GetLatestSnapshot(), wants, row);
-		if (found != formerly || (found && row->version != former.version))
-			statement_outdated(call);
-		return found;
-	}
-	return statement_read(call, key, GetLatestSnapshot(), wants, row);
-}
-
-static bool
-may_update(CasCall *call)
-{
-	Oid			relid = call->table->relid;
-
-	return pg_class_aclcheck(relid, GetUserId(), ACL_UPDATE) == ACLCHECK_OK ||
-		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_UPDATE,
-								  ACLMASK_ANY) == ACLCHECK_OK;
-}
-
-/*
- * A row as it now stands: under its lock, if the caller may update it.
- */
-bool
-swap_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, int wants,
-				  CasRow *row)
-{
-	if (may_update(call) && swap_lock(call, key, mode, wants, row))
-		return true;
-	return read_latest(call, key, wants, row);
-}
 
 /* An answer without a row. */
 static CasOutcome
@@ -194,7 +45,7 @@ matches(const CasRow *row, int64 expected)
 static bool
 lock_to_write(CasCall *call, CasKey *key, int wants, CasRow *row)
 {
-	if (!swap_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row))
+	if (!row_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, NULL, row))
 		return false;
 	if (row->version_isnull)
 		ereport(ERROR,
@@ -206,7 +57,7 @@ lock_to_write(CasCall *call, CasKey *key, int wants, CasRow *row)
 	return true;
 }
 
-static void
+static void pg_attribute_noreturn()
 raise_suppressed(CasCall *call, const char *what)
 {
 	ereport(ERROR,
@@ -247,7 +98,7 @@ run_write(CasCall *call, const CasStatement *write, CasRow *row)
 
 /*
  * Write to a row of the expected version: true if it was written.  That
- * nothing was has several reasons, see the head of this file.
+ * nothing was has several reasons, see swap_update().
  */
 static bool
 write_row(CasCall *call, const CasSwap *swap, int64 version,
@@ -290,7 +141,7 @@ static void
 lock_again(CasCall *call, const CasSwap *swap, int64 version, CasLook *look,
 		   CasRow *row)
 {
-	if (!lock_and_look(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
+	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
 					   look, row) ||
 		!matches(row, version))
 		ereport(ERROR,
@@ -330,6 +181,16 @@ write_locked(CasCall *call, const CasSwap *swap, int64 version,
 
 /*
  * Replace a row's payload if it has the expected version.
+ *
+ * This is first tried as one statement, "UPDATE ... WHERE key AND version", as
+ * it would be written by hand.  It waits for whoever holds the row, and then
+ * the executor compares again with what that one committed.  If it finds
+ * nothing to write, that says too little: the row may be missing, hidden, of
+ * another version, equal to what was to be written, or deleted and created
+ * again while we waited.  So then the row is locked, by a statement of its own
+ * with a snapshot of its own, and what that returns is the truth until the end
+ * of the transaction.  Where the payload takes a look at the row, we begin
+ * there, and so do the server-driven writes, which compare with nothing.
  */
 CasOutcome
 swap_update(CasCall *call, CasSwap *swap, CasRow *row)
@@ -345,7 +206,7 @@ swap_update(CasCall *call, CasSwap *swap, CasRow *row)
 		write_row(call, swap, swap->expected, &write, row))
 		return CAS_UPDATED;
 
-	if (!lock_and_look(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
+	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
 					   look, row))
 		return no_row(call, swap->key, CAS_MISSING, row);
 	if (!matches(row, swap->expected))
@@ -400,8 +261,8 @@ swap_patch(CasCall *call, const CasSwap *swap, CasRow *row)
 	if (!patch_needs_row(call, swap->document))
 		return swap_update(call, &update, row);
 
-	if (!swap_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE,
-				   swap->wants | CAS_WANTS_PAYLOAD, row))
+	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE,
+				   swap->wants | CAS_WANTS_PAYLOAD, NULL, row))
 		return no_row(call, swap->key, CAS_MISSING, row);
 	if (!matches(row, swap->expected))
 		return CAS_CONFLICT;
@@ -498,7 +359,7 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 	 * the snapshot would then have two of one key.
 	 */
 	if (key != NULL && IsolationUsesXactSnapshot() &&
-		swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, swap->wants, row))
+		row_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, swap->wants, row))
 		return CAS_EXISTS;
 
 	for (int tries = 1;; tries++)
@@ -506,50 +367,30 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 		if (run_write(call, &insert, row))
 			return CAS_CREATED;
 		if (key != NULL &&
-			swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
+			row_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
 							  row))
 			return CAS_EXISTS;
 
 		/* It is gone again; or policies hide it; or a trigger said no. */
-		if (key != NULL && has_policies(call))
+		if (key != NULL && row_has_policies(call))
 			return no_row(call, key, CAS_EXISTS, row);
-		if (key == NULL || tries >= MAX_TRIES)
+		if (key == NULL || tries >= CAS_MAX_TRIES)
 			raise_suppressed(call, "insert");
 		CHECK_FOR_INTERRUPTS();
 	}
 }
 
-/*
- * Whether the caller's policies for DELETE let it come to a row.  They may
- * hide one that those for SELECT and UPDATE have shown us.  Policies are
- * asked before conditions, so a DELETE whose condition says no, and notes
- * that it was asked, tells.
- */
+/* Whether the caller's policies for DELETE let it come to a row. */
 static bool
 may_delete(CasCall *call, CasKey *key)
 {
-	CasStatement reach = {.kind = STATEMENT_REACH_DELETE,.key = key};
-	CasRow		row;
-
-	if (!has_policies(call))
-		return true;
-	reached = false;
-	statement_run(call, &reach, &row);
-	return reached;
+	return !row_has_policies(call) || reach_by_delete(call, key);
 }
 
 /*
- * cas_reached() RETURNS boolean: false, and notes the call.  Internal.
- */
-Datum
-cas_reached(PG_FUNCTION_ARGS)
-{
-	reached = true;
-	PG_RETURN_BOOL(false);
-}
-
-/*
- * Delete a row if it has the expected version.
+ * Delete a row if it has the expected version.  That takes no right to
+ * UPDATE, but to lock a row does; a caller without it gets the answer from
+ * the latest committed row, unlocked.
  */
 CasOutcome
 swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
@@ -563,7 +404,7 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 	{
 		if (statement_run(call, &delete, row))
 			return CAS_DELETED;
-		if (!swap_lock_or_read(call, swap->key, CAS_LOCK_UPDATE, swap->wants,
+		if (!row_lock_or_read(call, swap->key, CAS_LOCK_UPDATE, swap->wants,
 							   row) ||
 			!may_delete(call, swap->key))
 			return no_row(call, swap->key, CAS_MISSING, row);
@@ -571,7 +412,7 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 			return CAS_CONFLICT;
 
 		/* Of this version only since we waited; or a trigger said no. */
-		if (tries >= MAX_TRIES)
+		if (tries >= CAS_MAX_TRIES)
 			raise_suppressed(call, "deletion");
 		CHECK_FOR_INTERRUPTS();
 	}
@@ -618,7 +459,7 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 		/* in a partition the key's constraint has a name of its own */
 		constraint = get_constraint_name(call->table->key_constraint);
 		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
-			(!swap_lock_or_read(call, swap->new_key, CAS_LOCK_NO_KEY_UPDATE,
+			(!row_lock_or_read(call, swap->new_key, CAS_LOCK_NO_KEY_UPDATE,
 								swap->wants, row) &&
 			 (error->constraint_name == NULL || constraint == NULL ||
 			  strcmp(error->constraint_name, constraint) != 0)))
@@ -637,10 +478,10 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 static bool
 claim_key(CasCall *call, CasKey *key, int wants, CasRow *row)
 {
-	if (swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row))
+	if (row_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row))
 		return true;
 	absent_key_create(call, key);
-	return swap_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row);
+	return row_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row);
 }
 
 /*
@@ -657,7 +498,7 @@ swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
 	bool		new_first = cas_key_compare(call, new_key, key) < 0;
 	bool		taken = new_first && claim_key(call, new_key, wants, &other);
 
-	if (!swap_lock(call, key, CAS_LOCK_UPDATE, wants, row))
+	if (!row_lock(call, key, CAS_LOCK_UPDATE, wants, NULL, row))
 		return no_row(call, key, CAS_MISSING, row);
 	if (!matches(row, swap->expected))
 		return CAS_CONFLICT;
@@ -668,7 +509,7 @@ swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
 	}
 	if (change_key(call, swap, row))
 		return CAS_RENAMED;
-	if (swap_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, wants, row))
+	if (row_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, wants, row))
 		return CAS_EXISTS;
 	return no_row(call, new_key, CAS_EXISTS, row);
 }
@@ -698,7 +539,7 @@ swap_put(CasCall *call, CasSwap *swap, CasRow *row)
 
 		/* it was created meanwhile; if we can't see it, give up */
 		if (row->version_isnull ||
-			(tries >= MAX_TRIES && has_policies(call)))
+			(tries >= CAS_MAX_TRIES && row_has_policies(call)))
 			return CAS_EXISTS;
 		CHECK_FOR_INTERRUPTS();
 	}

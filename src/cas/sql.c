@@ -1,0 +1,333 @@
+/*
+ * sql.c
+ *		The text of the statements that swaps are made of, and their
+ *		parameters.
+ *
+ * Each is ordinary SQL on one row, found by its primary key, with the values
+ * as parameters.  Names are quoted and qualified, operators and types
+ * qualified, so no search_path can put anything in their place.
+ */
+#include "cas.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+static const char *
+column_name(CasTable *table, AttrNumber attnum)
+{
+	return quote_identifier(NameStr(TupleDescAttr(table->desc,
+												  attnum - 1)->attname));
+}
+
+/* Append the columns that a statement returns. */
+static void
+append_returned(StringInfo sql, CasTable *table, const CasPlan *plan)
+{
+	const char *separator = "";
+	int			a = -1;
+
+	while ((a = bms_next_member(plan->returns, a)) >= 0)
+	{
+		appendStringInfo(sql, "%st.%s", separator, column_name(table, a));
+		separator = ", ";
+	}
+}
+
+/*
+ * Parameters come in this order: the key, the version, the columns written
+ * by attribute number, the new key; each where the kind of statement has it.
+ */
+static int
+version_parameter(CasTable *table)
+{
+	return table->nkeys + 1;
+}
+
+static int
+first_column_parameter(CasTable *table, CasStatementKind kind)
+{
+	switch (kind)
+	{
+		case STATEMENT_INSERT_NEW_KEY:
+			return 1;
+		case STATEMENT_INSERT:
+			return table->nkeys + 1;
+		default:
+			return table->nkeys + 2;
+	}
+}
+
+static bool
+has_version(CasStatementKind kind)
+{
+	return kind == STATEMENT_UPDATE || kind == STATEMENT_DIFFERS ||
+		kind == STATEMENT_DELETE || kind == STATEMENT_RENAME;
+}
+
+/* The types of a statement's parameters, and their number. */
+int
+sql_parameter_types(CasTable *table, const CasPlan *plan, Oid *types)
+{
+	int			n = 0;
+	int			a = -1;
+
+	if (plan->kind != STATEMENT_INSERT_NEW_KEY)
+		for (int i = 0; i < table->nkeys; i++)
+			types[n++] = table->keys[i].type;
+	if (has_version(plan->kind))
+		types[n++] = INT8OID;
+	while ((a = bms_next_member(plan->columns, a)) >= 0)
+		types[n++] = a == table->payload ? JSONBOID :
+			TupleDescAttr(table->desc, a - 1)->atttypid;
+	if (plan->kind == STATEMENT_RENAME)
+		for (int i = 0; i < table->nkeys; i++)
+			types[n++] = table->keys[i].type;
+	return n;
+}
+
+static void
+append_operator(StringInfo sql, Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char	   *schema;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	schema = get_namespace_name(form->oprnamespace);
+	if (schema == NULL)
+		elog(ERROR, "cache lookup failed for schema of operator %u", operator);
+	appendStringInfo(sql, "OPERATOR(%s.%s)", quote_identifier(schema),
+					 NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+}
+
+/* Append the search for a key, which is the first parameters. */
+void
+sql_append_where_key(StringInfo sql, CasTable *table)
+{
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		appendStringInfo(sql, "%st.%s ", i > 0 ? " AND " : " WHERE ",
+						 quote_identifier(table->keys[i].name));
+		append_operator(sql, table->keys[i].equals);
+		appendStringInfo(sql, " $%d", i + 1);
+	}
+}
+
+static void
+append_where_version(StringInfo sql, CasTable *table)
+{
+	sql_append_where_key(sql, table);
+	appendStringInfo(sql, " AND t.%s OPERATOR(pg_catalog.=) $%d",
+					 column_name(table, table->version),
+					 version_parameter(table));
+}
+
+/*
+ * Append that a column differs from a parameter by its stored image.  The
+ * casts to record keep ROW *<> ROW from being taken apart by columns.
+ */
+static void
+append_differs(StringInfo sql, CasTable *table, AttrNumber attnum, int param)
+{
+	appendStringInfo(sql, "ROW(t.%s%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($%d)::pg_catalog.record",
+					 column_name(table, attnum),
+					 attnum == table->payload ? "::pg_catalog.jsonb" : "",
+					 param);
+}
+
+static void
+append_insert(StringInfo sql, CasTable *table, const CasPlan *plan,
+			  const char *relation)
+{
+	StringInfoData names;
+	StringInfoData values;
+	const char *overriding = "";
+	int			param = first_column_parameter(table, plan->kind);
+	int			a = -1;
+
+	initStringInfo(&names);
+	initStringInfo(&values);
+	for (int i = 0; plan->kind == STATEMENT_INSERT && i < table->nkeys; i++)
+	{
+		AttrNumber	attnum = table->keys[i].attnum;
+
+		appendStringInfo(&names, ", %s", column_name(table, attnum));
+		appendStringInfo(&values, ", $%d", i + 1);
+		if (TupleDescAttr(table->desc, attnum - 1)->attidentity ==
+			ATTRIBUTE_IDENTITY_ALWAYS)
+			overriding = "OVERRIDING SYSTEM VALUE ";
+	}
+	while ((a = bms_next_member(plan->columns, a)) >= 0)
+	{
+		appendStringInfo(&names, ", %s", column_name(table, a));
+		appendStringInfo(&values, ", $%d", param++);
+	}
+
+	/* both lists begin with ", " */
+	if (names.len == 0)
+		appendStringInfo(sql, "INSERT INTO %s AS t DEFAULT VALUES", relation);
+	else
+		appendStringInfo(sql, "INSERT INTO %s AS t (%s) %sVALUES (%s)",
+						 relation, names.data + 2, overriding,
+						 values.data + 2);
+	if (plan->kind == STATEMENT_INSERT)
+		appendStringInfo(sql, " ON CONFLICT ON CONSTRAINT %s DO NOTHING",
+						 quote_identifier(plan->arbiter));
+}
+
+/* Append the search for the key and version of a row that differs. */
+static void
+append_where_differs(StringInfo sql, CasTable *table, const CasPlan *plan)
+{
+	int			param = first_column_parameter(table, plan->kind);
+	const char *separator = " AND (";
+	int			a = -1;
+
+	append_where_version(sql, table);
+	while ((a = bms_next_member(plan->columns, a)) >= 0)
+	{
+		appendStringInfoString(sql, separator);
+		append_differs(sql, table, a, param++);
+		separator = " OR ";
+	}
+	appendStringInfoString(sql, ")");
+}
+
+static void
+append_set(StringInfo sql, CasTable *table, const CasPlan *plan)
+{
+	int			param = first_column_parameter(table, plan->kind);
+	const char *separator = " SET ";
+	int			a = -1;
+
+	while ((a = bms_next_member(plan->columns, a)) >= 0)
+	{
+		appendStringInfo(sql, "%s%s = $%d", separator, column_name(table, a),
+						 param++);
+		separator = ", ";
+	}
+}
+
+static void
+append_rename(StringInfo sql, CasTable *table, const char *relation)
+{
+	appendStringInfo(sql, "UPDATE %s AS t SET ", relation);
+	for (int i = 0; i < table->nkeys; i++)
+		appendStringInfo(sql, "%s%s = $%d", i > 0 ? ", " : "",
+						 quote_identifier(table->keys[i].name),
+						 version_parameter(table) + 1 + i);
+	append_where_version(sql, table);
+}
+
+/* The text of the statement that a plan describes. */
+char *
+sql_build(CasCall *call, const CasPlan *plan)
+{
+	CasTable   *table = call->table;
+	char	   *name = cas_relation_name(call->rel);
+	char	   *relation = name;
+	StringInfoData row;
+	StringInfoData sql;
+
+	/* the guard does not reach inheritance children, so neither do we */
+	if (call->rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		relation = psprintf("ONLY %s", name);
+
+	initStringInfo(&row);
+	append_returned(&row, table, plan);
+
+	initStringInfo(&sql);
+	switch (plan->kind)
+	{
+		case STATEMENT_READ:
+		case STATEMENT_LOCK_SHARE:
+		case STATEMENT_LOCK_NO_KEY_UPDATE:
+		case STATEMENT_LOCK_UPDATE:
+			appendStringInfo(&sql, "SELECT %s FROM %s AS t", row.data,
+							 relation);
+			sql_append_where_key(&sql, table);
+			break;
+		case STATEMENT_INSERT:
+		case STATEMENT_INSERT_NEW_KEY:
+			append_insert(&sql, table, plan, name);
+			break;
+		case STATEMENT_UPDATE:
+			appendStringInfo(&sql, "UPDATE %s AS t", relation);
+			append_set(&sql, table, plan);
+			if (plan->compares)
+				append_where_differs(&sql, table, plan);
+			else
+				append_where_version(&sql, table);
+			break;
+		case STATEMENT_DIFFERS:
+			appendStringInfo(&sql, "SELECT %s FROM %s AS t", row.data,
+							 relation);
+			append_where_differs(&sql, table, plan);
+			break;
+		case STATEMENT_DELETE:
+			appendStringInfo(&sql, "DELETE FROM %s AS t", relation);
+			append_where_version(&sql, table);
+			break;
+		case STATEMENT_RENAME:
+			append_rename(&sql, table, relation);
+			break;
+	}
+	switch (plan->kind)
+	{
+		case STATEMENT_READ:
+		case STATEMENT_DIFFERS:
+			break;
+		case STATEMENT_LOCK_SHARE:
+			appendStringInfoString(&sql, " FOR SHARE");
+			break;
+		case STATEMENT_LOCK_NO_KEY_UPDATE:
+			appendStringInfoString(&sql, " FOR NO KEY UPDATE");
+			break;
+		case STATEMENT_LOCK_UPDATE:
+			appendStringInfoString(&sql, " FOR UPDATE");
+			break;
+		case STATEMENT_INSERT:
+		case STATEMENT_INSERT_NEW_KEY:
+		case STATEMENT_UPDATE:
+		case STATEMENT_DELETE:
+		case STATEMENT_RENAME:
+			appendStringInfo(&sql, " RETURNING %s", row.data);
+			break;
+	}
+	return sql.data;
+}
+
+/* Put a statement's arguments in the order of its parameters. */
+void
+sql_bind(CasTable *table, const CasStatement *statement, Datum *values,
+	 char *nulls)
+{
+	const CasWrite *write = statement->write;
+	int			n = 0;
+	int			a = -1;
+
+	if (statement->kind != STATEMENT_INSERT_NEW_KEY)
+		for (int i = 0; i < table->nkeys; i++)
+			values[n++] = statement->key->values[i];
+	if (has_version(statement->kind))
+		values[n++] = Int64GetDatum(statement->version);
+	while (write != NULL && (a = bms_next_member(write->columns, a)) >= 0)
+	{
+		values[n] = write->values[a - 1];
+		if (write->nulls[a - 1])
+			nulls[n] = 'n';
+		n++;
+	}
+	if (statement->kind == STATEMENT_RENAME)
+		for (int i = 0; i < table->nkeys; i++)
+			values[n++] = statement->new_key->values[i];
+}

@@ -1,0 +1,153 @@
+/*
+ * txn_answer.c
+ *		The answer of a cas_txn(), as one JSON object.
+ */
+#include "txn.h"
+
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+void
+txn_answer_begin(JsonbParseState **state)
+{
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+}
+
+Jsonb *
+txn_answer_end(JsonbParseState **state)
+{
+	return JsonbValueToJsonb(pushJsonbValue(state, WJB_END_OBJECT, NULL));
+}
+
+static void
+push_key(JsonbParseState **state, const char *field)
+{
+	JsonbValue	v;
+
+	v.type = jbvString;
+	v.val.string.val = unconstify(char *, field);
+	v.val.string.len = strlen(field);
+	pushJsonbValue(state, WJB_KEY, &v);
+}
+
+static void
+push_string(JsonbParseState **state, const char *field, const char *value)
+{
+	JsonbValue	v;
+
+	push_key(state, field);
+	v.type = jbvString;
+	v.val.string.val = unconstify(char *, value);
+	v.val.string.len = strlen(value);
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static void
+push_bool(JsonbParseState **state, const char *field, bool value)
+{
+	JsonbValue	v;
+
+	push_key(state, field);
+	v.type = jbvBool;
+	v.val.boolean = value;
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static void
+push_version(JsonbParseState **state, bool found, const CasRow *row)
+{
+	JsonbValue	v;
+
+	push_key(state, "version");
+	if (found && !row->version_isnull)
+	{
+		v.type = jbvNumeric;
+		v.val.numeric = int64_to_numeric(row->version);
+	}
+	else
+		v.type = jbvNull;
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+/* A row's key as the answer shows it. */
+static char *
+key_text(TxnRow *row)
+{
+	return cas_key_text(row->table->call.table, row->key.values, NULL);
+}
+
+/* Push what the comparisons came to, and return whether they all hold. */
+bool
+txn_answer_comparisons(JsonbParseState **state, const TxnList *list)
+{
+	bool		all = true;
+
+	push_key(state, "compare");
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < list->n; i++)
+	{
+		TxnItem    *item = &list->items[i];
+		TxnRow	   *row = item->row->same;
+		bool		ok;
+
+		if (item->version >= 0)
+			ok = row->found && !row->row.version_isnull &&
+				row->row.version == item->version;
+		else
+			ok = row->found == item->exists;
+		all = all && ok;
+
+		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+		push_string(state, "table", item->table->name);
+		push_string(state, "id", key_text(item->row));
+		push_bool(state, "ok", ok);
+		push_version(state, row->found, &row->row);
+		pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	}
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+	push_bool(state, "succeeded", all);
+	return all;
+}
+
+/* Push what came of an operation. */
+void
+txn_answer_result(JsonbParseState **state, TxnItem *item, CasOutcome outcome,
+				  const CasRow *row)
+{
+	bool		found = outcome != CAS_MISSING;
+	const char *name = outcome_name(outcome);
+
+	if (item->op == TXN_GET)
+		name = found ? "found" : "missing";
+
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	push_string(state, "op", txn_shapes[item->op].name);
+	push_string(state, "table", item->table->name);
+	push_string(state, "id", found ? row->id : key_text(item->row));
+	push_string(state, "outcome", name);
+	push_version(state, found, row);
+	if (item->op == TXN_GET)
+	{
+		JsonbValue	v = {.type = jbvNull};
+
+		push_key(state, "payload");
+		if (found && row->payload != NULL &&
+			!JsonbExtractScalar(&row->payload->root, &v))
+			JsonbToJsonbValue(row->payload, &v);
+		pushJsonbValue(state, WJB_VALUE, &v);
+	}
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+void
+txn_answer_results_begin(JsonbParseState **state)
+{
+	push_key(state, "results");
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+}
+
+void
+txn_answer_results_end(JsonbParseState **state)
+{
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+}

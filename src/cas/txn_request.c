@@ -1,0 +1,462 @@
+/*
+ * txn_request.c
+ *		The request of a cas_txn(), read whole before anything is done.
+ */
+#include "txn.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/numeric.h"
+
+static const char *const field_names[TXN_FIELDS] = {
+	NULL, "op", "table", "id", "version", "exists", "absent", "payload",
+	"patch", "new_id", "fn", "args"
+};
+
+const TxnOpShape txn_shapes[] =
+{
+	[TXN_CREATE] = {"create", FIELD_PAYLOAD, FIELD_NONE, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_UPDATE] = {"update", FIELD_PAYLOAD, FIELD_VERSION, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_PATCH] = {"patch", FIELD_PATCH, FIELD_VERSION, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_DELETE] = {"delete", FIELD_NONE, FIELD_VERSION, CAS_LOCK_UPDATE},
+	[TXN_RENAME] = {"rename", FIELD_NEW_ID, FIELD_VERSION, CAS_LOCK_UPDATE},
+	[TXN_MERGE] = {"merge", FIELD_PATCH, FIELD_NONE, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_APPLY] = {"apply", FIELD_FN, FIELD_ARGS, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_PUT] = {"put", FIELD_PAYLOAD, FIELD_NONE, CAS_LOCK_NO_KEY_UPDATE},
+	[TXN_GET] = {"get", FIELD_NONE, FIELD_NONE, CAS_LOCK_SHARE},
+};
+
+static char *
+position_detail(const char *position)
+{
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "position", position);
+	return detail_end(&detail);
+}
+
+static void pg_attribute_noreturn()
+raise_malformed(const char *position, const char *problem, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s %s", position, problem),
+			 errdetail_internal("%s", position_detail(position)),
+			 hint ? errhint("%s", hint) : 0));
+}
+
+/* Where an item is in the request. */
+char *
+txn_position(const TxnItem *item)
+{
+	return psprintf("%s[%d]", item->list, item->index);
+}
+
+static char *
+field_position(const TxnItem *item, TxnField field)
+{
+	return psprintf("%s[%d].%s", item->list, item->index, field_names[field]);
+}
+
+/*
+ * In a PG_CATCH(): raise the error again, its DETAIL saying where in the
+ * request it arose, and what it said before.
+ */
+static void pg_attribute_noreturn()
+rethrow_at(const TxnItem *item, TxnField field, MemoryContext mcxt)
+{
+	ErrorData  *error;
+	StringInfoData detail;
+
+	MemoryContextSwitchTo(mcxt);
+	error = CopyErrorData();
+	FlushErrorState();
+	detail_begin(&detail);
+	detail_text(&detail, "position", field == FIELD_NONE ?
+				txn_position(item) : field_position(item, field));
+	if (error->detail != NULL)
+		detail_text(&detail, "detail", error->detail);
+	error->detail = detail_end(&detail);
+	ReThrowError(error);
+}
+
+void
+txn_rethrow_at(const TxnItem *item, MemoryContext mcxt)
+{
+	rethrow_at(item, FIELD_NONE, mcxt);
+}
+
+/* Read the fields of an item, each of which must be one that we know. */
+static void
+read_fields(Txn *txn, const TxnItem *item, JsonbContainer *object)
+{
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	v;
+	int			field = FIELD_NONE;
+
+	memset(txn->has_field, false, sizeof(txn->has_field));
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			for (field = FIELD_NONE + 1; field < TXN_FIELDS; field++)
+				if (strlen(field_names[field]) == v.val.string.len &&
+					memcmp(field_names[field], v.val.string.val,
+						   v.val.string.len) == 0)
+					break;
+			if (field == TXN_FIELDS)
+				raise_malformed(psprintf("%s.%.*s", txn_position(item),
+								   v.val.string.len, v.val.string.val),
+						  "is not a known field", NULL);
+		}
+		else if (token == WJB_VALUE)
+		{
+			txn->fields[field] = v;
+			txn->has_field[field] = true;
+		}
+	}
+}
+
+/* See that it has no fields but these. */
+static void
+check_fields(const Txn *txn, const TxnItem *item, const TxnField *fields,
+			 int n)
+{
+	for (int field = FIELD_NONE + 1; field < TXN_FIELDS; field++)
+	{
+		bool		known = !txn->has_field[field];
+
+		for (int i = 0; i < n && !known; i++)
+			known = fields[i] == field;
+		if (!known)
+			raise_malformed(field_position(item, field), "is not a known field",
+					  NULL);
+	}
+}
+
+static const JsonbValue *
+get_field(const Txn *txn, TxnField field)
+{
+	return txn->has_field[field] ? &txn->fields[field] : NULL;
+}
+
+static char *
+string_value(const JsonbValue *value)
+{
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/* A field that must be a string. */
+static const JsonbValue *
+get_string(const Txn *txn, const TxnItem *item, TxnField field)
+{
+	const JsonbValue *value = get_field(txn, field);
+
+	if (value == NULL)
+		raise_malformed(field_position(item, field), "is missing", NULL);
+	if (value->type != jbvString)
+		raise_malformed(field_position(item, field), "is not a string", NULL);
+	return value;
+}
+
+static bool
+string_is(const JsonbValue *string, const char *text)
+{
+	return string->val.string.len == strlen(text) &&
+		memcmp(string->val.string.val, text, string->val.string.len) == 0;
+}
+
+/* A field that must be there, as a document. */
+static Jsonb *
+get_document(const Txn *txn, TxnField field)
+{
+	return JsonbValueToJsonb(unconstify(JsonbValue *, get_field(txn, field)));
+}
+
+/* The version, or -1 if the item has none. */
+static int64
+get_version(const Txn *txn, const TxnItem *item)
+{
+	static const char greatest[] = "9223372036854775807";
+	const JsonbValue *value = get_field(txn, FIELD_VERSION);
+	char	   *text = "";
+
+	if (value == NULL)
+		return -1;
+	if (value->type == jbvNumeric)
+		text = DatumGetCString(DirectFunctionCall1(numeric_out,
+												   NumericGetDatum(value->val.numeric)));
+	if (*text == '\0' || strspn(text, "0123456789") != strlen(text) ||
+		strlen(text) > strlen(greatest) ||
+		(strlen(text) == strlen(greatest) && strcmp(text, greatest) > 0))
+		raise_malformed(field_position(item, FIELD_VERSION), "is not a version",
+				  "A version is a whole number that is not negative.");
+	return DatumGetInt64(DirectFunctionCall1(int8in, CStringGetDatum(text)));
+}
+
+/* The table that an item names, opened and locked at its first mention. */
+static TxnTable *
+get_table(Txn *txn, const TxnItem *item)
+{
+	const JsonbValue *name = get_string(txn, item, FIELD_TABLE);
+	TxnTable   *table;
+	ListCell   *lc;
+
+	foreach(lc, txn->tables)
+	{
+		table = lfirst(lc);
+		if (string_is(name, table->name))
+			return table;
+	}
+
+	txn->reading_field = FIELD_TABLE;
+	table = palloc0(sizeof(TxnTable));
+	table->name = string_value(name);
+	call_begin(&table->call,
+				   DatumGetObjectId(DirectFunctionCall1(regclassin,
+														CStringGetDatum(table->name))),
+				   RowExclusiveLock, txn->fcinfo);
+	table->call.keys_locked = true;	/* they will be, before it matters */
+	table->call.connected = true;	/* likewise */
+	txn->reading_field = FIELD_NONE;
+	txn->tables = lappend(txn->tables, table);
+	return table;
+}
+
+/* The row that a field names, or NULL if there is no such field, or null. */
+static TxnRow *
+get_row(Txn *txn, TxnItem *item, TxnField field, CasLockMode lock)
+{
+	const JsonbValue *value = get_field(txn, field);
+	CasTable   *table = item->table->call.table;
+	TxnRow	   *row;
+
+	if (value == NULL || value->type == jbvNull)
+		return NULL;
+	if (value->type != jbvString && value->type != jbvNumeric &&
+		!(value->type == jbvBinary &&
+		  JsonContainerIsObject(value->val.binary.data)))
+		raise_malformed(field_position(item, field), "is not an id",
+				  "An id is a string, a number, or an object of the key's columns.");
+
+	txn->reading_field = field;
+	row = palloc0(sizeof(TxnRow));
+	row->table = item->table;
+	if (value->type == jbvBinary)
+		cas_key_from_object(table, get_document(txn, field), &row->key);
+	else
+		cas_key_from_text(table, value->type == jbvString ?
+						  string_value(value) :
+						  DatumGetCString(DirectFunctionCall1(numeric_out,
+															  NumericGetDatum(value->val.numeric))),
+						  &row->key);
+	row->lock = lock;
+	row->item = item;
+	txn->reading_field = FIELD_NONE;
+	txn->rows = lappend(txn->rows, row);
+	return row;
+}
+
+static TxnRow *
+require_row(Txn *txn, TxnItem *item, TxnField field, CasLockMode lock)
+{
+	TxnRow	   *row = get_row(txn, item, field, lock);
+
+	if (row == NULL)
+		raise_malformed(field_position(item, field), "is missing", NULL);
+	return row;
+}
+
+static bool
+is_true(const Txn *txn, const TxnItem *item, TxnField field)
+{
+	const JsonbValue *value = get_field(txn, field);
+
+	if (value == NULL)
+		return false;
+	if (value->type != jbvBool || !value->val.boolean)
+		raise_malformed(field_position(item, field), "is not true", NULL);
+	return true;
+}
+
+static void
+read_comparison(Txn *txn, TxnItem *item)
+{
+	static const TxnField fields[] = {FIELD_TABLE, FIELD_ID, FIELD_VERSION,
+	FIELD_EXISTS, FIELD_ABSENT};
+	bool		absent;
+
+	check_fields(txn, item, fields, lengthof(fields));
+	item->table = get_table(txn, item);
+	item->row = require_row(txn, item, FIELD_ID, CAS_LOCK_SHARE);
+	item->version = get_version(txn, item);
+	item->exists = is_true(txn, item, FIELD_EXISTS);
+	absent = is_true(txn, item, FIELD_ABSENT);
+	if ((item->version >= 0) + item->exists + absent != 1)
+		raise_malformed(txn_position(item), "does not say what to compare",
+				  "A comparison has one of \"version\": n, \"exists\": true and \"absent\": true.");
+	item->row->versioned = item->version >= 0;
+}
+
+static void
+read_operation(Txn *txn, TxnItem *item)
+{
+	const JsonbValue *name = get_string(txn, item, FIELD_OP);
+	const TxnOpShape *shape;
+
+	for (item->op = 0; item->op < TXN_OPS; item->op++)
+		if (string_is(name, txn_shapes[item->op].name))
+			break;
+	if (item->op == TXN_OPS)
+		raise_malformed(field_position(item, FIELD_OP), "is not an operation",
+				  "Operations are create, update, patch, delete, rename, merge, apply, put and get.");
+
+	shape = &txn_shapes[item->op];
+	check_fields(txn, item,
+				 (TxnField[]) {FIELD_OP, FIELD_TABLE, FIELD_ID,
+							   shape->required, shape->optional}, 5);
+	if (shape->required != FIELD_NONE && !txn->has_field[shape->required])
+		raise_malformed(field_position(item, shape->required), "is missing", NULL);
+
+	item->table = get_table(txn, item);
+	item->row = item->op == TXN_CREATE ?
+		get_row(txn, item, FIELD_ID, shape->lock) :
+		require_row(txn, item, FIELD_ID, shape->lock);
+	item->version = -1;
+
+	switch (item->op)
+	{
+		case TXN_UPDATE:
+		case TXN_PATCH:
+			item->version = get_version(txn, item);
+			/* FALLTHROUGH */
+		case TXN_CREATE:
+		case TXN_MERGE:
+		case TXN_PUT:
+			item->document = get_document(txn, shape->required);
+			break;
+		case TXN_DELETE:
+			item->version = get_version(txn, item);
+			break;
+		case TXN_RENAME:
+			item->version = get_version(txn, item);
+			item->new_row = require_row(txn, item, FIELD_NEW_ID, shape->lock);
+			break;
+		case TXN_APPLY:
+			{
+				char	   *fn = string_value(get_string(txn, item, FIELD_FN));
+				Oid			function;
+
+				txn->reading_field = FIELD_FN;
+				function = DatumGetObjectId(DirectFunctionCall1(regprocedurein,
+																CStringGetDatum(fn)));
+				call_check_apply_function(function);
+				txn->reading_field = FIELD_NONE;
+				fmgr_info(function, &item->fn);
+				if (txn->has_field[FIELD_ARGS])
+					item->document = get_document(txn, FIELD_ARGS);
+				break;
+			}
+		case TXN_GET:
+			break;
+	}
+}
+
+/* Read one of the three lists. */
+static void
+read_list(Txn *txn, int argno, const char *name, TxnList *list)
+{
+	Jsonb	   *array;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	v;
+
+	require_argument(txn->fcinfo, argno, name);
+	array = DatumGetJsonbP(txn->fcinfo->args[argno].value);
+	if (!JB_ROOT_IS_ARRAY(array) || JB_ROOT_IS_SCALAR(array))
+		raise_malformed(name, "is not a JSON array", NULL);
+
+	list->name = name;
+	list->n = 0;
+	list->items = MemoryContextAllocExtended(CurrentMemoryContext,
+											 sizeof(TxnItem) *
+											 Max(JB_ROOT_COUNT(array), 1),
+											 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	it = JsonbIteratorInit(&array->root);
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		TxnItem    *item = &list->items[list->n];
+
+		if (token != WJB_ELEM)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		item->list = name;
+		item->index = list->n;
+		txn->reading = item;
+		if (v.type != jbvBinary || !JsonContainerIsObject(v.val.binary.data))
+			raise_malformed(txn_position(item), "is not a JSON object", NULL);
+		read_fields(txn, item, v.val.binary.data);
+		if (argno == 0)
+			read_comparison(txn, item);
+		else
+			read_operation(txn, item);
+		list->n++;
+	}
+}
+
+/*
+ * Read the request; what is wrong with it raises 22023, with its position.
+ */
+void
+txn_read_request(Txn *txn, TxnList *compare, TxnList *success,
+				 TxnList *failure)
+{
+	MemoryContext mcxt = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		read_list(txn, 0, "compare", compare);
+		read_list(txn, 1, "success", success);
+		read_list(txn, 2, "failure", failure);
+	}
+	PG_CATCH();
+	{
+		if (txn->reading_field == FIELD_NONE)
+			PG_RE_THROW();
+		rethrow_at(txn->reading, txn->reading_field, mcxt);
+	}
+	PG_END_TRY();
+}
+
+bool
+txn_takes_version(TxnOp op)
+{
+	return txn_shapes[op].optional == FIELD_VERSION;
+}
+
+/*
+ * An operation that swaps needs a version: its own, or, in the list that runs
+ * when the comparisons hold, one that they have; or the row is one that the
+ * list itself has written before.
+ */
+void
+txn_check_versions(const TxnList *list, bool compared)
+{
+	for (int i = 0; i < list->n; i++)
+	{
+		TxnItem    *item = &list->items[i];
+
+		if (txn_takes_version(item->op) && item->version < 0 &&
+			!(compared && item->row->same->versioned) &&
+			item->row->same->written_by != list)
+			raise_malformed(field_position(item, FIELD_VERSION), "is missing",
+					  "It can be left out only where a comparison has the row's version and holds.");
+		if (item->op != TXN_GET && item->row != NULL)
+			item->row->same->written_by = list;
+		if (item->new_row != NULL)
+			item->new_row->same->written_by = list;
+	}
+}
