@@ -18,6 +18,7 @@
 
 #include "access/genam.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "nodes/bitmapset.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
@@ -267,6 +268,14 @@ typedef struct CasCall
 	TupleTableSlot *written;
 } CasCall;
 
+/* Whether an UPDATE of the call goes past SPI, if SQL would not refuse it. */
+static inline bool
+call_writes_directly(const CasCall *call)
+{
+	/* a function of the user's may have changed who we are */
+	return call->direct_write && GetUserId() == call->user;
+}
+
 typedef enum CasLockMode
 {
 	CAS_LOCK_SHARE,
@@ -448,16 +457,11 @@ extern void call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 extern void call_end(CasCall *call);
 extern void call_check_rules(CasCall *call, bool inserts);
 extern int	call_answer_wants(const CasCall *call);
-extern const Bitmapset *call_row_columns(CasCall *call,
-										 const CasStatement *statement);
-extern void call_take_row(CasCall *call, const CasStatement *statement,
-						  const Datum *values, const bool *nulls, CasRow *row);
 extern void call_check_apply_function(Oid function);
 
 /* direct.c */
 extern bool direct_serves_table(Relation rel, CasTable *table);
 extern void direct_begin_call(CasCall *call, AclMode rights);
-extern bool direct_serves_writes(const CasCall *call);
 extern bool direct_serves(const CasCall *call, const CasStatement *statement);
 extern bool direct_run(CasCall *call, const CasStatement *statement,
 					   CasRow *row);
@@ -515,6 +519,14 @@ extern void payload_settle(CasCall *call, CasWrite *write,
 						   const CasLook *look);
 
 
+/* found.c */
+extern const Bitmapset *found_columns(CasCall *call,
+									  const CasStatement *statement);
+extern void found_take(CasCall *call, const CasStatement *statement,
+					   const Datum *values, const bool *nulls, CasRow *row);
+extern void found_raise_outdated(CasCall *call)
+			pg_attribute_noreturn();
+
 /* sql.c */
 extern char *sql_build(CasCall *call, const CasPlan *plan);
 extern int	sql_parameter_types(CasTable *table, const CasPlan *plan,
@@ -539,8 +551,6 @@ extern bool statement_read(CasCall *call, CasKey *key, Snapshot snapshot,
 						   int wants, CasRow *row);
 extern bool statement_read_as_of(CasCall *call, CasKey *key,
 								 CommandId command, int wants, CasRow *row);
-extern void statement_raise_outdated(CasCall *call)
-			pg_attribute_noreturn();
 
 /* row.c */
 /*

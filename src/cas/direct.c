@@ -123,14 +123,6 @@ direct_begin_call(CasCall *call, AclMode rights)
 	call->scan = NULL;
 }
 
-/* Whether an UPDATE may go this way, if SQL does not refuse it. */
-bool
-direct_serves_writes(const CasCall *call)
-{
-	/* a function of the user's may have changed who we are */
-	return call->direct_write && GetUserId() == call->user;
-}
-
 /* Whether SQL refuses a write, which it does in its own words. */
 static bool
 is_refused(CasTable *table, const CasWrite *write)
@@ -296,7 +288,7 @@ find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
 	/* a snapshot can have a row that is gone and the one in its place */
 	if (found && IsolationUsesXactSnapshot() &&
 		index_getnext_slot(scan, ForwardScanDirection, call->written))
-		statement_raise_outdated(call);
+		found_raise_outdated(call);
 
 	/* nothing stays pinned while we wait or longer */
 	table_index_fetch_reset(scan->xs_heapfetch);
@@ -337,7 +329,7 @@ lock_row(CasCall *call, CasKey *key, LockTupleMode mode, TupleTableSlot *slot)
 		case TM_Updated:
 		case TM_Deleted:
 			if (IsolationUsesXactSnapshot())
-				statement_raise_outdated(call);
+				found_raise_outdated(call);
 			if (result == TM_Deleted)
 				return false;
 			break;
@@ -475,7 +467,7 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 				return true;
 			case TM_Updated:
 				if (IsolationUsesXactSnapshot())
-					statement_raise_outdated(call);
+					found_raise_outdated(call);
 
 				/* under its lock, nobody can be faster another time */
 				if (!lock_row(call, statement->key, LockTupleNoKeyExclusive,
@@ -551,7 +543,7 @@ direct_run(CasCall *call, const CasStatement *statement, CasRow *row)
 	if (found)
 	{
 		slot_getallattrs(slot);
-		call_take_row(call, statement, slot->tts_values, slot->tts_isnull,
+		found_take(call, statement, slot->tts_values, slot->tts_isnull,
 					  row);
 	}
 

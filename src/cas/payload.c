@@ -347,7 +347,7 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 		/* what the version's path leaves out, SQL does not */
 		if (!new_row && write->comparable &&
 			table->settings.version_path.length > 0 &&
-			!direct_serves_writes(call))
+			!call_writes_directly(call))
 		{
 			write->unsettled = write->columns;
 			write->columns = NULL;

@@ -157,7 +157,7 @@ plan_for(CasCall *call, const CasStatement *statement)
 	SPIPlanPtr	prepared;
 
 	wanted.kind = statement->kind;
-	wanted.returns = call_row_columns(call, statement);
+	wanted.returns = found_columns(call, statement);
 	if (statement->write != NULL)
 	{
 		wanted.columns = statement->write->columns;

@@ -70,7 +70,7 @@ row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 		if (IsolationUsesXactSnapshot())
 		{
 			if (!row_read(call, key, wants, row))
-				statement_raise_outdated(call);
+				found_raise_outdated(call);
 			return false;		/* seen, but hidden from updates */
 		}
 		if (tries >= CAS_MAX_TRIES && row_has_policies(call))
@@ -94,7 +94,7 @@ read_latest(CasCall *call, CasKey *key, int wants, CasRow *row)
 
 		found = statement_read(call, key, GetLatestSnapshot(), wants, row);
 		if (found != formerly || (found && row->version != former.version))
-			statement_raise_outdated(call);
+			found_raise_outdated(call);
 		return found;
 	}
 	return statement_read(call, key, GetLatestSnapshot(), wants, row);

@@ -12,16 +12,6 @@
 #include "executor/spi.h"
 #include "utils/snapmgr.h"
 
-/* Raise 40001, for what PostgreSQL does not see itself. */
-void
-statement_raise_outdated(CasCall *call)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent update"),
-			 errtable(call->rel)));
-}
-
 /* Take the one row that a statement returned. */
 static void
 take_returned(CasCall *call, const CasStatement *statement, CasRow *row)
@@ -29,7 +19,7 @@ take_returned(CasCall *call, const CasStatement *statement, CasRow *row)
 	HeapTuple	tuple = SPI_tuptable->vals[0];
 	TupleDesc	desc = SPI_tuptable->tupdesc;
 	int			natts = call->table->desc->natts;
-	const Bitmapset *columns = call_row_columns(call, statement);
+	const Bitmapset *columns = found_columns(call, statement);
 	Datum	   *values = palloc(sizeof(Datum) * natts);
 	bool	   *nulls = palloc(sizeof(bool) * natts);
 	int			column = 1;
@@ -37,7 +27,7 @@ take_returned(CasCall *call, const CasStatement *statement, CasRow *row)
 
 	while ((a = bms_next_member(columns, a)) >= 0)
 		values[a - 1] = heap_getattr(tuple, column++, desc, &nulls[a - 1]);
-	call_take_row(call, statement, values, nulls, row);
+	found_take(call, statement, values, nulls, row);
 	pfree(values);
 	pfree(nulls);
 }
@@ -90,7 +80,7 @@ run_plan(CasCall *call, const CasStatement *statement, CasRow *row)
 	{
 		/* a snapshot can have a row that is gone and the one in its place */
 		if (IsolationUsesXactSnapshot())
-			statement_raise_outdated(call);
+			found_raise_outdated(call);
 		elog(ERROR, "more than one row for a primary key in table \"%s\"",
 			 RelationGetRelationName(call->rel));
 	}

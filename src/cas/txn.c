@@ -105,7 +105,7 @@ lock_missing(CasCall *call, TxnRow *row, TxnMissing *missing)
 {
 	/* so many have been deleted since we counted */
 	if (missing->locked++ >= 2 * ABSENT_MAX_KEYS)
-		statement_raise_outdated(call);
+		found_raise_outdated(call);
 	absent_key_lock(call->table, &row->key);
 }
 
