@@ -155,6 +155,25 @@ UPDATE t SET jb = 'null', j = 'null' WHERE id = 1;
 SELECT outcome FROM cas_try_update('t', 1, 3, '{"jb": null, "j": null, "b": true}');
 SELECT jb, j, b FROM t WHERE id = 1;
 
+-- Numbers that JavaScript would round, as strings: in columns, arrays and
+-- composite values; sent back they are no change, nor are they as numbers.
+CREATE TYPE bigs AS (i int, big bigint, n numeric);
+CREATE TABLE big (id bigint PRIMARY KEY, i int, big bigint, n numeric(20, 2), f float8, bigs bigint[], c bigs, r numrange, jb jsonb);
+SELECT cas_enable('big', big_numbers => 'string');
+SELECT cas_create('big', 9007199254740993, '{"i": 1, "big": 9007199254740993, "n": "12345678901234567.5", "f": 1.5, "bigs": [1, "9007199254740993"],
+	"c": {"i": 1, "big": 2, "n": "NaN"}, "r": "[1,2]", "jb": 9007199254740993}');
+SELECT * FROM cas_get('big', 9007199254740993);
+SELECT u.outcome FROM cas_get('big', 9007199254740993) g, cas_try_update('big', g.id, 1, g.payload) u;
+SELECT outcome FROM cas_try_update('big', 9007199254740993, 1, '{"big": 9007199254740993, "n": 12345678901234567.50, "bigs": [1, 9007199254740993], "c": {"i": 1, "big": 2, "n": "NaN"}}');
+SELECT outcome, payload -> 'big' FROM cas_try_update('big', 9007199254740993, 1, '{"big": "9007199254740994"}');
+SELECT cas_txn('[]', '[{"op": "get", "table": "big", "id": 9007199254740993}]') -> 'results' -> 0 -> 'payload' -> 'n';
+CREATE FUNCTION count_up(jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS $$SELECT $1 || jsonb_build_object('i', ($1 ->> 'i')::int + 1)$$;
+SELECT cas_apply('big', 9007199254740993, 'count_up(jsonb, jsonb)');
+SELECT cas_patch('big', 9007199254740993, 3, '{"c": {"i": 7}}');
+SELECT i, big, n, c FROM big;
+SELECT cas_enable('big', big_numbers => 'number');
+SELECT payload FROM cas_get('big', 9007199254740993);
+
 -- What the user's functions see: their own settings, always.
 CREATE FUNCTION own_settings() RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN

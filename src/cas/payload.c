@@ -110,6 +110,14 @@ payload_load(CasTable *table)
 	}
 }
 
+static Jsonb *
+render_columns(CasTable *table, const Bitmapset *columns, const Datum *values,
+			   const bool *nulls)
+{
+	return render_row(table->desc, columns, values, nulls,
+					  table->settings.big_numbers == CAS_BIG_NUMBERS_STRING);
+}
+
 /*
  * A row's payload; NULL for a document that is.  The arrays have the row's
  * values, at least those of the payload.
@@ -120,8 +128,7 @@ payload_of_row(CasTable *table, const Datum *values, const bool *nulls)
 	int			p = table->payload - 1;
 
 	if (p < 0)
-		return render_row(table->desc, table->payload_columns, values, nulls,
-						  false);
+		return render_columns(table, table->payload_columns, values, nulls);
 	return nulls[p] ? NULL : DatumGetJsonbPCopy(values[p]);
 }
 
@@ -421,8 +428,7 @@ payload_settle(CasCall *call, CasWrite *write, const CasLook *look)
 			write->columns = bms_make_singleton(table->payload);
 		return;
 	}
-	now = render_row(table->desc, look->columns, look->values, look->nulls,
-					 false);
+	now = render_columns(table, look->columns, look->values, look->nulls);
 	while ((a = bms_next_member(look->columns, a)) >= 0)
 		if (!document_same_values(get_field(table, write->payload, a),
 								  get_field(table, now, a)))
