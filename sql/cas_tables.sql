@@ -35,6 +35,21 @@ CREATE FUNCTION problem(t regclass) RETURNS text LANGUAGE sql AS $$
 $$;
 
 --
+-- A setting has one name: as an argument of cas_enable(), as a column of the
+-- view, and of the function below it, which C makes of its own table.
+--
+SELECT array_to_string(proargnames[2:], ' ') FROM pg_proc
+WHERE oid = 'cas_enable'::regproc;
+SELECT array_to_string(e.proargnames[2:], ' ') || ' problem' =
+		array_to_string(s.proargnames[2:], ' ') AS function,
+	array_to_string(e.proargnames, ' ') || ' problem' = (
+		SELECT string_agg(attname, ' ' ORDER BY attnum) FROM pg_attribute
+		WHERE attrelid = 'cas_tables'::regclass AND attnum > 0) AS view
+FROM pg_proc AS e, pg_proc AS s
+WHERE e.oid = 'cas_enable'::regproc
+	AND s.oid = 'cas_internal.cas_table_settings'::regproc;
+
+--
 -- Settings as they were given, of any name.
 --
 CREATE TABLE d (id text PRIMARY KEY, body jsonb, seen int, "a,b" int,

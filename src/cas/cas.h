@@ -2,14 +2,7 @@
  * cas.h
  *		The room of versioned rows: what its files share.
  *
- * functions.c checks arguments and shapes answers; swap.c finds, locks,
- * compares and writes one row, txn.c many; statement.c has the SQL that they
- * run, direct.c a way around it for plain tables; absent.c locks a key that
- * has no row; table.c knows what a guarded table is, settings.c how it is
- * guarded, key.c its primary key, version.c its versions; payload.c what a
- * payload writes to it, populate.c makes rows of JSON objects; document.c
- * works on JSON documents; guard.c is the trigger, witness.c the one beside
- * it; enable.c puts a table under compare-and-swap.
+ * README.md lists the files, from top to bottom: each calls those below it.
  */
 #ifndef PG_CAS_CAS_H
 #define PG_CAS_CAS_H
@@ -399,6 +392,9 @@ extern void cas_raise_problem(Relation rel, const char *before,
 							  const CasProblem *problem)
 			pg_attribute_noreturn();
 
+/* plain.c */
+extern bool cas_is_plain(Relation rel, CasTable *table);
+
 /* table.c */
 extern CasTable *cas_table_of(Relation rel);
 extern bool cas_guard_fires(CasTable *table);
@@ -408,9 +404,6 @@ extern bool cas_is_integer(Oid type);
 extern int64 cas_integer(Datum value, Oid type);
 extern int64 cas_version_value(CasTable *table, Datum value);
 extern Datum cas_version_datum(CasTable *table, int64 version);
-extern int64 cas_next_version(Relation rel, CasTable *table, int64 old);
-extern int64 cas_first_version(Relation rel, CasTable *table, int64 supplied,
-							   bool isnull);
 extern JsonbValue *cas_value_at_path(Jsonb *document, const CasNames *path);
 extern CasMention cas_document_version(const CasTable *table,
 									   Jsonb *document);
@@ -423,6 +416,11 @@ extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
 extern bool cas_sequence_last(Oid sequence, int64 *last);
 extern int64 cas_greatest_version(Relation rel, const char *version_column);
 extern int64 cas_draw_version(Relation rel, CasTable *table, int64 after);
+
+/* advance.c */
+extern int64 cas_next_version(Relation rel, CasTable *table, int64 old);
+extern int64 cas_first_version(Relation rel, CasTable *table, int64 supplied,
+							   bool isnull);
 
 /* key.c */
 extern void cas_load_key(CasTable *table, Relation rel);
@@ -460,7 +458,6 @@ extern int	call_answer_wants(const CasCall *call);
 extern void call_check_apply_function(Oid function);
 
 /* direct.c */
-extern bool direct_serves_table(Relation rel, CasTable *table);
 extern void direct_begin_call(CasCall *call, AclMode rights);
 extern bool direct_serves(const CasCall *call, const CasStatement *statement);
 extern bool direct_run(CasCall *call, const CasStatement *statement,

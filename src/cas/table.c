@@ -180,7 +180,7 @@ load_table(CasTable *table, Relation rel, const CasTriggers *triggers)
 
 	cas_load_key(table, rel);
 	payload_load(table);
-	table->plain = direct_serves_table(rel, table);
+	table->plain = cas_is_plain(rel, table);
 }
 
 /* Make an entry for a table, or return NULL if it has no guard. */
