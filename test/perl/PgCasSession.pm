@@ -15,22 +15,25 @@ sub start
 	my ($class, $node, $database) = @_;
 	my $self = bless { in => '', out => '', err => '', sent => 0 }, $class;
 
+	$self->{timeout} =
+	  IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default);
 	$self->{run} = IPC::Run::start(
 		[   'psql', '-XqAt', '-v', 'VERBOSITY=verbose',
 			'-v', 'SHOW_CONTEXT=never', '-d', $node->connstr($database) ],
 		'<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err},
-		IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default));
+		$self->{timeout});
 	$self->{pid} = $self->ask('SELECT pg_backend_pid();') =~ s/\n//r;
 	return $self;
 }
 
-# Send something, and do not wait.
+# Send something, and do not wait.  The timeout is for each answer.
 sub send
 {
 	my ($self, $sql) = @_;
 	my $mark = 'done ' . ++$self->{sent};
 
 	$self->{mark} = qr/^$mark\n/m;
+	$self->{timeout}->start;
 	$self->{in} .= "$sql\n\\echo $mark\n\\warn $mark\n";
 	$self->{run}->pump_nb;
 	return;

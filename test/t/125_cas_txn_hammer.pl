@@ -5,7 +5,8 @@
 # client but the contract's, and whoever looks, at any moment, finds each sum
 # and each membership right, also when sessions are killed.
 #
-# Sixteen sessions for seven seconds; PG_CAS_LONG=1: 32 sessions for a minute.
+# Sixteen sessions, of whom ten are killed, one after another, with 300
+# successful calls between; PG_CAS_LONG=1: 32 sessions, 100 kills.
 use strict;
 use warnings;
 
@@ -14,9 +15,9 @@ use PgCas;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
 
-my ($sessions, $seconds) = $ENV{PG_CAS_LONG} ? (32, 60) : (16, 7);
+my ($sessions, $kills) = (long_or(16, 32), long_or(10, 100));
+seed(1);
 my $node = pg_cas_node('main',
 	q{max_connections = 60
 log_line_prefix = '%m [%p] %q%a %e '
@@ -216,30 +217,50 @@ sub start_client
 		'<', \undef, '>', \$client->{output}, '2>', \$client->{output});
 }
 
-start_client($_) foreach @clients;
-my $kills = 0;
-my $end = time + $seconds;
-while (time < $end)
+# Let so many more calls succeed, some of each kind, and as many as a twentieth
+# of them be looked at.
+sub more_calls
 {
-	usleep(500_000);
-	if ($kills++ % 2)
+	my ($n) = @_;
+	my $count = q{(SELECT sum(coalesce(last_value, 0)) FROM pg_sequences
+		WHERE sequencename IN ('transfers', 'moves', 'tokens'))};
+	my ($calls, $looks) = split /\|/, $node->safe_psql('postgres',
+		"SELECT coalesce($count, 0), last_value FROM looks");
+
+	wait_until("$n calls", sub {
+		foreach my $client (@clients)
+		{
+			IPC::Run::pump_nb($client->{run}) if $client->{run}->pumpable;
+			next if $client->{run}->pumpable;
+			$client->{run}->finish;
+			start_client($client);
+		}
+		return $node->safe_psql('postgres', qq{
+			SELECT $count >= $calls + $n AND looks.last_value >= $looks + $n / 20
+				AND transfers.is_called AND moves.is_called AND tokens.is_called
+			FROM looks, transfers, moves, tokens}) eq 't';
+	});
+	return;
+}
+
+start_client($_) foreach @clients;
+foreach my $kill (1 .. $kills)
+{
+	more_calls(300);
+	if ($kill % 2)
 	{
 		$clients[ rand $sessions ]->{run}->signal('KILL');
 	}
 	else
 	{
-		$node->safe_psql('postgres',
-			q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-			WHERE application_name ~ '^hammer [^l]' ORDER BY random() LIMIT 1});
-	}
-	foreach my $client (@clients)
-	{
-		IPC::Run::pump_nb($client->{run}) if $client->{run}->pumpable;
-		next if $client->{run}->pumpable;
-		$client->{run}->finish;
-		start_client($client);
+		$node->poll_query_until('postgres',
+			q{SELECT count(pg_terminate_backend(pid)) = 1 FROM (
+				SELECT pid FROM pg_stat_activity
+				WHERE application_name ~ '^hammer [^l]' ORDER BY random() LIMIT 1) AS one})
+		  or die 'nobody to kill';
 	}
 }
+more_calls(300);
 foreach my $client (@clients)
 {
 	$client->{run}->signal('KILL');

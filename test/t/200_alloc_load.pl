@@ -3,7 +3,9 @@
 # backend by SIGKILL, then the whole server, never get a unit twice, never
 # lose one that they were told of, and leave pools that are sound.
 #
-# PG_CAS_TEST_SECONDS sets how long the sessions run (60 is a good long test).
+# Between two of 20 kills, and before and after each crash, the sessions get
+# 400 answers; PG_CAS_LONG=1 makes it 200 kills.  PG_CAS_SEED (1) says what they
+# ask for.
 use strict;
 use warnings;
 
@@ -15,10 +17,12 @@ use PgCas;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(usleep);
 
-my $seconds = $ENV{PG_CAS_TEST_SECONDS} || 12;
+my $kills = long_or(20, 200);
+my $seed = seed(1);
 my $nworkers = 32;
+my $tmp = $PostgreSQL::Test::Utils::tmp_check;
 
 my $node = pg_cas_node('load', 'max_connections = 60', 'fsync = off',
 	'restart_after_crash = on', 'log_min_messages = fatal');
@@ -36,16 +40,17 @@ SELECT alloc_pool_create('prefixes', '{2001:db8::/48}', 'prefix');
 SELECT alloc_reserve('prefixes', '2001:db8:0:100::-2001:db8:0:ffff:ffff:ffff:ffff:ffff');
 SQL
 
-# One session: writes to its journal what it asks for and what it was told.
+# One session: writes to its journal what it asks for and what it was told,
+# until there is a file that says that it is enough.
 sub work
 {
-	my ($worker, $journal_name, $until) = @_;
+	my ($worker, $phase) = @_;
 	my ($in, $out, $pid);
-	open my $journal, '>>', $journal_name or die;
+	open my $journal, '>>', "$tmp/journal.$worker" or die;
 	$journal->autoflush(1);
-	srand($worker * 1000 + $$);
+	srand($seed + $worker + 1000 * $phase);
 
-	while (time < $until)
+	until (-e "$tmp/enough.$phase")
 	{
 		if (!$pid)
 		{
@@ -99,27 +104,58 @@ sub work
 	return;
 }
 
+# Wait until the workers have got so many more answers.
+sub more_answers
+{
+	my ($n) = @_;
+	my $count = sub {
+		my $count = 0;
+		foreach my $worker (1 .. $nworkers)
+		{
+			$count += () = slurp_file("$tmp/journal.$worker") =~ /^told/mg;
+		}
+		return $count;
+	};
+	my $before = $count->();
+
+	wait_until("$n answers", sub { $count->() >= $before + $n });
+	return;
+}
+
+# One of the workers' backends.
+sub backend
+{
+	return wait_until('a session', sub {
+		$node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity
+			WHERE application_name ~ '^worker' ORDER BY random() LIMIT 1});
+	});
+}
+
 # Let the workers loose, do something to the server meanwhile, and wait.
+my $phase = 0;
+
 sub load
 {
-	my ($duration, $meanwhile) = @_;
-	my $until = time + $duration;
+	my ($meanwhile) = @_;
 	my @pids;
 
 	local $SIG{PIPE} = 'IGNORE';
+	$phase++;
 	foreach my $worker (1 .. $nworkers)
 	{
+		append_to_file("$tmp/journal.$worker", '');
 		my $pid = fork;
 		die unless defined $pid;
 		if ($pid == 0)
 		{
-			open STDERR, '>>', "$PostgreSQL::Test::Utils::tmp_check/errors";
-			work($worker, "$PostgreSQL::Test::Utils::tmp_check/journal.$worker", $until);
+			open STDERR, '>>', "$tmp/errors";
+			work($worker, $phase);
 			POSIX::_exit(0);
 		}
 		push @pids, $pid;
 	}
-	$meanwhile->($until);
+	$meanwhile->();
+	append_to_file("$tmp/enough.$phase", '');
 	waitpid $_, 0 foreach @pids;
 	return;
 }
@@ -134,7 +170,7 @@ sub check
 
 	foreach my $worker (1 .. $nworkers)
 	{
-		open my $journal, '<', "$PostgreSQL::Test::Utils::tmp_check/journal.$worker" or die;
+		open my $journal, '<', "$tmp/journal.$worker" or die;
 		while (<$journal>)
 		{
 			my ($what, $pool, $key, $outcome, $value) = split;
@@ -166,31 +202,31 @@ SQL
 	return;
 }
 
-load($seconds, sub {
-	my ($until) = @_;
-	while (time < $until - 0.5)
+load(sub {
+	foreach (1 .. $kills)
 	{
-		usleep 500_000;
-		$node->psql('postgres', q{SELECT pg_terminate_backend(pid)
-			FROM pg_stat_activity WHERE application_name ~ '^worker'
-			ORDER BY random() LIMIT 1});
+		more_answers(400);
+		$node->safe_psql('postgres', "SELECT pg_terminate_backend(${\backend()})");
 	}
+	more_answers(400);
 });
 check('sessions killed');
 
-load($seconds / 4, sub {
-	usleep 1_000_000;
-	my $pid = $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity
-		WHERE application_name ~ '^worker' LIMIT 1});
+load(sub {
+	more_answers(400);
+	my $pid = backend();
 	kill 'KILL', $pid;
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid");
+	more_answers(400);
 });
-$node->poll_query_until('postgres', 'SELECT true');
 check('backend crashed');
 
-load($seconds / 4, sub {
-	usleep 1_000_000;
+load(sub {
+	more_answers(400);
 	$node->stop('immediate');
 	$node->start;
+	more_answers(400);
 });
 check('server crashed');
 
@@ -204,7 +240,7 @@ SQL
 is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'and are sound');
 
 # eight sessions that hold at most one unit each never exhaust a pool of eight
-my $churn = "$PostgreSQL::Test::Utils::tmp_check/churn.sql";
+my $churn = "$tmp/churn.sql";
 append_to_file($churn, <<'SQL');
 \set n random(1, 1000000000)
 SELECT alloc_ip(:pool, md5(:client_id || ' ' || :n)::uuid);
@@ -216,7 +252,7 @@ foreach my $kind ('any', 'lowest', 'random', 'chunks8')
 		? "SELECT alloc_pool_create('chunks8', '{10.0.0.0-10.0.0.7}', port_chunk => 32768)"
 		: "SELECT alloc_pool_create('$kind', '{10.0.0.0-10.0.0.7}', strategy => '$kind')");
 	$node->command_ok(
-		[ 'pgbench', '-n', '-M', 'prepared', '-c', 8, '-T', 2, '-D', "pool=$kind",
+		[ 'pgbench', '-n', '-M', 'prepared', '-c', 8, '-t', 500, '-D', "pool=$kind",
 			'-f', $churn, 'postgres' ],
 		"eight sessions never exhaust a pool of eight: $kind");
 }
@@ -228,8 +264,7 @@ my $same = "SELECT alloc_ip('medium', '99999999-0000-0000-0000-000000000000')";
 $node->append_conf('postgresql.conf', 'max_connections = 100');
 $node->restart;
 my $barrier = $node->background_psql('postgres');
-$barrier->query_safe('SELECT pg_advisory_lock(1)') if $barrier->can('query_safe');
-my @answers;
+$barrier->query_safe('SELECT pg_advisory_lock(1)');
 foreach (1 .. 64)
 {
 	my $out = '';
@@ -241,9 +276,8 @@ foreach (1 .. 64)
 			'<', \undef, '>', \$out, '2>', \$err), \$out, \$err ];
 }
 $node->poll_query_until('postgres',
-	q{SELECT count(*) = 64 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 1})
-  if $barrier->can('query_safe');
-$barrier->quit if $barrier->can('quit');
+	q{SELECT count(*) = 64 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 1});
+$barrier->quit;
 my %answers;
 foreach (@sessions)
 {
@@ -257,7 +291,7 @@ is(scalar keys %answers, 1, '64 sessions with one key get one value, and no erro
 
 # what the sessions complained of is that they were killed
 my @complaints = grep { /ERROR/ && !/connection|recovery|shutting down|starting up/ }
-  split /\n/, slurp_file("$PostgreSQL::Test::Utils::tmp_check/errors");
+  split /\n/, slurp_file("$tmp/errors");
 is("@complaints[0 .. ($#complaints > 3 ? 3 : $#complaints)]", '', 'no call raised an error');
 
 $node->stop;

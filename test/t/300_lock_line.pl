@@ -73,32 +73,47 @@ foreach my $run (1 .. $runs)
 }
 
 # Ten sharers keep coming, so that the resource is never free.  Of those who
-# come after the exclusive waiter none is served before it: while it waits,
-# each of the ten is granted what it held or was in line for, and no more.
+# come after the exclusive waiter none is served before it.  A gate, a lock on
+# a table, stops the ten while they hold the resource; once the exclusive one
+# is in line, they may go on, and ask again at once.
+$node->safe_psql('postgres', 'CREATE TABLE gate ()');
 my $script = $node->basedir . '/sharer.sql';
 append_to_file($script, q{BEGIN;
 SELECT lock_acquire('{}', '{busy}');
 SELECT nextval('granted');
-SELECT pg_sleep(0.02);
+SELECT FROM gate;
 COMMIT;
 });
+my ($out, $err);
 my $sharers = IPC::Run::start(
-	[ 'pgbench', '-n', '-c', '10', '-j', '2', '-t', 50 * ($runs + 3), '-f', $script,
-		$node->connstr('postgres') ], '<', \undef, '>', \my $out, '2>', \my $err);
-$node->poll_query_until('postgres', 'SELECT last_value > 20 FROM granted')
-  or die 'no sharers';
+	[ 'pgbench', '-n', '-c', '10', '-j', '2', '-T', 1_000_000, '-f', $script,
+		$node->connstr('postgres') ], '<', \undef, '>', \$out, '2>', \$err);
 foreach my $run (1 .. $runs)
 {
-	my ($before, $after) = split /\n/, $node->safe_psql('postgres', q{
-		BEGIN;
-		SELECT last_value FROM granted;
-		SELECT count(*) FROM lock_acquire('{busy}') HAVING false;
-		SELECT last_value FROM granted;
-		COMMIT});
-
-	cmp_ok($after - $before, '<=', 10, "run $run: sharers keep coming");
+	$node->safe_psql('postgres',
+		q{BEGIN; LOCK TABLE gate; PREPARE TRANSACTION 'gate'});
+	$node->poll_query_until('postgres', q{
+		SELECT count(*) = 10 FROM pg_locks
+		WHERE relation = 'gate'::regclass AND NOT granted})
+	  or die 'no sharers';
+	my $before = $node->safe_psql('postgres', 'SELECT last_value FROM granted');
+	my $after;
+	my $exclusive = IPC::Run::start([ @psql, '-c', q{
+			BEGIN;
+			SELECT count(*) FROM lock_acquire('{busy}') HAVING false;
+			SELECT last_value FROM granted;
+			COMMIT} ], '<', \undef, '>', \$after, '2>', \my $error);
+	$node->poll_query_until('postgres',
+		q{SELECT count(*) = 1 FROM lock_holders WHERE waiting AND mode = 'exclusive'})
+	  or die 'the exclusive one does not wait';
+	$node->safe_psql('postgres', q{COMMIT PREPARED 'gate'});
+	$exclusive->finish or die "the exclusive one failed: $error";
+	is($after, "$before\n", "run $run: sharers keep coming");
+	$node->poll_query_until('postgres', "SELECT last_value > $before + 20 FROM granted")
+	  or die 'no sharers any more';
 }
-$sharers->finish or die "sharers failed: $err";
+$sharers->signal('KILL');
+$sharers->finish;
 
 # Who does not wait is told who holds it, and in which mode.
 my $holder = IPC::Run::start([ @psql, '-c', q{

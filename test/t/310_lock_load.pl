@@ -2,7 +2,7 @@
 # under them, some by plain UPDATE and some by cas_txn: no deadlock, no error,
 # and whoever looks sees the same sum at every moment.
 #
-# PG_CAS_SECONDS is how long, 10 unless set.
+# Each has 100 turns, 2,000 with PG_CAS_LONG=1.
 use strict;
 use warnings;
 
@@ -10,7 +10,7 @@ use PgCas;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $seconds = $ENV{PG_CAS_SECONDS} || 10;
+my $turns = long_or(100, 2000);
 my $node = pg_cas_node('load', 'max_connections = 60', 'fsync = off',
 	'log_min_error_statement = panic');
 
@@ -67,7 +67,7 @@ foreach my $name (sort keys %script)
 
 my ($out, $err);
 my $ok = IPC::Run::run(
-	[ 'pgbench', '-n', '-c', '32', '-j', '2', '-T', $seconds, @files,
+	[ 'pgbench', '-n', '-c', '32', '-j', '2', '-t', $turns, @files,
 		$node->connstr('postgres') ], '<', \undef, '>', \$out, '2>', \$err);
 ok($ok, 'no session had an error') or diag($err);
 unlike($err, qr/ERROR|deadlock/, 'no deadlock');

@@ -17,10 +17,11 @@ $node->safe_psql('postgres', 'CREATE TABLE written (who text, fence bigint)');
 sub worker
 {
 	my ($in, $out, $err) = ('', '', '');
+	my $timeout = IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default);
 	my $h = IPC::Run::start([@psql], '<', \$in, '>', \$out, '2>', \$err,
-		IPC::Run::timeout(180));
+		$timeout);
 
-	return { h => $h, in => \$in, out => \$out, err => \$err };
+	return { h => $h, timeout => $timeout, in => \$in, out => \$out, err => \$err };
 }
 
 sub say_to
@@ -28,6 +29,7 @@ sub say_to
 	my ($worker, $text, $until) = @_;
 
 	${ $worker->{in} } .= $text;
+	$worker->{timeout}->start;
 	$worker->{h}->pump
 	  until (${ $worker->{out} } . ${ $worker->{err} }) =~ $until;
 }
