@@ -29,8 +29,16 @@ DATA_built := pg_cas--$(CAS_VERSION).sql
 OBJS := $(patsubst %.c,%.o,$(call find,src/*.c src/*/*.c))
 headers := $(wildcard $(here)src/*.h $(here)src/*/*.h)
 
-REGRESS := $(filter-out pg_cas--%,$(basename $(notdir $(call find,sql/*.sql))))
+# Both suites begin with their helpers, whatever else is run of them.
+helpers = pg_cas_test
+REGRESS := $(filter-out pg_cas--% $(helpers),$(basename $(notdir $(call find,sql/*.sql))))
 ISOLATION := $(basename $(notdir $(call find,test/specs/*.spec)))
+ifneq (,$(REGRESS))
+override REGRESS := $(helpers) $(REGRESS)
+endif
+ifneq (,$(ISOLATION))
+override ISOLATION := $(helpers) $(ISOLATION)
+endif
 PROVE_TESTS := $(call find,test/t/*.pl)
 UNIT_TESTS := $(basename $(notdir $(call find,test/unit/*.c)))
 
@@ -68,6 +76,14 @@ $(OBJS) $(OBJS:.o=.bc): $(headers)
 
 # Outside the source tree the folders of the objects have to be made.
 $(shell mkdir -p $(dir $(OBJS)))
+
+# The helpers as a spec, where pg_isolation_regress looks before it looks into
+# the source.
+installcheck: output_iso/specs/$(helpers).spec
+output_iso/specs/$(helpers).spec: $(here)test/helpers/pg_cas_test.sql
+	@mkdir -p $(@D)
+	@{ echo 'setup {'; cat $<; echo '}'; echo 'session s'; \
+		echo "step loaded { SELECT 'helpers' AS loaded; }"; } >$@
 
 # pg_regress stops at the first test that has no expected file, without a
 # word on the others: say so beforehand.

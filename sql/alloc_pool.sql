@@ -2,9 +2,7 @@
 -- the same cost; they grow, shrink, drain, reserve and drop as told, and what
 -- is malformed is refused with a hint.
 CREATE SCHEMA alloc_pool_test;
-SET search_path = alloc_pool_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_pool_test, public, cas_test;
 
 -- network and broadcast addresses are left out where they exist
 SELECT alloc_pool_create('pool/' || r, ARRAY[r])

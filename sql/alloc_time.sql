@@ -3,9 +3,7 @@
 -- out is found by whoever needs it, whether anything was reaped or not.
 -- (Time passes here by moving the times in the tables back.)
 CREATE SCHEMA alloc_time_test;
-SET search_path = alloc_time_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_time_test, public, cas_test;
 -- a day passes
 CREATE FUNCTION day(p text) RETURNS void LANGUAGE sql AS $$
     UPDATE cas_internal.alloc_slot AS s SET expires_at = s.expires_at - interval '1 day',

@@ -2,9 +2,7 @@
 -- of the pool and of the transaction it asks; the reasons for getting none
 -- are told apart; addresses and chunks of one pool never overlap.
 CREATE SCHEMA alloc_unit_test;
-SET search_path = alloc_unit_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_unit_test, public, cas_test;
 SELECT alloc_pool_create('u', '{10.0.0.0/29}', strategy => 'lowest');
 
 -- the same again: also when full

@@ -4,29 +4,7 @@
 \pset format unaligned
 \pset tuples_only on
 CREATE SCHEMA cas_hostile;
-SET search_path = cas_hostile, public;
-
--- What a command raises: SQLSTATE and message, detail (ours is JSON), hint,
--- and the fields for schema, table, column and constraint.
-CREATE FUNCTION raises(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	message text; detail text; hint text; s text; t text; c text; n text;
-BEGIN
-	EXECUTE command;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
-		s = SCHEMA_NAME, t = TABLE_NAME, c = COLUMN_NAME, n = CONSTRAINT_NAME;
-	IF SQLSTATE LIKE 'PT%' AND detail > '' THEN
-		detail = detail::jsonb;
-	END IF;
-	RETURN concat_ws(E'\n', SQLSTATE || ' ' || message,
-		'  detail: ' || nullif(detail, ''), '  hint: ' || nullif(hint, ''),
-		'  on: ' || nullif(concat_ws(' ', nullif(s, ''), nullif(t, ''),
-			nullif(c, ''), nullif(n, '')), ''));
-END
-$$;
+SET search_path = cas_hostile, public, cas_test;
 
 CREATE TABLE t (id text PRIMARY KEY, n bigint, body jsonb);
 CREATE TABLE d (id bigint PRIMARY KEY, body jsonb);

@@ -5,29 +5,7 @@
 \pset format unaligned
 \pset tuples_only on
 CREATE SCHEMA cas_shapes;
-SET search_path = cas_shapes, public;
-
--- What a command raises: SQLSTATE and message, detail (ours is JSON), hint,
--- and the fields for schema, table, column and constraint.
-CREATE FUNCTION raises(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	message text; detail text; hint text; s text; t text; c text; n text;
-BEGIN
-	EXECUTE command;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
-		s = SCHEMA_NAME, t = TABLE_NAME, c = COLUMN_NAME, n = CONSTRAINT_NAME;
-	IF SQLSTATE LIKE 'PT%' AND detail > '' THEN
-		detail = detail::jsonb;
-	END IF;
-	RETURN concat_ws(E'\n', SQLSTATE || ' ' || message,
-		'  detail: ' || nullif(detail, ''), '  hint: ' || nullif(hint, ''),
-		'  on: ' || nullif(concat_ws(' ', nullif(s, ''), nullif(t, ''),
-			nullif(c, ''), nullif(n, '')), ''));
-END
-$$;
+SET search_path = cas_shapes, public, cas_test;
 
 --
 -- Partitioned by hash, by range, in two levels.
@@ -276,7 +254,7 @@ SELECT cas_enable('cas_shapes_far.x', versions => 'table', writers => 'echo');
 SET search_path = pg_catalog;
 SELECT public.cas_create('cas_shapes_far.x', 1, '{"n": 1}'), public.cas_put('cas_shapes_far.x', 1, '{"n": 2}');
 UPDATE cas_shapes_far.x SET n = 3;
-SELECT cas_shapes.raises($$SELECT public.cas_update('cas_shapes_far.x', 1, 1, '{"n": 2}')$$);
+SELECT cas_test.raises($$SELECT public.cas_update('cas_shapes_far.x', 1, 1, '{"n": 2}')$$);
 SELECT * FROM public.cas_get('cas_shapes_far.x', 1);
 SET search_path = '';
 SELECT * FROM public.cas_try_update('cas_shapes_far.x', 1, 3, '{"n": 9}');
