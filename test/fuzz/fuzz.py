@@ -1,0 +1,202 @@
+"""Random work on pg_cas, compared with a model.  See run."""
+
+import argparse
+import importlib
+import os
+import random
+import sys
+import time
+
+import psycopg
+import psycopg.types.json
+
+FAMILIES = ('alloc', 'lock')
+
+# What none of our functions may do to a server.
+BAD_LOG = ('PANIC:', 'TRAP:', 'terminated by signal', ' XX000 ', ' XX001 ',
+           ' XX002 ')
+
+CHECKS = """
+SELECT 'alloc_verify: ' || v::text FROM alloc_verify() AS v
+UNION ALL
+SELECT format('%s: %s', c.oid::regclass, h)
+FROM pg_class AS c, LATERAL verify_heapam(c.oid) AS h
+WHERE c.relnamespace = 'cas_internal'::regnamespace AND c.relkind = 'r'
+"""
+
+INDEXES = """
+SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_am AS a ON a.oid = relam
+WHERE c.relnamespace = 'cas_internal'::regnamespace AND c.relkind = 'i'
+    AND amname = 'btree'
+"""
+
+
+class Difference(Exception):
+    """What was answered is not what the model says."""
+
+
+class Session:
+    """A connection.  Whatever a call raises is its answer, as an SQLSTATE."""
+
+    def __init__(self, fuzz, name):
+        self.fuzz = fuzz
+        self.name = name
+        self.connect()
+
+    def connect(self):
+        self.conn = psycopg.connect(dbname=self.fuzz.dbname, autocommit=True,
+                                    application_name=self.name)
+        self.pid = self.conn.info.backend_pid
+        self.conn.execute("SET lock_timeout = '100ms'")
+        self.conn.execute("SET statement_timeout = '20s'")
+
+    def rows(self, query, *values):
+        """All rows; the SQLSTATE is in the exception if there is an error."""
+        self.fuzz.say(self.name, query, values)
+        cursor = self.conn.execute(query, values or None, prepare=None)
+        return cursor.fetchall() if cursor.description else []
+
+    def ask(self, query, *values):
+        """One row's values, or (SQLSTATE, detail)."""
+        try:
+            rows = self.rows(query, *values)
+            return rows[0] if rows else None
+        except psycopg.Error as error:
+            return self.raised(error)
+
+    def raised(self, error):
+        """An error as an answer, unless the connection is gone."""
+        if error.sqlstate is None:
+            raise Difference(f'{self.name}: {error}') from error
+        self.fuzz.say(self.name, '-- ' + error.sqlstate, ())
+        return Raised(error)
+
+    def kill(self):
+        """End the backend from outside, and begin anew."""
+        self.fuzz.say(self.name, '-- killed', ())
+        admin = self.fuzz.admin
+        admin.execute('SELECT pg_terminate_backend(%s)', (self.pid,))
+        self.fuzz.wait_until(
+            'NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)', self.pid)
+        self.conn.close()
+        self.connect()
+
+
+class Raised:
+    """An error in place of an answer."""
+
+    def __init__(self, error):
+        self.state = error.sqlstate
+        self.message = str(error)
+
+    def __repr__(self):
+        return f'{self.state} {self.message}'
+
+
+class Fuzz:
+    """A run: what all families share."""
+
+    def __init__(self, options):
+        self.options = options
+        self.random = random.Random(options.seed)
+        self.done = 0
+        self.story = []
+        self.dbname = f'fuzz_{options.family}'
+        with psycopg.connect(dbname='postgres', autocommit=True) as conn:
+            conn.execute(f'DROP DATABASE IF EXISTS {self.dbname}')
+            conn.execute(f'CREATE DATABASE {self.dbname}')
+        self.admin = psycopg.connect(dbname=self.dbname, autocommit=True)
+        self.admin.execute('CREATE EXTENSION pg_cas')
+        self.admin.execute('CREATE EXTENSION amcheck')
+        self.begun = time.monotonic()
+        self.log_at = os.path.getsize(options.log) if options.log else 0
+
+    def say(self, who, query, values):
+        """Remember what was done: the end of it is what a difference shows."""
+        if values:
+            query = psycopg.ClientCursor(self.admin).mogrify(query, values)
+        self.story.append(f'{who}: {query};')
+        del self.story[:-400]
+
+    def expect(self, true, what):
+        if not true:
+            raise Difference(what)
+
+    def wait_until(self, condition, *values):
+        """A condition in SQL that will come true."""
+        while not self.admin.execute('SELECT ' + condition, values).fetchone()[0]:
+            time.sleep(0.01)
+
+    def more(self):
+        """Whether to go on; counts the operations."""
+        if self.options.seconds:
+            go_on = time.monotonic() - self.begun < self.options.seconds
+        else:
+            go_on = self.done < self.options.ops
+        self.done += go_on
+        return go_on
+
+    def problems(self):
+        """What is wrong with the server after the run."""
+        self.connect_again()
+        found = [row[0] for row in self.admin.execute(CHECKS)]
+        for index, in self.admin.execute(INDEXES).fetchall():
+            try:
+                self.admin.execute('SELECT bt_index_check(%s, true)', (index,))
+            except psycopg.Error as error:
+                found.append(f'{index}: {error}')
+        if self.options.log:
+            with open(self.options.log, encoding='utf-8') as log:
+                log.seek(self.log_at)
+                found += [line.strip() for line in log
+                          if any(bad in line for bad in BAD_LOG)
+                          and 'STATEMENT:' not in line]
+        return found
+
+    def connect_again(self):
+        """The server may have crashed, and be on its way back."""
+        for _ in range(600):
+            try:
+                self.admin = psycopg.connect(dbname=self.dbname, autocommit=True)
+                return
+            except psycopg.OperationalError:
+                time.sleep(0.1)
+        raise SystemExit('the server does not come back')
+
+    def without(self, what):
+        return what in self.options.without.split(',')
+
+
+def main():
+    parser = argparse.ArgumentParser(prog='test/fuzz/run')
+    parser.add_argument('family', choices=FAMILIES)
+    parser.add_argument('--seed', type=int, default=int(time.time()))
+    parser.add_argument('--ops', type=int, default=2000)
+    parser.add_argument('--seconds', type=float)
+    parser.add_argument('--without', default='', help='kinds of work, by comma')
+    parser.add_argument('--log', help="the server's log")
+    parser.add_argument('--story', type=int, default=60, help='lines shown')
+    options = parser.parse_args()
+
+    print(f'{options.family}: seed {options.seed}', flush=True)
+    fuzz = Fuzz(options)
+    family = importlib.import_module('fuzz_' + options.family)
+    status = 0
+    try:
+        family.run(fuzz)
+    except Difference as difference:
+        print('\n'.join(fuzz.story[-options.story:]))
+        print(f'DIFFERENCE after {fuzz.done} operations, seed {options.seed}: '
+              f'{difference}')
+        status = 1
+    problems = fuzz.problems()
+    for problem in problems:
+        print(f'PROBLEM: {problem}')
+    print(f'{options.family}: {fuzz.done} operations, seed {options.seed}, '
+          f'{status} differences, {len(problems)} problems')
+    return 1 if problems else status
+
+
+if __name__ == '__main__':
+    import fuzz         # the module that the families import, too
+    sys.exit(fuzz.main())
