@@ -101,9 +101,9 @@ class Fuzz:
         self.random = random.Random(options.seed)
         self.done = 0
         self.story = []
-        self.dbname = f'fuzz_{options.family}'
+        self.dbname = f'fuzz_{options.family}_{options.seed}'
         with psycopg.connect(dbname='postgres', autocommit=True) as conn:
-            conn.execute(f'DROP DATABASE IF EXISTS {self.dbname}')
+            conn.execute(f'DROP DATABASE IF EXISTS {self.dbname} WITH (FORCE)')
             conn.execute(f'CREATE DATABASE {self.dbname}')
         self.admin = psycopg.connect(dbname=self.dbname, autocommit=True)
         self.admin.execute('CREATE EXTENSION pg_cas')
