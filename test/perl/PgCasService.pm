@@ -49,8 +49,8 @@ sub stop
 }
 
 # Ask, "POST /bump" say, and return status and body.  With a number of seconds
-# the client goes away after that time, and what it has got by then is
-# returned: (undef) if that is nothing.
+# the client goes away after that time, with a function as soon as that returns
+# true, and what it has got by then is returned: (undef) if that is nothing.
 sub ask
 {
 	my ($self, $request, $patience) = @_;
@@ -58,15 +58,18 @@ sub ask
 		PeerAddr => '127.0.0.1',
 		PeerPort => $self->{port}) or die "connect: $!";
 	my $select = IO::Select->new($socket);
-	my $until =
-	  time + ($patience // $PostgreSQL::Test::Utils::timeout_default);
+	my $gone = ref $patience ? $patience : sub { 0 };
+	my $until = time
+	  + (defined $patience && !ref $patience ? $patience
+		: $PostgreSQL::Test::Utils::timeout_default);
 	my $answer = '';
 
 	print $socket "$request HTTP/1.0\r\nHost: localhost\r\n\r\n";
 	$socket->flush;
 	while ((my $left = $until - time) > 0)
 	{
-		next unless $select->can_read($left);
+		last if $gone->();
+		next unless $select->can_read(ref $patience ? 0.05 : $left);
 		last unless sysread $socket, $answer, 65536, length $answer;
 	}
 	die "no answer to $request: $self->{err}"

@@ -11,6 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
+seed(1);
 my $node = pg_cas_node('main', 'synchronous_commit = on');
 
 $node->safe_psql('postgres', <<'SQL');

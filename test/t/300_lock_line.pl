@@ -12,6 +12,7 @@ use Test::More;
 use IPC::Run;
 
 my $runs = $ENV{PG_CAS_RUNS} || 3;
+seed(1);
 my $node = pg_cas_node('line', 'max_prepared_transactions = 5',
 	'max_connections = 60', 'autovacuum = off', 'fsync = off');
 my @psql = ('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-d',

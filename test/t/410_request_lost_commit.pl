@@ -12,7 +12,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-my $rounds = $ENV{PG_CAS_LONG} ? 20 : 4;
+my $rounds = long_or(4, 20);
+seed(1);
 
 my $primary = pg_cas_node('primary', { allows_streaming => 1 },
 	'wal_writer_delay = 10s');

@@ -26,7 +26,9 @@ sub story
 	is(($service->ask('POST /bump'))[0], 204, "$mode: bump") for 1 .. 6;
 	push @seen, ($service->ask('GET /counter'))[1];
 
-	is(($service->ask('GET /sleep?seconds=0.5', 0.1))[0],
+	is( ($service->ask('GET /sleep?seconds=3', sub {
+			$node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity
+				WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'})}))[0],
 		undef, "$mode: the client of /sleep goes away");
 	is(($service->ask('POST /bump'))[0], 204, "$mode: bump after it")
 	  for 1 .. 2;

@@ -11,10 +11,8 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $rounds = $ENV{PG_CAS_LONG} ? 100 : 20;
-my $seed = $ENV{PG_CAS_SEED} // time;
-srand $seed;
-diag "PG_CAS_SEED=$seed" if $ENV{PG_CAS_LONG};
+my $rounds = long_or(20, 100);
+seed(1);
 
 my $node = pg_cas_node('main', 'fsync = off');
 
