@@ -97,16 +97,16 @@ compare_extents(const void *a, const void *b)
 /*
  * Reading our own tables: the rows that an index has for one key.
  */
-typedef struct OwnScan
+typedef struct PoolScan
 {
 	Relation	rel;
 	Relation	index;
 	IndexScanDesc desc;
 	TupleTableSlot *slot;
-} OwnScan;
+} PoolScan;
 
 static void
-own_scan_begin(OwnScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
+pool_scan_begin(PoolScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
 			   Snapshot snapshot, ScanKey key)
 {
 	scan->rel = table_open(alloc_relation(nsp, rel), AccessShareLock);
@@ -118,17 +118,17 @@ own_scan_begin(OwnScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
 
 /* Those of a pool, in a table whose index begins with that. */
 static void
-own_scan_pool(OwnScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
+pool_scan_pool(PoolScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
 			  Snapshot snapshot, int32 pool)
 {
 	ScanKeyData key;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ, Int32GetDatum(pool));
-	own_scan_begin(scan, nsp, rel, index, snapshot, &key);
+	pool_scan_begin(scan, nsp, rel, index, snapshot, &key);
 }
 
 static bool
-own_scan_next(OwnScan *scan)
+pool_scan_next(PoolScan *scan)
 {
 	if (!index_getnext_slot(scan->desc, ForwardScanDirection, scan->slot))
 		return false;
@@ -137,7 +137,7 @@ own_scan_next(OwnScan *scan)
 }
 
 static void
-own_scan_end(OwnScan *scan)
+pool_scan_end(PoolScan *scan)
 {
 	index_endscan(scan->desc);
 	ExecDropSingleTupleTableSlot(scan->slot);
@@ -160,12 +160,12 @@ static void
 read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 {
 	Space	   *space = &pool->space;
-	OwnScan		scan;
+	PoolScan		scan;
 	int			room = 0;
 
-	own_scan_pool(&scan, nsp, ALLOC_RANGE, ALLOC_RANGE_POOL, snapshot,
+	pool_scan_pool(&scan, nsp, ALLOC_RANGE, ALLOC_RANGE_POOL, snapshot,
 				  pool->id);
-	while (own_scan_next(&scan))
+	while (pool_scan_next(&scan))
 	{
 		Datum	   *values = scan.slot->tts_values - 1;
 		Range	   *range;
@@ -184,7 +184,7 @@ read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 					 errmsg("table alloc_range holds a range that pool \"%s\" cannot have",
 							pool->name)));
 	}
-	own_scan_end(&scan);
+	pool_scan_end(&scan);
 }
 
 /* The first of a pool's ranges that does not end before the value. */
@@ -211,12 +211,12 @@ static void
 read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 {
 	Space	   *space = &pool->space;
-	OwnScan		scan;
+	PoolScan		scan;
 	int			room = 0;
 
-	own_scan_pool(&scan, nsp, ALLOC_RESERVED, ALLOC_RESERVED_PKEY, snapshot,
+	pool_scan_pool(&scan, nsp, ALLOC_RESERVED, ALLOC_RESERVED_PKEY, snapshot,
 				  pool->id);
-	while (own_scan_next(&scan))
+	while (pool_scan_next(&scan))
 	{
 		u128		first = numeric_u128(scan.slot->tts_values[1]);
 		u128		last = numeric_u128(scan.slot->tts_values[2]);
@@ -234,7 +234,7 @@ read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 								Min(last, range->last));
 		}
 	}
-	own_scan_end(&scan);
+	pool_scan_end(&scan);
 	if (space->nreserved > 1)
 		qsort(space->reserved, space->nreserved, sizeof(Extent),
 			  compare_extents);
@@ -244,13 +244,13 @@ read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 static Oid *
 read_grantees(Oid nsp, int32 id, Snapshot snapshot, int *ngrantees)
 {
-	OwnScan		scan;
+	PoolScan		scan;
 	int			room = 4;
 	Oid		   *grantees = palloc(room * sizeof(Oid));
 
 	*ngrantees = 0;
-	own_scan_pool(&scan, nsp, ALLOC_GRANTEE, ALLOC_GRANTEE_PKEY, snapshot, id);
-	while (own_scan_next(&scan))
+	pool_scan_pool(&scan, nsp, ALLOC_GRANTEE, ALLOC_GRANTEE_PKEY, snapshot, id);
+	while (pool_scan_next(&scan))
 	{
 		if (scan.slot->tts_isnull[GRANTEE_ROLE - 1])
 			continue;			/* no role of that name in this cluster */
@@ -262,7 +262,7 @@ read_grantees(Oid nsp, int32 id, Snapshot snapshot, int *ngrantees)
 		grantees[(*ngrantees)++] =
 			DatumGetObjectId(scan.slot->tts_values[GRANTEE_ROLE - 1]);
 	}
-	own_scan_end(&scan);
+	pool_scan_end(&scan);
 	return grantees;
 }
 
@@ -460,15 +460,15 @@ read_settings(Pool *pool, TupleTableSlot *row, Oid *grantees, int ngrantees)
 
 /* Begin to look for the pool's row; false if there is none. */
 static bool
-row_scan_begin(OwnScan *scan, Oid nsp, const char *name, Snapshot snapshot)
+row_scan_begin(PoolScan *scan, Oid nsp, const char *name, Snapshot snapshot)
 {
 	ScanKeyData key;
 
 	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ,
 						   CStringGetTextDatum(name));
-	own_scan_begin(scan, nsp, ALLOC_POOL, ALLOC_POOL_NAME, snapshot, &key);
-	return own_scan_next(scan);
+	pool_scan_begin(scan, nsp, ALLOC_POOL, ALLOC_POOL_NAME, snapshot, &key);
+	return pool_scan_next(scan);
 }
 
 /* Read the pool of that name into the cache; NULL if there is none. */
@@ -477,7 +477,7 @@ read_pool(Oid nsp, const char *name)
 {
 	Oid			relid = alloc_relation(nsp, ALLOC_POOL);
 	Snapshot	snapshot;
-	OwnScan		scan;
+	PoolScan		scan;
 	uint64		seen;
 	Pool	   *pool = NULL;
 
@@ -507,7 +507,7 @@ read_pool(Oid nsp, const char *name)
 			read_settings(pool, scan.slot, grantees, ngrantees);
 		pool->seen = seen;
 	}
-	own_scan_end(&scan);
+	pool_scan_end(&scan);
 	UnregisterSnapshot(snapshot);
 	return pool;
 }
@@ -519,13 +519,13 @@ read_pool(Oid nsp, const char *name)
 Pool *
 cache_read(Oid nsp, const char *name, Snapshot snapshot)
 {
-	OwnScan		scan;
+	PoolScan		scan;
 	Pool	   *pool = NULL;
 
 	if (row_scan_begin(&scan, nsp, name, snapshot))
 		pool = read_epoch(nsp, alloc_relation(nsp, ALLOC_POOL), scan.slot,
 						  snapshot);
-	own_scan_end(&scan);
+	pool_scan_end(&scan);
 	return pool;
 }
 

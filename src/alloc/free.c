@@ -51,7 +51,7 @@ put_values(Free *list, u128 first, u128 last)
  * values in them, or the prefixes.
  */
 static void
-put_gap(Free *list, const Range *range, u128 first, u128 last)
+put_gap(Free *list, u128 first, u128 last)
 {
 	const Space *space = &list->pool->space;
 	u128		mask = ((u128) 1 << Max(list->order, space->chunk_bits)) - 1;
@@ -63,15 +63,15 @@ put_gap(Free *list, const Range *range, u128 first, u128 last)
 	{
 		if ((last & mask) != mask)
 			last = (last & ~mask) - 1;
-		put_values(list, space_value(space, range, aligned),
-				   space_value(space, range, last));
+		put_values(list, space_value(space, aligned),
+				   space_value(space, last));
 		return;
 	}
 	for (; list->room > 0; aligned += mask + 1)
 	{
 		CHECK_FOR_INTERRUPTS();
-		put_values(list, space_value(space, range, aligned),
-				   space_value(space, range, aligned + mask));
+		put_values(list, space_value(space, aligned),
+				   space_value(space, aligned + mask));
 		if (last - aligned - mask <= mask)
 			break;
 	}
@@ -79,7 +79,7 @@ put_gap(Free *list, const Range *range, u128 first, u128 last)
 
 /* Slots of a range that have no row: leave out what is reserved. */
 static void
-put_unreserved(Free *list, const Range *range, u128 first, u128 last)
+put_unreserved(Free *list, u128 first, u128 last)
 {
 	const Space *space = &list->pool->space;
 	int			low = 0;
@@ -102,53 +102,34 @@ put_unreserved(Free *list, const Range *range, u128 first, u128 last)
 		if (reserved->first > last)
 			break;
 		if (reserved->first > first)
-			put_gap(list, range, first, reserved->first - 1);
+			put_gap(list, first, reserved->first - 1);
 		if (reserved->last >= last)
 			return;
 		first = reserved->last + 1;
 	}
-	put_gap(list, range, first, last);
-}
-
-/* The first slot from there on that no block reaches that began before. */
-static u128
-first_unreached(Free *list, u128 slot)
-{
-	Extent		before = {0, slot - 1};
-	SlotScan	scan;
-	SlotRow		row;
-
-	if (!list->pool->mixed || slot == 0)
-		return slot;
-	scan_by_lo(&scan, &list->store, list->pool->id, before,
-			   BackwardScanDirection, list->snapshot);
-	if (slot_scan_next(&scan, &row) && !has_run_out(&row, list->now))
-		slot = Max(slot, block_last(row.lo, row.order) + 1);
-	slot_scan_end(&scan);
-	return slot;
+	put_gap(list, first, last);
 }
 
 static void
 put_range(Free *list, const Range *range)
 {
 	Extent		slots = range_slots(range, list->pool->space.chunk_bits);
-	u128		from = first_unreached(list, slots.first);
-	SlotScan	scan;
+	u128		from = slots.first;
+	BlockScan	scan;
 	SlotRow		row;
 
-	scan_by_lo(&scan, &list->store, list->pool->id, slots,
-			   ForwardScanDirection, list->snapshot);
-	while (list->room > 0 && slot_scan_next(&scan, &row))
+	block_scan_begin(&scan, &list->store, list->pool, slots, list->snapshot);
+	while (list->room > 0 && block_scan_next(&scan, &row))
 	{
 		if (has_run_out(&row, list->now))
 			continue;
 		if (row.lo > from)
-			put_unreserved(list, range, from, row.lo - 1);
+			put_unreserved(list, from, row.lo - 1);
 		from = Max(from, block_last(row.lo, row.order) + 1);
 	}
-	slot_scan_end(&scan);
+	block_scan_end(&scan);
 	if (list->room > 0 && from <= slots.last)
-		put_unreserved(list, range, from, slots.last);
+		put_unreserved(list, from, slots.last);
 }
 
 /* The order of the prefixes that the call is about, or -1. */
@@ -196,7 +177,7 @@ alloc_free(PG_FUNCTION_ARGS)
 
 	list.order = prefix_order(fcinfo, pool_open(nsp, name, RIGHT_SEE));
 	list.now = GetCurrentTimestamp();
-	list.snapshot = RegisterSnapshot(GetLatestSnapshot());
+	list.snapshot = RegisterSnapshot(latest_snapshot());
 	list.pool = cache_read(nsp, name, list.snapshot);
 	if (list.pool != NULL)		/* not dropped meanwhile */
 	{
