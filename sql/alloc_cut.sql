@@ -54,6 +54,19 @@ SELECT outcome FROM alloc_try_prefix('r', k(2), 25);
 SELECT alloc_pool_grow('r', '10.0.0.128/25');
 SELECT outcome FROM alloc_try_prefix('r', k(2), 25);
 
+-- run out in a pool of which half drains, it is not its key's again as a whole,
+-- in neither half the key's who asks for less
+SELECT alloc_pool_create('s' || n, '{10.0.0.0/24}', 'prefix') FROM generate_series(1, 2) AS n;
+SELECT alloc_prefix('s' || n, k(1), 24, ttl => '1 hour') FROM generate_series(1, 2) AS n;
+SELECT alloc_pool_shrink('s1', '10.0.0.128/25', drain => true), alloc_pool_shrink('s2', '10.0.0.0/25', drain => true);
+UPDATE cas_internal.alloc_slot AS s SET expires_at = 'epoch' FROM cas_internal.alloc_pool AS p WHERE p.id = s.pool AND p.name IN ('s1', 's2');
+SELECT alloc_prefix('s1', k(1), 24);
+SELECT alloc_prefix('s2', k(1), 24);
+SELECT outcome, value FROM generate_series(1, 2) AS n, alloc_try_prefix('s' || n, k(2), 25);
+SELECT outcome, value FROM generate_series(1, 2) AS n, alloc_try_prefix('s' || n, k(1), 25);
+SELECT * FROM twice;
+SELECT * FROM alloc_verify();
+
 -- what cools goes on cooling, whichever end of it is cut
 SELECT alloc_pool_create('c' || n, '{10.0.0.0/24}', 'prefix', cooldown => '1 hour') FROM generate_series(1, 2) AS n;
 SELECT alloc_prefix('c' || n, k(1), 24) FROM generate_series(1, 2) AS n;

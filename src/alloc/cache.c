@@ -103,6 +103,7 @@ typedef struct PoolScan
 	Relation	index;
 	IndexScanDesc desc;
 	TupleTableSlot *slot;
+	Snapshot	snapshot;		/* whose versions are wanted */
 } PoolScan;
 
 static void
@@ -112,7 +113,12 @@ pool_scan_begin(PoolScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
 	scan->rel = table_open(alloc_relation(nsp, rel), AccessShareLock);
 	scan->index = index_open(alloc_relation(nsp, index), AccessShareLock);
 	scan->slot = table_slot_create(scan->rel, NULL);
-	scan->desc = index_beginscan(scan->rel, scan->index, snapshot, 1, 0);
+	scan->snapshot = snapshot;
+
+	/* every version, of which SSI takes no note: see scan.c */
+	scan->desc = index_beginscan(scan->rel, scan->index,
+								 IsolationIsSerializable() ? SnapshotAny :
+								 snapshot, 1, 0);
 	index_rescan(scan->desc, key, 1, NULL, 0);
 }
 
@@ -130,8 +136,13 @@ pool_scan_pool(PoolScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
 static bool
 pool_scan_next(PoolScan *scan)
 {
-	if (!index_getnext_slot(scan->desc, ForwardScanDirection, scan->slot))
-		return false;
+	do
+	{
+		if (!index_getnext_slot(scan->desc, ForwardScanDirection, scan->slot))
+			return false;
+	} while (scan->desc->xs_snapshot != scan->snapshot &&
+			 !table_tuple_satisfies_snapshot(scan->rel, scan->slot,
+											 scan->snapshot));
 	slot_getallattrs(scan->slot);
 	return true;
 }

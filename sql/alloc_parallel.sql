@@ -1,0 +1,48 @@
+-- Claim: what looks at units works in parallel queries, and what changes them
+-- says that it cannot; a call for many keys costs no more for each than one.
+CREATE SCHEMA alloc_parallel_test;
+SET search_path = alloc_parallel_test, public;
+CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SELECT alloc_pool_create('i', '{0-999}', 'int'), alloc_pool_create('c', '{10.0.0.0/24}', port_chunk => 4096),
+       alloc_pool_create('p', '{10.0.0.0/22}', 'prefix');
+SELECT n, (SELECT count(DISTINCT value) FROM alloc_many('i', ARRAY(SELECT k(i) FROM generate_series(1, n) AS i))),
+       (SELECT count(DISTINCT value) FROM alloc_many('c', ARRAY(SELECT k(i) FROM generate_series(1, n) AS i), ports => true)),
+       (SELECT count(DISTINCT value) FROM alloc_many('p', ARRAY(SELECT k(i) FROM generate_series(1, n) AS i), 30))
+FROM unnest('{1,2,100}'::int[]) AS n;
+-- keys that are named twice, and none
+SELECT key, value FROM alloc_many('i', ARRAY[k(2), k(1), k(2)]);
+SELECT * FROM alloc_many('i', '{}');
+
+-- functions that say that they are safe, in workers only
+CREATE TABLE keys AS SELECT k(n) AS key FROM generate_series(1, 200) AS n;
+CREATE FUNCTION got(key uuid) RETURNS text LANGUAGE plpgsql PARALLEL SAFE
+    AS $$ BEGIN RETURN (SELECT value FROM alloc_get('i', key)); END $$;
+CREATE FUNCTION found(key uuid) RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE
+    AS $$ BEGIN RETURN (SELECT count(*) FROM alloc_find('c', '10.0.0.1')); END $$;
+CREATE FUNCTION taken(key uuid) RETURNS text LANGUAGE plpgsql PARALLEL SAFE
+    AS $$ BEGIN RETURN (SELECT outcome FROM alloc_try_int('i', key)); END $$;
+CREATE FUNCTION given(key uuid) RETURNS boolean LANGUAGE plpgsql PARALLEL SAFE
+    AS $$ BEGIN RETURN alloc_release('i', key); END $$;
+SET force_parallel_mode = on;
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET min_parallel_table_scan_size = 0;
+SET parallel_leader_participation = off;
+SET max_parallel_workers_per_gather = 2;
+SELECT count(got(key)), min(found(key)) FROM keys;
+SELECT count(value), count(address), count(ports) FROM alloc_units;
+SELECT count(*) FROM alloc_pools;
+\set VERBOSITY sqlstate
+SELECT count(given(key)) FROM keys;
+SELECT count(taken(key)) FROM keys WHERE key > k(100);
+\set VERBOSITY default
+SELECT count(taken(key)) FROM keys WHERE key <= k(100);
+RESET force_parallel_mode;
+RESET parallel_leader_participation;
+SELECT * FROM alloc_verify();
+
+SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
+SELECT count(alloc_pool_drop(pool)) FROM alloc_pools;
+SET client_min_messages = warning;
+DROP SCHEMA alloc_parallel_test CASCADE;
