@@ -22,11 +22,9 @@ local @ENV{qw(PGHOST PGPORT PGUSER)} = ($node->host, $node->port, scalar getpwui
 foreach my $family ('alloc', 'lock', 'rows')
 {
 	my ($out, $err);
-	# alloc_many() in mixed pools crashes as yet
-	my @without = $family eq 'alloc' ? ('--without', 'many') : ();
 	ok( IPC::Run::run(
 			[   'test/fuzz/run', '--here', $family, '--seed', $seed,
-				'--ops', long_or(400, 50_000), '--log', $node->logfile, @without ],
+				'--ops', long_or(400, 50_000), '--log', $node->logfile ],
 			'<', \undef, '>', \$out, '2>', \$err),
 		$family) or diag($out, $err);
 }
