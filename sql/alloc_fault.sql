@@ -63,23 +63,23 @@ SELECT calls(p) FROM unnest('{any,lowest,random,p}'::text[]) AS p;
 
 -- numbers that are none of ours: refused by the tables
 SELECT n, t, breaking(format(t, n)) FROM unnest('{NaN,-1,Infinity,-Infinity,1.5,340282366920938463463374607431768211456}'::text[]) AS n,
-    unnest(ARRAY['UPDATE cas_internal.alloc_slot SET lo = %L WHERE pool = id(''any'') AND key = k(1)',
+    unnest(ARRAY['UPDATE cas_internal.alloc_slot SET first_slot = %L WHERE pool = id(''any'') AND key = k(1)',
                  'UPDATE cas_internal.alloc_frontier SET slot = %L', 'UPDATE cas_internal.alloc_range SET last = %L WHERE pool = id(''any'')',
                  'INSERT INTO cas_internal.alloc_reserved VALUES (id(''any''), %1$L, %1$L)']) AS t;
-SELECT o, breaking(format('UPDATE cas_internal.alloc_slot SET ord = %s WHERE pool = id(''p'')', o)) FROM unnest('{-1,113,32767}'::int[]) AS o;
+SELECT o, breaking(format('UPDATE cas_internal.alloc_slot SET size_log2 = %s WHERE pool = id(''p'')', o)) FROM unnest('{-1,113,32767}'::int[]) AS o;
 
 -- those that are, in the wrong place
-SELECT breaking('UPDATE cas_internal.alloc_slot SET lo = 340282366920938463463374607431768211455 WHERE key = k(1)', 'any', 'lowest', 'random', 'p');
-SELECT breaking('UPDATE cas_internal.alloc_slot SET ord = 112 WHERE key = k(1)', 'any', 'lowest', 'random', 'p');
-SELECT breaking('UPDATE cas_internal.alloc_slot SET lo = lo + 1 WHERE key = k(1) AND pool = id(''p'')', 'p');
+SELECT breaking('UPDATE cas_internal.alloc_slot SET first_slot = 340282366920938463463374607431768211455 WHERE key = k(1)', 'any', 'lowest', 'random', 'p');
+SELECT breaking('UPDATE cas_internal.alloc_slot SET size_log2 = 112 WHERE key = k(1)', 'any', 'lowest', 'random', 'p');
+SELECT breaking('UPDATE cas_internal.alloc_slot SET first_slot = first_slot + 1 WHERE key = k(1) AND pool = id(''p'')', 'p');
 SELECT breaking('UPDATE cas_internal.alloc_slot SET key = NULL, expires_at = NULL', 'any', 'lowest', 'random', 'p');
-SELECT breaking('UPDATE cas_internal.alloc_slot SET key = NULL, rank = ''NaN'', expires_at = ''-infinity''', 'any', 'lowest', 'random', 'p');
+SELECT breaking('UPDATE cas_internal.alloc_slot SET key = NULL, queue_place = ''NaN'', expires_at = ''-infinity''', 'any', 'lowest', 'random', 'p');
 SELECT breaking('UPDATE cas_internal.alloc_slot SET expires_at = ''infinity''', 'any', 'lowest', 'random', 'p');
 SELECT breaking('UPDATE cas_internal.alloc_slot SET generation = NULL, allocated_at = NULL', 'any', 'lowest', 'random', 'p');
-SELECT breaking('UPDATE cas_internal.alloc_slot SET rank = -1 WHERE key IS NULL', 'any', 'lowest', 'random');
-SELECT breaking('UPDATE cas_internal.alloc_slot SET span = NULL', 'p');
-SELECT breaking('UPDATE cas_internal.alloc_slot SET span = ''empty''', 'p');
-SELECT breaking('INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, turn, generation, allocated_at) SELECT pool, 1000 + n, 0, key, n, generation, now() FROM cas_internal.alloc_slot, generate_series(1, 40) AS n WHERE key = k(1) AND lo < 1000', 'any', 'lowest', 'random');
+SELECT breaking('UPDATE cas_internal.alloc_slot SET queue_place = -1 WHERE key IS NULL', 'any', 'lowest', 'random');
+SELECT breaking('UPDATE cas_internal.alloc_slot SET slots = NULL', 'p');
+SELECT breaking('UPDATE cas_internal.alloc_slot SET slots = ''empty''', 'p');
+SELECT breaking('INSERT INTO cas_internal.alloc_slot (pool, first_slot, size_log2, key, key_row, generation, allocated_at) SELECT pool, 1000 + n, 0, key, n, generation, now() FROM cas_internal.alloc_slot, generate_series(1, 40) AS n WHERE key = k(1) AND first_slot < 1000', 'any', 'lowest', 'random');
 SELECT f, breaking(format('UPDATE cas_internal.alloc_frontier SET slot = %s', f), 'any', 'lowest', 'random') FROM unnest('{0,99,104,1000000000000000000000}'::numeric[]) AS f;
 SELECT f, breaking(format('UPDATE cas_internal.alloc_frontier SET slot = 104, pending = %L', f), 'any', 'lowest', 'random')
 FROM unnest(ARRAY['{}', '{102}', '{102,103,104}', '{103,102}', '{NULL,NULL}', '{102,NULL}', '{NaN,NaN}', '{-5,103}', '{0,1000000000000000000000}', '{{102,102},{103,103}}', '[5:6]={102,103}', '{1e60,1e60}']) AS f;

@@ -28,9 +28,9 @@ SELECT s, tried('UPDATE cas_internal.alloc_pool SET ' || s) FROM unnest(ARRAY[
 SELECT v, tried('UPDATE cas_internal.alloc_range SET first = ' || v || ', last = ' || v),
        tried('INSERT INTO cas_internal.alloc_reserved (pool, first, last) SELECT id, ' || v || ', ' || v || ' FROM cas_internal.alloc_pool WHERE name = ''p'''),
        tried('UPDATE cas_internal.alloc_frontier SET slot = ' || v),
-       tried('UPDATE cas_internal.alloc_slot SET lo = ' || v)
+       tried('UPDATE cas_internal.alloc_slot SET first_slot = ' || v)
 FROM unnest('{''NaN'',''Infinity'',''-Infinity'',-1,0.5,1e40}'::text[]) AS v;
-SELECT v, tried('UPDATE cas_internal.alloc_slot SET ord = ' || v || ' RETURNING 1')
+SELECT v, tried('UPDATE cas_internal.alloc_slot SET size_log2 = ' || v || ' RETURNING 1')
 FROM unnest('{-1,113,32767}'::text[]) AS v;
 
 -- not refused: an error each time, and nothing is kept of it
@@ -57,7 +57,7 @@ UPDATE cas_internal.alloc_frontier SET slot = 3402823669209384634633746074317682
 UPDATE cas_internal.alloc_pool SET epoch = nextval('cas_internal.alloc_generation');
 SELECT * FROM calls(4);
 UPDATE cas_internal.alloc_frontier SET slot = 0, pending = '{5,3,NULL,1}';
-UPDATE cas_internal.alloc_slot SET rank = 'NaN' WHERE key IS NULL;
+UPDATE cas_internal.alloc_slot SET queue_place = 'NaN' WHERE key IS NULL;
 UPDATE cas_internal.alloc_pool SET epoch = nextval('cas_internal.alloc_generation');
 SELECT * FROM calls(5);
 ROLLBACK;

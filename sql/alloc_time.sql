@@ -8,7 +8,7 @@ SET search_path = alloc_time_test, public, cas_test;
 CREATE FUNCTION day(p text) RETURNS void LANGUAGE sql AS $$
     UPDATE cas_internal.alloc_slot AS s SET expires_at = s.expires_at - interval '1 day',
         allocated_at = allocated_at - interval '1 day',
-        rank = CASE WHEN o.strategy <> 'lowest' THEN rank - 86400000000 ELSE rank END
+        queue_place = CASE WHEN o.strategy <> 'lowest' THEN queue_place - 86400000000 ELSE queue_place END
     FROM cas_internal.alloc_pool AS o WHERE s.pool = o.id AND o.name = p $$;
 
 SELECT alloc_pool_create(s, '{0-2}', 'int', s, cooldown => '1 hour')

@@ -17,9 +17,9 @@ SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 SELECT problems();
 
 -- accelerators: out of the queue, in it wrongly, in a wrong place
-UPDATE cas_internal.alloc_slot SET rank = NULL WHERE lo = 0 AND ord = 0 AND key IS NULL;
-UPDATE cas_internal.alloc_slot SET rank = 7 WHERE lo = 5 AND span IS NULL;
-UPDATE cas_internal.alloc_slot SET rank = rank + 100 WHERE lo = 1 AND key IS NULL;
+UPDATE cas_internal.alloc_slot SET queue_place = NULL WHERE first_slot = 0 AND size_log2 = 0 AND key IS NULL;
+UPDATE cas_internal.alloc_slot SET queue_place = 7 WHERE first_slot = 5 AND slots IS NULL;
+UPDATE cas_internal.alloc_slot SET queue_place = queue_place + 100 WHERE first_slot = 1 AND key IS NULL;
 SELECT problems();
 SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 SELECT problems();
@@ -50,7 +50,7 @@ SELECT problems();
 -- waiting rows gone, or where there is no range
 DELETE FROM cas_internal.alloc_slot AS s USING cas_internal.alloc_pool AS p WHERE p.id = s.pool AND p.name = 'l' AND key IS NULL;
 UPDATE cas_internal.alloc_frontier SET slot = 8 WHERE range = (SELECT r.id FROM cas_internal.alloc_range AS r JOIN cas_internal.alloc_pool AS p ON p.id = r.pool WHERE p.name = 'l');
-INSERT INTO cas_internal.alloc_slot (pool, lo, ord, expires_at, rank) SELECT id, 50, 0, 'epoch', -9223372036854775808 FROM cas_internal.alloc_pool WHERE name = 'a';
+INSERT INTO cas_internal.alloc_slot (pool, first_slot, size_log2, expires_at, queue_place) SELECT id, 50, 0, 'epoch', -9223372036854775808 FROM cas_internal.alloc_pool WHERE name = 'a';
 SELECT problems();
 SELECT alloc_rebuild(p) FROM unnest('{a,l,m}'::text[]) AS p;
 SELECT problems();
@@ -59,17 +59,17 @@ SELECT problems();
 
 -- the truth: constraints refuse what they can
 \set VERBOSITY terse
-INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key) SELECT id, 5, 0, k(99) FROM cas_internal.alloc_pool WHERE name = 'a';
-INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key) SELECT id, 77, 0, k(5) FROM cas_internal.alloc_pool WHERE name = 'a';
-INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, span) SELECT id, 167772160 + 16, 4, k(99), '[167772176,167772191]' FROM cas_internal.alloc_pool WHERE name = 'm';
+INSERT INTO cas_internal.alloc_slot (pool, first_slot, size_log2, key) SELECT id, 5, 0, k(99) FROM cas_internal.alloc_pool WHERE name = 'a';
+INSERT INTO cas_internal.alloc_slot (pool, first_slot, size_log2, key) SELECT id, 77, 0, k(5) FROM cas_internal.alloc_pool WHERE name = 'a';
+INSERT INTO cas_internal.alloc_slot (pool, first_slot, size_log2, key, slots) SELECT id, 167772160 + 16, 4, k(99), '[167772176,167772191]' FROM cas_internal.alloc_pool WHERE name = 'm';
 \set VERBOSITY default
 -- and alloc_verify finds what is made in spite of them
 BEGIN;
-ALTER TABLE cas_internal.alloc_slot DROP CONSTRAINT alloc_slot_span;
-INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 167772160 + 16, 4, k(3), 1, now(), '[167772176,167772191]' FROM cas_internal.alloc_pool WHERE name = 'm' ON CONFLICT DO NOTHING;
-INSERT INTO cas_internal.alloc_slot (pool, lo, ord, key, generation, allocated_at, span) SELECT id, 167772160 + 17, 4, k(99), 1, now(), '[167772177,167772192]' FROM cas_internal.alloc_pool WHERE name = 'm';
-UPDATE cas_internal.alloc_slot SET span = '[0,1]' WHERE span = '[167772224,167772287]';
-UPDATE cas_internal.alloc_slot SET generation = NULL WHERE lo = 5 AND span IS NULL;
+ALTER TABLE cas_internal.alloc_slot DROP CONSTRAINT alloc_slot_overlap;
+INSERT INTO cas_internal.alloc_slot (pool, first_slot, size_log2, key, generation, allocated_at, slots) SELECT id, 167772160 + 16, 4, k(3), 1, now(), '[167772176,167772191]' FROM cas_internal.alloc_pool WHERE name = 'm' ON CONFLICT DO NOTHING;
+INSERT INTO cas_internal.alloc_slot (pool, first_slot, size_log2, key, generation, allocated_at, slots) SELECT id, 167772160 + 17, 4, k(99), 1, now(), '[167772177,167772192]' FROM cas_internal.alloc_pool WHERE name = 'm';
+UPDATE cas_internal.alloc_slot SET slots = '[0,1]' WHERE slots = '[167772224,167772287]';
+UPDATE cas_internal.alloc_slot SET generation = NULL WHERE first_slot = 5 AND slots IS NULL;
 DELETE FROM cas_internal.alloc_range AS r USING cas_internal.alloc_pool AS p WHERE p.id = r.pool AND p.name = 'l';
 SELECT problems();
 ROLLBACK;

@@ -91,34 +91,37 @@ CREATE TABLE cas_internal.alloc_reserved (
 );
 COMMENT ON TABLE cas_internal.alloc_reserved IS 'values that pools do not give out';
 
--- lo and rank are PLAIN so that comparing them in an index does not copy them.
+-- A row's block is 2^size_log2 slots from first_slot on; in pools whose units
+-- differ in size also as a range, slots.  key_row tells the rows of one key
+-- apart.  queue_place is where a unit waits to be given out again.  Numbers that
+-- are compared in an index are PLAIN, so that they are not copied for it.
 CREATE TABLE cas_internal.alloc_slot (
     pool         integer NOT NULL,
-    lo           numeric NOT NULL
-                 CHECK (lo >= 0 AND lo = trunc(lo)
-                        AND lo < 340282366920938463463374607431768211456),
-    ord          smallint NOT NULL CHECK (ord BETWEEN 0 AND 112),
-    turn         smallint NOT NULL DEFAULT 0,
+    first_slot   numeric NOT NULL
+                 CHECK (first_slot >= 0 AND first_slot = trunc(first_slot)
+                        AND first_slot < 340282366920938463463374607431768211456),
+    size_log2    smallint NOT NULL CHECK (size_log2 BETWEEN 0 AND 112),
+    key_row      smallint NOT NULL DEFAULT 0,
     key          uuid,
     generation   bigint,
     allocated_at timestamptz,
     expires_at   timestamptz,
     note         jsonb,
-    rank         numeric,
-    span         numrange,
-    PRIMARY KEY (pool, lo),
-    CONSTRAINT alloc_slot_span EXCLUDE USING gist
+    queue_place  numeric,
+    slots        numrange,
+    PRIMARY KEY (pool, first_slot),
+    CONSTRAINT alloc_slot_overlap EXCLUDE USING gist
         (pg_catalog.int4range(pool, pool, '[]') WITH OPERATOR(pg_catalog.&&),
-         span WITH OPERATOR(pg_catalog.&&))
-        WHERE (span IS NOT NULL)
+         slots WITH OPERATOR(pg_catalog.&&))
+        WHERE (slots IS NOT NULL)
 );
-ALTER TABLE cas_internal.alloc_slot ALTER lo SET STORAGE PLAIN, ALTER rank SET STORAGE PLAIN;
-CREATE UNIQUE INDEX alloc_slot_key ON cas_internal.alloc_slot (pool, key, turn)
+ALTER TABLE cas_internal.alloc_slot ALTER first_slot SET STORAGE PLAIN, ALTER queue_place SET STORAGE PLAIN;
+CREATE UNIQUE INDEX alloc_slot_key ON cas_internal.alloc_slot (pool, key, key_row)
     WHERE key IS NOT NULL;
-CREATE INDEX alloc_slot_rank ON cas_internal.alloc_slot (pool, rank)
-    WHERE rank IS NOT NULL;
+CREATE INDEX alloc_slot_queue ON cas_internal.alloc_slot (pool, queue_place)
+    WHERE queue_place IS NOT NULL;
 CREATE INDEX alloc_slot_expiry ON cas_internal.alloc_slot (pool, expires_at)
-    WHERE expires_at IS NOT NULL AND rank IS NULL;
+    WHERE expires_at IS NOT NULL AND queue_place IS NULL;
 COMMENT ON TABLE cas_internal.alloc_slot IS
     'units: held by a key, cooling, or waiting to be given out again';
 
@@ -313,7 +316,7 @@ COMMENT ON FUNCTION alloc_find(text, text, integer) IS
 
 -- What a block is called, for the views; and a range.
 CREATE FUNCTION cas_internal.alloc_describe(kind text, family integer, port_chunk integer,
-    near numeric, lo numeric, ord smallint,
+    near numeric, first_slot numeric, size_log2 smallint,
     OUT value text, OUT address inet, OUT ports int4range, OUT unit_kind text)
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION cas_internal.alloc_describe(text, integer, integer, numeric, numeric, smallint) IS
@@ -328,17 +331,17 @@ COMMENT ON FUNCTION cas_internal.alloc_range_text(integer, numeric, numeric) IS
 -- may see.
 
 CREATE VIEW cas_internal.alloc_range_slots AS
-    SELECT r.pool, r.id, r.first, r.last, r.draining, f.slot_first,
-           f.slot_first OPERATOR(pg_catalog.+)
+    SELECT r.pool, r.id, r.first, r.last, r.draining, f.first_slot,
+           f.first_slot OPERATOR(pg_catalog.+)
                (((r.last OPERATOR(pg_catalog.-) r.first) OPERATOR(pg_catalog.+) 1::numeric)
                 OPERATOR(pg_catalog.*) n.chunks)
-               OPERATOR(pg_catalog.-) 1::numeric AS slot_last,
+               OPERATOR(pg_catalog.-) 1::numeric AS last_slot,
            n.chunks, p.kind, p.family, p.port_chunk
     FROM cas_internal.alloc_range AS r
     JOIN cas_internal.alloc_pool AS p ON p.id OPERATOR(pg_catalog.=) r.pool,
     LATERAL (SELECT COALESCE(65536 OPERATOR(pg_catalog./) p.port_chunk, 1)::numeric AS chunks) AS n,
     LATERAL (SELECT pg_catalog.mod(r.first OPERATOR(pg_catalog.*) n.chunks,
-                                   340282366920938463463374607431768211456) AS slot_first) AS f;
+                                   340282366920938463463374607431768211456) AS first_slot) AS f;
 COMMENT ON VIEW cas_internal.alloc_range_slots IS
     'private: the slots that each range''s values have';
 
@@ -368,7 +371,7 @@ CREATE FUNCTION cas_internal.alloc_in_use(pool integer, first numeric, last nume
     RETURN EXISTS (
         SELECT 1 FROM cas_internal.alloc_slot AS s
         WHERE s.pool OPERATOR(pg_catalog.=) $1
-          AND s.lo OPERATOR(pg_catalog.>=) $2 AND s.lo OPERATOR(pg_catalog.<=) $3
+          AND s.first_slot OPERATOR(pg_catalog.>=) $2 AND s.first_slot OPERATOR(pg_catalog.<=) $3
           AND s.key IS NOT NULL
           AND (s.expires_at IS NULL
                OR s.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()))
@@ -376,9 +379,9 @@ CREATE FUNCTION cas_internal.alloc_in_use(pool integer, first numeric, last nume
         SELECT 1 FROM (
             SELECT s.* FROM cas_internal.alloc_slot AS s
             WHERE s.pool OPERATOR(pg_catalog.=) $1
-              AND s.lo OPERATOR(pg_catalog.<) $2
-            ORDER BY s.lo DESC LIMIT 1) AS s
-        WHERE s.lo OPERATOR(pg_catalog.+) pg_catalog.trunc(pg_catalog.power(2::numeric, s.ord))
+              AND s.first_slot OPERATOR(pg_catalog.<) $2
+            ORDER BY s.first_slot DESC LIMIT 1) AS s
+        WHERE s.first_slot OPERATOR(pg_catalog.+) pg_catalog.trunc(pg_catalog.power(2::numeric, s.size_log2))
                 OPERATOR(pg_catalog.>) $2
           AND s.key IS NOT NULL
           AND (s.expires_at IS NULL
@@ -401,7 +404,7 @@ CREATE VIEW alloc_pools WITH (security_barrier) AS
            ARRAY(SELECT cas_internal.alloc_range_text(p.family, r.first, r.last)
                  FROM cas_internal.alloc_range_slots AS r
                  WHERE r.pool OPERATOR(pg_catalog.=) p.id AND r.draining
-                   AND cas_internal.alloc_in_use(r.pool, r.slot_first, r.slot_last)
+                   AND cas_internal.alloc_in_use(r.pool, r.first_slot, r.last_slot)
                  ORDER BY r.first) AS draining,
            ARRAY(SELECT cas_internal.alloc_range_text(p.family, v.first, v.last)
                  FROM cas_internal.alloc_reserved AS v
@@ -421,10 +424,10 @@ CREATE VIEW alloc_units WITH (security_barrier) AS
         COALESCE(CASE WHEN p.port_chunk IS NOT NULL AND p.family OPERATOR(pg_catalog.=) 6 THEN (
             SELECT r.first FROM cas_internal.alloc_range_slots AS r
             WHERE r.pool OPERATOR(pg_catalog.=) p.id
-            ORDER BY s.lo OPERATOR(pg_catalog.>=) r.slot_first
-                 AND s.lo OPERATOR(pg_catalog.<=) r.slot_last DESC, r.first
+            ORDER BY s.first_slot OPERATOR(pg_catalog.>=) r.first_slot
+                 AND s.first_slot OPERATOR(pg_catalog.<=) r.last_slot DESC, r.first
             LIMIT 1) END, 0::numeric),
-        s.lo, s.ord) AS d
+        s.first_slot, s.size_log2) AS d
     WHERE s.key IS NOT NULL
       AND (s.expires_at IS NULL
            OR s.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp())
@@ -476,11 +479,11 @@ COMMENT ON FUNCTION alloc_free(text, integer, integer) IS
     'what is free in a pool, lowest first: stretches of values, or with masklen, prefixes of that length; up to max of them';
 
 -- Where in the queue each waiting row of a pool should stand (src/alloc/queue.c).
-CREATE FUNCTION cas_internal.alloc_ranks(of_pool integer)
-    RETURNS TABLE (lo numeric, rank numeric)
+CREATE FUNCTION cas_internal.alloc_queue_places(of_pool integer)
+    RETURNS TABLE (first_slot numeric, queue_place numeric)
     LANGUAGE sql STABLE AS $$
-    SELECT s.lo,
-           CASE WHEN p.strategy = 'lowest' THEN s.lo
+    SELECT s.first_slot,
+           CASE WHEN p.strategy = 'lowest' THEN s.first_slot
                 ELSE greatest(0, trunc((extract(epoch FROM s.expires_at) - 946684800) * 1000000))
                      - 9223372036854775808 END
     FROM cas_internal.alloc_slot AS s
@@ -488,7 +491,7 @@ CREATE FUNCTION cas_internal.alloc_ranks(of_pool integer)
     WHERE s.pool = of_pool AND s.key IS NULL
       AND p.kind <> 'prefix' AND p.port_chunk IS NULL
     $$;
-COMMENT ON FUNCTION cas_internal.alloc_ranks(integer) IS
+COMMENT ON FUNCTION cas_internal.alloc_queue_places(integer) IS
     'private: the order in which waiting units are given out again';
 
 -- What is wrong with a pool.  It runs as the extension's owner, with
@@ -502,105 +505,105 @@ CREATE FUNCTION cas_internal.alloc_verify_of(of_pool integer, at timestamptz)
         FROM cas_internal.alloc_pool WHERE id = of_pool
     ), blocks AS (
         SELECT p.name, p.mixed, s.*,
-               s.lo + trunc(power(2::numeric, s.ord)) - 1 AS hi
+               s.first_slot + trunc(power(2::numeric, s.size_log2)) - 1 AS hi
         FROM p JOIN cas_internal.alloc_slot AS s ON s.pool = p.id
     ), ranges AS (
         SELECT * FROM cas_internal.alloc_range_slots WHERE pool = of_pool
     ), islands AS (
         -- ranges side by side; a block may lie across them
-        SELECT min(slot_first) AS first, max(slot_last) AS last
+        SELECT min(first_slot) AS first, max(last_slot) AS last
         FROM (SELECT *, count(*) FILTER (WHERE apart) OVER w AS island
-              FROM (SELECT *, slot_first IS DISTINCT FROM
-                              1 + lag(slot_last) OVER (ORDER BY slot_first) AS apart
+              FROM (SELECT *, first_slot IS DISTINCT FROM
+                              1 + lag(last_slot) OVER (ORDER BY first_slot) AS apart
                     FROM ranges) AS r
-              WINDOW w AS (ORDER BY slot_first)) AS r
+              WINDOW w AS (ORDER BY first_slot)) AS r
         GROUP BY island
     ), walk AS (
         -- rows and islands in one order: the ends of what came before each row
         SELECT *, max(CASE WHEN island THEN hi END) OVER w AS island_last,
-               max(CASE WHEN NOT island THEN lo END) OVER w AS before,
+               max(CASE WHEN NOT island THEN first_slot END) OVER w AS before,
                max(CASE WHEN NOT island THEN hi END) OVER w AS before_hi
-        FROM (SELECT lo, hi, false AS island,
+        FROM (SELECT first_slot, hi, false AS island,
                      -- what cools may reach out of a range that has been cut
                      mixed AND (key IS NULL OR expires_at <= at) IS TRUE AS past
               FROM blocks
               UNION ALL
               SELECT first, last, true, false FROM islands) AS w
-        WINDOW w AS (ORDER BY lo, island DESC
+        WINDOW w AS (ORDER BY first_slot, island DESC
                      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
     ), queue AS (
-        SELECT lo, rank,
+        SELECT first_slot, queue_place,
                CASE WHEN key IS NULL AND NOT b.mixed
-                    THEN ARRAY[lo, greatest(0, trunc((extract(epoch FROM expires_at) - 946684800) * 1000000))
+                    THEN ARRAY[first_slot, greatest(0, trunc((extract(epoch FROM expires_at) - 946684800) * 1000000))
                                    - 9223372036854775808]
                END AS due
         FROM blocks AS b, p
     ), problems(problem, detail) AS (
         -- the truth
-        SELECT 'overlap', 'slots ' || before || ' and ' || lo
-        FROM walk WHERE NOT island AND before_hi >= lo
+        SELECT 'overlap', 'slots ' || before || ' and ' || first_slot
+        FROM walk WHERE NOT island AND before_hi >= first_slot
         UNION ALL
         SELECT 'key has several units', key::text
         FROM blocks
         WHERE key IS NOT NULL AND (expires_at IS NULL OR expires_at > at)
         GROUP BY key HAVING count(*) > 1
         UNION ALL
-        SELECT 'outside of the pool''s ranges', 'slot ' || lo
+        SELECT 'outside of the pool''s ranges', 'slot ' || first_slot
         FROM walk WHERE NOT island AND NOT past AND island_last >= hi IS NOT TRUE
         UNION ALL
-        SELECT 'unit of a wrong size', 'slot ' || lo
-        FROM blocks WHERE mod(lo, hi - lo + 1) <> 0 OR (NOT mixed AND ord <> 0)
+        SELECT 'unit of a wrong size', 'slot ' || first_slot
+        FROM blocks WHERE mod(first_slot, hi - first_slot + 1) <> 0 OR (NOT mixed AND size_log2 <> 0)
         UNION ALL
-        SELECT 'incomplete row', 'slot ' || lo
+        SELECT 'incomplete row', 'slot ' || first_slot
         FROM blocks
         WHERE CASE WHEN key IS NULL THEN expires_at IS NULL
                    ELSE generation IS NULL OR allocated_at IS NULL END
         UNION ALL
-        SELECT 'span does not match its slots', 'slot ' || lo
+        SELECT 'slots do not match its place and size', 'slot ' || first_slot
         FROM blocks
-        WHERE span IS DISTINCT FROM CASE WHEN mixed THEN numrange(lo, hi, '[]') END
+        WHERE slots IS DISTINCT FROM CASE WHEN mixed THEN numrange(first_slot, hi, '[]') END
         UNION ALL
-        SELECT 'ranges share slots', 'slot ' || slot_first
-        FROM (SELECT slot_first, max(slot_last) OVER (ORDER BY slot_first, id
+        SELECT 'ranges share slots', 'slot ' || first_slot
+        FROM (SELECT first_slot, max(last_slot) OVER (ORDER BY first_slot, id
                      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
               FROM ranges) AS r
-        WHERE before >= slot_first
+        WHERE before >= first_slot
         UNION ALL
         -- the accelerators
-        SELECT 'not in its place in the queue', 'slot ' || lo
-        FROM queue WHERE (rank = ANY (due) OR num_nulls(rank, due) = 2) IS NOT TRUE
+        SELECT 'not in its place in the queue', 'slot ' || first_slot
+        FROM queue WHERE (queue_place = ANY (due) OR num_nulls(queue_place, due) = 2) IS NOT TRUE
         UNION ALL
         SELECT 'frontier is missing or outside of its range', 'range ' || r.id
         FROM p CROSS JOIN ranges AS r
         LEFT JOIN cas_internal.alloc_frontier AS f ON f.range = r.id
         WHERE (f.range IS NULL) <> p.mixed
-           OR f.slot < r.slot_first OR f.slot > r.slot_last + 1
+           OR f.slot < r.first_slot OR f.slot > r.last_slot + 1
         UNION ALL
         SELECT 'lost: slots before the frontier that have no row',
-               (f.slot - r.slot_first - n.present - n.kept) || ' in range ' || r.id
+               (f.slot - r.first_slot - n.present - n.kept) || ' in range ' || r.id
         FROM ranges AS r
         JOIN cas_internal.alloc_frontier AS f ON f.range = r.id,
         LATERAL (SELECT
             (SELECT count(*) FROM cas_internal.alloc_slot AS s
-             WHERE s.pool = r.pool AND s.lo >= r.slot_first AND s.lo < f.slot) AS present,
+             WHERE s.pool = r.pool AND s.first_slot >= r.first_slot AND s.first_slot < f.slot) AS present,
             (SELECT coalesce(sum(upper(k) - lower(k) - (
                  SELECT count(*) FROM cas_internal.alloc_slot AS s
-                 WHERE s.pool = r.pool AND s.lo >= lower(k) AND s.lo < upper(k))), 0)
+                 WHERE s.pool = r.pool AND s.first_slot >= lower(k) AND s.first_slot < upper(k))), 0)
              FROM unnest((
                  -- what is reserved or pending is not lost
                  SELECT range_agg(numrange(k.lower, least(f.slot, k.upper)))
-                 FROM (SELECT r.slot_first + greatest(v.first, r.first) - r.first,
-                              r.slot_first + least(v.last, r.last) - r.first + 1
+                 FROM (SELECT r.first_slot + greatest(v.first, r.first) - r.first,
+                              r.first_slot + least(v.last, r.last) - r.first + 1
                        FROM cas_internal.alloc_reserved AS v
                        WHERE v.pool = r.pool AND v.first <= r.last AND v.last >= r.first
                        UNION ALL
-                       SELECT greatest(f.pending[2 * i - 1], r.slot_first),
+                       SELECT greatest(f.pending[2 * i - 1], r.first_slot),
                               f.pending[2 * i] + 1
                        FROM generate_series(1, cardinality(f.pending) / 2) AS i
                        WHERE f.pending[2 * i - 1] IS NOT NULL)
                      AS k(lower, upper)
                  WHERE k.upper > k.lower AND k.lower < f.slot)) AS k) AS kept) AS n
-        WHERE NOT r.draining AND f.slot - r.slot_first <> n.present + n.kept
+        WHERE NOT r.draining AND f.slot - r.first_slot <> n.present + n.kept
     )
     SELECT p.name, problems.problem, problems.detail
     FROM p CROSS JOIN problems ORDER BY 2, 3
@@ -624,6 +627,6 @@ COMMENT ON FUNCTION cas_internal.alloc_reap(integer) IS
     'internal: the part of pg_cas_reap that is about allocation';
 REVOKE EXECUTE ON FUNCTION cas_internal.alloc_reap(integer) FROM PUBLIC;
 
-REVOKE EXECUTE ON FUNCTION cas_internal.alloc_ranks(integer),
+REVOKE EXECUTE ON FUNCTION cas_internal.alloc_queue_places(integer),
     cas_internal.alloc_verify_of(integer, timestamptz) FROM PUBLIC;
 

@@ -82,9 +82,9 @@ typedef enum AllocRelation
 	ALLOC_SLOT,
 	ALLOC_SLOT_PKEY,
 	ALLOC_SLOT_KEY,
-	ALLOC_SLOT_RANK,
+	ALLOC_SLOT_QUEUE,
 	ALLOC_SLOT_EXPIRY,
-	ALLOC_SLOT_SPAN,
+	ALLOC_SLOT_OVERLAP,
 	ALLOC_FRONTIER,
 	ALLOC_FRONTIER_PKEY,
 	ALLOC_PAST,
@@ -186,7 +186,7 @@ typedef struct SlotRow
 	int			order;
 	bool		held;			/* by a key; not whether it has run out */
 	pg_uuid_t	key;
-	int			turn;			/* tells it from other rows of the key */
+	int			key_row;			/* tells it from other rows of the key */
 	int64		generation;
 	TimestampTz allocated_at;
 	bool		expires;
@@ -211,9 +211,9 @@ has_run_out(const SlotRow *row, TimestampTz now)
 
 typedef enum SlotIndex
 {
-	BY_LO,
+	BY_SLOT,
 	BY_KEY,
-	BY_RANK,
+	BY_QUEUE,
 	BY_EXPIRY
 } SlotIndex;
 
@@ -383,7 +383,7 @@ typedef struct Search
 	Store	   *store;
 	Pool	   *pool;
 	Request    *request;
-	int			turn;			/* of the key's new unit */
+	int			key_row;			/* of the key's new unit */
 	TimestampTz now;
 	SlotRow		unit;			/* what was taken */
 	int			stumbles;		/* over what seemed to be free */
@@ -455,7 +455,7 @@ extern void store_history(Store *store, const Pool *pool, const SlotRow *row,
 extern int64 store_next_generation(Store *store);
 
 /* scan.c */
-extern void scan_by_lo(SlotScan *scan, Store *store, int32 pool, Extent slots,
+extern void scan_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots,
 					   ScanDirection direction, Snapshot snapshot);
 extern void scan_by_key(SlotScan *scan, Store *store, int32 pool,
 						const pg_uuid_t *key, Snapshot snapshot);
@@ -517,7 +517,7 @@ extern bool key_enter_at_once(Oid nsp, const char *pool_name,
 extern void key_leave(Oid nsp, const Pool *pool, const pg_uuid_t *key,
 					  LOCKMODE mode);
 extern KeyState key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
-						 TimestampTz now, SlotRow *row, int *turn);
+						 TimestampTz now, SlotRow *row, int *key_row);
 extern bool key_read(Store *store, const Pool *pool, const pg_uuid_t *key,
 					 SlotRow *unit);
 extern void key_wait(const SlotRow *row, const char *function);

@@ -33,7 +33,7 @@ static void
 begin_inside(BlockScan *scan)
 {
 	scan->stage = BLOCK_INSIDE;
-	scan_by_lo(&scan->rows, scan->store, scan->pool->id, scan->slots,
+	scan_by_slot(&scan->rows, scan->store, scan->pool->id, scan->slots,
 			   ForwardScanDirection, scan->snapshot);
 }
 
@@ -76,7 +76,7 @@ block_scan_begin(BlockScan *scan, Store *store, const Pool *pool,
 	if (snapshot == SnapshotAny)
 		return;
 	scan->stage = BLOCK_NEAR;
-	scan_by_lo(&scan->rows, store, pool->id, before, BackwardScanDirection,
+	scan_by_slot(&scan->rows, store, pool->id, before, BackwardScanDirection,
 			   snapshot);
 	scan->rows.bounded = true;
 }
@@ -127,7 +127,7 @@ next_far(BlockScan *scan, SlotRow *row)
 			if (at == scan->at)
 				continue;
 			scan->at = at;
-			scan_by_lo(&scan->rows, scan->store, scan->pool->id, slot,
+			scan_by_slot(&scan->rows, scan->store, scan->pool->id, slot,
 					   ForwardScanDirection, scan->snapshot);
 			scan->scanning = true;
 		}
@@ -281,7 +281,7 @@ make_unit(Search *search, u128 lo)
 	unit->order = request->order;
 	unit->held = true;
 	unit->key = request->key;
-	unit->turn = search->turn;
+	unit->key_row = search->key_row;
 	unit->generation = store_next_generation(search->store);
 	unit->allocated_at = search->now;
 	unit->expires = request->ttl != NULL;
@@ -320,7 +320,7 @@ take_block(Search *search, u128 lo, SlotRow *worst)
 /*
  * Give the row's unit, which waits or has run out, to the request's key; in a
  * pool of one size.  It gets a new version of the row, which needs no look at
- * unique (pool, lo): one row has one latest version.
+ * unique (pool, first_slot): one row has one latest version.
  */
 bool
 take_row(Search *search, const SlotRow *row)

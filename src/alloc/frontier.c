@@ -2,7 +2,7 @@
  * frontier.c
  *		Where the never-used slots of a range begin, in pools of one size.
  *
- * They are found by walking along (pool, lo) to the first gap.  Rows are never
+ * They are found by walking along (pool, first_slot) to the first gap.  Rows are never
  * removed here, so "all slots before this one have a row", if true for
  * committed rows, stays true.  That is the frontier: kept by every backend for
  * itself, and now and then in alloc_frontier for those who come later.  A row
@@ -283,7 +283,7 @@ find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
 		if (part.last - part.first >= window)
 			part.last = part.first + window - 1;
 
-		scan_by_lo(&scan, search->store, search->pool->id, part,
+		scan_by_slot(&scan, search->store, search->pool->id, part,
 				   ForwardScanDirection, NULL);
 		while (slot_scan_next(&scan, &row))
 		{

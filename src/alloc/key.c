@@ -105,26 +105,26 @@ row_keep(SlotRow *row)
 }
 
 /*
- * How the key stands, as of now; row is set unless it has no unit.  *turn is
+ * How the key stands, as of now; row is set unless it has no unit.  *key_row is
  * set to the least one that no row of the key has.
  */
 KeyState
 key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
-		 TimestampTz now, SlotRow *row, int *turn)
+		 TimestampTz now, SlotRow *row, int *key_row)
 {
 	SlotScan	scan;
 	SlotRow		version;
 	KeyState	state = KEY_NONE;
 
-	*turn = 0;
+	*key_row = 0;
 	scan_by_key(&scan, store, pool->id, key, NULL);
 	while (state != KEY_BUSY && slot_scan_next(&scan, &version))
 	{
 		KeyState	its = KEY_HOLDS;
 
-		/* they come by turn */
-		if (version.turn == *turn)
-			(*turn)++;
+		/* they come by key_row */
+		if (version.key_row == *key_row)
+			(*key_row)++;
 		if (TransactionIdIsValid(version.inserter))
 			its = KEY_BUSY;
 		else if (has_run_out(&version, now))

@@ -159,7 +159,7 @@ family_width(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * alloc_describe(kind, family, port_chunk, near, lo, ord) RETURNS (value,
+ * alloc_describe(kind, family, port_chunk, near, first_slot, size_log2) RETURNS (value,
  * address, ports, kind): what the views show of a block.  near is a value of
  * the pool, 0 if it has none.  Views call it with the caller's rights, so that
  * anyone can, with anything.
@@ -168,7 +168,7 @@ Datum
 alloc_describe(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = {
-		"kind", NULL, NULL, "near", "lo", "ord"
+		"kind", NULL, NULL, "near", "first_slot", "size_log2"
 	};
 	char	   *kind;
 	Range		range = {0};

@@ -2,7 +2,7 @@
  * mixed.c
  *		Finding a free block in mixed pools: prefixes, chunks beside addresses.
  *
- * One walk along (pool, lo) looks at the gaps between rows.  It begins where
+ * One walk along (pool, first_slot) looks at the gaps between rows.  It begins where
  * this backend's last one ended ("lowest": at the range's start), and if it
  * has not walked yet, behind the last row, and if there is no room, at a
  * random place.  So the cost depends on how full the pool is, not on how
@@ -67,7 +67,7 @@ mixed_walk(Search *search, Extent slots, int order)
 		if (part.last - part.first >= window)
 			part.last = ((part.first + window) & ~block_last(0, order)) - 1;
 
-		scan_by_lo(&scan, search->store, search->pool->id, part,
+		scan_by_slot(&scan, search->store, search->pool->id, part,
 				   ForwardScanDirection, NULL);
 		do
 		{
@@ -122,7 +122,7 @@ walk_behind(Search *search)
 
 		if (space->ranges[i].draining)
 			continue;
-		scan_by_lo(&scan, search->store, search->pool->id, slots,
+		scan_by_slot(&scan, search->store, search->pool->id, slots,
 				   BackwardScanDirection, NULL);
 		if (slot_scan_next(&scan, &row))
 			slots.first = block_last(row.lo, row.order) + 1;

@@ -123,7 +123,7 @@ running_user(const Change *change)
 	SlotRow		row;
 
 	store_open(&store, change->nsp, AccessShareLock);
-	scan_by_lo(&scan, &store, change->pool->id, slots, ForwardScanDirection,
+	scan_by_slot(&scan, &store, change->pool->id, slots, ForwardScanDirection,
 			   NULL);
 	while (!TransactionIdIsValid(xid) && slot_scan_next(&scan, &row))
 		xid = TransactionIdIsValid(row.inserter) ? row.inserter : row.deleter;
@@ -305,9 +305,9 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 static void
 requeue(int32 pool)
 {
-	owner_sql("UPDATE @alloc_slot AS s SET rank = r.rank "
-			  "FROM @alloc_ranks($1) AS r WHERE s.pool = $1 AND s.lo = r.lo "
-			  "AND s.rank IS DISTINCT FROM r.rank",
+	owner_sql("UPDATE @alloc_slot AS s SET queue_place = r.queue_place "
+			  "FROM @alloc_queue_places($1) AS r WHERE s.pool = $1 AND s.first_slot = r.first_slot "
+			  "AND s.queue_place IS DISTINCT FROM r.queue_place",
 			  ARGS(INT4OID), VALUES(Int32GetDatum(pool)));
 }
 
@@ -485,19 +485,19 @@ alloc_rebuild(PG_FUNCTION_ARGS)
 	mixed = BoolGetDatum(change.pool->mixed);
 	owner_sql_begin(&change.scope);
 	requeue(change.pool->id);
-	owner_sql("UPDATE @alloc_slot SET rank = NULL WHERE pool = $1 "
-			  "AND rank IS NOT NULL AND (key IS NOT NULL OR $2)",
+	owner_sql("UPDATE @alloc_slot SET queue_place = NULL WHERE pool = $1 "
+			  "AND queue_place IS NOT NULL AND (key IS NOT NULL OR $2)",
 			  ARGS(INT4OID, BOOLOID), VALUES(pool, mixed));
 	owner_sql("DELETE FROM @alloc_frontier WHERE range IN "
 			  "(SELECT r.id FROM @alloc_range AS r WHERE r.pool = $1)",
 			  ARGS(INT4OID), VALUES(pool));
-	owner_sql("INSERT INTO @alloc_frontier SELECT r.id, r.slot_first "
+	owner_sql("INSERT INTO @alloc_frontier SELECT r.id, r.first_slot "
 			  "FROM @alloc_range_slots AS r WHERE r.pool = $1 AND NOT $2",
 			  ARGS(INT4OID, BOOLOID), VALUES(pool, mixed));
 	owner_sql("DELETE FROM @alloc_slot AS s WHERE s.pool = $1 "
 			  "AND s.key IS NULL AND NOT EXISTS (SELECT 1 FROM @alloc_range_slots "
-			  "AS r WHERE r.pool = $1 AND s.lo <= r.slot_last "
-			  "AND s.lo + trunc(power(2::numeric, s.ord)) > r.slot_first)",
+			  "AS r WHERE r.pool = $1 AND s.first_slot <= r.last_slot "
+			  "AND s.first_slot + trunc(power(2::numeric, s.size_log2)) > r.first_slot)",
 			  ARGS(INT4OID), VALUES(pool));
 	change_end(&change);
 	PG_RETURN_VOID();

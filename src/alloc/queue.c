@@ -3,7 +3,7 @@
  *		The waiting rows, and held ones that have run out, of pools of one
  *		size.
  *
- * Waiting rows are queued in one index, (pool, rank): by the time from which
+ * Waiting rows are queued in one index, (pool, queue_place): by the time from which
  * they may be had, which gives the one that has been waiting longest; or in
  * pools whose strategy was "lowest" when they were released, by slot.  The
  * places of the two sorts are apart (number.c), and a search looks at both, at

@@ -94,13 +94,13 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 					  "DELETE FROM @alloc_slot WHERE ctid = ANY (ARRAY("
 					  "SELECT ctid FROM @alloc_slot WHERE pool = $1 "
 					  "AND key IS NULL AND expires_at <= clock_timestamp() "
-					  "ORDER BY lo LIMIT $2 FOR UPDATE SKIP LOCKED)) "
-					  "RETURNING lo), back AS ("
+					  "ORDER BY first_slot LIMIT $2 FOR UPDATE SKIP LOCKED)) "
+					  "RETURNING first_slot), back AS ("
 					  "UPDATE @alloc_frontier AS f "
 					  "SET slot = least(f.slot, b.lowest) FROM ("
-					  "SELECT r.id, min(g.lo) AS lowest FROM gone AS g "
+					  "SELECT r.id, min(g.first_slot) AS lowest FROM gone AS g "
 					  "JOIN @alloc_range_slots AS r ON r.pool = $1 "
-					  "AND g.lo BETWEEN r.slot_first AND r.slot_last "
+					  "AND g.first_slot BETWEEN r.first_slot AND r.last_slot "
 					  "GROUP BY r.id) AS b WHERE f.range = b.id) "
 					  "SELECT count(*) FROM gone",
 					  ARGS(INT4OID, INT8OID),

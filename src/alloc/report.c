@@ -75,7 +75,7 @@ named_pools(FunctionCallInfo fcinfo, uint64 *n)
 }
 
 /*
- * Look at each of these pools, in turn, in memory of its own.
+ * Look at each of these pools, in key_row, in memory of its own.
  */
 static Datum
 look_at_pools(FunctionCallInfo fcinfo, bool required, void (*at) (Look *look))
@@ -257,7 +257,7 @@ count_blocks(Look *look, const Part *parts, Usage *usage)
 	u128		address = U128_MAX; /* of the chunks that were counted last */
 	bool		its_held = false;
 
-	scan_by_lo(&scan, &look->store, pool->id, all, ForwardScanDirection,
+	scan_by_slot(&scan, &look->store, pool->id, all, ForwardScanDirection,
 			   look->snapshot);
 	while (slot_scan_next(&scan, &row))
 	{
@@ -316,7 +316,7 @@ count_rows(Look *look, Extent slots, u128 *held, u128 *cooling)
 	SlotScan	scan;
 	SlotRow		row;
 
-	scan_by_lo(&scan, &look->store, look->pool->id, slots,
+	scan_by_slot(&scan, &look->store, look->pool->id, slots,
 			   ForwardScanDirection, look->snapshot);
 	while (slot_scan_next(&scan, &row))
 	{
@@ -505,7 +505,7 @@ map_of(Look *look)
 		drawing->filled = palloc0(drawing->ncells * sizeof(double));
 	}
 
-	scan_by_lo(&scan, &look->store, pool->id, all, ForwardScanDirection,
+	scan_by_slot(&scan, &look->store, pool->id, all, ForwardScanDirection,
 			   look->snapshot);
 	while (slot_scan_next(&scan, &row))
 	{

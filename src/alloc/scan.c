@@ -30,9 +30,9 @@
 #define PASSED_MANY 64
 
 static const AllocRelation slot_indexes[] = {
-	[BY_LO] = ALLOC_SLOT_PKEY,
+	[BY_SLOT] = ALLOC_SLOT_PKEY,
 	[BY_KEY] = ALLOC_SLOT_KEY,
-	[BY_RANK] = ALLOC_SLOT_RANK,
+	[BY_QUEUE] = ALLOC_SLOT_QUEUE,
 	[BY_EXPIRY] = ALLOC_SLOT_EXPIRY
 };
 
@@ -62,7 +62,7 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 	scan->store = store;
 	scan->direction = direction;
 	scan->queue = snapshot == NULL &&
-		(which == BY_RANK || which == BY_EXPIRY) && !RecoveryInProgress();
+		(which == BY_QUEUE || which == BY_EXPIRY) && !RecoveryInProgress();
 	scan->passed = 0;
 	scan->bounded = scan->gave_up = false;
 	scan->picked = NULL;
@@ -189,8 +189,8 @@ slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 	values = slot->tts_values - 1;
 	isnull = slot->tts_isnull - 1;
 
-	row->lo = numeric_u128(values[SLOT_LO]);
-	row->order = DatumGetInt16(values[SLOT_ORD]);
+	row->lo = numeric_u128(values[SLOT_FIRST]);
+	row->order = DatumGetInt16(values[SLOT_SIZE]);
 	if (row->order < 0 || row->order > MAX_ORDER ||
 		row->lo > U128_MAX - block_last(0, row->order))
 		raise_damaged(row->lo, row->order);
@@ -198,7 +198,7 @@ slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 	if (row->held)
 	{
 		row->key = *DatumGetUUIDP(values[SLOT_KEY]);
-		row->turn = DatumGetInt16(values[SLOT_TURN]);
+		row->key_row = DatumGetInt16(values[SLOT_KEY_ROW]);
 		row->generation = DatumGetInt64(values[SLOT_GENERATION]);
 		row->allocated_at = DatumGetTimestampTz(values[SLOT_ALLOCATED_AT]);
 	}
@@ -313,7 +313,7 @@ key_between(ScanKey keys, Datum first, Datum last)
  * shows them; NULL: dirty.
  */
 void
-scan_by_lo(SlotScan *scan, Store *store, int32 pool, Extent slots,
+scan_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots,
 		   ScanDirection direction, Snapshot snapshot)
 {
 	int			nkeys = 1;
@@ -325,7 +325,7 @@ scan_by_lo(SlotScan *scan, Store *store, int32 pool, Extent slots,
 	else
 		nkeys += key_between(&scan->keys[1], u128_numeric(slots.first),
 							 u128_numeric(slots.last));
-	scan_begin(scan, store, BY_LO, snapshot, direction, nkeys, nkeys - 1);
+	scan_begin(scan, store, BY_SLOT, snapshot, direction, nkeys, nkeys - 1);
 }
 
 /* The versions of the key's row that the snapshot shows; NULL: dirty. */
@@ -346,7 +346,7 @@ scan_queue_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots)
 	key_int4(&scan->keys[0], 1, pool);
 	(void) key_between(&scan->keys[1], queue_place_of_slot(slots.first),
 					   queue_place_of_slot(slots.last));
-	scan_begin(scan, store, BY_RANK, NULL, ForwardScanDirection, 3, 2);
+	scan_begin(scan, store, BY_QUEUE, NULL, ForwardScanDirection, 3, 2);
 }
 
 /* Waiting rows that are queued by time, from one time to another. */
@@ -357,7 +357,7 @@ scan_queue_by_time(SlotScan *scan, Store *store, int32 pool,
 	key_int4(&scan->keys[0], 1, pool);
 	(void) key_between(&scan->keys[1], queue_place_of_time(from),
 					   queue_place_of_time(until));
-	scan_begin(scan, store, BY_RANK, NULL, ForwardScanDirection, 3, 2);
+	scan_begin(scan, store, BY_QUEUE, NULL, ForwardScanDirection, 3, 2);
 }
 
 /* Held rows (in mixed pools: all) that have run out until then, by time. */

@@ -34,8 +34,8 @@
 #include "alloc/store.h"
 
 static const AllocRelation all_slot_indexes[] = {
-	ALLOC_SLOT_PKEY, ALLOC_SLOT_KEY, ALLOC_SLOT_RANK, ALLOC_SLOT_EXPIRY,
-	ALLOC_SLOT_SPAN
+	ALLOC_SLOT_PKEY, ALLOC_SLOT_KEY, ALLOC_SLOT_QUEUE, ALLOC_SLOT_EXPIRY,
+	ALLOC_SLOT_OVERLAP
 };
 static const AllocRelation all_past_indexes[] = {ALLOC_PAST_ENDED};
 
@@ -222,11 +222,11 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 		   sizeof(bool) * slot->tts_tupleDescriptor->natts);
 
 	values[SLOT_POOL] = Int32GetDatum(pool->id);
-	values[SLOT_LO] = u128_numeric(row->lo);
-	values[SLOT_ORD] = Int16GetDatum(row->order);
-	values[SLOT_TURN] = Int16GetDatum(row->held ? row->turn : 0);
-	isnull[SLOT_POOL] = isnull[SLOT_LO] = isnull[SLOT_ORD] = false;
-	isnull[SLOT_TURN] = false;
+	values[SLOT_FIRST] = u128_numeric(row->lo);
+	values[SLOT_SIZE] = Int16GetDatum(row->order);
+	values[SLOT_KEY_ROW] = Int16GetDatum(row->held ? row->key_row : 0);
+	isnull[SLOT_POOL] = isnull[SLOT_FIRST] = isnull[SLOT_SIZE] = false;
+	isnull[SLOT_KEY_ROW] = false;
 	if (row->held)
 	{
 		values[SLOT_KEY] = UUIDPGetDatum(&row->key);
@@ -247,13 +247,13 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 	}
 	if (!row->held && !pool->mixed)
 	{
-		values[SLOT_RANK] = queue_place(pool, row);
-		isnull[SLOT_RANK] = false;
+		values[SLOT_QUEUE_PLACE] = queue_place(pool, row);
+		isnull[SLOT_QUEUE_PLACE] = false;
 	}
 	if (pool->mixed)
 	{
-		values[SLOT_SPAN] = block_span(row->lo, row->order);
-		isnull[SLOT_SPAN] = false;
+		values[SLOT_SLOTS] = block_span(row->lo, row->order);
+		isnull[SLOT_SLOTS] = false;
 	}
 	ExecStoreVirtualTuple(slot);
 	MemoryContextSwitchTo(caller);
@@ -277,7 +277,7 @@ slot_has_row(Store *store, const Pool *pool, u128 lo)
 	SlotScan	scan;
 	bool		found = false;
 
-	scan_by_lo(&scan, store, pool->id, slots, ForwardScanDirection,
+	scan_by_slot(&scan, store, pool->id, slots, ForwardScanDirection,
 			   SnapshotAny);
 	while (!found &&
 		   (tid = index_getnext_tid(scan.desc, scan.direction)) != NULL)
@@ -303,12 +303,12 @@ index_slot(Store *store, const SlotRow *row, IndexUniqueCheck check_lo,
 {
 	Writer	   *writer = &store->slots;
 
-	return index_row(writer, store_index(store, BY_LO),
+	return index_row(writer, store_index(store, BY_SLOT),
 					 check_lo, check_lo == UNIQUE_CHECK_NO) &&
 		(row->held ?
 		 index_row(writer, store_index(store, BY_KEY),
 				   check_key, check_key == UNIQUE_CHECK_NO) :
-		 index_row(writer, store_index(store, BY_RANK),
+		 index_row(writer, store_index(store, BY_QUEUE),
 				   UNIQUE_CHECK_NO, false)) &&
 		(!(row->held && row->expires) ||
 		 index_row(writer, store_index(store, BY_EXPIRY),

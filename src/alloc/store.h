@@ -12,16 +12,16 @@
 enum
 {
 	SLOT_POOL = 1,
-	SLOT_LO,
-	SLOT_ORD,
-	SLOT_TURN,
+	SLOT_FIRST,
+	SLOT_SIZE,
+	SLOT_KEY_ROW,
 	SLOT_KEY,
 	SLOT_GENERATION,
 	SLOT_ALLOCATED_AT,
 	SLOT_EXPIRES_AT,
 	SLOT_NOTE,
-	SLOT_RANK,
-	SLOT_SPAN
+	SLOT_QUEUE_PLACE,
+	SLOT_SLOTS
 };
 
 extern Relation store_index(Store *store, SlotIndex which);

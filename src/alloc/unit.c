@@ -253,8 +253,8 @@ allocate(Search *search, int round)
  * Its row goes without the key's lock if another key takes the unit.  While a
  * transaction that does so is running, the row cannot be taken away and may
  * yet stay, should that one roll back.  It is no reason to wait: what has run
- * out stays so.  So the new unit's row has another turn, that unique (pool,
- * key, turn) may have room for both.
+ * out stays so.  So the new unit's row has another key_row, that unique (pool,
+ * key, key_row) may have room for both.
  */
 static Outcome
 allocate_again(Search *search, SlotRow *former, int round)
@@ -369,7 +369,7 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 		search.now = GetCurrentTimestamp();
 
 		state = key_look(store, *pool, &request->key, search.now, unit,
-						 &search.turn);
+						 &search.key_row);
 		if (state == KEY_BUSY)
 		{
 			SlotRow		busy = *unit;
@@ -482,13 +482,13 @@ hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 	{
 		TimestampTz now;
 		KeyState	state;
-		int			turn;
+		int			key_row;
 
 		CHECK_FOR_INTERRUPTS();
 		*pool = key_enter(nsp, pool_name, (*pool)->id, key, ShareLock);
 		store->waits.n = 0;
 		now = GetCurrentTimestamp();
-		state = key_look(store, *pool, key, now, unit, &turn);
+		state = key_look(store, *pool, key, now, unit, &key_row);
 		if (state != KEY_BUSY)
 		{
 			key_check_snapshot(store, *pool, key,

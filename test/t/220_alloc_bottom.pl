@@ -85,9 +85,9 @@ sub churn
 foreach my $kind ('any', 'lowest')
 {
 	churn($kind, 5000);
-	my $before = entries('alloc_slot_rank');
+	my $before = entries('alloc_slot_queue');
 	churn($kind, 100);
-	cmp_ok(entries('alloc_slot_rank') - $before, '<', 100 * 40 + 5000, "old entries of $kind are passed once at most");
+	cmp_ok(entries('alloc_slot_queue') - $before, '<', 100 * 40 + 5000, "old entries of $kind are passed once at most");
 }
 # in a pool of several sizes, those nearby are, but not all
 $node->safe_psql('postgres', q{SELECT alloc_pool_create('wide', '{10.0.0.0/16}', port_chunk => 32768);
