@@ -132,6 +132,17 @@ SELECT count(*) FROM alloc_verify('many');
 SELECT read('{alloc_range}') < 50000 AS ranges, read('{alloc_slot}') < 100000 AS slots;
 ROLLBACK;
 
+-- wherever the functions have gone
+ALTER SCHEMA public RENAME TO alloc_report_moved;
+SELECT pool, capacity, free FROM alloc_report_moved.alloc_usage('past');
+SELECT count(*) FROM alloc_report_moved.alloc_map('past');
+SELECT count(*) FROM alloc_report_moved.alloc_verify('past');
+SELECT alloc_report_moved.alloc_pool_grow('past', '10.0.1.0/24'), alloc_report_moved.alloc_pool_shrink('past', '10.0.1.0/24');
+SELECT value FROM alloc_report_moved.alloc_units WHERE pool = 'half';
+SELECT draining FROM alloc_report_moved.alloc_pools WHERE pool = 'half';
+SELECT alloc_report_moved.alloc_rebuild('past'), alloc_report_moved.pg_cas_reap() >= 0;
+ALTER SCHEMA alloc_report_moved RENAME TO public;
+
 -- all that there are, by name
 SELECT pool, capacity, free FROM alloc_usage();
 SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;

@@ -164,6 +164,7 @@ typedef struct Pool
 								 * was read */
 	bool		is_cached;
 	int			pins;			/* how many callers use it */
+	MemoryContext pinned_in;	/* the last one's memory */
 	Size		bytes;
 
 	/* backend-local: depends on the epoch */
@@ -178,6 +179,16 @@ typedef struct Pool
 	u128		cursor;			/* mixed pools: where to look next */
 	bool		cursor_valid;
 } Pool;
+
+/* A call's use of a pool. */
+typedef struct PoolUse
+{
+	Oid			nsp;			/* of our tables */
+	const char *name;			/* of the pool */
+	PoolRight	right;			/* what the caller wants to do with it */
+	LOCKMODE	mode;			/* of the lock on it; NoLock: none */
+	Pool	   *pool;			/* as it was when it was looked at last */
+} PoolUse;
 
 /* One row of alloc_slot. */
 typedef struct SlotRow
@@ -399,11 +410,12 @@ extern bool pool_shows(Oid owner, ArrayType *grantees);
 extern Oid	alloc_relation(Oid nsp, AllocRelation which);
 extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
 extern Extent slots_of_values(const Space *space, u128 first, u128 last);
-extern Pool *pool_open_locked(Oid nsp, const char *name, int32 id,
-							  PoolRight right, LOCKMODE mode);
-extern void pool_lock(Oid nsp, int32 id, LOCKMODE mode);
-extern bool pool_lock_at_once(Oid nsp, int32 id);
-extern void pool_unlock(Oid nsp, int32 id, LOCKMODE mode);
+extern bool pool_use(PoolUse *use, Oid nsp, const char *name,
+					 PoolRight right);
+extern bool pool_use_again(PoolUse *use);
+extern bool pool_lock(PoolUse *use, LOCKMODE mode);
+extern bool pool_lock_at_once(PoolUse *use);
+extern void pool_unlock(PoolUse *use);
 
 /* cache.c */
 extern Pool *cache_get(Oid nsp, const char *name);
@@ -510,12 +522,9 @@ extern Outcome search_exact(Search *search, SlotRow *holder);
 extern Outcome search_reason(Search *search);
 
 /* key.c */
-extern Pool *key_enter(Oid nsp, const char *pool_name, int32 id,
-					   const pg_uuid_t *key, LOCKMODE mode);
-extern bool key_enter_at_once(Oid nsp, const char *pool_name,
-							  const pg_uuid_t *key, Pool **pool);
-extern void key_leave(Oid nsp, const Pool *pool, const pg_uuid_t *key,
-					  LOCKMODE mode);
+extern void key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode);
+extern bool key_enter_at_once(PoolUse *use, const pg_uuid_t *key);
+extern void key_leave(PoolUse *use, const pg_uuid_t *key);
 extern KeyState key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 						 TimestampTz now, SlotRow *row, int *key_row);
 extern bool key_read(Store *store, const Pool *pool, const pg_uuid_t *key,
@@ -529,13 +538,12 @@ extern void row_keep(SlotRow *row);
 extern char *uuid_text(const pg_uuid_t *key);
 
 /* unit.c */
-extern void unit_allocate(Store *store, Oid nsp, const char *pool_name,
-						  Request *request, Pool **pool, Answer *answer);
-extern bool unit_release(Store *store, Oid nsp, const char *pool_name,
-						 const pg_uuid_t *key, const int64 *generation);
-extern void unit_renew(Store *store, Oid nsp, const char *pool_name,
-					   const pg_uuid_t *key, Interval *ttl,
-					   const int64 *generation, SlotRow *unit);
+extern void unit_allocate(Store *store, PoolUse *use, Request *request,
+						  Answer *answer);
+extern bool unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
+						 const int64 *generation);
+extern void unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key,
+					   Interval *ttl, const int64 *generation, SlotRow *unit);
 extern bool unit_end(Store *store, const Pool *pool, SlotRow *row,
 					 TimestampTz ended_at, TimestampTz ready_at,
 					 const char *reason);

@@ -300,6 +300,7 @@ unpin_pool(void *arg)
 	Pool	   *pool = arg;
 
 	Assert(pool->pins > 0);
+	pool->pinned_in = NULL;
 	if (--pool->pins == 0 && !pool->is_cached)
 		MemoryContextDelete(pool->cxt);
 }
@@ -311,12 +312,16 @@ unpin_pool(void *arg)
 static void
 pin_pool(Pool *pool)
 {
-	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+	MemoryContextCallback *callback;
 
+	if (pool->pinned_in == CurrentMemoryContext)
+		return;					/* by a call that looks time and again */
+	callback = palloc(sizeof(MemoryContextCallback));
 	callback->func = unpin_pool;
 	callback->arg = pool;
 	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
 	pool->pins++;
+	pool->pinned_in = CurrentMemoryContext;
 }
 
 static void

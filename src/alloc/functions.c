@@ -132,16 +132,16 @@ do_allocate(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 {
 	Store		store;
 	Request		request;
-	Pool	   *pool;
-	Oid			nsp = alloc_namespace(fcinfo);
+	PoolUse		use;
 
 	read_request(fcinfo, kind, function, &request);
-	store_open(&store, nsp, RowExclusiveLock);
-	unit_allocate(&store, nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)),
-				  &request, &pool, answer);
+	pool_use(&use, alloc_namespace(fcinfo),
+			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+	store_open(&store, use.nsp, RowExclusiveLock);
+	unit_allocate(&store, &use, &request, answer);
 	store_close(&store);
-	require_unit(pool, &request, answer);
-	return pool;
+	require_unit(use.pool, &request, answer);
+	return use.pool;
 }
 
 /* alloc_ip(pool, key, address, ttl, note) RETURNS inet */
@@ -207,15 +207,15 @@ do_try(FunctionCallInfo fcinfo, RequestKind kind, const char *function)
 	Store		store;
 	Request		request;
 	Answer		answer;
-	Pool	   *pool;
-	Oid			nsp = alloc_namespace(fcinfo);
+	PoolUse		use;
 	Datum		values[4] = {0};
 	bool		nulls[4] = {false, true, true, true};
 
 	read_request(fcinfo, kind, function, &request);
-	store_open(&store, nsp, RowExclusiveLock);
-	unit_allocate(&store, nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)),
-				  &request, &pool, &answer);
+	pool_use(&use, alloc_namespace(fcinfo),
+			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+	store_open(&store, use.nsp, RowExclusiveLock);
+	unit_allocate(&store, &use, &request, &answer);
 	store_close(&store);
 
 	values[0] = CStringGetTextDatum(alloc_outcome_name(answer.outcome));
@@ -224,7 +224,7 @@ do_try(FunctionCallInfo fcinfo, RequestKind kind, const char *function)
 		case OUTCOME_ALLOCATED:
 		case OUTCOME_HELD:
 		case OUTCOME_REUSED:
-			values[1] = CStringGetTextDatum(unit_text(pool, answer.unit.lo,
+			values[1] = CStringGetTextDatum(unit_text(use.pool, answer.unit.lo,
 													  answer.unit.order));
 			values[2] = Int64GetDatum(answer.unit.generation);
 			nulls[1] = nulls[2] = false;
@@ -236,7 +236,7 @@ do_try(FunctionCallInfo fcinfo, RequestKind kind, const char *function)
 			break;
 		case OUTCOME_TAKEN:
 		case OUTCOME_RESERVED:
-			values[1] = CStringGetTextDatum(unit_text(pool, request.lo,
+			values[1] = CStringGetTextDatum(unit_text(use.pool, request.lo,
 													  request.order));
 			nulls[1] = false;
 			break;
@@ -286,16 +286,14 @@ compare_keys(const void *a, const void *b)
 Datum
 alloc_many(PG_FUNCTION_ARGS)
 {
-	Oid			nsp = alloc_namespace(fcinfo);
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Request		request = {.function = "alloc_many"};
 	Store		store;
-	Pool	   *pool;
+	PoolUse		use;
 	Datum	   *keys;
 	Datum	   *sorted;
 	bool	   *nulls;
 	int			nkeys;
-	char	   *name;
 	SlotRow    *units;
 	MemoryContext cxt;
 	MemoryContext caller;
@@ -304,7 +302,6 @@ alloc_many(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "keys");
 	read_common(fcinfo, 3, &request);
-	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	InitMaterializedSRF(fcinfo, 0);
 
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), UUIDOID, UUID_LEN, false,
@@ -317,9 +314,10 @@ alloc_many(PG_FUNCTION_ARGS)
 					 errmsg("argument \"keys\" must not contain nulls")));
 	}
 
-	pool = pool_open(nsp, name, RIGHT_USE);
+	pool_use(&use, alloc_namespace(fcinfo),
+			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
 	request.kind = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5) ? REQUEST_PORTS :
-		kind_request(pool->kind);
+		kind_request(use.pool->kind);
 	if (request.kind == REQUEST_PREFIX)
 		read_masklen(fcinfo, 2, &request);
 	else if (!PG_ARGISNULL(2))
@@ -334,7 +332,7 @@ alloc_many(PG_FUNCTION_ARGS)
 	units = MemoryContextAllocHuge(CurrentMemoryContext,
 								   Max(nkeys, 1) * sizeof(SlotRow));
 
-	store_open(&store, nsp, RowExclusiveLock);
+	store_open(&store, use.nsp, RowExclusiveLock);
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "alloc_many",
 								ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(cxt);
@@ -342,21 +340,27 @@ alloc_many(PG_FUNCTION_ARGS)
 	{
 		Answer		answer;
 
+		/* what the one before found has gone with its memory */
+		(void) pool_use_again(&use);
 		request.key = *DatumGetUUIDP(sorted[i]);
-		unit_allocate(&store, nsp, name, &request, &pool, &answer);
-		require_unit(pool, &request, &answer);
+		unit_allocate(&store, &use, &request, &answer);
+		require_unit(use.pool, &request, &answer);
 		units[i] = answer.unit;
 		MemoryContextSwitchTo(caller);
 		row_keep(&units[i]);
 		MemoryContextSwitchTo(cxt);
 		MemoryContextReset(cxt);
 	}
+
+	MemoryContextSwitchTo(caller);
+	(void) pool_use_again(&use);
+	MemoryContextSwitchTo(cxt);
 	for (int i = 0; i < nkeys; i++)
 	{
 		Datum	   *place = bsearch(&keys[i], sorted, nkeys, sizeof(Datum),
 									compare_keys);
 
-		put_unit_row(rsinfo, pool, &units[place - sorted]);
+		put_unit_row(rsinfo, use.pool, &units[place - sorted]);
 		MemoryContextReset(cxt);
 	}
 	MemoryContextSwitchTo(caller);
@@ -368,7 +372,7 @@ alloc_many(PG_FUNCTION_ARGS)
 Datum
 alloc_release(PG_FUNCTION_ARGS)
 {
-	Oid			nsp = alloc_namespace(fcinfo);
+	PoolUse		use;
 	Store		store;
 	int64		generation;
 	bool		released;
@@ -377,9 +381,11 @@ alloc_release(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	generation = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
-	store_open(&store, nsp, RowExclusiveLock);
-	released = unit_release(&store, nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)),
-							PG_GETARG_UUID_P(1),
+	/* who may not use the pool does not get to queue for its lock */
+	pool_use(&use, alloc_namespace(fcinfo),
+			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+	store_open(&store, use.nsp, RowExclusiveLock);
+	released = unit_release(&store, &use, PG_GETARG_UUID_P(1),
 							PG_ARGISNULL(2) ? NULL : &generation);
 	store_close(&store);
 	PG_RETURN_BOOL(released);
@@ -389,7 +395,7 @@ alloc_release(PG_FUNCTION_ARGS)
 Datum
 alloc_renew(PG_FUNCTION_ARGS)
 {
-	Oid			nsp = alloc_namespace(fcinfo);
+	PoolUse		use;
 	Interval   *ttl = PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2);
 	Store		store;
 	int64		generation;
@@ -401,9 +407,10 @@ alloc_renew(PG_FUNCTION_ARGS)
 	if (ttl != NULL)
 		(void) positive_interval_after(GetCurrentTimestamp(), ttl, "ttl");
 	generation = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3);
-	store_open(&store, nsp, RowExclusiveLock);
-	unit_renew(&store, nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)),
-			   PG_GETARG_UUID_P(1), ttl,
+	pool_use(&use, alloc_namespace(fcinfo),
+			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+	store_open(&store, use.nsp, RowExclusiveLock);
+	unit_renew(&store, &use, PG_GETARG_UUID_P(1), ttl,
 			   PG_ARGISNULL(3) ? NULL : &generation, &unit);
 	store_close(&store);
 	if (!unit.expires)

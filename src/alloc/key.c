@@ -48,52 +48,41 @@ key_locktag(LOCKTAG *tag, const Pool *pool, const pg_uuid_t *key)
 
 /*
  * Take the pool's lock, in this mode, and the key's, and have the pool as it
- * is now; id as for pool_open_locked.
+ * is now.
  */
-Pool *
-key_enter(Oid nsp, const char *pool_name, int32 id, const pg_uuid_t *key,
-		  LOCKMODE mode)
+void
+key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode)
 {
 	LOCKTAG		tag;
-	Pool	   *pool;
 
-	pool = pool_open_locked(nsp, pool_name, id, RIGHT_USE, mode);
-	key_locktag(&tag, pool, key);
+	(void) pool_lock(use, mode);
+	key_locktag(&tag, use->pool, key);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	return pool;
 }
 
-/*
- * The same in share mode, if it can be had without waiting.  *pool is what
- * the caller knows as the pool, and may be replaced, as looking again may free
- * it.
- */
+/* The same in share mode, if it can be had without waiting. */
 bool
-key_enter_at_once(Oid nsp, const char *pool_name, const pg_uuid_t *key,
-				  Pool **pool)
+key_enter_at_once(PoolUse *use, const pg_uuid_t *key)
 {
 	LOCKTAG		tag;
-	int32		id = (*pool)->id;
 
-	if (!pool_lock_at_once(nsp, id))
+	if (!pool_lock_at_once(use))
 		return false;
-	*pool = pool_open(nsp, pool_name, RIGHT_USE);
-	key_locktag(&tag, *pool, key);
-	if ((*pool)->id == id &&
-		LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+	key_locktag(&tag, use->pool, key);
+	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
 		return true;
-	pool_unlock(nsp, id, ShareLock);
+	pool_unlock(use);
 	return false;
 }
 
 void
-key_leave(Oid nsp, const Pool *pool, const pg_uuid_t *key, LOCKMODE mode)
+key_leave(PoolUse *use, const pg_uuid_t *key)
 {
 	LOCKTAG		tag;
 
-	key_locktag(&tag, pool, key);
+	key_locktag(&tag, use->pool, key);
 	LockRelease(&tag, ExclusiveLock, false);
-	pool_unlock(nsp, pool->id, mode);
+	pool_unlock(use);
 }
 
 /* Let what row points to outlive its scan. */

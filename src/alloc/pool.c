@@ -128,42 +128,6 @@ pool_locktag(LOCKTAG *tag, Oid nsp, int32 id)
 }
 
 /*
- * Wait for the pool's lock.  A call that allocates or releases has it in share
- * mode while it works, and gives it back before it returns, so an idle
- * transaction holds none.  Those who change the pool have it exclusively until
- * their transaction ends.  Hence each allocation sees a change wholly or not
- * at all, and who changes a pool sees the rows of all calls that came before,
- * committed or running.
- */
-void
-pool_lock(Oid nsp, int32 id, LOCKMODE mode)
-{
-	LOCKTAG		tag;
-
-	pool_locktag(&tag, nsp, id);
-	(void) LockAcquire(&tag, mode, false, false);
-}
-
-/* Take it in share mode, unless it would have to be waited for. */
-bool
-pool_lock_at_once(Oid nsp, int32 id)
-{
-	LOCKTAG		tag;
-
-	pool_locktag(&tag, nsp, id);
-	return LockAcquire(&tag, ShareLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
-}
-
-void
-pool_unlock(Oid nsp, int32 id, LOCKMODE mode)
-{
-	LOCKTAG		tag;
-
-	pool_locktag(&tag, nsp, id);
-	LockRelease(&tag, mode, false);
-}
-
-/*
  * May the caller do this with a pool of that owner and these grantees?
  * Members of a role may what the role may; members of pg_monitor see all
  * pools.  What a dropped role owned is the extension's owner's, and a grant to
@@ -287,25 +251,83 @@ pool_open(Oid nsp, const char *name, PoolRight right)
 }
 
 /*
- * Take the lock of the pool of that name, and have the pool as it is then.
- * id is that of the pool that had the name when the caller looked: if it was
- * dropped meanwhile, the one that has it now counts.
+ * Begin to use the pool of that name, as pool_open() has it.  False if there
+ * is none, with RIGHT_NONE.
  */
-Pool *
-pool_open_locked(Oid nsp, const char *name, int32 id, PoolRight right,
-				 LOCKMODE mode)
+bool
+pool_use(PoolUse *use, Oid nsp, const char *name, PoolRight right)
+{
+	use->nsp = nsp;
+	use->name = name;
+	use->right = right;
+	use->mode = NoLock;
+	return pool_use_again(use);
+}
+
+/* Look at the pool again, which may have changed. */
+bool
+pool_use_again(PoolUse *use)
+{
+	use->pool = pool_open(use->nsp, use->name, use->right);
+	return use->pool != NULL;
+}
+
+/*
+ * Wait for the pool's lock, and have the pool as it is then: if it was dropped
+ * meanwhile, the one that has its name now.
+ *
+ * A call that allocates or releases has the lock in share mode while it works,
+ * and gives it back before it returns, so an idle transaction holds none.
+ * Those who change the pool have it exclusively until their transaction ends.
+ * Hence each allocation sees a change wholly or not at all, and who changes a
+ * pool sees the rows of all calls that came before, committed or running.
+ */
+bool
+pool_lock(PoolUse *use, LOCKMODE mode)
 {
 	for (;;)
 	{
-		Pool	   *pool;
+		int32		id = use->pool->id;
+		LOCKTAG		tag;
 
-		pool_lock(nsp, id, mode);
-		pool = pool_open(nsp, name, right);
-		if (pool != NULL && pool->id == id)
-			return pool;
-		pool_unlock(nsp, id, mode);
-		if (pool == NULL)
-			return NULL;
-		id = pool->id;
+		pool_locktag(&tag, use->nsp, id);
+		(void) LockAcquire(&tag, mode, false, false);
+		if (pool_use_again(use) && use->pool->id == id)
+		{
+			use->mode = mode;
+			return true;
+		}
+		LockRelease(&tag, mode, false);
+		if (use->pool == NULL)
+			return false;
 	}
+}
+
+/* The same in share mode, if it can be had without waiting. */
+bool
+pool_lock_at_once(PoolUse *use)
+{
+	int32		id = use->pool->id;
+	LOCKTAG		tag;
+
+	pool_locktag(&tag, use->nsp, id);
+	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+		return false;
+	if (pool_use_again(use) && use->pool->id == id)
+	{
+		use->mode = ShareLock;
+		return true;
+	}
+	LockRelease(&tag, ShareLock, false);
+	return false;
+}
+
+void
+pool_unlock(PoolUse *use)
+{
+	LOCKTAG		tag;
+
+	pool_locktag(&tag, use->nsp, use->pool->id);
+	LockRelease(&tag, use->mode, false);
+	use->mode = NoLock;
 }

@@ -70,21 +70,17 @@ pool_lock_frontiers(int32 pool, const char *option)
 void
 change_open(FunctionCallInfo fcinfo, Change *change)
 {
-	int32		id;
-
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
-	change->nsp = alloc_namespace(fcinfo);
-	change->name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
 	/* no right to it, no waiting for its lock */
-	id = pool_open(change->nsp, change->name, RIGHT_OWN)->id;
+	pool_use(&change->use, alloc_namespace(fcinfo),
+			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_OWN);
 	require_writable(fcinfo);
 	owner_sql_begin(&change->scope);
-	(void) pool_lock_frontiers(id, "");
+	(void) pool_lock_frontiers(change->use.pool->id, "");
 	owner_sql_end(&change->scope);
-	change->pool = pool_open_locked(change->nsp, change->name, id, RIGHT_OWN,
-									ExclusiveLock);
+	(void) pool_lock(&change->use, ExclusiveLock);
 }
 
 /* Make all backends forget what they know of the pool. */
@@ -100,15 +96,16 @@ pool_new_epoch(int32 pool)
 void
 change_reload(Change *change)
 {
-	pool_new_epoch(change->pool->id);
-	change->pool = pool_open(change->nsp, change->name, RIGHT_NONE);
+	pool_new_epoch(change->use.pool->id);
+	change->use.right = RIGHT_NONE; /* it is the owner who asks by now */
+	(void) pool_use_again(&change->use);
 }
 
 /* End a change to what all backends know of the pool. */
 void
 change_end(Change *change)
 {
-	pool_new_epoch(change->pool->id);
+	pool_new_epoch(change->use.pool->id);
 	owner_sql_end(&change->scope);
 }
 
@@ -122,8 +119,8 @@ running_user(const Change *change)
 	SlotScan	scan;
 	SlotRow		row;
 
-	store_open(&store, change->nsp, AccessShareLock);
-	scan_by_slot(&scan, &store, change->pool->id, slots, ForwardScanDirection,
+	store_open(&store, change->use.nsp, AccessShareLock);
+	scan_by_slot(&scan, &store, change->use.pool->id, slots, ForwardScanDirection,
 			   NULL);
 	while (!TransactionIdIsValid(xid) && slot_scan_next(&scan, &row))
 		xid = TransactionIdIsValid(row.inserter) ? row.inserter : row.deleter;
@@ -147,16 +144,14 @@ wait_for_users(Change *change)
 	for (int round = 0;; round++)
 	{
 		TransactionId xid = running_user(change);
-		int32		id = change->pool->id;
 
 		if (!TransactionIdIsValid(xid))
 			return;
 		if (round < MAX_UNLOCKS)
-			pool_unlock(change->nsp, id, ExclusiveLock);
+			pool_unlock(&change->use);
 		XactLockTableWait(xid, NULL, NULL, XLTW_None);
 		if (round < MAX_UNLOCKS)
-			change->pool = pool_open_locked(change->nsp, change->name, id,
-											RIGHT_OWN, ExclusiveLock);
+			(void) pool_lock(&change->use, ExclusiveLock);
 	}
 }
 
@@ -336,7 +331,7 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 		owner = new_owner(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	if (strategy != NULL)
 		wait_for_users(&change);
-	id = change.pool->id;
+	id = change.use.pool->id;
 
 	owner_sql_begin(&change.scope);
 	if (cooldown != NULL)
@@ -366,7 +361,7 @@ raise_in_use(const Change *change, const char *what, const char *hint)
 	StringInfoData detail;
 
 	detail_begin(&detail);
-	detail_text(&detail, "pool", change->name);
+	detail_text(&detail, "pool", change->use.name);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),
 			 errmsg("%s has units that are allocated", what),
@@ -389,11 +384,11 @@ alloc_pool_drop(PG_FUNCTION_ARGS)
 	int32		id;
 
 	change_open(fcinfo, &change);
-	id = change.pool->id;
+	id = change.use.pool->id;
 	owner_sql_begin(&change.scope);
-	store_open(&store, change.nsp, RowExclusiveLock);
-	if (slots_in_use(&store, change.pool, all))
-		raise_in_use(&change, psprintf("pool \"%s\"", change.name),
+	store_open(&store, change.use.nsp, RowExclusiveLock);
+	if (slots_in_use(&store, change.use.pool, all))
+		raise_in_use(&change, psprintf("pool \"%s\"", change.use.name),
 					 "Release them first.");
 	store_close(&store);
 	for (int i = 0; i < lengthof(statements); i++)
@@ -422,11 +417,11 @@ alloc_grant(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 1, "role");
 	role = role_argument(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	owner_sql_begin(&change.scope);
-	delete_grant(change.pool->id, role);
+	delete_grant(change.use.pool->id, role);
 	owner_sql("INSERT INTO @alloc_grantee (pool, role, role_name) "
 			  "VALUES ($1, $2, $3)",
 			  ARGS(INT4OID, OIDOID, TEXTOID),
-			  VALUES(Int32GetDatum(change.pool->id), ObjectIdGetDatum(role),
+			  VALUES(Int32GetDatum(change.use.pool->id), ObjectIdGetDatum(role),
 					 present_role_name(role)));
 	owner_sql_end(&change.scope);
 	PG_RETURN_VOID();
@@ -457,10 +452,10 @@ alloc_revoke(PG_FUNCTION_ARGS)
 						 "(SELECT 1 FROM pg_catalog.pg_roles AS r "
 						 "WHERE r.oid = g.role)",
 						 ARGS(INT4OID, TEXTOID),
-						 VALUES(Int32GetDatum(change.pool->id),
+						 VALUES(Int32GetDatum(change.use.pool->id),
 								CStringGetTextDatum(name)));
 	if (OidIsValid(role))
-		delete_grant(change.pool->id, role);
+		delete_grant(change.use.pool->id, role);
 	else if (ndropped == 0)
 		(void) role_argument(name); /* raises 42704 */
 	owner_sql_end(&change.scope);
@@ -481,10 +476,10 @@ alloc_rebuild(PG_FUNCTION_ARGS)
 	Datum		mixed;
 
 	change_open(fcinfo, &change);
-	pool = Int32GetDatum(change.pool->id);
-	mixed = BoolGetDatum(change.pool->mixed);
+	pool = Int32GetDatum(change.use.pool->id);
+	mixed = BoolGetDatum(change.use.pool->mixed);
 	owner_sql_begin(&change.scope);
-	requeue(change.pool->id);
+	requeue(change.use.pool->id);
 	owner_sql("UPDATE @alloc_slot SET queue_place = NULL WHERE pool = $1 "
 			  "AND queue_place IS NOT NULL AND (key IS NOT NULL OR $2)",
 			  ARGS(INT4OID, BOOLOID), VALUES(pool, mixed));

@@ -12,9 +12,7 @@
 typedef struct Change
 {
 	OwnerScope	scope;			/* SQL is run as the owner, once begun */
-	Oid			nsp;
-	char	   *name;
-	Pool	   *pool;			/* locked */
+	PoolUse		use;			/* with the exclusive lock */
 } Change;
 
 /* Values that a caller named, and how. */

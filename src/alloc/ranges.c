@@ -117,11 +117,11 @@ delete_range(int32 range)
 static bool
 purge_drained(Change *change)
 {
-	Pool	   *pool = change->pool;
+	Pool	   *pool = change->use.pool;
 	Store		store;
 	bool		purged = false;
 
-	store_open(&store, change->nsp, RowExclusiveLock);
+	store_open(&store, change->use.nsp, RowExclusiveLock);
 	for (int i = 0; i < pool->space.nranges; i++)
 	{
 		const Range *range = &pool->space.ranges[i];
@@ -341,11 +341,11 @@ named_values(FunctionCallInfo fcinfo, const Change *change, bool whole,
 
 	require_argument(fcinfo, 1, "range");
 	named->text = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	range_parse(change->pool->kind, named->text, whole, &width, &named->first,
+	range_parse(change->use.pool->kind, named->text, whole, &width, &named->first,
 				&named->last);
-	if (width != change->pool->width)
+	if (width != change->use.pool->width)
 		raise_invalid(psprintf("range %s is not of the address family of pool \"%s\"",
-							   named->text, change->name),
+							   named->text, change->use.name),
 					  "Make a pool for each.");
 }
 
@@ -358,7 +358,7 @@ overlaps(const Range *range, const Named *named)
 static void
 require_overlap(const Change *change, const Named *named)
 {
-	const Space *space = &change->pool->space;
+	const Space *space = &change->use.pool->space;
 
 	for (int i = 0; i < space->nranges; i++)
 	{
@@ -368,7 +368,7 @@ require_overlap(const Change *change, const Named *named)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("no value of range %s is in pool \"%s\"", named->text,
-					change->name),
+					change->use.name),
 			 errhint("See the ranges column of view alloc_pools.")));
 }
 
@@ -386,11 +386,11 @@ is_undrained_by(const Range *range, const Named *named)
 static bool
 cut_draining(Change *change, const Named *named)
 {
-	Pool	   *pool = change->pool;
+	Pool	   *pool = change->use.pool;
 	Store		store;
 	bool		cut = false;
 
-	store_open(&store, change->nsp, RowExclusiveLock);
+	store_open(&store, change->use.nsp, RowExclusiveLock);
 	for (int i = 0; i < pool->space.nranges; i++)
 	{
 		const Range *range = &pool->space.ranges[i];
@@ -445,12 +445,12 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 	owner_sql_begin(&change.scope);
 	if (cut_draining(&change, &whole))
 		change_reload(&change);
-	undrained = all_undrained(change.pool, &whole, &named);
+	undrained = all_undrained(change.use.pool, &whole, &named);
 	if (!undrained && purge_drained(&change))
 		change_reload(&change);
-	for (int i = 0; i < change.pool->space.nranges; i++)
+	for (int i = 0; i < change.use.pool->space.nranges; i++)
 	{
-		const Range *range = &change.pool->space.ranges[i];
+		const Range *range = &change.use.pool->space.ranges[i];
 
 		if (!is_undrained_by(range, &whole))
 			continue;
@@ -459,12 +459,12 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 		owner_sql("UPDATE @alloc_frontier SET slot = $2 WHERE range = $1",
 				  ARGS(INT4OID, NUMERICOID),
 				  VALUES(Int32GetDatum(range->id),
-						 u128_numeric(range_slots(range, change.pool->space.chunk_bits).first)));
+						 u128_numeric(range_slots(range, change.use.pool->space.chunk_bits).first)));
 	}
 	if (!undrained)
-		add_range(change.pool, &named);
+		add_range(change.use.pool, &named);
 	change_reload(&change);
-	(void) join_ranges(change.pool);
+	(void) join_ranges(change.use.pool);
 	change_end(&change);
 	PG_RETURN_VOID();
 }
@@ -488,9 +488,9 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 	change_open(fcinfo, &change);
 	named_values(fcinfo, &change, true, &named);
 	require_overlap(&change, &named);
-	pool = change.pool;
+	pool = change.use.pool;
 	owner_sql_begin(&change.scope);
-	store_open(&store, change.nsp, RowExclusiveLock);
+	store_open(&store, change.use.nsp, RowExclusiveLock);
 	for (int i = 0; i < pool->space.nranges; i++)
 	{
 		const Range *range = &pool->space.ranges[i];
@@ -528,7 +528,7 @@ alloc_reserve(PG_FUNCTION_ARGS)
 	change_open(fcinfo, &change);
 	named_values(fcinfo, &change, true, &named);
 	require_overlap(&change, &named);
-	pool = Int32GetDatum(change.pool->id);
+	pool = Int32GetDatum(change.use.pool->id);
 	first = u128_numeric(named.first);
 	last = u128_numeric(named.last);
 
@@ -572,15 +572,15 @@ alloc_unreserve(PG_FUNCTION_ARGS)
 	if (owner_sql("DELETE FROM @alloc_reserved "
 				  "WHERE pool = $1 AND first = $2 AND last = $3",
 				  ARGS(INT4OID, NUMERICOID, NUMERICOID),
-				  VALUES(Int32GetDatum(change.pool->id),
+				  VALUES(Int32GetDatum(change.use.pool->id),
 						 u128_numeric(named.first),
 						 u128_numeric(named.last))) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CAS_NOT_FOUND),
 				 errmsg("range %s is not reserved in pool \"%s\"", named.text,
-						change.name),
+						change.use.name),
 				 errhint("Name the range as it was reserved.")));
-	space = &change.pool->space;
+	space = &change.use.pool->space;
 	for (int i = 0; i < space->nranges; i++)
 	{
 		const Range *range = &space->ranges[i];

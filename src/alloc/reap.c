@@ -36,13 +36,13 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 	Store		store;
 	SlotScan	scan;
 	SlotRow		row;
-	Pool	   *pool = pool_open(nsp, name, RIGHT_NONE);
+	PoolUse		use;
+	Pool	   *pool;
 	int64		reaped = 0;
 
-	if (pool != NULL)
-		pool = pool_open_locked(nsp, name, pool->id, RIGHT_NONE, ShareLock);
-	if (pool == NULL)
+	if (!pool_use(&use, nsp, name, RIGHT_NONE) || !pool_lock(&use, ShareLock))
 		return 0;				/* dropped meanwhile */
+	pool = use.pool;
 	store_open(&store, nsp, RowExclusiveLock);
 	scan_by_expiry(&scan, &store, pool->id, now);
 	while (reaped < batch && slot_scan_next(&scan, &row))
@@ -57,7 +57,7 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 	}
 	slot_scan_end(&scan);
 	store_close(&store);
-	pool_unlock(nsp, pool->id, ShareLock);
+	pool_unlock(&use);
 	return reaped;
 }
 
@@ -69,13 +69,13 @@ static int64
 forget_waiting(Oid nsp, const char *name, int64 batch)
 {
 	OwnerScope	scope;
-	Pool	   *pool = pool_open(nsp, name, RIGHT_NONE);
+	PoolUse		use;
 	int64		forgotten = 0;
 	int32		id;
 
-	if (pool == NULL || pool->mixed)
+	if (!pool_use(&use, nsp, name, RIGHT_NONE) || use.pool->mixed)
 		return 0;
-	id = pool->id;
+	id = use.pool->id;
 	owner_sql_begin(&scope);
 	owner_sql("SELECT count(*) FILTER (WHERE key IS NULL) > "
 			  "1000 + 2 * count(*) FILTER (WHERE key IS NOT NULL), "
@@ -87,9 +87,9 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 		uint64		nranges = (uint64) DatumGetInt64(sql_result(0, 2));
 
 		/* not while an idle transaction has one of the frontiers */
-		if (pool_lock_frontiers(id, "SKIP LOCKED") == nranges)
+		if (pool_lock_frontiers(id, "SKIP LOCKED") == nranges &&
+			pool_lock(&use, ExclusiveLock) && use.pool->id == id)
 		{
-			pool_lock(nsp, id, ExclusiveLock);
 			owner_sql("WITH gone AS ("
 					  "DELETE FROM @alloc_slot WHERE ctid = ANY (ARRAY("
 					  "SELECT ctid FROM @alloc_slot WHERE pool = $1 "

@@ -325,26 +325,23 @@ wait_for_room(Waiting *waiting, Store *store, const Search *search,
 }
 
 /*
- * Allocate what is asked for, or find that the key has it.  *pool is set to
- * the pool, for describing the unit.
+ * Allocate what is asked for, or find that the key has it.
  */
 void
-unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
-			  Pool **pool, Answer *answer)
+unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 {
 	Waiting		waiting = {.room.cxt = store->cxt};
 	bool		look = true;
 	bool		entered = false;
 
 	memset(answer, 0, sizeof(*answer));
-	*pool = pool_open(nsp, pool_name, RIGHT_USE);
-	resolve(*pool, request);
+	resolve(use->pool, request);
 	if (!XactReadOnly)
-		entered = key_enter_at_once(nsp, pool_name, &request->key, pool);
+		entered = key_enter_at_once(use, &request->key);
 	if (!entered && look)
 	{
-		resolve(*pool, request);
-		if (answer_held(store, *pool, request, answer))
+		resolve(use->pool, request);
+		if (answer_held(store, use->pool, request, answer))
 			return;
 		look = false;
 	}
@@ -360,41 +357,41 @@ unit_allocate(Store *store, Oid nsp, const char *pool_name, Request *request,
 
 		CHECK_FOR_INTERRUPTS();
 		if (!entered)
-			*pool = key_enter(nsp, pool_name, (*pool)->id, &request->key, mode);
+			key_enter(use, &request->key, mode);
 		entered = false;
-		resolve(*pool, request);
+		resolve(use->pool, request);
 		store->waits.n = 0;
-		search.pool = *pool;
+		search.pool = use->pool;
 		search.request = request;
 		search.now = GetCurrentTimestamp();
 
-		state = key_look(store, *pool, &request->key, search.now, unit,
+		state = key_look(store, use->pool, &request->key, search.now, unit,
 						 &search.key_row);
 		if (state == KEY_BUSY)
 		{
 			SlotRow		busy = *unit;
 
-			key_leave(nsp, *pool, &request->key, mode);
-			if (look && answer_held(store, *pool, request, answer))
+			key_leave(use, &request->key);
+			if (look && answer_held(store, use->pool, request, answer))
 				return;
 			look = false;
 			key_wait(&busy, request->function);
 			continue;
 		}
-		key_check_snapshot(store, *pool, &request->key,
+		key_check_snapshot(store, use->pool, &request->key,
 						   state == KEY_NONE ? NULL : unit, search.now);
 		if (state == KEY_HOLDS)
 		{
 			answer->outcome = same_request(request, unit) ?
 				OUTCOME_HELD : OUTCOME_REUSED;
-			key_leave(nsp, *pool, &request->key, mode);
+			key_leave(use, &request->key);
 			return;
 		}
 
 		require_writing(request->function);
 		answer->outcome = state == KEY_RAN_OUT ?
 			allocate_again(&search, unit, round) : allocate(&search, round);
-		key_leave(nsp, *pool, &request->key, mode);
+		key_leave(use, &request->key);
 		if (answer->outcome != OUTCOME_BUSY)
 		{
 			if (answer->outcome == OUTCOME_ALLOCATED)
@@ -475,8 +472,8 @@ check_generation(const Pool *pool, const SlotRow *unit,
  * locks, if it has none that has not run out.
  */
 static bool
-hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
-		  const char *function, Pool **pool, SlotRow *unit)
+hold_unit(Store *store, PoolUse *use, const pg_uuid_t *key,
+		  const char *function, SlotRow *unit)
 {
 	for (;;)
 	{
@@ -485,19 +482,19 @@ hold_unit(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
 		int			key_row;
 
 		CHECK_FOR_INTERRUPTS();
-		*pool = key_enter(nsp, pool_name, (*pool)->id, key, ShareLock);
+		key_enter(use, key, ShareLock);
 		store->waits.n = 0;
 		now = GetCurrentTimestamp();
-		state = key_look(store, *pool, key, now, unit, &key_row);
+		state = key_look(store, use->pool, key, now, unit, &key_row);
 		if (state != KEY_BUSY)
 		{
-			key_check_snapshot(store, *pool, key,
+			key_check_snapshot(store, use->pool, key,
 							   state == KEY_NONE ? NULL : unit, now);
 			require_writing(function);
 			if (state == KEY_HOLDS)
 				return true;
 		}
-		key_leave(nsp, *pool, key, ShareLock);
+		key_leave(use, key);
 		if (state != KEY_BUSY)
 			return false;
 		key_wait(unit, function);
@@ -520,65 +517,62 @@ wait_for_unit(Store *store, const Pool *pool, const SlotRow *unit,
 
 /* Release the key's unit.  False if it has none. */
 bool
-unit_release(Store *store, Oid nsp, const char *pool_name,
-			 const pg_uuid_t *key, const int64 *generation)
+unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
+			 const int64 *generation)
 {
 	const char *function = "alloc_release";
-	/* who may not use the pool does not get to queue for its lock */
-	Pool	   *pool = pool_open(nsp, pool_name, RIGHT_USE);
 	SlotRow		unit;
 	int			idle = 0;
 
-	while (hold_unit(store, nsp, pool_name, key, function, &pool, &unit))
+	while (hold_unit(store, use, key, function, &unit))
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		bool		ended;
 
-		check_generation(pool, &unit, generation);
-		ended = unit_end(store, pool, &unit, now,
-						 pool->has_cooldown ?
-						 interval_after(now, &pool->cooldown, "cooldown") : now,
+		check_generation(use->pool, &unit, generation);
+		ended = unit_end(store, use->pool, &unit, now,
+						 use->pool->has_cooldown ?
+						 interval_after(now, &use->pool->cooldown, "cooldown") : now,
 						 "released");
-		key_leave(nsp, pool, key, ShareLock);
+		key_leave(use, key);
 		if (ended)
 			return true;
-		wait_for_unit(store, pool, &unit, function, &idle);
+		wait_for_unit(store, use->pool, &unit, function, &idle);
 	}
 	return false;
 }
 
 /* Let the key's unit run out ttl from now, or never.  PT404 if it has none. */
 void
-unit_renew(Store *store, Oid nsp, const char *pool_name, const pg_uuid_t *key,
-		   Interval *ttl, const int64 *generation, SlotRow *unit)
+unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key, Interval *ttl,
+		   const int64 *generation, SlotRow *unit)
 {
 	const char *function = "alloc_renew";
-	Pool	   *pool = pool_open(nsp, pool_name, RIGHT_USE);
 	int			idle = 0;
 	StringInfoData detail;
 
-	while (hold_unit(store, nsp, pool_name, key, function, &pool, unit))
+	while (hold_unit(store, use, key, function, unit))
 	{
 		TM_Result	result;
 
-		check_generation(pool, unit, generation);
+		check_generation(use->pool, unit, generation);
 		unit->expires = ttl != NULL;
 		if (unit->expires)
 			unit->expires_at = interval_after(GetCurrentTimestamp(), ttl,
 											  "ttl");
-		result = store_update(store, pool, unit, false, false);
-		key_leave(nsp, pool, key, ShareLock);
+		result = store_update(store, use->pool, unit, false, false);
+		key_leave(use, key);
 		if (result == TM_Ok)
 			return;
-		wait_for_unit(store, pool, unit, function, &idle);
+		wait_for_unit(store, use->pool, unit, function, &idle);
 	}
 
 	detail_begin(&detail);
-	detail_text(&detail, "pool", pool_name);
+	detail_text(&detail, "pool", use->name);
 	detail_text(&detail, "key", uuid_text(key));
 	ereport(ERROR,
 			(errcode(ERRCODE_CAS_NOT_FOUND),
-			 errmsg("the key has no unit in pool \"%s\"", pool_name),
+			 errmsg("the key has no unit in pool \"%s\"", use->name),
 			 errdetail_internal("%s", detail_end(&detail)),
 			 errhint("It was released, or has run out; allocate again.")));
 }

@@ -91,6 +91,24 @@ $target->command_ok(
 	'is restored');
 is(may($target, 'new_owner', 'lost'), 'own', 'the role has it under its new name');
 is(may($target, 'gone_owner', 'lost'), 'nothing', 'who has its old name has not');
+
+# The extension's owner need be no superuser, to whom everything is allowed.
+$target->safe_psql('postgres', <<'SQL');
+CREATE ROLE installer;
+CREATE DATABASE owned OWNER installer;
+SQL
+$target->safe_psql('owned', <<"SQL");
+CREATE ROLE leaver;
+SET ROLE installer;
+CREATE EXTENSION pg_cas;
+RESET ROLE;
+SELECT alloc_pool_create('left', '{0-9}', 'int', owner => 'leaver');
+DROP ROLE leaver;
+SET ROLE installer;
+SELECT alloc_int('left', $key), alloc_pool_set('left', owner => 'installer');
+SQL
+is($target->safe_psql('owned', 'SELECT owner FROM alloc_pools'), 'installer',
+	'the pool of a dropped role is handed over by the one who installed the extension');
 $source->safe_psql('postgres', 'ALTER ROLE new_owner RENAME TO gone_owner; SELECT pg_cas_reap()');
 
 # Logical replication, the first copy as well as what comes later.
