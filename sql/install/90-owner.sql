@@ -12,6 +12,19 @@ COMMENT ON FUNCTION pg_cas_reap(integer) IS
     'removes what is no longer of use, up to so many of each kind, and returns how many that were: units that have run out, old history, unused lock names, old requests';
 REVOKE EXECUTE ON FUNCTION pg_cas_reap(integer) FROM PUBLIC;
 
+CREATE FUNCTION pg_cas_promoted(by bigint DEFAULT 1000000) RETURNS bigint
+    LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+BEGIN ATOMIC
+    SELECT cas_internal.history_raise_sequence('cas_internal.alloc_pool_id_seq',
+        (SELECT pg_catalog.max(p.id) FROM cas_internal.alloc_pool AS p));
+    SELECT cas_internal.history_raise_sequence('cas_internal.alloc_range_id_seq',
+        (SELECT pg_catalog.max(r.id) FROM cas_internal.alloc_range AS r));
+    SELECT cas_internal.history_promoted($1);
+END;
+COMMENT ON FUNCTION pg_cas_promoted(bigint) IS
+    'after a promotion that the server itself does not notice (of a logical subscriber, of copied storage, a data-only restore): fences, generations and table-wide versions go on from a number that none of before can have reached, which is returned';
+REVOKE EXECUTE ON FUNCTION pg_cas_promoted(bigint) FROM PUBLIC;
+
 --
 -- 6. Ownership.  A trusted extension's script runs as superuser.  Functions
 -- and views for people are given to the role that installs the extension,

@@ -524,6 +524,5 @@ store_history(Store *store, const Pool *pool, const SlotRow *row,
 int64
 store_next_generation(Store *store)
 {
-	return nextval_internal(alloc_relation(store->nsp, ALLOC_GENERATION),
-							false);
+	return history_draw(alloc_relation(store->nsp, ALLOC_GENERATION), 1);
 }

@@ -7,6 +7,7 @@
  * owner.c		our own schema and relations; SQL as the extension's owner
  * role.c		roles that are kept in our tables, by oid and name
  * scan.c		one row of an own table, by its index
+ * history.c	numbers that rise through failovers
  */
 #ifndef PG_CAS_BASE_H
 #define PG_CAS_BASE_H
@@ -151,5 +152,18 @@ extern bool own_insert(OwnTable *table, const Datum *values,
 extern bool own_update(OwnTable *table, const Datum *values,
 					   const bool *nulls, const bool *replace);
 extern bool own_delete(OwnTable *table);
+
+/*
+ * history.c.  What is drawn from a sequence by history_draw() is larger than
+ * all that was drawn from it before, failovers and restores included, and is
+ * at most HISTORY_LIMIT, so that clients may keep it in a double.
+ */
+#define HISTORY_LIMIT ((INT64CONST(1) << 53) - 1)
+
+extern int64 history_now(void);
+extern int64 history_floor(void);
+extern int64 history_draw(Oid sequence, int64 block);
+extern int64 sequence_last(Oid sequence);
+extern void sequence_flush(Oid sequence);
 
 #endif							/* PG_CAS_BASE_H */

@@ -349,7 +349,13 @@ cas_draw_version(Relation rel, CasTable *table, int64 after)
 				 errtable(rel)));
 	if (!table->floor_known)
 		find_floor(rel, table, sequence);
-	version = nextval_internal(sequence, false);
+
+	/* Numbers that somebody began above the limit are left to themselves. */
+	if (table->version_type == INT8OID &&
+		Max(after, table->floor) < HISTORY_LIMIT)
+		version = history_draw(sequence, 1);
+	else
+		version = nextval_internal(sequence, false);
 	if (version <= after || version <= table->floor)
 		raise_behind(rel, table);
 	table->floor = version;

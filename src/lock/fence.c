@@ -79,7 +79,7 @@ draw_number(NameTable *names, Datum name, const Patience *patience,
 	fence_locktag(&tag, relid);
 	if (!wait_for_lock(names, name, HOLD_EXCLUSIVE, &tag, ShareLock, patience))
 		return false;
-	*number = nextval_internal(relid, false);
+	*number = history_draw(relid, FENCES_PER_NUMBER);
 	LockRelease(&tag, ShareLock, false);
 	flush_sequence(relid);
 	return true;
@@ -130,10 +130,15 @@ fence_advance(int64 by)
 	fence_locktag(&tag, relid);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	fence = nextval_internal(relid, true);
-	if (pg_add_s64_overflow(fence, by, &fence))
+	if (pg_add_s64_overflow(fence, by, &fence) || fence > HISTORY_LIMIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("fence out of range")));
+	if (fence > history_now())
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" is out of range", "by"),
+				 errhint("After a promotion fences go on from 4 for each microsecond since 2025; they may not be ahead of that.")));
 	DirectFunctionCall2(setval_oid, ObjectIdGetDatum(relid),
 						Int64GetDatum(fence));
 	LockRelease(&tag, ExclusiveLock, false);
