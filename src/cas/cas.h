@@ -478,7 +478,9 @@ extern Jsonb *document_changes(Jsonb *old, Jsonb *new);
 extern CasNames cas_path_from_array(Datum array);
 
 /* absent.c */
-#define ABSENT_MAX_KEYS 256		/* locked one by one */
+/* How many are locked one by one: by a transaction's creations, by a call. */
+#define ABSENT_MAX_KEYS 256
+#define ABSENT_MAX_NAMES 512
 
 extern void absent_key_create(CasCall *call, const CasKey *key);
 extern void absent_begin(CasTable *table, bool all);

@@ -104,7 +104,7 @@ static void
 lock_missing(CasCall *call, TxnRow *row, TxnMissing *missing)
 {
 	/* so many have been deleted since we counted */
-	if (missing->locked++ >= 2 * ABSENT_MAX_KEYS)
+	if (missing->locked++ >= 2 * ABSENT_MAX_NAMES)
 		found_raise_outdated(call);
 	absent_key_lock(call->table, &row->key);
 }
@@ -199,7 +199,7 @@ many_are_missing(Txn *txn)
 	int			n = 0;
 	ListCell   *lc;
 
-	if (list_length(txn->rows) <= ABSENT_MAX_KEYS)
+	if (list_length(txn->rows) <= ABSENT_MAX_NAMES)
 		return false;
 	foreach(lc, txn->rows)
 	{
@@ -208,7 +208,7 @@ many_are_missing(Txn *txn)
 
 		CHECK_FOR_INTERRUPTS();
 		if (!statement_read(&row->table->call, &row->key, GetLatestSnapshot(),
-							0, &now) && ++n > ABSENT_MAX_KEYS)
+							0, &now) && ++n > ABSENT_MAX_NAMES)
 			return true;
 	}
 	return false;
