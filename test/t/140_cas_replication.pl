@@ -126,6 +126,8 @@ is(answer($subscriber, q{SELECT cas_update('doc', 'c', 40, '{"n": 1}')}),
 $subscriber->safe_psql('postgres', 'DROP SUBSCRIPTION s');
 is(answer($subscriber, q{SELECT cas_merge('tab', 1, '{"n": 3}')}),
 	'55000', 'subscriber: a sequence that is behind is an error');
+is(answer($subscriber, q{INSERT INTO tab VALUES (100, '{}')}),
+	'55000', 'subscriber: for an INSERT, too');
 $subscriber->safe_psql('postgres',
 	q{SELECT cas_enable('tab', payload_column => 'd', writers => 'echo', versions => 'table')});
 cmp_ok(answer($subscriber, q{SELECT cas_merge('tab', 1, '{"n": 3}')}),
