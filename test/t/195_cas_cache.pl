@@ -62,8 +62,9 @@ is( $node->safe_psql('postgres', 'SELECT n, resource_version FROM t'),
 # another, and another one locks a catalog, in turn.  What fails does so
 # rightly; then all is as if nothing had been.
 $node->safe_psql('postgres', <<'SQL');
-CREATE TABLE parted (id int PRIMARY KEY, n int, d jsonb) PARTITION BY RANGE (id);
-CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (10);
+CREATE TABLE parted (id macaddr PRIMARY KEY, n int, d jsonb) PARTITION BY RANGE (id);
+CREATE TABLE part PARTITION OF parted FOR VALUES FROM (MINVALUE) TO (MAXVALUE);
+CREATE TRIGGER a BEFORE INSERT ON parted FOR EACH ROW EXECUTE FUNCTION nop();
 SELECT cas_enable('parted', payload_column => 'd', writers => 'echo',
 	versions => 'table', ignore_columns => '{n}');
 CREATE TABLE other (id int PRIMARY KEY);
@@ -82,19 +83,19 @@ foreach my $catalog (
 	$session->ask('INSERT INTO other VALUES (1) ON CONFLICT DO NOTHING;');
 	$session->ask(q{SET lock_timeout = '50ms';});
 	$locker->ask("BEGIN; LOCK TABLE pg_catalog.$catalog;");
-	my $seen = $session->ask(q{INSERT INTO parted VALUES (1, 1, '{}') ON CONFLICT (id) DO UPDATE SET n = 2;});
-	$seen .= $session->ask(q{SELECT version FROM cas_get('parted', 1);});
+	my $seen = $session->ask(q{INSERT INTO parted VALUES ('00:00:00:00:00:01', 1, '{}') ON CONFLICT (id) DO UPDATE SET n = 2;});
+	$seen .= $session->ask(q{SELECT version FROM cas_get('parted', '00:00:00:00:00:01');});
 	$failed++ if $seen =~ /55P03/;
 	unlike($seen, qr/PT400|XX000/, "$catalog locked: no false answer");
 	$locker->ask('ROLLBACK;');
 	like(
-		$session->ask(q{SELECT version > 0 FROM cas_get('parted', 1);}),
+		$session->ask(q{SELECT version > 0 FROM cas_get('parted', '00:00:00:00:00:01');}),
 		qr/^(t\n|)$/, "$catalog free again: the table is read");
-	is( $session->ask(q{INSERT INTO parted VALUES (2, 1, '{}'); DELETE FROM parted WHERE id = 2;}),
+	is( $session->ask(q{INSERT INTO parted VALUES ('00:00:00:00:00:02', 1, '{}'); DELETE FROM parted WHERE id = '00:00:00:00:00:02';}),
 		'', 'and written');
 	$_->stop foreach $session, $locker;
 }
-cmp_ok($failed, '>=', 5, 'several of them made the first use fail');
+cmp_ok($failed, '>=', 3, 'several of them made the first use fail');
 
 # Many guarded tables, each used in a transaction of its own, by plain writes
 # and by functions: a backend keeps some of them.
@@ -128,7 +129,7 @@ SELECT count(*), coalesce(sum(total_bytes), 0) FROM pg_backend_memory_contexts
 WHERE name = 'pg_cas table' OR parent = 'pg_cas table'
 	OR (name ~ '^(CachedPlan|SPI Plan)' AND coalesce(ident, '') ~ 'many|^$');
 SQL
-my ($contexts, $bytes) = $kept =~ /^(\d+)\|(\d+)$/;
+my ($contexts, $bytes) = $kept =~ /^(\d+)\|(\d+)$/m;
 note("$contexts contexts, $bytes bytes");
 cmp_ok($contexts, '>', 0, 'a backend keeps tables that it has used');
 cmp_ok($bytes, '<', 10 * 1024 * 1024, 'in no more than 10 MB');
