@@ -154,9 +154,9 @@ $session->stop;
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE shortly LOGIN;
 GRANT ALL ON t TO PUBLIC;
-ALTER SYSTEM SET pg_cas.log_conflicts = on;
-SELECT pg_reload_conf();
 SQL
+$node->append_conf('postgresql.conf', 'pg_cas.log_conflicts = on');
+$node->reload;
 my $guest = PgCasSession->start($node, 'postgres');
 $guest->ask('SET SESSION AUTHORIZATION shortly;');
 $node->safe_psql('postgres', 'DROP ROLE shortly');
