@@ -46,8 +46,11 @@ PG_CPPFLAGS = -I$(here)src -DPG_CAS_VERSION='"$(CAS_VERSION)"'
 PG_CFLAGS = -Wextra -Wno-unused-parameter -Wno-sign-compare \
 	-Wno-missing-field-initializers -Wno-cast-function-type -Wno-clobbered
 
-REGRESS_OPTS = --load-extension=$(EXTENSION)
-ISOLATION_OPTS = --inputdir=$(srcdir)/test --load-extension=$(EXTENSION)
+# The tests bring what they need of the database along: an encoding, since a
+# cluster that was made under LC_ALL=C has SQL_ASCII.
+REGRESS_OPTS = --load-extension=$(EXTENSION) --encoding=UTF8
+ISOLATION_OPTS = --inputdir=$(srcdir)/test --load-extension=$(EXTENSION) \
+	--encoding=UTF8
 USE_MODULE_DB = 1
 EXTRA_CLEAN = tmp_check
 

@@ -82,15 +82,6 @@ END $$;
 SELECT swallow('a'), swallow('b');
 SELECT to_regclass('half_of_a'), (SELECT count(*) FROM pg_prepared_xacts);
 
--- A prepared transaction takes its claim along.
-BEGIN;
-SELECT request_claim('a');
-PREPARE TRANSACTION 'a';
-BEGIN;
-SELECT request_claim('b');
-COMMIT;
-COMMIT PREPARED 'a';
-
 --
 -- pg_cas.request
 --

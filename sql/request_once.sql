@@ -247,21 +247,14 @@ BEGIN;
 SELECT key, result FROM unnest('{d,e,f}'::text[]) AS key, request_begin('begin', key, '{}');
 COMMIT;
 
--- Prepared between done and commit.
 BEGIN;
-SELECT state FROM request_begin('begin', 'prepared', '{}');
-SELECT request_done('begin', 'prepared', '1');
-PREPARE TRANSACTION 'p';
--- It is waited for.
-SET lock_timeout = '10ms';
-SELECT request_once('begin', 'prepared', '{}', 'work(jsonb)');
-\echo :LAST_ERROR_SQLSTATE
-RESET lock_timeout;
-COMMIT PREPARED 'p';
+SELECT state FROM request_begin('begin', 'committed', '{}');
+SELECT request_done('begin', 'committed', '1');
+COMMIT;
 
 -- In a read-only transaction what is done can be asked for.
 BEGIN READ ONLY;
-SELECT * FROM request_begin('begin', 'prepared', '{}');
+SELECT * FROM request_begin('begin', 'committed', '{}');
 SELECT request_once('once', 'c', '{"answer": 3}', 'work(jsonb)');
 SAVEPOINT s;
 SELECT request_once('once', 'c', '{"answer": 4}', 'work(jsonb)');

@@ -14,7 +14,7 @@ CREATE ROLE request_mallory;
 GRANT USAGE ON SCHEMA request_rights TO PUBLIC;
 GRANT CREATE ON SCHEMA request_rights TO request_mallory;
 CREATE FUNCTION who(jsonb) RETURNS jsonb LANGUAGE sql
-	AS 'SELECT to_jsonb(current_user::text)';
+	AS $$ SELECT to_jsonb(pg_catalog.regexp_replace(current_user, '^(?!request_).*', 'superuser')) $$;
 CREATE FUNCTION secret(jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT $1';
 REVOKE EXECUTE ON FUNCTION secret(jsonb) FROM PUBLIC;
 CREATE TABLE owned (n int);

@@ -9,10 +9,12 @@
 #   README marks.
 #
 # A README lists its files as items or rows that begin with their names, from
-# top to bottom; "SQL" in the item marks a file with SQL entry points:
+# top to bottom; "SQL" in the item, or anything in a table's column "SQL", marks
+# a file with SQL entry points:
 #
-#   - `functions.c` (SQL): what SQL calls        | `functions.c` | SQL | ... |
-#   - `a.c`, `b.c`: ...
+#   - `functions.c` (SQL): what SQL calls        | file | what it is for | SQL |
+#   - `a.c`, `b.c`: ...                          |---|---|---|
+#                                                | `functions.c` | ... | yes |
 #
 # A room without a README is not checked.  What calls what is told from the
 # objects, which "make" has left in src/.
@@ -162,18 +164,25 @@ nothing('a room uses what is below it', @wrong);
 #
 foreach my $room (sort keys %checked)
 {
-	my ($place, $current) = (0);
+	my ($place, $column, $current) = (0);
 	my (%place, %entry_points);
 
 	foreach my $line (split /\n/, slurp("src/$room/README.md"))
 	{
+		my @cells = map { s/^\s+|\s+$//gr } split /\|/, $line =~ s/^\|//r;
+
+		if ($line !~ /^\|/) { $column = undef; }
+		elsif ($line !~ /`/ && grep { /SQL/ } @cells)
+		{
+			($column) = grep { $cells[$_] =~ /SQL/ } 0 .. $#cells;
+		}
 		if ($line =~ /^\s*(?:[-*]|\d+\.|\|)\s+((?:`\w+\.c`(?:,| and)?\s*)+)/)
 		{
 			$current = [ $1 =~ /`(\w+\.c)`/g ];
 			$place{"src/$room/$_"} //= ++$place foreach @$current;
 		}
 		elsif ($line !~ /^\s+\S/) { $current = undef; }
-		if ($current && $line =~ /\bSQL\b/)
+		if ($current && (defined $column ? $cells[$column] // '' : $line =~ /\bSQL\b/))
 		{
 			$entry_points{"src/$room/$_"} = 1 foreach @$current;
 		}
