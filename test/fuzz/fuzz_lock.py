@@ -1,9 +1,13 @@
 """Locks, leases and requests, each answer compared with a model.
 
 Sessions take turns, one call at a time, in transactions with savepoints, and
-some are killed.  So nobody is ever in line: a lock is granted if no other
-session holds it, or the call ends by its timeout.
+some are killed, or stopped for a while with what they hold.  So nobody is ever
+in line: a lock is granted if no other session holds it, or the call ends by its
+timeout.
 """
+
+import os
+import signal
 
 from fuzz import Raised, Session, psycopg
 
@@ -17,8 +21,15 @@ class Turn(Session):
     """A session, with what its transaction holds and has done."""
 
     def __init__(self, fuzz, name):
+        self.stopped = False
         self.forget()
         super().__init__(fuzz, name)
+
+    def stop(self, stopped):
+        """Stop the backend, or let it go on."""
+        self.fuzz.say(self.name, '-- stopped' if stopped else '-- goes on', ())
+        os.kill(self.pid, signal.SIGSTOP if stopped else signal.SIGCONT)
+        self.stopped = stopped
 
     def forget(self):
         self.level = None       # in a transaction
@@ -61,6 +72,8 @@ class Locks:
             'CREATE FUNCTION work(request jsonb) RETURNS jsonb LANGUAGE sql AS '
             "$$INSERT INTO run VALUES (request ->> 'id', gen_random_uuid()::text) "
             'RETURNING to_jsonb(answer)$$')
+        # the scope is there before: its first use may make others wait
+        fuzz.admin.execute("SELECT request_once('scope', 'first', '{}', 'work(jsonb)')")
         self.turns = [Turn(fuzz, f's{n}') for n in range(SESSIONS)]
         self.versions = {}      # of a name's committed exclusive holders
         self.leases = {}        # name: (holder or None, fence, over)
@@ -276,6 +289,8 @@ class Locks:
 
     def compare(self):
         for turn in self.turns:
+            if turn.stopped:
+                turn.stop(False)
             if turn.level is not None and self.random.random() < 0.3:
                 self.end(turn, self.random.random() < 0.6)
         got = {(n, m, p) for n, m, p in self.fuzz.admin.execute(
@@ -296,7 +311,13 @@ class Locks:
         r = self.random
         turn = r.choice(self.turns)
         way = r.random()
-        if turn.level is None and way < 0.4:
+        if turn.stopped:
+            if way < 0.3:
+                turn.stop(False)
+            return
+        if way < 0.02 and not any(t.stopped for t in self.turns):
+            turn.stop(True)
+        elif turn.level is None and way < 0.4:
             turn.begin(r.choice(('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ',
                                  'SERIALIZABLE')), self.versions)
         elif turn.level is not None and way < 0.12:
