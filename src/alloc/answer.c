@@ -136,7 +136,7 @@ ports_datum(int first, int nports)
 
 	return RangeTypePGetDatum(make_range(lookup_type_cache(INT4RANGEOID,
 														   TYPECACHE_RANGE_INFO),
-										 &lower, &upper, false));
+										 &lower, &upper, false, NULL));
 }
 
 bool

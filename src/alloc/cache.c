@@ -118,7 +118,7 @@ pool_scan_begin(PoolScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
 	/* every version, of which SSI takes no note: see scan.c */
 	scan->desc = index_beginscan(scan->rel, scan->index,
 								 IsolationIsSerializable() ? SnapshotAny :
-								 snapshot, 1, 0);
+								 snapshot, NULL, 1, 0);
 	index_rescan(scan->desc, key, 1, NULL, 0);
 }
 

@@ -82,7 +82,7 @@ frontier_row(Relation rel, Relation index, int32 range, TupleTableSlot *slot)
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ,
 				Int32GetDatum(range));
-	desc = index_beginscan(rel, index, SnapshotSelf, 1, 0);
+	desc = index_beginscan(rel, index, SnapshotSelf, NULL, 1, 0);
 	index_rescan(desc, &key, 1, NULL, 0);
 	found = index_getnext_slot(desc, ForwardScanDirection, slot);
 	if (found)
@@ -159,7 +159,7 @@ store_save_frontier(Store *store, int32 range, u128 next,
 	if (frontier_row(rel, index, range, slot))
 	{
 		ItemPointerData tid = slot->tts_tid;
-		bool		update_indexes;
+		TU_UpdateIndexes update_indexes;
 		Datum		bounds[2 * MAX_PENDING];
 		int			n = 0;
 
@@ -179,8 +179,9 @@ store_save_frontier(Store *store, int32 range, u128 next,
 		memset(slot->tts_isnull, false, sizeof(bool) * 3);
 		ExecStoreVirtualTuple(slot);
 		if (store_change(store, rel, &tid, slot, false,
-						 &update_indexes) == TM_Ok && update_indexes)
-			(void) writer_index(&writer, true, false);
+						 &update_indexes) == TM_Ok &&
+			update_indexes != TU_None)
+			(void) writer_index(&writer, update_indexes, false);
 		CommandCounterIncrement();
 	}
 	writer_close(&writer);
@@ -225,9 +226,9 @@ frontier_get(Search *search, int i)
 static void
 frontier_own(Frontier *frontier, u128 slot)
 {
-	if (frontier->own_lxid != MyProc->lxid)
+	if (frontier->own_lxid != my_lxid())
 	{
-		frontier->own_lxid = MyProc->lxid;
+		frontier->own_lxid = my_lxid();
 		frontier->own_first = slot;
 	}
 	else if (slot < frontier->own_first)
@@ -380,7 +381,7 @@ frontier_save(Search *search, Frontier *frontier, const Range *range)
 	u128		sure = frontier->next;
 	u128		gap;
 
-	if (frontier->own_lxid == MyProc->lxid && frontier->own_first < sure)
+	if (frontier->own_lxid == my_lxid() && frontier->own_first < sure)
 		sure = frontier->own_first;
 	if (sure < frontier->saved || sure - frontier->saved < FRONTIER_STEP)
 		return;

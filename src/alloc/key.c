@@ -151,7 +151,7 @@ key_wait(const SlotRow *row, const char *function)
 					 row->inserter : row->deleter);
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_changed_since_snapshot(void)
 {
 	ereport(ERROR,

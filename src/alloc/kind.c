@@ -284,7 +284,7 @@ number_print(int width, u128 value, int masklen)
  * Ranges as text.
  */
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_malformed(const char *what, const char *text, const char *problem,
 				const char *hint)
 {

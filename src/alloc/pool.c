@@ -212,7 +212,7 @@ slots_of_values(const Space *space, u128 first, u128 last)
 	return slots;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_no_pool(const char *name)
 {
 	StringInfoData detail;

@@ -24,15 +24,14 @@ typedef struct Named
 } Named;
 
 /* pools.c */
-extern void raise_invalid(const char *message, const char *hint)
-			pg_attribute_noreturn();
+pg_noreturn extern void raise_invalid(const char *message, const char *hint);
 extern uint64 pool_lock_frontiers(int32 pool, const char *option);
 extern void pool_new_epoch(int32 pool);
 extern void change_open(FunctionCallInfo fcinfo, Change *change);
 extern void change_reload(Change *change);
 extern void change_end(Change *change);
-extern void raise_in_use(const Change *change, const char *what,
-						 const char *hint) pg_attribute_noreturn();
+pg_noreturn extern void raise_in_use(const Change *change, const char *what,
+						 const char *hint);
 
 /* ranges.c */
 extern Range *ranges_of_texts(ArrayType *texts, PoolKind kind, int chunk_bits,

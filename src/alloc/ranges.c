@@ -230,7 +230,7 @@ require_fit(const Range *range, const char *text, int chunk_bits,
 	}
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_overlap(const char *text, const char *other)
 {
 	ereport(ERROR,

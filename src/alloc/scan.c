@@ -80,7 +80,7 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 	scan->slot = table_slot_create(store->slot, NULL);
 	scan->nnumbers = nnumbers;
 	scan->desc = index_beginscan(store->slot, store_index(store, which),
-								 snapshot, nkeys, 0);
+								 snapshot, NULL, nkeys, 0);
 	index_rescan(scan->desc, scan->keys, nkeys, NULL, 0);
 }
 
@@ -160,7 +160,7 @@ scan_advance(SlotScan *scan)
 	}
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_damaged(u128 lo, int order)
 {
 	char		buf[U128_DIGITS];

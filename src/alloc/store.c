@@ -98,11 +98,12 @@ writer_close(Writer *writer)
 }
 
 /*
- * Make the index entries of the row by the executor.  Returns whether a
+ * Make the index entries of the row by the executor.  update is what
+ * table_tuple_update() said, or TU_None for a new row.  Returns whether a
  * constraint is violated, if may_conflict is true; else that is an error.
  */
 bool
-writer_index(Writer *writer, bool update, bool may_conflict)
+writer_index(Writer *writer, TU_UpdateIndexes update, bool may_conflict)
 {
 	bool		conflict = false;
 	OwnerScope	scope;
@@ -125,7 +126,9 @@ writer_index(Writer *writer, bool update, bool may_conflict)
 	if (!writer->known)
 		owner_enter(&scope);
 	list_free(ExecInsertIndexTuples(writer->rri, writer->row, writer->estate,
-									update, may_conflict, &conflict, NIL));
+									update != TU_None, may_conflict,
+									&conflict, NIL,
+									only_summarizing(update)));
 	if (!writer->known)
 		owner_leave(&scope);
 	return conflict;
@@ -196,7 +199,7 @@ block_span(u128 lo, int order)
 	upper.val = u128_numeric(block_last(lo, order));
 	upper.inclusive = true;
 	type = lookup_type_cache(NUMRANGEOID, TYPECACHE_RANGE_INFO);
-	return RangeTypePGetDatum(make_range(type, &lower, &upper, false));
+	return RangeTypePGetDatum(make_range(type, &lower, &upper, false, NULL));
 }
 
 /* Put row's image into the store's tuple slot. */
@@ -341,7 +344,7 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 	table_tuple_insert_speculative(store->slot, slot,
 								   GetCurrentCommandId(true), 0, NULL, token);
 	if (pool->mixed || !store->slots.known)
-		conflict = writer_index(&store->slots, false, true);
+		conflict = writer_index(&store->slots, TU_None, true);
 	else
 		conflict = !index_slot(store, row, UNIQUE_CHECK_PARTIAL,
 							   UNIQUE_CHECK_PARTIAL);
@@ -390,7 +393,7 @@ meet_lockers(Store *store, Relation rel, ItemPointerData tid)
  */
 TM_Result
 store_change(Store *store, Relation rel, const ItemPointerData *tid,
-			 TupleTableSlot *slot, bool undisturbed, bool *update_indexes)
+			 TupleTableSlot *slot, bool undisturbed, TU_UpdateIndexes *update_indexes)
 {
 	CommandId	cid = GetCurrentCommandId(true);
 	HeapTupleData tuple;
@@ -439,17 +442,17 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key,
 			 bool undisturbed)
 {
 	TupleTableSlot *slot = form_row(store, pool, row);
-	bool		update_indexes;
+	TU_UpdateIndexes update_indexes;
 	TM_Result	result;
 
 	result = store_change(store, store->slot, &row->tid, slot, undisturbed,
 						  &update_indexes);
 	if (result == TM_Ok)
 	{
-		if (update_indexes)
+		if (update_indexes != TU_None)
 		{
 			if (pool->mixed || !store->slots.known)
-				(void) writer_index(&store->slots, true, false);
+				(void) writer_index(&store->slots, update_indexes, false);
 			else
 				(void) index_slot(store, row, UNIQUE_CHECK_NO,
 								  new_key ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO);
@@ -509,7 +512,7 @@ store_history(Store *store, const Pool *pool, const SlotRow *row,
 
 	table_tuple_insert(writer->rel, slot, GetCurrentCommandId(true), 0, NULL);
 	if (!writer->known)
-		(void) writer_index(writer, false, false);
+		(void) writer_index(writer, TU_None, false);
 	else
 	{
 		if (store->past_ended == NULL)

@@ -31,10 +31,11 @@ extern void slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty,
 extern void writer_open(Writer *writer, Store *store, Relation rel,
 						const AllocRelation *indexes, int nindexes);
 extern void writer_close(Writer *writer);
-extern bool writer_index(Writer *writer, bool update, bool may_conflict);
+extern bool writer_index(Writer *writer, TU_UpdateIndexes update,
+						 bool may_conflict);
 extern TM_Result store_change(Store *store, Relation rel,
 							  const ItemPointerData *tid,
 							  TupleTableSlot *slot, bool undisturbed,
-							  bool *update_indexes);
+							  TU_UpdateIndexes *update_indexes);
 
 #endif							/* PG_CAS_ALLOC_STORE_H */

@@ -168,7 +168,7 @@ check_size(const Pool *pool, const Request *request)
 			 errhint("Ask for a greater masklen, or grow the pool by a range that holds one.")));
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_stuck(const Pool *pool, const pg_uuid_t *key, const char *function,
 			const SlotRow *row)
 {

@@ -67,7 +67,7 @@ word_argument(FunctionCallInfo fcinfo, int argno, const char *name,
 						words);
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_out_of_range(const char *name)
 {
 	ereport(ERROR,

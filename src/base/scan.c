@@ -35,7 +35,7 @@ own_open(OwnTable *table, Oid relid, LOCKMODE lockmode)
 {
 	memset(table, 0, sizeof(OwnTable));
 	table->rel = table_open(relid, lockmode);
-	table->index = index_open(RelationGetPrimaryKeyIndex(table->rel),
+	table->index = index_open(RelationGetPrimaryKeyIndex(table->rel, false),
 							  AccessShareLock);
 	table->slot = table_slot_create(table->rel, NULL);
 }
@@ -98,7 +98,7 @@ own_scan_begin(OwnScan *scan, OwnTable *table, Relation index,
 		InitNonVacuumableSnapshot(scan->shown, GlobalVisTestFor(table->rel));
 	else
 		InitDirtySnapshot(scan->shown);
-	scan->desc = index_beginscan(table->rel, index, &scan->shown, nkeys, 0);
+	scan->desc = index_beginscan(table->rel, index, &scan->shown, NULL, nkeys, 0);
 	index_rescan(scan->desc, keys, nkeys, NULL, 0);
 }
 
@@ -240,7 +240,7 @@ own_insert(OwnTable *table, const Datum *values, const bool *nulls)
 	table_tuple_insert_speculative(table->rel, table->row,
 								   GetCurrentCommandId(true), 0, NULL, token);
 	list_free(ExecInsertIndexTuples(table->writer, table->row, table->estate,
-									false, true, &conflict, NIL));
+									false, true, &conflict, NIL, false));
 	table_tuple_complete_speculative(table->rel, table->row, token,
 									 !conflict);
 	SpeculativeInsertionLockRelease(xid);
@@ -259,7 +259,7 @@ own_update(OwnTable *table, const Datum *values, const bool *nulls,
 	ItemPointerData tid = table->slot->tts_tid;
 	TM_FailureData failure;
 	LockTupleMode lockmode;
-	bool		indexes;
+	TU_UpdateIndexes indexes;
 	TM_Result	result;
 
 	prepare_writing(table);
@@ -279,10 +279,10 @@ own_update(OwnTable *table, const Datum *values, const bool *nulls,
 								&indexes);
 	if (result != TM_Ok)
 		return false;
-	if (indexes)
+	if (indexes != TU_None)
 		list_free(ExecInsertIndexTuples(table->writer, table->row,
 										table->estate, true, false, NULL,
-										NIL));
+										NIL, only_summarizing(indexes)));
 	return true;
 }
 

@@ -96,9 +96,9 @@ absent_key_create(CasCall *call, const CasKey *key)
 
 	if (call->keys_locked)
 		return;
-	if (transaction != MyProc->lxid)
+	if (transaction != my_lxid())
 	{
-		transaction = MyProc->lxid;
+		transaction = my_lxid();
 		locks = 0;
 	}
 	if (locks++ < ABSENT_MAX_KEYS)

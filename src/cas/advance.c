@@ -22,7 +22,7 @@ version_limit(CasTable *table)
 }
 
 /* Raise 22003 for a version that its column cannot hold. */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_out_of_range(Relation rel, CasTable *table)
 {
 	ereport(ERROR,

@@ -388,9 +388,8 @@ extern List *cas_check(Relation rel, const CasSettings *settings,
 					   const CasTriggers *triggers);
 extern CasProblem *cas_check_guard(Relation rel, const CasTriggers *triggers,
 								   CasSettings *settings);
-extern void cas_raise_problem(Relation rel, const char *before,
-							  const CasProblem *problem)
-			pg_attribute_noreturn();
+pg_noreturn extern void cas_raise_problem(Relation rel, const char *before,
+							  const CasProblem *problem);
 
 /* plain.c */
 extern bool cas_is_plain(Relation rel, CasTable *table);
@@ -523,8 +522,7 @@ extern const Bitmapset *found_columns(CasCall *call,
 									  const CasStatement *statement);
 extern void found_take(CasCall *call, const CasStatement *statement,
 					   const Datum *values, const bool *nulls, CasRow *row);
-extern void found_raise_outdated(CasCall *call)
-			pg_attribute_noreturn();
+pg_noreturn extern void found_raise_outdated(CasCall *call);
 
 /* sql.c */
 extern char *sql_build(CasCall *call, const CasPlan *plan);

@@ -112,7 +112,7 @@ check_relation(Check *check)
 static void
 check_key(Check *check)
 {
-	Oid			indexid = RelationGetPrimaryKeyIndex(check->rel);
+	Oid			indexid = RelationGetPrimaryKeyIndex(check->rel, false);
 	Relation	index;
 
 	if (!OidIsValid(indexid))

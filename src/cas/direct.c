@@ -142,7 +142,7 @@ open_state(CasCall *call)
 	MemoryContext old = MemoryContextSwitchTo(call->caller);
 	Relation	index = index_open(call->table->key_index, AccessShareLock);
 
-	call->scan = index_beginscan(call->rel, index, GetActiveSnapshot(),
+	call->scan = index_beginscan(call->rel, index, GetActiveSnapshot(), NULL,
 								 call->table->nkeys, 0);
 	call->found = table_slot_create(call->rel, NULL);
 	call->written = table_slot_create(call->rel, NULL);
@@ -337,12 +337,14 @@ form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
 
 /* Add a row's new version to the indexes. */
 static void
-insert_index_entries(CasCall *call, const CasWrite *write, TupleTableSlot *slot)
+insert_index_entries(CasCall *call, const CasWrite *write, TupleTableSlot *slot,
+					 TU_UpdateIndexes update)
 {
 	EState	   *estate = CreateExecutorState();
 	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 	ResultRelInfo *result = makeNode(ResultRelInfo);
+	Bitmapset  *updated = NULL;
 	int			a = -1;
 
 	/* which columns an UPDATE sets is a hint to the indexes */
@@ -351,14 +353,15 @@ insert_index_entries(CasCall *call, const CasWrite *write, TupleTableSlot *slot)
 	rte->relkind = call->rel->rd_rel->relkind;
 	rte->rellockmode = RowExclusiveLock;
 	while ((a = bms_next_member(write->columns, a)) >= 0)
-		rte->updatedCols = bms_add_member(rte->updatedCols,
-										  a - FirstLowInvalidHeapAttributeNumber);
-	ExecInitRangeTable(estate, list_make1(rte));
+		updated = bms_add_member(updated,
+								 a - FirstLowInvalidHeapAttributeNumber);
+	init_single_range_table(estate, rte, updated);
 
 	InitResultRelInfo(result, call->rel, 1, NULL, 0);
 	ExecOpenIndices(result, false);
 	MemoryContextSwitchTo(old);
-	ExecInsertIndexTuples(result, slot, estate, true, false, NULL, NIL);
+	ExecInsertIndexTuples(result, slot, estate, true, false, NULL, NIL,
+						  only_summarizing(update));
 	ExecCloseIndices(result);
 	FreeExecutorState(estate);
 }
@@ -381,7 +384,7 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 		TM_FailureData failure;
 		TM_Result	result;
 		LockTupleMode mode;
-		bool		update_indexes;
+		TU_UpdateIndexes update_indexes;
 
 		if (!has_version(call->table, old, statement->version) ||
 			!differs(call->table, old, write, false))
@@ -394,8 +397,8 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 		switch (result)
 		{
 			case TM_Ok:
-				if (update_indexes)
-					insert_index_entries(call, write, new);
+				if (update_indexes != TU_None)
+					insert_index_entries(call, write, new, update_indexes);
 				return true;
 			case TM_Updated:
 				if (IsolationUsesXactSnapshot())

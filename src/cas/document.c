@@ -209,7 +209,7 @@ document_changes(Jsonb *old, Jsonb *new)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_path_blocked(const CasNames *path, int depth)
 {
 	StringInfoData buf;

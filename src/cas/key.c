@@ -80,7 +80,7 @@ find_key_index(Relation rel)
 	Oid			found = InvalidOid;
 
 	if (!rel->rd_rel->relispartition)
-		return RelationGetPrimaryKeyIndex(rel);
+		return RelationGetPrimaryKeyIndex(rel, false);
 	indexes = RelationGetIndexList(rel);	/* a copy */
 	foreach(lc, indexes)
 		if (!OidIsValid(found) && is_part_of_primary_key(lfirst_oid(lc)))
@@ -144,7 +144,7 @@ expected_id(CasTable *table)
  * In a PG_CATCH(): raise the error again.  Whatever a key's type objects to
  * is, to the caller, a malformed argument.
  */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 rethrow_malformed_key(CasTable *table, MemoryContext mcxt)
 {
 	int			category = ERRCODE_TO_CATEGORY(geterrcode());
@@ -162,7 +162,7 @@ rethrow_malformed_key(CasTable *table, MemoryContext mcxt)
 	ReThrowError(error);
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_malformed_key(CasTable *table, const char *problem)
 {
 	ereport(ERROR,

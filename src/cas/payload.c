@@ -137,7 +137,7 @@ payload_of_row(CasTable *table, const Datum *values, const bool *nulls)
  * ----------
  */
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_fixed_column(CasCall *call, AttrNumber attnum)
 {
 	Form_pg_attribute att = TupleDescAttr(call->table->desc, attnum - 1);

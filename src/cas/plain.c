@@ -62,7 +62,9 @@ cas_is_plain(Relation rel, CasTable *table)
 		return false;
 
 	/* nothing that is computed from a row or must be true of it */
-	if (constr != NULL && (constr->has_generated_stored || constr->num_check > 0))
+	if (constr != NULL && (constr->has_generated_stored ||
+						   has_virtual_columns(constr) ||
+						   constr->num_check > 0))
 		return false;
 
 	/* a document whose type is a domain has its CHECKs */

@@ -81,7 +81,7 @@ find_plan(CasTable *table, const CasPlan *wanted)
 static bool
 is_running(CasTable *table)
 {
-	return table->running > 0 && table->running_in == MyProc->lxid;
+	return table->running > 0 && table->running_in == my_lxid();
 }
 
 /* Around the running of a plan. */
@@ -89,7 +89,7 @@ void
 plan_begin(CasTable *table)
 {
 	table->running = is_running(table) ? table->running + 1 : 1;
-	table->running_in = MyProc->lxid;
+	table->running_in = my_lxid();
 }
 
 void

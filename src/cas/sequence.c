@@ -171,7 +171,7 @@ greatest_by_index(Relation rel, AttrNumber version, Oid type,
 			RelationGetIndexPredicate(index) == NIL)
 		{
 			TupleTableSlot *slot = table_slot_create(rel, NULL);
-			IndexScanDesc scan = index_beginscan(rel, index, SnapshotSelf, 0, 0);
+			IndexScanDesc scan = index_beginscan(rel, index, SnapshotSelf, NULL, 0, 0);
 
 			index_rescan(scan, NULL, 0, NULL, 0);
 			while (index_getnext_slot(scan, BackwardScanDirection, slot))
@@ -292,7 +292,7 @@ cas_greatest_version(Relation rel, const char *version_column)
  * ----------
  */
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_behind(Relation rel, CasTable *table)
 {
 	const CasNames *names = &table->settings.sequence;

@@ -57,7 +57,7 @@ lock_to_write(CasCall *call, CasKey *key, int wants, CasRow *row)
 	return true;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_suppressed(CasCall *call, const char *what)
 {
 	ereport(ERROR,

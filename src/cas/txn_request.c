@@ -37,7 +37,7 @@ position_detail(const char *position)
 	return detail_end(&detail);
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_malformed(const char *position, const char *problem, const char *hint)
 {
 	ereport(ERROR,
@@ -64,7 +64,7 @@ field_position(const TxnItem *item, TxnField field)
  * In a PG_CATCH(): raise the error again, its DETAIL saying where in the
  * request it arose, and what it said before.
  */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 rethrow_at(const TxnItem *item, TxnField field, MemoryContext mcxt)
 {
 	ErrorData  *error;

@@ -100,7 +100,7 @@ cas_remember_insert(TriggerData *trigdata, CasTable *table,
 					const CasSent *sent, int64 written)
 {
 	inserted.relid = table->relid;
-	inserted.transaction = MyProc->lxid;
+	inserted.transaction = my_lxid();
 	inserted.command = GetCurrentCommandId(false);
 	inserted.sent = *sent;
 	inserted.written = written;
@@ -117,7 +117,7 @@ as_sent(CasTable *table, CasMention mention, CasMention by_insert)
 	if (mention.mentioned && !mention.isnull &&
 		mention.version == inserted.written &&
 		inserted.relid == table->relid &&
-		inserted.transaction == MyProc->lxid &&
+		inserted.transaction == my_lxid() &&
 		inserted.command == GetCurrentCommandId(false))
 		return by_insert;
 	return mention;

@@ -85,7 +85,7 @@ draw_number(NameTable *names, Datum name, const Patience *patience,
 	return true;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_fallen(void)
 {
 	ereport(ERROR,

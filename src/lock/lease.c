@@ -141,7 +141,7 @@ is_held(NameTable *names, const LeaseRequest *request, TimestampTz now,
 }
 
 /* What it means that the time to wait for a lease is over: PT423. */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_still_held(NameTable *names, Datum name)
 {
 	LeaseGrant	grant = {false};
@@ -197,7 +197,7 @@ grant_lease(NameTable *names, const LeaseRequest *request, TimestampTz now,
 	return true;
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_lock_timeout(Datum name)
 {
 	StringInfoData detail;
@@ -410,7 +410,7 @@ lock_lease(NameTable *names, Datum name, int64 fence, HoldMode mode,
 /*
  * Raise PT412.
  */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_fenced(Datum name, int64 fence, int64 current)
 {
 	char	   *lease = TextDatumGetCString(name);
@@ -436,7 +436,7 @@ report_fenced(Datum name, int64 fence, int64 current)
 /*
  * Raise PT404.
  */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_not_held(Datum name)
 {
 	StringInfoData detail;

@@ -113,8 +113,7 @@ typedef struct Patience
 	TimestampTz deadline;		/* of WAIT_UNTIL */
 
 	/* Raises what the deadline means; without it, that is 55P03. */
-	void		(*report) (NameTable *names, Datum name)
-				pg_attribute_noreturn();
+	void		(*report) (NameTable *names, Datum name);
 } Patience;
 
 /* What asking for a lease came to. */
@@ -200,8 +199,7 @@ extern TimestampTz lease_prolong(NameTable *names, Datum name, int64 fence,
 								 Interval *ttl);
 extern bool lease_give_up(NameTable *names, Datum name, int64 fence);
 extern void lease_give_to(NameTable *names, Datum name, const char *owner);
-extern void lease_report_held(Datum name, const LeaseGrant *grant)
-			pg_attribute_noreturn();
+pg_noreturn extern void lease_report_held(Datum name, const LeaseGrant *grant);
 
 /* pattern.c */
 extern char *pattern_of_row(const char *resource, Relation rel,

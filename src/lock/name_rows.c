@@ -72,7 +72,7 @@ names_open(NameTable *names, NameKind kind, bool writing)
 	names->kind = kind;
 	names->queue = kind == NAME_LOCK ? LOCK_QUEUE : LEASE_QUEUE;
 	names->rel = table_open(names_relation(kind), lockmode);
-	names->index = index_open(RelationGetPrimaryKeyIndex(names->rel),
+	names->index = index_open(RelationGetPrimaryKeyIndex(names->rel, false),
 							  lockmode);
 	if (writing)
 	{
@@ -82,7 +82,7 @@ names_open(NameTable *names, NameKind kind, bool writing)
 
 	names->nblocks = RelationGetNumberOfBlocks(names->rel);
 	names->slot = table_slot_create(names->rel, NULL);
-	names->scan = index_beginscan(names->rel, names->index, SnapshotAny, 1, 0);
+	names->scan = index_beginscan(names->rel, names->index, SnapshotAny, NULL, 1, 0);
 	names->latest = RegisterSnapshot(GetLatestSnapshot());
 }
 
@@ -294,7 +294,7 @@ names_find(NameTable *names, Datum name)
  * caller, who has not asked for that.
  */
 static void
-write_entries(NameTable *names, TupleTableSlot *row, bool update)
+write_entries(NameTable *names, TupleTableSlot *row, TU_UpdateIndexes update)
 {
 	OwnerScope	scope;
 
@@ -308,7 +308,8 @@ write_entries(NameTable *names, TupleTableSlot *row, bool update)
 	ResetPerTupleExprContext(names->executor);
 	owner_enter(&scope);
 	list_free(ExecInsertIndexTuples(names->executor_rel, row, names->executor,
-									update, false, NULL, NIL));
+									update != TU_None, false, NULL, NIL,
+									only_summarizing(update)));
 	owner_leave(&scope);
 }
 
@@ -327,7 +328,7 @@ insert_row(NameTable *names, HeapTuple tuple)
 	ExecForceStoreHeapTuple(tuple, row, false);
 	simple_table_tuple_insert(names->rel, row);
 	tuple->t_self = row->tts_tid;
-	write_entries(names, row, false);
+	write_entries(names, row, TU_None);
 	ExecDropSingleTupleTableSlot(row);
 }
 
@@ -336,7 +337,7 @@ static void
 update_row(NameTable *names, ItemPointer tid, HeapTuple tuple)
 {
 	TupleTableSlot *row;
-	bool		update_indexes;
+	TU_UpdateIndexes update_indexes;
 
 	if (names->plain)
 	{
@@ -348,8 +349,8 @@ update_row(NameTable *names, ItemPointer tid, HeapTuple tuple)
 	simple_table_tuple_update(names->rel, tid, row, SnapshotAny,
 							  &update_indexes);
 	tuple->t_self = row->tts_tid;
-	if (update_indexes)
-		write_entries(names, row, true);
+	if (update_indexes != TU_None)
+		write_entries(names, row, update_indexes);
 	ExecDropSingleTupleTableSlot(row);
 }
 

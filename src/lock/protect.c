@@ -48,7 +48,7 @@ static char held_name[MAX_RESOURCE_NAME + 1];
 static TransactionId held_xid = InvalidTransactionId;
 static LocalTransactionId held_lxid = InvalidLocalTransactionId;
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_no_table(Oid relid)
 {
 	ereport(ERROR,
@@ -81,7 +81,7 @@ require_resource(Relation rel, const char *resource, const char *name)
 	PatternColumns columns;
 	StringInfoData detail;
 
-	if (held_lxid == MyProc->lxid && strcmp(name, held_name) == 0 &&
+	if (held_lxid == my_lxid() && strcmp(name, held_name) == 0 &&
 		TransactionIdIsCurrentTransactionId(held_xid))
 		return;
 
@@ -94,7 +94,7 @@ require_resource(Relation rel, const char *resource, const char *name)
 	{
 		strlcpy(held_name, name, sizeof(held_name));
 		held_xid = xid;
-		held_lxid = MyProc->lxid;
+		held_lxid = my_lxid();
 		return;
 	}
 

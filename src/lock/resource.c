@@ -18,7 +18,7 @@
 /* How often a name's row can vanish before the head of its line. */
 #define MAX_ROUNDS 5
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_upgrade_deadlock(Datum name)
 {
 	StringInfoData detail;

@@ -37,7 +37,7 @@ leased(NameTable *names, TupleTableSlot *row)
 		!slot_attisnull(row, Anum_lease_holder);
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_later_holder(Datum name)
 {
 	StringInfoData detail;

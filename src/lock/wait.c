@@ -76,7 +76,7 @@ detail_holders(StringInfo detail, NameTable *names, Datum name)
 /*
  * Raise 55P03, and say who holds what.
  */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_unavailable(const WaitTarget *target)
 {
 	StringInfoData detail;
@@ -115,7 +115,7 @@ is_over(const Patience *patience)
 }
 
 /* Raise what a wait ends in, the call's deadline or lock_timeout. */
-static void pg_attribute_noreturn()
+pg_noreturn static void
 report_timeout(const WaitTarget *target, const Patience *patience)
 {
 	if (target->kind != FOR_RELATION && patience->report != NULL &&

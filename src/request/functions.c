@@ -69,7 +69,7 @@ get_interval(FunctionCallInfo fcinfo, int argno)
 	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_INTERVAL_P(argno);
 }
 
-static void pg_attribute_noreturn()
+pg_noreturn static void
 raise_no_function(Oid oid)
 {
 	ereport(ERROR,

@@ -121,7 +121,8 @@ extern void once_begin(FunctionCallInfo fcinfo, const RequestName *name,
 					   Jsonb *request, Interval *wait, Interval *ttl,
 					   RequestStart *start);
 extern void once_finish(const RequestName *name, Jsonb *result);
-extern void pg_attribute_noreturn() raise_in_progress(const RequestName *name,
+pg_noreturn extern void
+raise_in_progress(const RequestName *name,
 													  TimestampTz since);
 
 /* reap.c */
