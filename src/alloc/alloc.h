@@ -403,19 +403,21 @@ typedef struct Search
 } Search;
 
 /* pool.c */
-extern Oid	alloc_namespace(FunctionCallInfo fcinfo);
 extern bool pool_permits(Oid owner, const Oid *grantees, int ngrantees,
 						 PoolRight right);
 extern bool pool_shows(Oid owner, ArrayType *grantees);
-extern Oid	alloc_relation(Oid nsp, AllocRelation which);
 extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
-extern Extent slots_of_values(const Space *space, u128 first, u128 last);
 extern bool pool_use(PoolUse *use, Oid nsp, const char *name,
 					 PoolRight right);
 extern bool pool_use_again(PoolUse *use);
 extern bool pool_lock(PoolUse *use, LOCKMODE mode);
 extern bool pool_lock_at_once(PoolUse *use);
 extern void pool_unlock(PoolUse *use);
+
+/* relation.c */
+extern Oid	alloc_namespace(FunctionCallInfo fcinfo);
+extern Oid	alloc_relation(Oid nsp, AllocRelation which);
+extern Snapshot latest_snapshot(void);
 
 /* cache.c */
 extern Pool *cache_get(Oid nsp, const char *name);
@@ -481,7 +483,6 @@ extern void scan_to_expire(SlotScan *scan, Store *store, int32 pool,
 						   TimestampTz after);
 extern bool slot_scan_next(SlotScan *scan, SlotRow *row);
 extern void slot_scan_end(SlotScan *scan);
-extern Snapshot latest_snapshot(void);
 extern bool row_seen_by(SlotScan *scan, Snapshot snapshot);
 extern bool store_look(Store *store, const Pool *pool, ItemPointer tid,
 					   SlotRow *row);

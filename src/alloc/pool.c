@@ -30,49 +30,6 @@ PG_FUNCTION_INFO_V1(alloc_pool_changed);
 PG_FUNCTION_INFO_V1(alloc_shows);
 PG_FUNCTION_INFO_V1(alloc_owner_name);
 
-static const char *const relation_names[] = {
-	[ALLOC_POOL] = "alloc_pool",
-	[ALLOC_POOL_NAME] = "alloc_pool_name_key",
-	[ALLOC_GRANTEE] = "alloc_grantee",
-	[ALLOC_GRANTEE_PKEY] = "alloc_grantee_pkey",
-	[ALLOC_RANGE] = "alloc_range",
-	[ALLOC_RANGE_POOL] = "alloc_range_pool",
-	[ALLOC_RESERVED] = "alloc_reserved",
-	[ALLOC_RESERVED_PKEY] = "alloc_reserved_pkey",
-	[ALLOC_SLOT] = "alloc_slot",
-	[ALLOC_SLOT_PKEY] = "alloc_slot_pkey",
-	[ALLOC_SLOT_KEY] = "alloc_slot_key",
-	[ALLOC_SLOT_QUEUE] = "alloc_slot_queue",
-	[ALLOC_SLOT_EXPIRY] = "alloc_slot_expiry",
-	[ALLOC_SLOT_OVERLAP] = "alloc_slot_overlap",
-	[ALLOC_FRONTIER] = "alloc_frontier",
-	[ALLOC_FRONTIER_PKEY] = "alloc_frontier_pkey",
-	[ALLOC_PAST] = "alloc_past",
-	[ALLOC_PAST_ENDED] = "alloc_past_ended",
-	[ALLOC_GENERATION] = "alloc_generation"
-};
-
-/* Their OIDs in one schema, as far as they are known. */
-static Oid	relations[ALLOC_RELATIONS];
-static Oid	relations_nsp = InvalidOid;
-
-static void
-forget_relations(Datum arg, int cacheid, uint32 hashvalue)
-{
-	relations_nsp = InvalidOid;
-}
-
-static void
-watch_changes(void)
-{
-	static bool watching = false;
-
-	if (watching)
-		return;
-	CacheRegisterSyscacheCallback(RELOID, forget_relations, (Datum) 0);
-	watching = true;
-}
-
 /*
  * The trigger on alloc_pool and alloc_grantee.  Whatever changes these tables,
  * backends learn of it as they learn of changed tables: before they get a lock
@@ -87,38 +44,6 @@ alloc_pool_changed(PG_FUNCTION_ARGS)
 				 errmsg("function \"alloc_pool_changed\" was not called by trigger manager")));
 	CacheInvalidateRelcacheByRelid(internal_relation("alloc_pool"));
 	return PointerGetDatum(NULL);
-}
-
-/* The schema of our tables. */
-Oid
-alloc_namespace(FunctionCallInfo fcinfo)
-{
-	return internal_schema();
-}
-
-/* One of our relations. */
-Oid
-alloc_relation(Oid nsp, AllocRelation which)
-{
-	Oid			relid;
-
-	if (relations_nsp != nsp)
-	{
-		watch_changes();
-		memset(relations, 0, sizeof(relations));
-		relations_nsp = nsp;
-	}
-	if (OidIsValid(relations[which]))
-		return relations[which];
-
-	relid = get_relname_relid(relation_names[which], nsp);
-	if (!OidIsValid(relid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"%s\" of extension pg_cas is missing",
-						relation_names[which])));
-	relations[which] = relid;
-	return relid;
 }
 
 static void
@@ -199,17 +124,6 @@ alloc_owner_name(PG_FUNCTION_ARGS)
 	if (name == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(name));
-}
-
-/* The extent of slots that stands for the values first to last. */
-Extent
-slots_of_values(const Space *space, u128 first, u128 last)
-{
-	Extent		slots;
-
-	slots.first = space_slot(space, first);
-	slots.last = block_last(space_slot(space, last), space->chunk_bits);
-	return slots;
 }
 
 pg_noreturn static void

@@ -1,6 +1,6 @@
 /*
  * pools.h
- *		What the files that change pools share: pools.c and ranges.c.
+ *		What the files that change pools share: pools.c, ranges.c, change.c.
  */
 #ifndef PG_CAS_POOLS_H
 #define PG_CAS_POOLS_H
@@ -23,7 +23,7 @@ typedef struct Named
 	u128		last;
 } Named;
 
-/* pools.c */
+/* change.c */
 pg_noreturn extern void raise_invalid(const char *message, const char *hint);
 extern uint64 pool_lock_frontiers(int32 pool, const char *option);
 extern void pool_new_epoch(int32 pool);

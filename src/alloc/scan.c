@@ -246,13 +246,6 @@ slot_scan_next(SlotScan *scan, SlotRow *row)
 	return true;
 }
 
-/* What is committed by now; in a parallel query, when that began. */
-Snapshot
-latest_snapshot(void)
-{
-	return IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot();
-}
-
 /* Does the snapshot see the row that the scan has just returned? */
 bool
 row_seen_by(SlotScan *scan, Snapshot snapshot)

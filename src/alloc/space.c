@@ -321,3 +321,14 @@ space_fit(const Space *space, Extent gap, int order, u128 *slot)
 		from = reserved->last + 1;
 	}
 }
+
+/* The extent of slots that stands for the values first to last. */
+Extent
+slots_of_values(const Space *space, u128 first, u128 last)
+{
+	Extent		slots;
+
+	slots.first = space_slot(space, first);
+	slots.last = block_last(space_slot(space, last), space->chunk_bits);
+	return slots;
+}

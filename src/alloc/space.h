@@ -65,6 +65,7 @@ extern const Range *space_range_of_value(const Space *space, u128 value);
 extern const Range *space_range_of_slot(const Space *space, u128 slot);
 extern u128 space_slot(const Space *space, u128 value);
 extern u128 space_value(const Space *space, u128 slot);
+extern Extent slots_of_values(const Space *space, u128 first, u128 last);
 extern int	space_chunk(const Space *space, u128 slot);
 extern bool space_reserved(const Space *space, u128 slot, int order);
 extern bool space_open(const Space *space, u128 slot, int order);

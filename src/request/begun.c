@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -39,6 +40,25 @@ struct BegunRequest
 
 static HTAB *begun_requests = NULL;
 static Frame *frames = NULL;	/* the innermost */
+
+/* Begin an error's DETAIL that names the request. */
+void
+request_detail_begin(StringInfo detail, const RequestName *name)
+{
+	detail_begin(detail);
+	detail_text(detail, "scope", text_to_cstring(name->scope));
+	detail_text(detail, "key", text_to_cstring(name->key));
+}
+
+/* The whole of it. */
+int
+request_errdetail(const RequestName *name)
+{
+	StringInfoData detail;
+
+	request_detail_begin(&detail, name);
+	return errdetail_internal("%s", detail_end(&detail));
+}
 
 /*
  * The hash table compares names by what they say.  A transaction may begin

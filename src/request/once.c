@@ -37,31 +37,13 @@ typedef struct Asked
 	RequestScope scope;
 } Asked;
 
-/* An error's DETAIL that names the request. */
-static void
-detail_name(StringInfo detail, const RequestName *name)
-{
-	detail_begin(detail);
-	detail_text(detail, "scope", text_to_cstring(name->scope));
-	detail_text(detail, "key", text_to_cstring(name->key));
-}
-
-int
-request_errdetail(const RequestName *name)
-{
-	StringInfoData detail;
-
-	detail_name(&detail, name);
-	return errdetail_internal("%s", detail_end(&detail));
-}
-
 /* Raise PT425; since is 0 if it is not known. */
 void
 raise_in_progress(const RequestName *name, TimestampTz since)
 {
 	StringInfoData detail;
 
-	detail_name(&detail, name);
+	request_detail_begin(&detail, name);
 	if (since != 0)
 		detail_time(&detail, "since", since);
 	else

@@ -88,6 +88,8 @@ typedef struct BegunRequest BegunRequest;
 extern void claim_bind(const char *token);
 
 /* begun.c */
+extern void request_detail_begin(StringInfo detail, const RequestName *name);
+extern int	request_errdetail(const RequestName *name);
 extern BegunRequest *begun_find(const RequestName *name);
 extern Oid	begun_owner(const BegunRequest *request);
 extern void begun_remember(const RequestName *name, Oid owner);
@@ -116,7 +118,6 @@ extern bool scope_retention(OwnTable *scopes, text *name,
 extern void scope_set(text *name, const char *owner, Interval *retention);
 
 /* once.c */
-extern int	request_errdetail(const RequestName *name);
 extern void once_begin(FunctionCallInfo fcinfo, const RequestName *name,
 					   Jsonb *request, Interval *wait, Interval *ttl,
 					   RequestStart *start);
