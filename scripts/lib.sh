@@ -218,6 +218,13 @@ make_stage() {
 
 # make in the stage's copy of the checkout.  PG_CAS_MAKE has more arguments.
 stage_make() {
+    local clang
+
+    # no bitcode without the compiler for it
+    clang=$(sed -n 's/^CLANG[[:space:]]*=[[:space:]]*//p' \
+        "$(dirname "$("$bin/pg_config" --pgxs)")/../Makefile.global")
+    [ -z "$clang" ] || command -v "${clang%% *}" >/dev/null ||
+        set -- with_llvm=no "$@"
     as_user make -s -C "$stage/src" PG_CONFIG="$bin/pg_config" "$@" \
         ${PG_CAS_MAKE:-}
 }

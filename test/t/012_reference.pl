@@ -206,7 +206,7 @@ my %known = map { $_ => 1 } grep { /^(?=.*\d)[0-9A-Z]{5}$/ } map { split } slurp
 @wrong = ();
 foreach my $page (sort keys %page)
 {
-	foreach my $state ($page{$page} =~ /\b((?=[0-9A-Z]*\d)(?:PT\d{3}|\d{2}[0-9A-Z]{3}|XX\d{3}|HV\d{3}))\b/g)
+	foreach my $state ($page{$page} =~ /(?<!-)\b((?=[0-9A-Z]*\d)(?:PT\d{3}|\d{2}[0-9A-Z]{3}|XX\d{3}|HV\d{3}))\b/g)
 	{
 		push @wrong, "$page: $state"
 		  if !$ours{$state} && !$known{$state} && $state !~ /^\d+$/;
