@@ -153,9 +153,9 @@ sub comparable
 
 	$said =~ s/(ERROR:  40001.*\n(DETAIL:.*\n)?)(SCHEMA NAME:.*\n)?(TABLE NAME:.*\n)?/$1/g;
 	$said =~ s/\b(Process|transaction|process) \d+/$1/g;
-	$rank{$_} = undef foreach $said =~ /\b1\d{3}\b/g;
+	$rank{$_} = undef foreach $said =~ /\b1\d{5}\b/g;
 	@rank{ sort keys %rank } = map { "#$_" } 1 .. keys %rank;
-	$said =~ s/\b(1\d{3})\b/$rank{$1}/g;
+	$said =~ s/\b(1\d{5})\b/$rank{$1}/g;
 	return $said;
 }
 
@@ -187,10 +187,12 @@ while ($scenes < $nscenes && $different < 5)
 		push @{ $said{ $databases[$_] } }, "$what\n$answers[$_]" foreach 0 .. $#databases;
 	};
 
-	# the sequence's versions have four digits
+	# The sequence's versions have six digits, and are greater than those of
+	# the scene before: a sequence that is set back is refused.
+	my $next = 100_000 + 20 * $scenes;
 	my ($error) = ask('observer', "$setup
 		BEGIN; SET LOCAL session_replication_role = replica; UPDATE $table SET v = 1; COMMIT;
-		SELECT WHERE setval('sequenced_v_seq', 1000) IS NULL;");
+		SELECT WHERE setval('sequenced_v_seq', $next) IS NULL;");
 	die $error if $error;
 
 	$say->($begin, ask('waiter', $begin)) if $begin;
