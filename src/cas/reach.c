@@ -92,6 +92,7 @@ reach_by_delete(CasCall *call, CasKey *key)
 	{
 		parameters.types[i] = table->keys[i].type;
 		params->params[i].value = key->values[i];
+		params->params[i].isnull = false;
 		params->params[i].pflags = PARAM_FLAG_CONST;
 		params->params[i].ptype = table->keys[i].type;
 	}
