@@ -45,8 +45,10 @@
 #include "alloc/space.h"
 
 /* The arguments of a statement: their types, and their values. */
+/* clang-format off */
 #define ARGS(...) lengthof(((Oid[]) {__VA_ARGS__})), (Oid[]) {__VA_ARGS__}
 #define VALUES(...) (Datum[]) {__VA_ARGS__}
+/* clang-format on */
 
 /* The longest blocks: the prefix that an IPv6 /32 is. */
 #define MAX_PREFIX_ORDER 96
@@ -469,8 +471,9 @@ extern void store_history(Store *store, const Pool *pool, const SlotRow *row,
 extern int64 store_next_generation(Store *store);
 
 /* scan.c */
-extern void scan_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots,
-					   ScanDirection direction, Snapshot snapshot);
+extern void scan_by_slot(SlotScan *scan, Store *store, int32 pool,
+						 Extent slots, ScanDirection direction,
+						 Snapshot snapshot);
 extern void scan_by_key(SlotScan *scan, Store *store, int32 pool,
 						const pg_uuid_t *key, Snapshot snapshot);
 extern void scan_queue_by_slot(SlotScan *scan, Store *store, int32 pool,

@@ -130,13 +130,16 @@ first_port(const Pool *pool, const SlotRow *unit)
 static Datum
 ports_datum(int first, int nports)
 {
-	RangeBound	lower = {.val = Int32GetDatum(first), .inclusive = true,
-	.lower = true};
+	TypeCacheEntry *type = lookup_type_cache(INT4RANGEOID,
+											 TYPECACHE_RANGE_INFO);
+	RangeBound	lower = {
+		.val = Int32GetDatum(first),
+		.inclusive = true,
+		.lower = true
+	};
 	RangeBound	upper = {.val = Int32GetDatum(first + nports)};
 
-	return RangeTypePGetDatum(make_range(lookup_type_cache(INT4RANGEOID,
-														   TYPECACHE_RANGE_INFO),
-										 &lower, &upper, false, NULL));
+	return RangeTypePGetDatum(make_range(type, &lower, &upper, false, NULL));
 }
 
 bool

@@ -34,7 +34,7 @@ begin_inside(BlockScan *scan)
 {
 	scan->stage = BLOCK_INSIDE;
 	scan_by_slot(&scan->rows, scan->store, scan->pool->id, scan->slots,
-			   ForwardScanDirection, scan->snapshot);
+				 ForwardScanDirection, scan->snapshot);
 }
 
 /*
@@ -77,7 +77,7 @@ block_scan_begin(BlockScan *scan, Store *store, const Pool *pool,
 		return;
 	scan->stage = BLOCK_NEAR;
 	scan_by_slot(&scan->rows, store, pool->id, before, BackwardScanDirection,
-			   snapshot);
+				 snapshot);
 	scan->rows.bounded = true;
 }
 
@@ -128,7 +128,7 @@ next_far(BlockScan *scan, SlotRow *row)
 				continue;
 			scan->at = at;
 			scan_by_slot(&scan->rows, scan->store, scan->pool->id, slot,
-					   ForwardScanDirection, scan->snapshot);
+						 ForwardScanDirection, scan->snapshot);
 			scan->scanning = true;
 		}
 		if (!scan->scanning)

@@ -107,8 +107,8 @@ typedef struct PoolScan
 } PoolScan;
 
 static void
-pool_scan_begin(PoolScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
-			   Snapshot snapshot, ScanKey key)
+pool_scan_begin(PoolScan *scan, Oid nsp, AllocRelation rel,
+				AllocRelation index, Snapshot snapshot, ScanKey key)
 {
 	scan->rel = table_open(alloc_relation(nsp, rel), AccessShareLock);
 	scan->index = index_open(alloc_relation(nsp, index), AccessShareLock);
@@ -125,7 +125,7 @@ pool_scan_begin(PoolScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
 /* Those of a pool, in a table whose index begins with that. */
 static void
 pool_scan_pool(PoolScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
-			  Snapshot snapshot, int32 pool)
+			   Snapshot snapshot, int32 pool)
 {
 	ScanKeyData key;
 
@@ -175,7 +175,7 @@ read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 	int			room = 0;
 
 	pool_scan_pool(&scan, nsp, ALLOC_RANGE, ALLOC_RANGE_POOL, snapshot,
-				  pool->id);
+				   pool->id);
 	while (pool_scan_next(&scan))
 	{
 		Datum	   *values = scan.slot->tts_values - 1;
@@ -226,7 +226,7 @@ read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 	int			room = 0;
 
 	pool_scan_pool(&scan, nsp, ALLOC_RESERVED, ALLOC_RESERVED_PKEY, snapshot,
-				  pool->id);
+				   pool->id);
 	while (pool_scan_next(&scan))
 	{
 		u128		first = numeric_u128(scan.slot->tts_values[1]);
@@ -260,7 +260,8 @@ read_grantees(Oid nsp, int32 id, Snapshot snapshot, int *ngrantees)
 	Oid		   *grantees = palloc(room * sizeof(Oid));
 
 	*ngrantees = 0;
-	pool_scan_pool(&scan, nsp, ALLOC_GRANTEE, ALLOC_GRANTEE_PKEY, snapshot, id);
+	pool_scan_pool(&scan, nsp, ALLOC_GRANTEE, ALLOC_GRANTEE_PKEY, snapshot,
+				   id);
 	while (pool_scan_next(&scan))
 	{
 		if (scan.slot->tts_isnull[GRANTEE_ROLE - 1])
@@ -514,7 +515,8 @@ read_pool(Oid nsp, const char *name)
 			pool = read_epoch(nsp, relid, scan.slot, snapshot);
 			pool->frontiers =
 				MemoryContextAllocExtended(pool->cxt,
-										   Max(1, pool->space.nranges) * sizeof(Frontier),
+										   sizeof(Frontier) *
+										   Max(1, pool->space.nranges),
 										   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 			read_settings(pool, scan.slot, grantees, ngrantees);
 			cache_add(pool);

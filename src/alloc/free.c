@@ -39,7 +39,8 @@ put_values(Free *list, u128 first, u128 last)
 
 	if (list->room-- <= 0)
 		return;
-	values[0] = CStringGetTextDatum(value_text(pool->kind, pool->width, first));
+	values[0] = CStringGetTextDatum(value_text(pool->kind, pool->width,
+											   first));
 	values[1] = CStringGetTextDatum(value_text(pool->kind, pool->width, last));
 	values[2] = u128_numeric(last - first + 1);
 	tuplestore_putvalues(list->rsinfo->setResult, list->rsinfo->setDesc,

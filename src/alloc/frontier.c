@@ -102,7 +102,7 @@ store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
 	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
 								 AccessShareLock);
 	Relation	index = index_open(alloc_relation(store->nsp,
-												ALLOC_FRONTIER_PKEY),
+												  ALLOC_FRONTIER_PKEY),
 								   AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	bool		found = frontier_row(rel, index, range, slot);
@@ -285,7 +285,7 @@ find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
 			part.last = part.first + window - 1;
 
 		scan_by_slot(&scan, search->store, search->pool->id, part,
-				   ForwardScanDirection, NULL);
+					 ForwardScanDirection, NULL);
 		while (slot_scan_next(&scan, &row))
 		{
 			Extent		gap = {from, row.lo - 1};
@@ -448,7 +448,8 @@ frontier_find_unused(Search *search, int i, bool reopened, u128 *slot)
 		frontier->quiet = found;
 		if (found)
 			*slot = frontier->tip =
-				frontier_tip(search, slots, *slot, search->store->waits.n > nwaits);
+				frontier_tip(search, slots, *slot,
+							 search->store->waits.n > nwaits);
 	}
 	frontier_save(search, frontier, range);
 	return found;

@@ -231,7 +231,8 @@ address_parse(const char *text, End *end)
 		char	   *slash = strchr(text, '/');
 
 		if (slash != NULL &&
-			pg_inet_net_pton(family, pnstrdup(text, slash - text), bytes, -1) >= 0)
+			pg_inet_net_pton(family, pnstrdup(text, slash - text), bytes,
+							 -1) >= 0)
 			return psprintf("\"%s\" is not the length of a mask", slash + 1);
 		return psprintf("\"%s\" is not an IP address", text);
 	}
@@ -473,7 +474,8 @@ unit_parse(const Pool *pool, const char *text, u128 *value, u128 *last,
 	if (end.width != pool->width)
 		raise_malformed("value", text,
 						psprintf("pool \"%s\" has %s addresses", pool->name,
-								 family_of_width(pool->kind, pool->width)->name),
+								 family_of_width(pool->kind,
+												 pool->width)->name),
 						NULL);
 	*value = *last = end.value;
 	if (end.width > 0)

@@ -133,8 +133,8 @@ alloc_find(PG_FUNCTION_ARGS)
 static u128
 number_argument(FunctionCallInfo fcinfo, int argno)
 {
-	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out,
-														   PG_GETARG_DATUM(argno)));
+	Datum		out = DirectFunctionCall1(numeric_out, PG_GETARG_DATUM(argno));
+	char	   *text = DatumGetCString(out);
 	u128		n;
 
 	if (!u128_parse(text, &n))

@@ -68,7 +68,7 @@ mixed_walk(Search *search, Extent slots, int order)
 			part.last = ((part.first + window) & ~block_last(0, order)) - 1;
 
 		scan_by_slot(&scan, search->store, search->pool->id, part,
-				   ForwardScanDirection, NULL);
+					 ForwardScanDirection, NULL);
 		do
 		{
 			u128		lo;
@@ -123,7 +123,7 @@ walk_behind(Search *search)
 		if (space->ranges[i].draining)
 			continue;
 		scan_by_slot(&scan, search->store, search->pool->id, slots,
-				   BackwardScanDirection, NULL);
+					 BackwardScanDirection, NULL);
 		if (slot_scan_next(&scan, &row))
 			slots.first = block_last(row.lo, row.order) + 1;
 		slot_scan_end(&scan);
@@ -190,4 +190,3 @@ mixed_search(Search *search)
 	pool->cursor_valid = taken;
 	return taken;
 }
-

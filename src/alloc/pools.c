@@ -49,8 +49,8 @@ running_user(const Change *change)
 	SlotRow		row;
 
 	store_open(&store, change->use.nsp, AccessShareLock);
-	scan_by_slot(&scan, &store, change->use.pool->id, slots, ForwardScanDirection,
-			   NULL);
+	scan_by_slot(&scan, &store, change->use.pool->id, slots,
+				 ForwardScanDirection, NULL);
 	while (!TransactionIdIsValid(xid) && slot_scan_next(&scan, &row))
 		xid = TransactionIdIsValid(row.inserter) ? row.inserter : row.deleter;
 	slot_scan_end(&scan);
@@ -336,8 +336,8 @@ alloc_grant(PG_FUNCTION_ARGS)
 	owner_sql("INSERT INTO @alloc_grantee (pool, role, role_name) "
 			  "VALUES ($1, $2, $3)",
 			  ARGS(INT4OID, OIDOID, TEXTOID),
-			  VALUES(Int32GetDatum(change.use.pool->id), ObjectIdGetDatum(role),
-					 present_role_name(role)));
+			  VALUES(Int32GetDatum(change.use.pool->id),
+					 ObjectIdGetDatum(role), present_role_name(role)));
 	owner_sql_end(&change.scope);
 	PG_RETURN_VOID();
 }

@@ -31,7 +31,7 @@ extern void change_open(FunctionCallInfo fcinfo, Change *change);
 extern void change_reload(Change *change);
 extern void change_end(Change *change);
 pg_noreturn extern void raise_in_use(const Change *change, const char *what,
-						 const char *hint);
+									 const char *hint);
 
 /* ranges.c */
 extern Range *ranges_of_texts(ArrayType *texts, PoolKind kind, int chunk_bits,

@@ -71,9 +71,9 @@ insert_ranges(int32 pool, bool mixed, int chunk_bits, const Range *ranges,
 		columns[0][i] = u128_numeric(ranges[i].first);
 		columns[1][i] = u128_numeric(ranges[i].last);
 		columns[2][i] = Int32GetDatum(ranges[i].whole);
-		columns[3][i] = u128_numeric(frontiers == NULL ?
-									 range_slots(&ranges[i], chunk_bits).first :
-									 frontiers[i]);
+		columns[3][i] = u128_numeric(frontiers != NULL ? frontiers[i] :
+									 range_slots(&ranges[i],
+												 chunk_bits).first);
 		columns[4][i] = BoolGetDatum(ranges[i].draining);
 	}
 	owner_sql("WITH u AS (SELECT nextval('@alloc_range_id_seq') AS id, n.* "
@@ -341,8 +341,8 @@ named_values(FunctionCallInfo fcinfo, const Change *change, bool whole,
 
 	require_argument(fcinfo, 1, "range");
 	named->text = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	range_parse(change->use.pool->kind, named->text, whole, &width, &named->first,
-				&named->last);
+	range_parse(change->use.pool->kind, named->text, whole, &width,
+				&named->first, &named->last);
 	if (width != change->use.pool->width)
 		raise_invalid(psprintf("range %s is not of the address family of pool \"%s\"",
 							   named->text, change->use.name),
@@ -451,6 +451,7 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 	for (int i = 0; i < change.use.pool->space.nranges; i++)
 	{
 		const Range *range = &change.use.pool->space.ranges[i];
+		int			chunk_bits = change.use.pool->space.chunk_bits;
 
 		if (!is_undrained_by(range, &whole))
 			continue;
@@ -459,7 +460,7 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 		owner_sql("UPDATE @alloc_frontier SET slot = $2 WHERE range = $1",
 				  ARGS(INT4OID, NUMERICOID),
 				  VALUES(Int32GetDatum(range->id),
-						 u128_numeric(range_slots(range, change.use.pool->space.chunk_bits).first)));
+						 u128_numeric(range_slots(range, chunk_bits).first)));
 	}
 	if (!undrained)
 		add_range(change.use.pool, &named);
@@ -592,7 +593,7 @@ alloc_unreserve(PG_FUNCTION_ARGS)
 				  ARGS(INT4OID, NUMERICOID),
 				  VALUES(Int32GetDatum(range->id),
 						 u128_numeric(space_slot(space, Max(named.first,
-														 range->first)))));
+															range->first)))));
 	}
 	change_end(&change);
 	PG_RETURN_VOID();

@@ -66,9 +66,12 @@ named_pools(FunctionCallInfo fcinfo, uint64 *n)
 
 		if (pool_shows(isnull ? InvalidOid : DatumGetObjectId(owner),
 					   DatumGetArrayTypeP(owner_sql_value(i, 3, &isnull))))
-			names[(*n)++] =
-				MemoryContextStrdup(caller,
-									TextDatumGetCString(owner_sql_value(i, 1, &isnull)));
+		{
+			Datum		name = owner_sql_value(i, 1, &isnull);
+
+			names[(*n)++] = MemoryContextStrdup(caller,
+												TextDatumGetCString(name));
+		}
 	}
 	owner_sql_end(&scope);
 	return names;
@@ -232,7 +235,8 @@ reserved_slots(const Space *space, Extent slots, int *next)
 {
 	u128		n = 0;
 
-	while (*next < space->nreserved && space->reserved[*next].last < slots.first)
+	while (*next < space->nreserved &&
+		   space->reserved[*next].last < slots.first)
 		(*next)++;
 	for (int i = *next; i < space->nreserved &&
 		 space->reserved[i].first <= slots.last; i++)
@@ -258,7 +262,7 @@ count_blocks(Look *look, const Part *parts, Usage *usage)
 	bool		its_held = false;
 
 	scan_by_slot(&scan, &look->store, pool->id, all, ForwardScanDirection,
-			   look->snapshot);
+				 look->snapshot);
 	while (slot_scan_next(&scan, &row))
 	{
 		Extent		block = {row.lo, block_last(row.lo, row.order)};
@@ -274,8 +278,10 @@ count_blocks(Look *look, const Part *parts, Usage *usage)
 		for (int i = part; i < space->nranges &&
 			 parts[i].slots.first <= block.last; i++)
 		{
-			Extent		shared = {Max(block.first, parts[i].slots.first),
-			Min(block.last, parts[i].slots.last)};
+			Extent		shared = {
+				Max(block.first, parts[i].slots.first),
+				Min(block.last, parts[i].slots.last)
+			};
 			u128		size = shared.last - shared.first + 1;
 			u128		kept = reserved_slots(space, shared, &reserved);
 			u128		values = pool->port_chunk > 0 ? 1 : size;
@@ -317,7 +323,7 @@ count_rows(Look *look, Extent slots, u128 *held, u128 *cooling)
 	SlotRow		row;
 
 	scan_by_slot(&scan, &look->store, look->pool->id, slots,
-			   ForwardScanDirection, look->snapshot);
+				 ForwardScanDirection, look->snapshot);
 	while (slot_scan_next(&scan, &row))
 	{
 		if (is_in_use(look, &row))
@@ -376,12 +382,10 @@ count_units(Look *look, const Part *parts, Usage *usage)
 static Datum
 percentage(Datum part, Datum whole)
 {
-	Datum		hundred = u128_numeric(100);
 	Datum		share;
 
-	share = DirectFunctionCall2(numeric_div,
-								DirectFunctionCall2(numeric_mul, hundred, part),
-								whole);
+	share = DirectFunctionCall2(numeric_mul, u128_numeric(100), part);
+	share = DirectFunctionCall2(numeric_div, share, whole);
 	return DirectFunctionCall2(numeric_round, share, Int32GetDatum(2));
 }
 
@@ -472,7 +476,8 @@ put_drawing(Look *look, const Drawing *drawing)
 
 		for (int i = 0; i < n; i++)
 		{
-			double		share = drawing->filled[start + i] / drawing->cell_size;
+			double		filled = drawing->filled[start + i];
+			double		share = filled / drawing->cell_size;
 
 			line[2 + i] = share <= 0 ? '.' : share < 0.5 ? '-' :
 				share < 1 - 1e-9 ? '+' : '#';
@@ -488,7 +493,8 @@ map_of(Look *look)
 	const Pool *pool = look->pool;
 	const Space *space = &pool->space;
 	const Part *parts = parts_of(pool);
-	Drawing    *drawings = palloc_extended(Max(1, space->nranges) * sizeof(Drawing),
+	Drawing    *drawings = palloc_extended(sizeof(Drawing) *
+										   Max(1, space->nranges),
 										   MCXT_ALLOC_HUGE);
 	Extent		all = {0, U128_MAX};
 	SlotScan	scan;
@@ -506,7 +512,7 @@ map_of(Look *look)
 	}
 
 	scan_by_slot(&scan, &look->store, pool->id, all, ForwardScanDirection,
-			   look->snapshot);
+				 look->snapshot);
 	while (slot_scan_next(&scan, &row))
 	{
 		Extent		block = {row.lo, block_last(row.lo, row.order)};

@@ -307,7 +307,7 @@ key_between(ScanKey keys, Datum first, Datum last)
  */
 void
 scan_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots,
-		   ScanDirection direction, Snapshot snapshot)
+			 ScanDirection direction, Snapshot snapshot)
 {
 	int			nkeys = 1;
 

@@ -63,7 +63,8 @@ search_lowest(Search *search)
 		for (;;)
 		{
 			u128		unused;
-			bool		is_unused = frontier_find_unused(search, i, true, &unused);
+			bool		is_unused = frontier_find_unused(search, i, true,
+														 &unused);
 			Extent		lower = slots;
 			SlotRow		row;
 

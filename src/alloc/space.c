@@ -285,7 +285,8 @@ space_open(const Space *space, u128 slot, int order)
 	const Range *range = space_range_of_slot(space, slot);
 
 	return range != NULL && !range->draining &&
-		block_last(slot, order) <= range_slots(range, space->chunk_bits).last &&
+		block_last(slot, order) <=
+		range_slots(range, space->chunk_bits).last &&
 		!space_reserved(space, slot, order);
 }
 

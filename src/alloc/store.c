@@ -281,7 +281,7 @@ slot_has_row(Store *store, const Pool *pool, u128 lo)
 	bool		found = false;
 
 	scan_by_slot(&scan, store, pool->id, slots, ForwardScanDirection,
-			   SnapshotAny);
+				 SnapshotAny);
 	while (!found &&
 		   (tid = index_getnext_tid(scan.desc, scan.direction)) != NULL)
 	{
@@ -393,7 +393,8 @@ meet_lockers(Store *store, Relation rel, ItemPointerData tid)
  */
 TM_Result
 store_change(Store *store, Relation rel, const ItemPointerData *tid,
-			 TupleTableSlot *slot, bool undisturbed, TU_UpdateIndexes *update_indexes)
+			 TupleTableSlot *slot, bool undisturbed,
+			 TU_UpdateIndexes *update_indexes)
 {
 	CommandId	cid = GetCurrentCommandId(true);
 	HeapTupleData tuple;
@@ -454,8 +455,8 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key,
 			if (pool->mixed || !store->slots.known)
 				(void) writer_index(&store->slots, update_indexes, false);
 			else
-				(void) index_slot(store, row, UNIQUE_CHECK_NO,
-								  new_key ? UNIQUE_CHECK_YES : UNIQUE_CHECK_NO);
+				(void) index_slot(store, row, UNIQUE_CHECK_NO, new_key ?
+								  UNIQUE_CHECK_YES : UNIQUE_CHECK_NO);
 		}
 		row->tid = slot->tts_tid;
 	}

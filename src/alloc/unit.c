@@ -155,7 +155,8 @@ check_size(const Pool *pool, const Request *request)
 	for (int i = 0; i < pool->space.nranges; i++)
 	{
 		if (space_fit(&unreserved,
-					  range_slots(&pool->space.ranges[i], pool->space.chunk_bits),
+					  range_slots(&pool->space.ranges[i],
+								  pool->space.chunk_bits),
 					  request->order, &lo))
 			return;
 	}
@@ -243,7 +244,8 @@ allocate(Search *search, int round)
 	if (round == 0 || (search->store->waits.n > 0 && round < MAX_ROUNDS))
 		return OUTCOME_BUSY;
 	outcome = search_reason(search);
-	return search->store->waits.n > 0 && round < MAX_ROUNDS ? OUTCOME_BUSY : outcome;
+	return search->store->waits.n > 0 && round < MAX_ROUNDS ?
+		OUTCOME_BUSY : outcome;
 }
 
 /*
@@ -307,7 +309,8 @@ wait_for_room(Waiting *waiting, Store *store, const Search *search,
 	if (waiting->looking)
 	{
 		/* in a pool where a look takes long it is not to be all there is */
-		long		took = TimestampDifferenceMilliseconds(began, GetCurrentTimestamp());
+		TimestampTz now = GetCurrentTimestamp();
+		long		took = TimestampDifferenceMilliseconds(began, now);
 
 		waiting->pause = (int) Max(LOOK_AGAIN, Min(took * 4, 10000));
 	}

@@ -158,7 +158,8 @@ wait_some(WaitSet *waits, int ms)
 
 	while (waits->n > 0)
 	{
-		int			slice = (int) TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+		TimestampTz now = GetCurrentTimestamp();
+		int			slice = (int) TimestampDifferenceMilliseconds(now, until);
 		bool		looks;
 		bool		is_users;
 

@@ -89,14 +89,17 @@ interval_after(TimestampTz start, Interval *interval, const char *name)
 {
 	double		days = interval->month * 31.0 + interval->day;
 	double		from = start + days * USECS_PER_DAY + interval->time;
-	double		slack = 2.0 * USECS_PER_DAY + Abs(interval->month) * 4.0 * USECS_PER_DAY;
+	double		slack = 2.0 * USECS_PER_DAY +
+		Abs(interval->month) * 4.0 * USECS_PER_DAY;
+	Datum		after;
 
 	if (from - slack < (double) MIN_TIMESTAMP ||
 		from + slack >= (double) END_TIMESTAMP)
 		report_out_of_range(name);
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(start),
-												   IntervalPGetDatum(interval)));
+	after = DirectFunctionCall2(timestamptz_pl_interval,
+								TimestampTzGetDatum(start),
+								IntervalPGetDatum(interval));
+	return DatumGetTimestampTz(after);
 }
 
 /*

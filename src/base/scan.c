@@ -98,7 +98,8 @@ own_scan_begin(OwnScan *scan, OwnTable *table, Relation index,
 		InitNonVacuumableSnapshot(scan->shown, GlobalVisTestFor(table->rel));
 	else
 		InitDirtySnapshot(scan->shown);
-	scan->desc = index_beginscan(table->rel, index, &scan->shown, NULL, nkeys, 0);
+	scan->desc = index_beginscan(table->rel, index, &scan->shown, NULL, nkeys,
+								 0);
 	index_rescan(scan->desc, keys, nkeys, NULL, 0);
 }
 
@@ -143,8 +144,9 @@ bool
 own_slot_is_visible(OwnTable *table)
 {
 	HeapTuple	tuple = ExecFetchSlotHeapTuple(table->slot, false, NULL);
+	TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 
-	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data)) ||
+	return TransactionIdIsCurrentTransactionId(xmin) ||
 		table_tuple_satisfies_snapshot(table->rel, table->slot,
 									   GetActiveSnapshot());
 }

@@ -69,10 +69,13 @@ lock_key(CasTable *table, const CasKey *key, LOCKMODE mode)
 											  column->attnum - 1);
 
 		if (OidIsValid(column->hash))
-			hash = hash_combine(hash,
-								DatumGetUInt32(OidFunctionCall1Coll(column->hash,
-																	column->collation,
-																	key->values[i])));
+		{
+			Datum		its = OidFunctionCall1Coll(column->hash,
+												   column->collation,
+												   key->values[i]);
+
+			hash = hash_combine(hash, DatumGetUInt32(its));
+		}
 		if (table->keys_equal_image)
 			image = hash_combine(image,
 								 datum_image_hash(key->values[i],

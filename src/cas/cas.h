@@ -389,7 +389,7 @@ extern List *cas_check(Relation rel, const CasSettings *settings,
 extern CasProblem *cas_check_guard(Relation rel, const CasTriggers *triggers,
 								   CasSettings *settings);
 pg_noreturn extern void cas_raise_problem(Relation rel, const char *before,
-							  const CasProblem *problem);
+										  const CasProblem *problem);
 
 /* plain.c */
 extern bool cas_is_plain(Relation rel, CasTable *table);

@@ -165,8 +165,8 @@ static CasProblem *
 add_missing(Check *check, const char *what, const char *name)
 {
 	return add(check, CAS_PROBLEM_BROKEN, ERRCODE_UNDEFINED_COLUMN,
-		"If the column was renamed, call cas_enable() with its new name.",
-		"%s \"%s\" does not exist", what, name);
+			   "If the column was renamed, call cas_enable() with its new name.",
+			   "%s \"%s\" does not exist", what, name);
 }
 
 static void

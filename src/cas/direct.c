@@ -337,8 +337,8 @@ form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
 
 /* Add a row's new version to the indexes. */
 static void
-insert_index_entries(CasCall *call, const CasWrite *write, TupleTableSlot *slot,
-					 TU_UpdateIndexes update)
+insert_index_entries(CasCall *call, const CasWrite *write,
+					 TupleTableSlot *slot, TU_UpdateIndexes update)
 {
 	EState	   *estate = CreateExecutorState();
 	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
@@ -468,7 +468,7 @@ direct_run(CasCall *call, const CasStatement *statement, CasRow *row)
 			case STATEMENT_INSERT:
 			case STATEMENT_INSERT_NEW_KEY:
 			case STATEMENT_DELETE:
-				case STATEMENT_RENAME:
+			case STATEMENT_RENAME:
 				elog(ERROR, "unexpected kind of statement: %u",
 					 statement->kind);
 		}
@@ -479,7 +479,7 @@ direct_run(CasCall *call, const CasStatement *statement, CasRow *row)
 	{
 		slot_getallattrs(slot);
 		found_take(call, statement, slot->tts_values, slot->tts_isnull,
-					  row);
+				   row);
 	}
 
 	ExecClearTuple(call->found);

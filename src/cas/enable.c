@@ -128,14 +128,15 @@ triggers_lock(const CasEnabling *enabling, const CasSettings *present)
 	/* one comes or goes */
 	if (!cas_trigger_is_named(triggers->guard, CAS_GUARD_TRIGGER) ||
 		!cas_trigger_is_named(triggers->witness, CAS_WITNESS_TRIGGER) ||
-		(by_table && !cas_trigger_is_named(triggers->truncate, CAS_TRUNCATE_TRIGGER)) ||
+		(by_table &&
+		 !cas_trigger_is_named(triggers->truncate, CAS_TRUNCATE_TRIGGER)) ||
 		(!by_table && triggers->truncate != NULL))
 		return AccessExclusiveLock;
 
 	/* one is replaced */
 	if (!has_shape(triggers->guard,
-				   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE,
-				   TRIGGER_TYPE_ROW) ||
+				   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE |
+				   TRIGGER_TYPE_DELETE, TRIGGER_TYPE_ROW) ||
 		!has_shape(triggers->witness, TRIGGER_TYPE_UPDATE,
 				   TRIGGER_TYPE_ROW) ||
 		(by_table && !has_shape(triggers->truncate, TRIGGER_TYPE_TRUNCATE,

@@ -40,7 +40,7 @@ found_columns(CasCall *call, const CasStatement *statement)
  */
 void
 found_take(CasCall *call, const CasStatement *statement,
-			  const Datum *values, const bool *nulls, CasRow *row)
+		   const Datum *values, const bool *nulls, CasRow *row)
 {
 	CasTable   *table = call->table;
 	MemoryContext old = MemoryContextSwitchTo(call->caller);

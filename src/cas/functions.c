@@ -522,7 +522,7 @@ cas_lock(PG_FUNCTION_ARGS)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (row_lock(&call, (CasKey *) (keys + i * size), mode,
-					  call_answer_wants(&call), NULL, &row))
+					 call_answer_wants(&call), NULL, &row))
 			return_row(fcinfo, &row);
 	}
 	end_call(&call);

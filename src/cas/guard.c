@@ -491,7 +491,8 @@ cas_guard(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		return PointerGetDatum(with_version(trigdata->tg_trigtuple,
 											trigdata->tg_trigslot, NULL, table,
-											inserted_version(trigdata, table)));
+											inserted_version(trigdata,
+															 table)));
 	return PointerGetDatum(with_version(trigdata->tg_newtuple,
 										trigdata->tg_newslot,
 										trigdata->tg_trigslot, table,

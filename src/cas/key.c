@@ -58,7 +58,8 @@ is_part_of_primary_key(Oid indexid)
 	ancestors = get_partition_ancestors(indexid);
 	if (ancestors == NIL)
 		return false;
-	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(llast_oid(ancestors)));
+	tuple = SearchSysCache1(INDEXRELID,
+							ObjectIdGetDatum(llast_oid(ancestors)));
 	if (!HeapTupleIsValid(tuple))
 		return false;
 	primary = ((Form_pg_index) GETSTRUCT(tuple))->indisprimary;

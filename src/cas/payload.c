@@ -372,8 +372,8 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 	if (bms_is_empty(write->unsettled))
 		cas_populate(table, payload, write->values, write->nulls);
 	else
-		populate_columns(table, payload, bms_union(write->columns, key_columns),
-						 write);
+		populate_columns(table, payload,
+						 bms_union(write->columns, key_columns), write);
 	check_key_fields(call, key, write, key_columns);
 
 	write->comparable = true;

@@ -19,8 +19,9 @@
 char *
 cas_relation_name(Relation rel)
 {
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
+	char	   *nsp = get_namespace_name(RelationGetNamespace(rel));
+
+	return quote_qualified_identifier(nsp, RelationGetRelationName(rel));
 }
 
 /* For ereport(): a DETAIL that has but the table. */

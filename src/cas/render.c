@@ -384,14 +384,17 @@ static void
 push_number_text(JsonbParseState **state, JsonbIteratorToken token,
 				 bool finite, char *text)
 {
+	Datum		number;
+
 	if (!finite)
+	{
 		push_text(state, token, text);
-	else
-		push_numeric(state, token,
-					 DatumGetNumeric(DirectFunctionCall3(numeric_in,
-														 CStringGetDatum(text),
-														 ObjectIdGetDatum(InvalidOid),
-														 Int32GetDatum(-1))));
+		return;
+	}
+	number = DirectFunctionCall3(numeric_in, CStringGetDatum(text),
+								 ObjectIdGetDatum(InvalidOid),
+								 Int32GetDatum(-1));
+	push_numeric(state, token, DatumGetNumeric(number));
 }
 
 static void
@@ -454,8 +457,8 @@ push_value(Rendering *rendering, JsonbParseState **state,
 			push_text(state, token, pstrdup(buf));
 			return;
 		case JSONOID:
-			value = DirectFunctionCall1(jsonb_in,
-										CStringGetDatum(TextDatumGetCString(value)));
+			value = CStringGetDatum(TextDatumGetCString(value));
+			value = DirectFunctionCall1(jsonb_in, value);
 			/* FALLTHROUGH */
 		case JSONBOID:
 			push_document(state, token, DatumGetJsonbP(value));

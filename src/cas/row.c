@@ -115,7 +115,7 @@ may_update(CasCall *call)
  */
 bool
 row_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, int wants,
-				  CasRow *row)
+				 CasRow *row)
 {
 	if (may_update(call) && row_lock(call, key, mode, wants, NULL, row))
 		return true;

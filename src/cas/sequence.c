@@ -171,7 +171,8 @@ greatest_by_index(Relation rel, AttrNumber version, Oid type,
 			RelationGetIndexPredicate(index) == NIL)
 		{
 			TupleTableSlot *slot = table_slot_create(rel, NULL);
-			IndexScanDesc scan = index_beginscan(rel, index, SnapshotSelf, NULL, 0, 0);
+			IndexScanDesc scan = index_beginscan(rel, index, SnapshotSelf,
+												 NULL, 0, 0);
 
 			index_rescan(scan, NULL, 0, NULL, 0);
 			while (index_getnext_slot(scan, BackwardScanDirection, slot))
@@ -277,11 +278,14 @@ cas_greatest_version(Relation rel, const char *version_column)
 			continue;
 		version = get_attnum(RelationGetRelid(part), version_column);
 		if (version > 0)
+		{
+			Form_pg_attribute att = TupleDescAttr(RelationGetDescr(part),
+												  version - 1);
+
 			greatest = Max(greatest,
-						   greatest_version(part, version,
-											TupleDescAttr(RelationGetDescr(part),
-														  version - 1)->atttypid,
+						   greatest_version(part, version, att->atttypid,
 											true));
+		}
 		relation_close(part, AccessShareLock);
 	}
 	return greatest;

@@ -390,6 +390,7 @@ cas_settings_values(const CasSettings *settings, Datum *values, bool *nulls)
 	{
 		const Setting *setting = &all_settings[i];
 		char	   *name;
+		int			word;
 
 		nulls[i] = false;
 		switch (setting->kind)
@@ -402,8 +403,8 @@ cas_settings_values(const CasSettings *settings, Datum *values, bool *nulls)
 													CStringGetDatum(name));
 				break;
 			case SETTING_WORD:
-				values[i] = CStringGetTextDatum(setting->words[*word_field(settings,
-																		   setting)]);
+				word = *word_field(settings, setting);
+				values[i] = CStringGetTextDatum(setting->words[word]);
 				break;
 			case SETTING_NAMES:
 				values[i] = names_datum(names_field(settings, setting),

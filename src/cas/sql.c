@@ -309,7 +309,7 @@ sql_build(CasCall *call, const CasPlan *plan)
 /* Put a statement's arguments in the order of its parameters. */
 void
 sql_bind(CasTable *table, const CasStatement *statement, Datum *values,
-	 char *nulls)
+		 char *nulls)
 {
 	const CasWrite *write = statement->write;
 	int			n = 0;

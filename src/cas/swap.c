@@ -142,7 +142,7 @@ lock_again(CasCall *call, const CasSwap *swap, int64 version, CasLook *look,
 		   CasRow *row)
 {
 	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
-					   look, row) ||
+				  look, row) ||
 		!matches(row, version))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
@@ -207,7 +207,7 @@ swap_update(CasCall *call, CasSwap *swap, CasRow *row)
 		return CAS_UPDATED;
 
 	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
-					   look, row))
+				  look, row))
 		return no_row(call, swap->key, CAS_MISSING, row);
 	if (!matches(row, swap->expected))
 		return CAS_CONFLICT;
@@ -262,7 +262,7 @@ swap_patch(CasCall *call, const CasSwap *swap, CasRow *row)
 		return swap_update(call, &update, row);
 
 	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE,
-				   swap->wants | CAS_WANTS_PAYLOAD, NULL, row))
+				  swap->wants | CAS_WANTS_PAYLOAD, NULL, row))
 		return no_row(call, swap->key, CAS_MISSING, row);
 	if (!matches(row, swap->expected))
 		return CAS_CONFLICT;
@@ -368,7 +368,7 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 			return CAS_CREATED;
 		if (key != NULL &&
 			row_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
-							  row))
+							 row))
 			return CAS_EXISTS;
 
 		/* It is gone again; or policies hide it; or a trigger said no. */
@@ -405,7 +405,7 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 		if (statement_run(call, &delete, row))
 			return CAS_DELETED;
 		if (!row_lock_or_read(call, swap->key, CAS_LOCK_UPDATE, swap->wants,
-							   row) ||
+							  row) ||
 			!may_delete(call, swap->key))
 			return no_row(call, swap->key, CAS_MISSING, row);
 		if (!matches(row, swap->expected))
@@ -460,7 +460,7 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 		constraint = get_constraint_name(call->table->key_constraint);
 		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
 			(!row_lock_or_read(call, swap->new_key, CAS_LOCK_NO_KEY_UPDATE,
-								swap->wants, row) &&
+							   swap->wants, row) &&
 			 (error->constraint_name == NULL || constraint == NULL ||
 			  strcmp(error->constraint_name, constraint) != 0)))
 			ReThrowError(error);

@@ -174,9 +174,12 @@ load_table(CasTable *table, Relation rel, const CasTriggers *triggers)
 	if (settings->payload_column != NULL)
 		table->payload = cas_find_column(rel, settings->payload_column);
 	for (int i = 0; i < settings->ignore_columns.length; i++)
+	{
+		const char *name = settings->ignore_columns.names[i];
+
 		table->ignored = bms_add_member(table->ignored,
-										cas_find_column(rel,
-														settings->ignore_columns.names[i]));
+										cas_find_column(rel, name));
+	}
 
 	cas_load_key(table, rel);
 	payload_load(table);

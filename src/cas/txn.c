@@ -115,13 +115,13 @@ lock_row(TxnRow *row, TxnMissing *missing)
 	CasCall    *call = &row->table->call;
 
 	row->locked = row_lock_or_read(call, &row->key, row->lock, CAS_WANTS_ID,
-									&row->row);
+								   &row->row);
 	if (!row->locked)
 	{
 		if (!missing->all)
 			lock_missing(call, row, missing);
 		row->locked = row_lock_or_read(call, &row->key, row->lock,
-										CAS_WANTS_ID, &row->row);
+									   CAS_WANTS_ID, &row->row);
 	}
 	row->found = row->locked;
 }
@@ -287,7 +287,8 @@ do_swap(TxnItem *item, int64 *version, CasRow *row)
 
 	/* the row is locked, so its version is the one that was compared */
 	if (txn_takes_version(item->op) && item->version < 0 &&
-		row_lock(call, swap.key, txn_shapes[item->op].lock, CAS_WANTS_ID, NULL, row))
+		row_lock(call, swap.key, txn_shapes[item->op].lock, CAS_WANTS_ID, NULL,
+				 row))
 		swap.expected = row->version;
 	*version = swap.expected;
 
@@ -372,7 +373,7 @@ do_operation(TxnItem *item, CommandId locked, int64 *version, CasRow *row)
 		outcome = do_without_row(item, row);
 	else if (item->op == TXN_GET)
 		outcome = row_read(call, &item->row->key, call_answer_wants(call),
-							row) ? CAS_UNCHANGED : CAS_MISSING;
+						   row) ? CAS_UNCHANGED : CAS_MISSING;
 	else
 		outcome = do_swap(item, version, row);
 

@@ -125,7 +125,8 @@ extern void txn_read_request(Txn *txn, TxnList *compare, TxnList *success,
 extern void txn_check_versions(const TxnList *list, bool compared);
 extern bool txn_takes_version(TxnOp op);
 extern char *txn_position(const TxnItem *item);
-pg_noreturn extern void txn_rethrow_at(const TxnItem *item, MemoryContext mcxt);
+pg_noreturn extern void txn_rethrow_at(const TxnItem *item,
+									   MemoryContext mcxt);
 
 /* txn_answer.c */
 extern void txn_answer_begin(JsonbParseState **state);

@@ -109,8 +109,8 @@ read_fields(Txn *txn, const TxnItem *item, JsonbContainer *object)
 					break;
 			if (field == TXN_FIELDS)
 				raise_malformed(psprintf("%s.%.*s", txn_position(item),
-								   v.val.string.len, v.val.string.val),
-						  "is not a known field", NULL);
+										 v.val.string.len, v.val.string.val),
+								"is not a known field", NULL);
 		}
 		else if (token == WJB_VALUE)
 		{
@@ -133,7 +133,7 @@ check_fields(const Txn *txn, const TxnItem *item, const TxnField *fields,
 			known = fields[i] == field;
 		if (!known)
 			raise_malformed(field_position(item, field), "is not a known field",
-					  NULL);
+							NULL);
 	}
 }
 
@@ -176,6 +176,14 @@ get_document(const Txn *txn, TxnField field)
 	return JsonbValueToJsonb(unconstify(JsonbValue *, get_field(txn, field)));
 }
 
+static char *
+number_text(const JsonbValue *value)
+{
+	Datum		number = NumericGetDatum(value->val.numeric);
+
+	return DatumGetCString(DirectFunctionCall1(numeric_out, number));
+}
+
 /* The version, or -1 if the item has none. */
 static int64
 get_version(const Txn *txn, const TxnItem *item)
@@ -187,13 +195,12 @@ get_version(const Txn *txn, const TxnItem *item)
 	if (value == NULL)
 		return -1;
 	if (value->type == jbvNumeric)
-		text = DatumGetCString(DirectFunctionCall1(numeric_out,
-												   NumericGetDatum(value->val.numeric)));
+		text = number_text(value);
 	if (*text == '\0' || strspn(text, "0123456789") != strlen(text) ||
 		strlen(text) > strlen(greatest) ||
 		(strlen(text) == strlen(greatest) && strcmp(text, greatest) > 0))
 		raise_malformed(field_position(item, FIELD_VERSION), "is not a version",
-				  "A version is a whole number that is not negative.");
+						"A version is a whole number that is not negative.");
 	return DatumGetInt64(DirectFunctionCall1(int8in, CStringGetDatum(text)));
 }
 
@@ -203,6 +210,7 @@ get_table(Txn *txn, const TxnItem *item)
 {
 	const JsonbValue *name = get_string(txn, item, FIELD_TABLE);
 	TxnTable   *table;
+	Datum		relid;
 	ListCell   *lc;
 
 	foreach(lc, txn->tables)
@@ -215,10 +223,9 @@ get_table(Txn *txn, const TxnItem *item)
 	txn->reading_field = FIELD_TABLE;
 	table = palloc0(sizeof(TxnTable));
 	table->name = string_value(name);
-	call_begin(&table->call,
-				   DatumGetObjectId(DirectFunctionCall1(regclassin,
-														CStringGetDatum(table->name))),
-				   RowExclusiveLock, txn->fcinfo);
+	relid = DirectFunctionCall1(regclassin, CStringGetDatum(table->name));
+	call_begin(&table->call, DatumGetObjectId(relid), RowExclusiveLock,
+			   txn->fcinfo);
 	table->call.keys_locked = true;	/* they will be, before it matters */
 	table->call.connected = true;	/* likewise */
 	txn->reading_field = FIELD_NONE;
@@ -240,7 +247,7 @@ get_row(Txn *txn, TxnItem *item, TxnField field, CasLockMode lock)
 		!(value->type == jbvBinary &&
 		  JsonContainerIsObject(value->val.binary.data)))
 		raise_malformed(field_position(item, field), "is not an id",
-				  "An id is a string, a number, or an object of the key's columns.");
+						"An id is a string, a number, or an object of the key's columns.");
 
 	txn->reading_field = field;
 	row = palloc0(sizeof(TxnRow));
@@ -249,9 +256,7 @@ get_row(Txn *txn, TxnItem *item, TxnField field, CasLockMode lock)
 		cas_key_from_object(table, get_document(txn, field), &row->key);
 	else
 		cas_key_from_text(table, value->type == jbvString ?
-						  string_value(value) :
-						  DatumGetCString(DirectFunctionCall1(numeric_out,
-															  NumericGetDatum(value->val.numeric))),
+						  string_value(value) : number_text(value),
 						  &row->key);
 	row->lock = lock;
 	row->item = item;
@@ -285,8 +290,9 @@ is_true(const Txn *txn, const TxnItem *item, TxnField field)
 static void
 read_comparison(Txn *txn, TxnItem *item)
 {
-	static const TxnField fields[] = {FIELD_TABLE, FIELD_ID, FIELD_VERSION,
-	FIELD_EXISTS, FIELD_ABSENT};
+	static const TxnField fields[] = {
+		FIELD_TABLE, FIELD_ID, FIELD_VERSION, FIELD_EXISTS, FIELD_ABSENT
+	};
 	bool		absent;
 
 	check_fields(txn, item, fields, lengthof(fields));
@@ -297,7 +303,7 @@ read_comparison(Txn *txn, TxnItem *item)
 	absent = is_true(txn, item, FIELD_ABSENT);
 	if ((item->version >= 0) + item->exists + absent != 1)
 		raise_malformed(txn_position(item), "does not say what to compare",
-				  "A comparison has one of \"version\": n, \"exists\": true and \"absent\": true.");
+						"A comparison has one of \"version\": n, \"exists\": true and \"absent\": true.");
 	item->row->versioned = item->version >= 0;
 }
 
@@ -312,7 +318,7 @@ read_operation(Txn *txn, TxnItem *item)
 			break;
 	if (item->op == TXN_OPS)
 		raise_malformed(field_position(item, FIELD_OP), "is not an operation",
-				  "Operations are create, update, patch, delete, rename, merge, apply, put and get.");
+						"Operations are create, update, patch, delete, rename, merge, apply, put and get.");
 
 	shape = &txn_shapes[item->op];
 	check_fields(txn, item,
@@ -347,12 +353,14 @@ read_operation(Txn *txn, TxnItem *item)
 			break;
 		case TXN_APPLY:
 			{
-				char	   *fn = string_value(get_string(txn, item, FIELD_FN));
+				Datum		fn;
 				Oid			function;
 
+				fn = CStringGetDatum(string_value(get_string(txn, item,
+															 FIELD_FN)));
 				txn->reading_field = FIELD_FN;
-				function = DatumGetObjectId(DirectFunctionCall1(regprocedurein,
-																CStringGetDatum(fn)));
+				fn = DirectFunctionCall1(regprocedurein, fn);
+				function = DatumGetObjectId(fn);
 				call_check_apply_function(function);
 				txn->reading_field = FIELD_NONE;
 				fmgr_info(function, &item->fn);
@@ -384,7 +392,8 @@ read_list(Txn *txn, int argno, const char *name, TxnList *list)
 	list->items = MemoryContextAllocExtended(CurrentMemoryContext,
 											 sizeof(TxnItem) *
 											 Max(JB_ROOT_COUNT(array), 1),
-											 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+											 MCXT_ALLOC_HUGE |
+											 MCXT_ALLOC_ZERO);
 	it = JsonbIteratorInit(&array->root);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
@@ -453,7 +462,7 @@ txn_check_versions(const TxnList *list, bool compared)
 			!(compared && item->row->same->versioned) &&
 			item->row->same->written_by != list)
 			raise_malformed(field_position(item, FIELD_VERSION), "is missing",
-					  "It can be left out only where a comparison has the row's version and holds.");
+							"It can be left out only where a comparison has the row's version and holds.");
 		if (item->op != TXN_GET && item->row != NULL)
 			item->row->same->written_by = list;
 		if (item->new_row != NULL)

@@ -108,6 +108,7 @@ cas_document_version(const CasTable *table, Jsonb *document)
 {
 	CasMention	mention = {false};
 	JsonbValue *value;
+	Datum		number;
 	char	   *text;
 
 	if (table->settings.writers != CAS_WRITERS_ECHO ||
@@ -120,8 +121,8 @@ cas_document_version(const CasTable *table, Jsonb *document)
 	switch (value->type)
 	{
 		case jbvNumeric:
-			text = DatumGetCString(DirectFunctionCall1(numeric_out,
-													   NumericGetDatum(value->val.numeric)));
+			number = NumericGetDatum(value->val.numeric);
+			text = DatumGetCString(DirectFunctionCall1(numeric_out, number));
 			break;
 		case jbvString:
 			text = pnstrdup(value->val.string.val, value->val.string.len);

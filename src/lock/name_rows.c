@@ -60,9 +60,7 @@ has_plain_indexes(CatalogIndexState indexes)
 	return true;
 }
 
-/*
- * Open the table of this kind of names.
- */
+/* Open the table of this kind of names. */
 void
 names_open(NameTable *names, NameKind kind, bool writing)
 {
@@ -82,7 +80,8 @@ names_open(NameTable *names, NameKind kind, bool writing)
 
 	names->nblocks = RelationGetNumberOfBlocks(names->rel);
 	names->slot = table_slot_create(names->rel, NULL);
-	names->scan = index_beginscan(names->rel, names->index, SnapshotAny, NULL, 1, 0);
+	names->scan = index_beginscan(names->rel, names->index, SnapshotAny, NULL,
+								  1, 0);
 	names->latest = RegisterSnapshot(GetLatestSnapshot());
 }
 

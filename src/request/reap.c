@@ -61,8 +61,19 @@ static bool
 is_ours(OwnTable *results)
 {
 	HeapTuple	tuple = ExecFetchSlotHeapTuple(results->slot, false, NULL);
+	TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
 
-	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	return TransactionIdIsCurrentTransactionId(xmin);
+}
+
+static bool
+same_text(text *one, text *other)
+{
+	Datum		order = DirectFunctionCall2Coll(bttextcmp, C_COLLATION_OID,
+												PointerGetDatum(one),
+												PointerGetDatum(other));
+
+	return DatumGetInt32(order) == 0;
 }
 
 /*
@@ -81,10 +92,7 @@ moved_to_scope(Reaper *reaper)
 												 &isnull));
 	Interval	retention;
 
-	if (reaper->scope == NULL ||
-		DatumGetInt32(DirectFunctionCall2Coll(bttextcmp, C_COLLATION_OID,
-											  PointerGetDatum(scope),
-											  PointerGetDatum(reaper->scope))) != 0)
+	if (reaper->scope == NULL || !same_text(scope, reaper->scope))
 	{
 		if (reaper->scope != NULL)
 			pfree(reaper->scope);
@@ -171,14 +179,15 @@ reap_scope(Reaper *reaper, Relation index)
 														SCOPE_RETENTION,
 														&isnull));
 	ScanKeyData keys[2];
+	Datum		oldest;
 
 	if (is_negative(retention))
 		return;
 	own_text_key(&keys[0], AT_RETAINED_BY, scope);
-	time_key(&keys[1], AT_AT,
-			 DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
-													 TimestampTzGetDatum(GetCurrentTimestamp()),
-													 IntervalPGetDatum(retention))));
+	oldest = DirectFunctionCall2(timestamptz_mi_interval,
+								 TimestampTzGetDatum(GetCurrentTimestamp()),
+								 IntervalPGetDatum(retention));
+	time_key(&keys[1], AT_AT, DatumGetTimestampTz(oldest));
 	reap_found(reaper, index, keys, 2, false);
 }
 

@@ -103,9 +103,9 @@ extern void request_patience(Patience *patience, Interval *wait);
 extern bool request_time_is_over(const Patience *patience);
 extern int	request_lock_timeout(const Patience *patience, int least);
 extern bool request_wait_relation(Oid relid, LOCKMODE lockmode,
-							  const Patience *patience);
+								  const Patience *patience);
 extern bool request_wait_rival(OwnTable *table, OwnRival *rival,
-						   const Patience *patience);
+							   const Patience *patience);
 
 /* scope.c */
 extern bool tables_open(RequestTables *tables, const Patience *patience);
@@ -124,7 +124,7 @@ extern void once_begin(FunctionCallInfo fcinfo, const RequestName *name,
 extern void once_finish(const RequestName *name, Jsonb *result);
 pg_noreturn extern void
 raise_in_progress(const RequestName *name,
-													  TimestampTz since);
+				  TimestampTz since);
 
 /* reap.c */
 extern int64 reap_results(int batch);

@@ -264,6 +264,7 @@ write_scope(OwnTable *scopes, text *name, bool found, Oid owner,
 	bool		nulls[SCOPE_NATTS] = {false};
 	bool		replace[SCOPE_NATTS] = {false};
 	char	   *owner_name = role_name(owner);
+	FullTransactionId made_by;
 	bool		isnull;
 
 	values[SCOPE_SCOPE - 1] = PointerGetDatum(name);
@@ -276,11 +277,10 @@ write_scope(OwnTable *scopes, text *name, bool found, Oid owner,
 	values[SCOPE_RETENTION - 1] = IntervalPGetDatum(retention);
 	nulls[SCOPE_RETENTION - 1] = retention == NULL;
 
-	if (!found ||
-		!FullTransactionIdEquals(DatumGetFullTransactionId(own_value(scopes,
-																	 SCOPE_MADE_BY,
-																	 &isnull)),
-								 MADE_BY_HAND))
+	if (found)
+		made_by = DatumGetFullTransactionId(own_value(scopes, SCOPE_MADE_BY,
+													  &isnull));
+	if (!found || !FullTransactionIdEquals(made_by, MADE_BY_HAND))
 		return own_insert(scopes, values, nulls);
 
 	/* Of a dropped owner the name is kept, for what it is worth. */

@@ -69,8 +69,11 @@ test_slots(void)
 			for (int chunk_bits = 0; chunk_bits < 3; chunk_bits++)
 			{
 				Range		range = {.first = first,.last = last};
-				Space		space = {.chunk_bits = chunk_bits,.nranges = 1,
-				.ranges = &range};
+				Space		space = {
+					.chunk_bits = chunk_bits,
+					.nranges = 1,
+					.ranges = &range
+				};
 				Extent		slots = range_slots(&range, chunk_bits);
 
 				assert(range_fits(&range, chunk_bits));
@@ -86,7 +89,8 @@ test_slots(void)
 					assert(space_range_of_slot(&space, slot) == &range);
 					assert(space_range_of_value(&space, value) == &range);
 					/* the alignment that matters: of blocks that fit */
-					for (unsigned size = 1; size <= last - first + 1; size *= 2)
+					for (unsigned size = 1; size <= last - first + 1;
+						 size *= 2)
 						assert((value % size == 0) ==
 							   (slot % ((u128) size << chunk_bits) == 0));
 				}
@@ -139,9 +143,10 @@ test_windows(void)
 		assert(range_fits(&ranges[i], 16));
 		for (u128 value = ranges[i].first; value <= ranges[i].last; value++)
 		{
-			assert(space_value(&space, space_slot(&space, value) + 7) == value);
-			assert(space_range_of_slot(&space, space_slot(&space, value)) ==
-				   &ranges[i]);
+			u128		slot = space_slot(&space, value);
+
+			assert(space_value(&space, slot + 7) == value);
+			assert(space_range_of_slot(&space, slot) == &ranges[i]);
 		}
 	}
 	assert(space_range_of_slot(&space, (u128) 100 << 16) == NULL);
