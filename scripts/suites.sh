@@ -18,7 +18,7 @@ names() {
         cd "$root"
         case $1 in
             regress) ls sql/*.sql | grep -ve -- -e /pg_cas_test ;;
-            isolation) ls test/specs/*.spec ;;
+            isolation) ls test/specs/*.spec test/points/specs/*.spec ;;
             tap) ls test/t/*.pl ;;
             unit) ls test/unit/*.c ;;
         esac 2>/dev/null | sed 's|.*/||; s|\.[a-z]*$||'
@@ -103,6 +103,7 @@ run_pg_regress() {
     case $suite in
         regress) set -- "$#" REGRESS="$*" ISOLATION= ;;
         isolation) set -- "$#" REGRESS= ISOLATION="$*" ;;
+        points) set -- "$#" -C test/points ISOLATION="$*" ;;
     esac
     offset=$(log_size)
     in_group logged_make "$log" installcheck "${@:2}" || :
@@ -121,7 +122,32 @@ run_regress() {
     fi
 }
 
-run_isolation() { on_both_paths isolation test/expected output_iso "$@"; }
+# Those that need points to wait at come last.
+run_isolation() {
+    local name specs=() points=()
+
+    for name; do
+        if [ -e "$root/test/points/specs/$name.spec" ]; then
+            points+=("$name")
+        else
+            specs+=("$name")
+        fi
+    done
+    [ ${#specs[@]} = 0 ] ||
+        on_both_paths isolation test/expected output_iso "${specs[@]}"
+    [ ${#points[@]} = 0 ] || run_points "${points[@]}"
+}
+
+# Specs with the module of test/points, which is in the stage only.
+run_points() {
+    if in_group stage_make -C test/points COPT=-Werror all install \
+        >"$stage/points.log" 2>&1; then
+        on_both_paths points test/points/expected test/points/output_iso "$@"
+    else
+        cat "$stage/points.log"
+        count points 0 $# ': the module was not built'
+    fi
+}
 
 # The tests of versioned rows run once more with all swaps through SQL, which
 # is to make no difference.
