@@ -36,6 +36,11 @@ for name in ${!PG*}; do
 done
 unset name MAKEFLAGS MFLAGS MAKELEVEL TESTDIR CDPATH
 export LC_ALL=C.UTF-8 TZ=UTC
+
+# A sanitizer's report ends its process.  What a program has not freed when it
+# ends is no fault: PostgreSQL's free little.
+export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:disable_coredump=0
+export UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1
 umask 022
 
 die() {

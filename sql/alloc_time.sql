@@ -112,13 +112,17 @@ SELECT cas_internal.alloc_reap(-1);
 -- rows of units that were released do not pile up for ever, and their units
 -- are there as before
 SELECT alloc_pool_create('pile', '{1-5000}', 'int');
+SET debug_discard_caches = 0;
 SELECT count(*) FROM alloc_many('pile', ARRAY(SELECT k(n) FROM generate_series(1, 3000) AS n));
 SELECT count(alloc_release('pile', k(n))) FROM generate_series(1, 2990) AS n;
+RESET debug_discard_caches;
 SELECT pg_cas_reap(2000), pg_cas_reap();
 SELECT count(*) FROM cas_internal.alloc_slot AS s JOIN cas_internal.alloc_pool AS p ON p.id = s.pool WHERE p.name = 'pile';
 SELECT * FROM alloc_verify();
 SELECT alloc_int('pile', k(5000)), pg_cas_reap();
+SET debug_discard_caches = 0;
 SELECT count(*) FROM generate_series(5001, 11000) AS n, alloc_try_int('pile', k(n)) WHERE outcome = 'allocated';
+RESET debug_discard_caches;
 SELECT * FROM alloc_verify();
 
 SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
