@@ -54,7 +54,10 @@ class Session:
         """All rows; the SQLSTATE is in the exception if there is an error."""
         self.fuzz.say(self.name, query, values)
         cursor = self.conn.execute(query, values or None, prepare=None)
-        return cursor.fetchall() if cursor.description else []
+        rows = cursor.fetchall() if cursor.description else []
+        if rows:
+            self.fuzz.say(self.name, f'-- {str(rows)[:300]}', ())
+        return rows
 
     def ask(self, query, *values):
         """One row's values, or (SQLSTATE, detail)."""
@@ -115,8 +118,8 @@ class Fuzz:
         """Remember what was done: the end of it is what a difference shows."""
         if values:
             query = psycopg.ClientCursor(self.admin).mogrify(query, values)
-        self.story.append(f'{who}: {query};')
-        del self.story[:-400]
+        self.story.append(f'{who}: {query}')
+        del self.story[:-max(400, self.options.story)]
 
     def expect(self, true, what):
         if not true:

@@ -1,0 +1,221 @@
+"""What the driver of allocation knows: pools, units, and sessions' changes."""
+
+import ipaddress
+import uuid
+
+from fuzz import Difference, Session, psycopg
+
+NOW, NEVER = '1 microsecond', '1 day'
+
+
+def key(n):
+    return uuid.UUID(int=n)
+
+
+class Unit:
+    """What a key has: values first to last, over if its time has run out."""
+
+    def __init__(self, first, last, kind, over, generation):
+        self.first, self.last, self.kind = first, last, kind
+        self.over, self.generation = over, generation
+        self.perhaps = False    # over, and may be nobody's by now
+
+    def meets(self, first, last):
+        return self.first <= last and first <= self.last
+
+    def __repr__(self):
+        return f'{self.kind} {self.first}-{self.last}{" over" * self.over}'
+
+
+class Pool:
+    """A pool.  Values are numbers from 0: addresses, or chunks of them."""
+
+    def __init__(self, name, kind, strategy, cooldown, chunks, base, size):
+        self.name, self.kind, self.strategy = name, kind, strategy
+        self.cooldown, self.chunks, self.base = cooldown, chunks, base
+        self.ranges = [(0, size - 1)]   # open ones, in addresses
+        self.cut = []                   # what was taken from them
+        self.reserved = []              # in addresses
+        self.cooling = set()            # values
+        self.may_cool = set()
+        self.units = {}                 # key: Unit, as committed
+        self.greatest = 0               # generation
+        self.changes = 0
+
+    def address(self, n):
+        if self.kind == 'int':
+            return str(self.base + n)
+        return str(ipaddress.ip_address(self.base + n))
+
+    def text(self, part):
+        first, last = part
+        if self.kind == 'prefix':
+            bits = ipaddress.ip_address(self.base).max_prefixlen
+            return f'{self.address(first)}/{bits - (last - first).bit_length()}'
+        return f'{self.address(first)}-{self.address(last)}'
+
+    def value(self, unit):
+        """A unit as the views show it."""
+        if unit.kind == 'prefix':
+            return self.text((unit.first, unit.last))
+        if unit.kind == 'ports':
+            size = 65536 // self.chunks
+            port = unit.first % self.chunks * size
+            address = self.address(unit.first // self.chunks)
+            if ':' in address:
+                address = f'[{address}]'
+            return f'{address}:{port}-{port + size - 1}'
+        return self.address(unit.first // self.chunks)
+
+    def parse(self, text, kind):
+        """The values of what an answer names."""
+        if kind == 'int':
+            return (int(text) - self.base,) * 2
+        if kind == 'prefix':
+            net = ipaddress.ip_network(text)
+            first = int(net.network_address) - self.base
+            return first, first + net.num_addresses - 1
+        if kind == 'ports':
+            address, ports = text.rsplit(':', 1)
+            n = int(ipaddress.ip_address(address.strip('[]'))) - self.base
+            first = n * self.chunks + int(ports.split('-')[0]) * self.chunks // 65536
+            return first, first
+        n = int(ipaddress.ip_address(text)) - self.base
+        return n * self.chunks, n * self.chunks + self.chunks - 1
+
+    def values(self, part):
+        """The values of some addresses."""
+        return part[0] * self.chunks, (part[1] + 1) * self.chunks - 1
+
+    def may_rest(self, first, last):
+        """What cools there is forgotten with its range, if that has gone."""
+        gone = {v for v in self.cooling if first <= v <= last}
+        self.cooling -= gone
+        self.may_cool |= gone
+
+    def lose(self, first, last):
+        """What has run out there may be nobody's from now on."""
+        for unit in self.units.values():
+            if unit.over and unit.meets(first, last):
+                unit.perhaps = True
+
+    def covers(self, parts, first, last):
+        """Whether each of these values lies in one of the parts."""
+        return all(any(a <= v // self.chunks <= b for a, b in parts)
+                   for v in range(first, last + 1))
+
+    def touches(self, parts, first, last):
+        return any(a <= v // self.chunks <= b for a, b in parts
+                   for v in range(first, last + 1))
+
+    def places(self, size):
+        """The first values of all units of this size that the pool could have."""
+        for a, b in self.ranges:
+            for first in range(a * self.chunks, (b + 1) * self.chunks - size + 1):
+                if self.aligned(first, size):
+                    yield first
+
+    def aligned(self, first, size):
+        if self.kind == 'prefix':
+            return (self.base + first) % size == 0
+        return first % size == 0
+
+
+class Turn(Session):
+    """A session, with what its transaction has done."""
+
+    def __init__(self, fuzz, name):
+        self.forget()
+        super().__init__(fuzz, name)
+
+    def forget(self):
+        self.effects = None     # (pool, key, Unit or None) in a transaction
+        self.saved = []
+        self.level = None
+        self.touched = set()
+        self.seen = {}
+
+    def resting(self, pool):
+        """Values that this session has released, and that cool from now on."""
+        values = set()
+        units = dict(pool.units)
+        for of, k, unit in self.effects or ():
+            if of is pool:
+                was = units.get(k)
+                if unit is None and was and not was.over and pool.cooldown == NEVER:
+                    values.update(range(was.first, was.last + 1))
+                apply(units, k, unit)
+        return values
+
+    def view(self, pool):
+        """The units as this session sees them."""
+        units = dict(pool.units)
+        for of, k, unit in self.effects or ():
+            if of is pool:
+                apply(units, k, unit)
+        return units
+
+    def begin(self, level, pools):
+        self.rows(f'BEGIN ISOLATION LEVEL {level}')
+        self.rows('SELECT 1')
+        self.effects, self.saved, self.level = [], [], level
+        self.seen = {pool: pool.changes for pool in pools}
+
+    def end(self, commit):
+        if commit:
+            try:
+                self.rows('COMMIT')
+                for pool, k, unit in self.effects:
+                    settle(pool, k, unit)
+            except psycopg.errors.SerializationFailure as error:
+                if self.level != 'SERIALIZABLE':
+                    raise Difference(f'at COMMIT: {error}') from error
+        else:
+            self.rows('ROLLBACK')
+        self.forget()
+
+    def did(self, pool, k, unit):
+        if self.effects is None:
+            settle(pool, k, unit)
+        else:
+            self.effects.append((pool, k, unit))
+
+    def failed(self):
+        """After an error: back to a savepoint, or the transaction is over."""
+        if self.effects is None:
+            return
+        if self.saved:
+            name, n = self.saved[-1]
+            self.rows(f'ROLLBACK TO {name}')
+            del self.effects[n:]
+        else:
+            self.end(False)
+
+    def stale(self, pool):
+        """Whether others have changed the pool since this one's snapshot."""
+        return (self.level not in (None, 'READ COMMITTED')
+                and self.seen.get(pool) != pool.changes)
+
+    def kill(self):
+        super().kill()
+        self.forget()
+
+
+def apply(units, k, unit):
+    """A change of a pool's units: what is taken ends what had run out there."""
+    if unit is None:
+        units.pop(k, None)
+        return
+    for other in [o for o, u in units.items()
+                  if o != k and u.over and u.meets(unit.first, unit.last)]:
+        del units[other]
+    units[k] = unit
+
+
+def settle(pool, k, unit):
+    """The same for good, with what a release leaves behind."""
+    was = pool.units.get(k)
+    if unit is None and was and not was.over and pool.cooldown == NEVER:
+        pool.cooling.update(v for v in range(was.first, was.last + 1))
+    apply(pool.units, k, unit)
+    pool.changes += 1

@@ -1,0 +1,171 @@
+"""The pools of the driver of allocation, which are made, changed and dropped."""
+
+import ipaddress
+
+from alloc_model import NEVER, NOW, Pool, Turn
+from fuzz import Difference, Raised, Session
+
+SESSIONS = 4
+
+
+class Pools:
+    """What the run has to do with pools as such."""
+
+    def __init__(self, fuzz):
+        self.fuzz, self.random = fuzz, fuzz.random
+        self.turns = [Turn(fuzz, f's{n}') for n in range(SESSIONS)]
+        self.maker = Session(fuzz, 'maker')
+        self.pools = []
+        self.made = 0
+        while len(self.pools) < 3:
+            self.new_pool()
+
+    def new_pool(self):
+        r = self.random
+        kind = r.choice(('int', 'ip', 'ports', 'prefix', 'prefix'))
+        size = r.choice((4, 8, 16))
+        base = (r.choice((0, 100)) if kind == 'int'
+                else int(ipaddress.ip_address(r.choice(('10.0.0.0', '2001:db8::')))))
+        chunks = 4 if kind == 'ports' else 1
+        self.made += 1
+        pool = Pool(f'p{self.made}', 'ip' if kind == 'ports' else kind,
+                    r.choice(('any', 'lowest', 'random')),
+                    r.choice(('0', NOW, NEVER)), chunks, base, size)
+        self.maker.rows('SELECT alloc_pool_create(%s, %s, %s, %s, %s::interval, %s)',
+                        pool.name, [pool.text(pool.ranges[0])], pool.kind, pool.strategy,
+                        pool.cooldown, 65536 // chunks if chunks > 1 else None)
+        self.pools.append(pool)
+
+    def busy(self, pool, turn=None):
+        """Whether another open transaction has had to do with the pool."""
+        return any(pool in t.touched for t in self.turns if t is not turn)
+
+    def used(self, turn, pool, values):
+        """Whether a part of a pool is in use; None if that is not known,
+        because running transactions have had to do with the pool."""
+        if any(u.meets(*values) for u in pool.units.values() if not u.over):
+            return True
+        return None if self.busy(pool, turn) else False
+
+    def change_pool(self, turn, pool):
+        """Something that needs the pool to itself, outside a transaction."""
+        what = self.random.choice(('shrink', 'drain', 'grow', 'grow', 'reserve', 'unreserve',
+                                   'unreserve', 'set', 'rebuild', 'reap', 'drop'))
+        if what == 'reap':
+            self.reap(turn)
+        elif what in ('shrink', 'drain'):
+            self.shrink(turn, pool, what == 'drain')
+        elif what == 'drop':
+            self.drop(turn, pool)
+        else:
+            getattr(self, what)(turn, pool)
+        pool.changes += what != 'reap'
+
+    def state(self, turn, pool, function, *args):
+        """The SQLSTATE of a call, or None; 'busy' if it was in others' way."""
+        marks = ', %s' * len(args)
+        answer = turn.ask(f'SELECT {function}(%s{marks})', pool.name, *args)
+        if not isinstance(answer, Raised):
+            return None
+        if answer.state == '55P03':
+            self.fuzz.expect(self.busy(pool, turn), f'{function}: nobody to wait for')
+            return 'busy'
+        return answer.state
+
+    def judge_use(self, what, state, used):
+        """Whether 55006 is right."""
+        self.fuzz.expect(state in (None, '55006')
+                         and (used is None or (state is None) != used),
+                         f'{what}: {state}, used: {used}')
+
+    def reap(self, turn):
+        answer = turn.ask('SELECT pg_cas_reap(100)')
+        if isinstance(answer, Raised) and answer.state != '55P03':
+            raise Difference(f'reap: {answer}')
+        for pool in self.pools:
+            pool.lose(-1, 2 ** 130)
+
+    def drop(self, turn, pool):
+        state = self.state(turn, pool, 'alloc_pool_drop')
+        if state == 'busy':
+            return
+        everything = (-1, 2 ** 130)
+        self.judge_use('drop', state, self.used(turn, pool, everything))
+        if not state:
+            self.pools.remove(pool)
+            self.new_pool()
+
+    def shrink(self, turn, pool, drain):
+        r = self.random
+        first, last = r.choice(pool.ranges or [(0, 0)])
+        size = r.choice((1, 1, 2, 4))
+        parts = [(a, a + size - 1) for a in range(first, last - size + 2)
+                 if pool.kind != 'prefix' or a % size == 0]
+        if not pool.ranges or not parts:
+            return
+        part = r.choice(parts)
+        values = pool.values(part)
+        state = self.state(turn, pool, 'alloc_pool_shrink', pool.text(part), drain)
+        if state == 'busy':
+            return
+        used = False if drain else self.used(turn, pool, values)
+        self.judge_use('drain' if drain else 'shrink', state, used)
+        if not state:
+            self.cut(pool, part, values)
+
+    def cut(self, pool, part, values):
+        for a, b in [x for x in pool.ranges if x[0] <= part[0] and part[1] <= x[1]]:
+            pool.ranges.remove((a, b))
+            pool.ranges += [x for x in ((a, part[0] - 1), (part[1] + 1, b)) if x[0] <= x[1]]
+        pool.cut.append(part)
+        pool.may_rest(*values)
+        pool.lose(*values)
+
+    def grow(self, turn, pool):
+        if not pool.cut:
+            return
+        part = self.random.choice(pool.cut)
+        state = self.state(turn, pool, 'alloc_pool_grow', pool.text(part))
+        if state == 'busy':
+            return
+        # what is drained only in part cannot be told from here
+        self.fuzz.expect(state in (None, '23P01'), f'grow: {state}')
+        if not state:
+            pool.cut.remove(part)
+            pool.ranges.append(part)
+            pool.may_rest(*pool.values(part))
+
+    def reserve(self, turn, pool):
+        r = self.random
+        first = r.randrange(16)
+        part = (first, first) if pool.kind == 'prefix' else (first, first + r.randrange(3))
+        state = self.state(turn, pool, 'alloc_reserve', pool.text(part))
+        if state == 'busy':
+            return
+        clash = any(a <= part[1] and part[0] <= b for a, b in pool.reserved)
+        self.fuzz.expect(
+            state == ('23P01' if clash else None)
+            or (state == '22023' and not pool.covers(pool.ranges, *pool.values(part))),
+            f'reserve: {state}')
+        if not state:
+            pool.reserved.append(part)
+
+    def unreserve(self, turn, pool):
+        if not pool.reserved:
+            return
+        part = self.random.choice(pool.reserved)
+        state = self.state(turn, pool, 'alloc_unreserve', pool.text(part))
+        if state != 'busy':
+            self.fuzz.expect(not state, f'unreserve: {state}')
+            pool.reserved.remove(part)
+
+    def set(self, turn, pool):
+        strategy = self.random.choice(('any', 'lowest', 'random'))
+        state = self.state(turn, pool, 'alloc_pool_set', strategy)
+        if state != 'busy':
+            self.fuzz.expect(not state, f'set: {state}')
+            pool.strategy = strategy
+
+    def rebuild(self, turn, pool):
+        state = self.state(turn, pool, 'alloc_rebuild')
+        self.fuzz.expect(state in (None, 'busy'), f'rebuild: {state}')
