@@ -72,12 +72,10 @@ class Locks:
             'CREATE FUNCTION work(request jsonb) RETURNS jsonb LANGUAGE sql AS '
             "$$INSERT INTO run VALUES (request ->> 'id', gen_random_uuid()::text) "
             'RETURNING to_jsonb(answer)$$')
-        # the scope is there before: its first use may make others wait
-        fuzz.admin.execute("SELECT request_once('scope', 'first', '{}', 'work(jsonb)')")
         self.turns = [Turn(fuzz, f's{n}') for n in range(SESSIONS)]
         self.versions = {}      # of a name's committed exclusive holders
         self.leases = {}        # name: (holder or None, fence, over)
-        self.requests = {}      # key: (request, result)
+        self.requests = {}      # (scope, key): (request, result)
         self.fence = 0
 
     def others(self, turn):
@@ -223,8 +221,10 @@ class Locks:
         self.fuzz.expect(what == 'release' or not self.stale(turn, ('leases', name)), says)
         if what == 'try':
             free = not held or was[2] or was[0] == holder
-            self.fuzz.expect((answer[0] is not None) == free, says)
-            if free:
+            got = answer[0] is not None
+            # what another transaction is at counts as held
+            self.fuzz.expect(got == free or busy and not got, says)
+            if got:
                 self.new_fence(answer[0])
                 self.change(turn, 'leases', name, (holder, answer[0], ttl == NOW))
             else:
@@ -244,8 +244,10 @@ class Locks:
 
     def request(self, turn):
         r = self.random
-        key = f'k{r.randrange(12)}'
-        request = {'id': key, 'n': r.choice((1, 1, 1, 2))}
+        # a scope is used for a while, then others for the first time
+        scope = f'scope {self.fuzz.done // 300 + r.randrange(2)}'
+        key = scope, f'k{r.randrange(12)}'
+        request = {'id': ' '.join(key), 'n': r.choice((1, 1, 1, 2))}
         done = self.know(turn, 'requests', key)
         busy = any(('requests', key) in t.changes or t.begun and t.begun[0] == key
                    for t in self.others(turn))
@@ -253,7 +255,7 @@ class Locks:
             if r.random() < 0.6:
                 key, request = turn.begun
                 result = {'by': turn.name, 'at': self.fuzz.done}
-                answer = turn.ask('SELECT request_done(%s, %s, %s)', 'scope', key,
+                answer = turn.ask('SELECT request_done(%s, %s, %s)', *key,
                                   psycopg.types.json.Jsonb(result))
                 self.fuzz.expect(not isinstance(answer, Raised), f'done: {answer}')
                 turn.begun = None
@@ -261,10 +263,10 @@ class Locks:
             return
         once = turn.level is None or r.random() < 0.6
         if once:
-            answer = turn.ask("SELECT request_once('scope', %s, %s, 'work(jsonb)')", key,
+            answer = turn.ask("SELECT request_once(%s, %s, %s, 'work(jsonb)')", *key,
                               psycopg.types.json.Jsonb(request))
         else:
-            answer = turn.ask("SELECT * FROM request_begin('scope', %s, %s)", key,
+            answer = turn.ask('SELECT * FROM request_begin(%s, %s, %s)', *key,
                               psycopg.types.json.Jsonb(request))
         says = f'request {key} {request}, done {done}, busy {busy}: {answer}'
         if isinstance(answer, Raised):
