@@ -44,14 +44,33 @@ show() {
     fi
 }
 
-# log_is_clean TEST FILE [OFFSET]: else show what is wrong with it.
+# log_is_clean TEST FILE [OFFSET]: else show what is wrong with it, and where
+# what has crashed was.
 log_is_clean() {
     local faults
 
     faults=$("$root/scripts/log-faults" "$@") && return
     heading "what should not be in ${2##*/}"
     printf '%s\n' "$faults"
+    show_stacks
     return 1
+}
+
+# The stacks of the processes that have left a core; a core is shown once.
+show_stacks() {
+    local core
+
+    find "$stage" -type f -name 'core*' -size +100k 2>/dev/null |
+        while read -r core; do
+            heading "the stack of $(basename "$core")"
+            if command -v gdb >/dev/null; then
+                gdb -batch -nx -ex 'bt 40' "$bin/postgres" "$core" 2>&1 |
+                    grep '^#' || :
+            else
+                echo 'gdb is not installed'
+            fi
+            rm -f "$core"
+        done
 }
 
 log_size() {
@@ -214,8 +233,9 @@ run_tap() {
 
     for name; do
         rc=0
-        in_group stage_make prove PROVE_TESTS="test/t/$name.pl" \
-            PROVE_FLAGS=--verbose >"$log" 2>&1 || rc=$?
+        # whatever it says, the servers' folders may have a core
+        PG_TEST_NOCLEAN=1 in_group stage_make prove PROVE_FLAGS=--verbose \
+            PROVE_TESTS="test/t/$name.pl" >"$log" 2>&1 || rc=$?
         skips=$(grep -cE '^ok [0-9]+.* # (skip|TODO)|^not ok .*# TODO| \.+ skipped: ' \
             "$log" || :)
         oks=$(grep -E '^ok [0-9]' "$log" | grep -cvE ' # (skip|TODO)' || :)
