@@ -141,6 +141,7 @@ extern void own_scan_begin(OwnScan *scan, OwnTable *table, Relation index,
 extern bool own_scan_next(OwnScan *scan);
 extern bool own_scan_uncommitted(OwnScan *scan);
 extern void own_scan_end(OwnScan *scan);
+extern bool own_slot_is_ours(OwnTable *table);
 extern bool own_slot_is_visible(OwnTable *table);
 extern bool own_find(OwnTable *table, Snapshot snapshot, ScanKey keys,
 					 int nkeys);

@@ -136,6 +136,16 @@ own_scan_end(OwnScan *scan)
 	index_endscan(scan->desc);
 }
 
+/* Has this transaction written the row in the slot? */
+bool
+own_slot_is_ours(OwnTable *table)
+{
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(table->slot, false, NULL);
+	TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
+
+	return TransactionIdIsCurrentTransactionId(xmin);
+}
+
 /*
  * Does the transaction's snapshot see the row in the slot, or did we write it
  * ourselves?
@@ -143,10 +153,7 @@ own_scan_end(OwnScan *scan)
 bool
 own_slot_is_visible(OwnTable *table)
 {
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(table->slot, false, NULL);
-	TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
-
-	return TransactionIdIsCurrentTransactionId(xmin) ||
+	return own_slot_is_ours(table) ||
 		table_tuple_satisfies_snapshot(table->rel, table->slot,
 									   GetActiveSnapshot());
 }

@@ -56,16 +56,6 @@ null_key(ScanKey key, int column, int is_or_not)
 						   InvalidOid, (Datum) 0);
 }
 
-/* Has this transaction written the row in the slot? */
-static bool
-is_ours(OwnTable *results)
-{
-	HeapTuple	tuple = ExecFetchSlotHeapTuple(results->slot, false, NULL);
-	TransactionId xmin = HeapTupleHeaderGetXmin(tuple->t_data);
-
-	return TransactionIdIsCurrentTransactionId(xmin);
-}
-
 static bool
 same_text(text *one, text *other)
 {
@@ -119,7 +109,7 @@ reap_found(Reaper *reaper, Relation index, ScanKey keys, int nkeys,
 	own_scan_begin(&scan, results, index, reaper->latest, keys, nkeys);
 	while (reaper->left > 0 && own_scan_next(&scan))
 	{
-		if (is_ours(results))
+		if (own_slot_is_ours(results))
 			continue;
 		reaper->left--;
 		if (by_setting && moved_to_scope(reaper))

@@ -117,6 +117,8 @@ check_other_makers(OwnTable *scopes, text *name, Oid *owner)
 	{
 		Oid			other = row_owner(scopes);
 
+		if (own_slot_is_ours(scopes))
+			continue;
 		scope_check_owner(name, effective_owner(other));
 		if (!others)
 			*owner = other;
@@ -124,6 +126,57 @@ check_other_makers(OwnTable *scopes, text *name, Oid *owner)
 	}
 	own_scan_end(&scan);
 	return others;
+}
+
+/*
+ * Nobody has the scope.  Return whether others are just making it, with the
+ * owner that they write; 42501 if that is a stranger.
+ *
+ * Results without a scope are there while a dump is being restored, or if
+ * rows were lost: they must not be open to whoever comes first, so the scope
+ * counts as the extension's owner's (42501), and *lost is set.  Others that use
+ * the scope for the first time make its row before their results, so we look
+ * for results first.
+ */
+static bool
+look_for_makers(RequestTables *tables, text *name, Oid *owner, bool *lost)
+{
+	*lost = false;
+	for (int round = 0; has_results(tables, name); round++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (check_other_makers(&tables->scopes, name, owner))
+			return true;
+		if (round < MAX_ROUNDS)
+			continue;			/* who was making it may have rolled back */
+		*lost = true;
+		*owner = extension_owner();
+		scope_check_owner(name, *owner);
+		return false;
+	}
+	return check_other_makers(&tables->scopes, name, owner);
+}
+
+/*
+ * The scope was nobody's, and we have inserted a row that makes it the owner's.
+ * Raise 42501 if somebody else has made it meanwhile, for a stranger, and
+ * return the owner.
+ *
+ * Of two that make it at once, at least one sees the other's row now: two
+ * strangers cannot both pass.  The first look sees rows that are not yet
+ * committed, but may miss one that is being updated; that one is committed
+ * then, so the second look sees it.
+ */
+static Oid
+check_made(OwnTable *scopes, text *name, Oid owner)
+{
+	(void) check_other_makers(scopes, name, &owner);
+	if (find_scope(scopes, name))
+	{
+		owner = row_owner(scopes);
+		scope_check_owner(name, effective_owner(owner));
+	}
+	return effective_owner(owner);
 }
 
 static void
@@ -150,44 +203,21 @@ insert_scope(OwnTable *scopes, text *name, Oid owner)
 /*
  * Nobody has the scope: it is to be the present role's, and its owner is
  * returned.
- *
- * Results without a scope are there while a dump is being restored, or if
- * rows were lost: they must not be open to whoever comes first, so the scope
- * counts as the extension's owner's.  Other transactions that use the scope
- * for the first time make its row before their results, so we look for
- * results first.
  */
 static Oid
 make_scope(FunctionCallInfo fcinfo, RequestTables *tables, text *name)
 {
-	bool		others = false;
 	Oid			owner = InvalidOid;
+	bool		lost;
+	bool		others = look_for_makers(tables, name, &owner, &lost);
 
-	for (int round = 0; has_results(tables, name); round++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		others = check_other_makers(&tables->scopes, name, &owner);
-		if (others)
-			break;
-		if (round < MAX_ROUNDS)
-			continue;			/* who was making it may have rolled back */
-		owner = extension_owner();
-		scope_check_owner(name, owner);
+	if (lost)
 		return owner;
-	}
 	require_writable(fcinfo);
-	if (!others)
-		others = check_other_makers(&tables->scopes, name, &owner);
 	if (!others)
 		owner = new_owner(NULL);
 	insert_scope(&tables->scopes, name, owner);
-
-	/*
-	 * Of two that make it at once, at least one sees the other's row now: two
-	 * strangers cannot both pass.
-	 */
-	(void) check_other_makers(&tables->scopes, name, &owner);
-	return effective_owner(owner);
+	return check_made(&tables->scopes, name, owner);
 }
 
 /*
@@ -233,23 +263,26 @@ scope_retention(OwnTable *scopes, text *name, Interval *retention)
 
 /*
  * See that the scope may be changed, and let found say whether it has a row
- * already, in the slot.
+ * already, in the slot.  Return whether it has an owner, be it that others are
+ * just making it.
  */
-static void
-check_change(RequestTables *tables, text *name, bool *found)
+static bool
+check_change(RequestTables *tables, text *name, bool *found, Oid *owner)
 {
-	*found = find_scope(&tables->scopes, name);
-	if (*found)
-		scope_check_owner(name, effective_owner(row_owner(&tables->scopes)));
-	else if (has_results(tables, name))
-		scope_check_owner(name, extension_owner());
+	bool		lost;
 
-	if (*found && IsolationUsesXactSnapshot() &&
-		!own_slot_is_visible(&tables->scopes))
+	*found = find_scope(&tables->scopes, name);
+	if (!*found)
+		return look_for_makers(tables, name, owner, &lost);
+
+	*owner = row_owner(&tables->scopes);
+	scope_check_owner(name, effective_owner(*owner));
+	if (IsolationUsesXactSnapshot() && !own_slot_is_visible(&tables->scopes))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("could not serialize access due to concurrent update"),
 				 errhint("Retry the transaction.")));
+	return true;
 }
 
 /*
@@ -359,9 +392,8 @@ scope_set(text *name, const char *owner, Interval *retention)
 		Oid			role;
 		Interval   *kept = NULL;
 
-		check_change(&tables, name, &found);
-		role = owner != NULL || !found ? new_owner(owner) :
-			row_owner(&tables.scopes);
+		if (!check_change(&tables, name, &found, &role) || owner != NULL)
+			role = new_owner(owner);
 		if (found)
 		{
 			bool		isnull;
@@ -372,7 +404,11 @@ scope_set(text *name, const char *owner, Interval *retention)
 		}
 		if (write_scope(&tables.scopes, name, found, role,
 						retention != NULL ? retention : kept))
+		{
+			if (!found)
+				(void) check_made(&tables.scopes, name, role);
 			break;
+		}
 		wait_for_other_setter(&tables.scopes, name, &rounds);
 	}
 	if (retention != NULL)
