@@ -1,9 +1,12 @@
 /*
  * block.c
- *		A block of slots: the rows that overlap it, how it stands, taking it.
+ *		Blocks of slots: finding the rows that overlap a block, computing its
+ *		state, and taking it.
  *
- * Everything that judges a block asks the iterator here, which finds all rows
- * that overlap it: not the one at its first slot, nor the nearest one.
+ * Every caller that has to judge a block uses the iterator in this file,
+ * because it finds all rows that overlap the block.  Looking only at the row
+ * that begins at the block's first slot, or at the nearest row before it, is
+ * not enough.
  */
 #include "postgres.h"
 
@@ -12,13 +15,16 @@
 
 #include "alloc/alloc.h"
 
-/* Rows that are passed on the way to a longer block before it is looked for. */
+/* A backward scan for a longer block gives up after this many rows. */
 #define NEAR_ROWS 64
 
-/* Times that one search may find free what it then cannot take. */
+/* How often a search may fail to take a block that it found free. */
 #define MAX_STUMBLES 10000
 
-/* The order of the longest blocks that a pool can have, now or ever. */
+/*
+ * The order of the longest block that a row of the pool can have, whatever its
+ * ranges are.
+ */
 static int
 longest_order(const Pool *pool)
 {
@@ -28,7 +34,7 @@ longest_order(const Pool *pool)
 		Min(pool->width, MAX_PREFIX_ORDER);
 }
 
-/* The last stage: rows that begin in the extent. */
+/* Enter the last stage: scan the rows that begin in the extent. */
 static void
 begin_inside(BlockScan *scan)
 {
@@ -38,19 +44,21 @@ begin_inside(BlockScan *scan)
 }
 
 /*
- * Begin to look for the rows that overlap an extent, as the snapshot shows
- * them; NULL: dirty.  Those that begin before it come first, the others in
- * their order.
+ * Start a scan of all rows that overlap an extent, as the snapshot shows them
+ * (NULL: dirty).  Rows that begin before the extent are returned first, then
+ * the others in the order of their slots.
  *
- * A row that begins before the extent and reaches it has a block that is
- * longer than all others in between.  It is looked for in two ways.  Near:
- * backward from the extent, until there is a row that proves that no longer
- * one can stand behind it, for two rows that overlap are not there at the same
- * time, unless a running transaction has made or is removing one of them.
- * Far, if there is much on the way, or the snapshot shows versions of all
- * times: at those slots where a block of such length can begin, which are as
- * many as the bits that tell the extent's first slot from a multiple of the
- * longest block's length.
+ * A row that begins before the extent and reaches into it has a block that is
+ * longer than all blocks between its first slot and the extent.  We look for
+ * it in two ways:
+ *
+ * - near: scan backward from the extent until a row proves that no block that
+ *   begins further back reaches the extent.  Any committed row does, because
+ *   two blocks that overlap cannot both be committed.
+ * - far: look at each slot where a block of a longer order would begin.  There
+ *   are at most as many such slots as there are orders.  We do this if too
+ *   many rows lie on the way back, or if the snapshot shows versions of
+ *   different times, where rows may overlap.
  */
 void
 block_scan_begin(BlockScan *scan, Store *store, const Pool *pool,
@@ -67,26 +75,40 @@ block_scan_begin(BlockScan *scan, Store *store, const Pool *pool,
 	scan->proven = scan->scanning = false;
 	scan->order = 0;
 	scan->at = slots.first;
+	/* No longer block can begin before the extent. */
 	if (before.first == slots.first)
 	{
 		begin_inside(scan);
 		return;
 	}
+
+	/*
+	 * Under SnapshotAny versions of different times overlap, so no row proves
+	 * that there is no longer block further back.
+	 */
 	scan->stage = BLOCK_FAR;
 	if (snapshot == SnapshotAny)
 		return;
 	scan->stage = BLOCK_NEAR;
 	scan_by_slot(&scan->rows, store, pool->id, before, BackwardScanDirection,
 				 snapshot);
+	/* Dead entries count as rows passed: give up on many of them, too. */
 	scan->rows.bounded = true;
 }
 
-/* The next row that is near.  If there is none, the stage is the next one. */
+/*
+ * Return the next row of the near stage.  If there is none, enter the next
+ * stage and return false.
+ */
 static bool
 next_near(BlockScan *scan, SlotRow *row)
 {
 	while (!scan->proven && slot_scan_next(&scan->rows, row))
 	{
+		/*
+		 * A row that a running transaction inserts or deletes proves nothing,
+		 * since a longer block may have been there before or may come back.
+		 */
 		scan->proven = !TransactionIdIsValid(row->inserter) &&
 			!TransactionIdIsValid(row->deleter);
 		if (block_last(row->lo, row->order) >= scan->slots.first)
@@ -103,7 +125,10 @@ next_near(BlockScan *scan, SlotRow *row)
 	return false;
 }
 
-/* The next row that is far. */
+/*
+ * Return the next row of the far stage.  If there is none, enter the last
+ * stage and return false.
+ */
 static bool
 next_far(BlockScan *scan, SlotRow *row)
 {
@@ -118,12 +143,13 @@ next_far(BlockScan *scan, SlotRow *row)
 			slot_scan_end(&scan->rows);
 		scan->scanning = false;
 
-		/* on to the next slot where a longer one can begin */
+		/* Go on to the next slot where a longer block can begin. */
 		while (!scan->scanning && scan->order < longest_order(scan->pool))
 		{
 			u128		at = scan->slots.first & ~block_last(0, ++scan->order);
 			Extent		slot = {at, at};
 
+			/* blocks of several orders can begin at one slot */
 			if (at == scan->at)
 				continue;
 			scan->at = at;
@@ -139,7 +165,7 @@ next_far(BlockScan *scan, SlotRow *row)
 	}
 }
 
-/* The next row; see slot_scan_next. */
+/* Return the next row; see slot_scan_next() for how long it is valid. */
 bool
 block_scan_next(BlockScan *scan, SlotRow *row)
 {
@@ -150,14 +176,16 @@ block_scan_next(BlockScan *scan, SlotRow *row)
 	return scan->stage == BLOCK_INSIDE && slot_scan_next(&scan->rows, row);
 }
 
+/* End the scan. */
 void
 block_scan_end(BlockScan *scan)
 {
+	/* between two slots of the far stage there is no open index scan */
 	if (scan->stage != BLOCK_FAR || scan->scanning)
 		slot_scan_end(&scan->rows);
 }
 
-/* How a row's block stands, for those whom it is not. */
+/* The state of a row's block, for any key but the row's own. */
 BlockState
 row_state(const SlotRow *row, TimestampTz now)
 {
@@ -170,7 +198,8 @@ row_state(const SlotRow *row, TimestampTz now)
 }
 
 /*
- * The unit of a row has been taken over: note when it ended for its key.
+ * Another key has taken over the row's unit: record in the history when the
+ * former key's time ended.
  */
 static void
 note_end(Search *search, const SlotRow *row)
@@ -181,8 +210,8 @@ note_end(Search *search, const SlotRow *row)
 }
 
 /*
- * Remove a row that has run out or waits, to put another in its place.
- * False if someone else is at it.
+ * Delete a row that has run out or is waiting, to make room for another one.
+ * Returns false if another transaction is changing the row.
  */
 static bool
 sweep_row(Search *search, const SlotRow *row)
@@ -194,10 +223,10 @@ sweep_row(Search *search, const SlotRow *row)
 }
 
 /*
- * The state of the block of that order at lo: the worst of the rows that
- * overlap it.  worst, if not NULL, is set to that row; of several that cool,
- * to the one that does so longest.  With sweep, rows that have run out are
- * removed from a block that is free.
+ * Return the state of the block of the given order at lo, which is the worst
+ * state of the rows that overlap it.  If worst is not NULL, it is set to the
+ * row that decided; among several cooling rows, to the one that cools longest.
+ * With sweep, delete rows that have run out as long as the block looks free.
  */
 BlockState
 block_state(Search *search, u128 lo, int order, bool sweep, SlotRow *worst)
@@ -212,8 +241,13 @@ block_state(Search *search, u128 lo, int order, bool sweep, SlotRow *worst)
 	{
 		BlockState	its;
 
+		/*
+		 * Remember the transaction at work on this row, if any: the caller may
+		 * have to wait for it.
+		 */
 		wait_add_row(&search->store->waits, &row);
 		its = row_state(&row, search->now);
+		/* a row that we could not delete is being changed by someone */
 		if (its == BLOCK_FREE && sweep && !sweep_row(search, &row))
 			its = BLOCK_BUSY;
 		if (worst != NULL &&
@@ -228,7 +262,8 @@ block_state(Search *search, u128 lo, int order, bool sweep, SlotRow *worst)
 }
 
 /*
- * Is any of these slots held, or a running transaction's?
+ * Is any of these slots held, or part of a row that a running transaction is
+ * changing?
  */
 bool
 slots_in_use(Store *store, const Pool *pool, Extent slots)
@@ -250,8 +285,10 @@ slots_in_use(Store *store, const Pool *pool, Extent slots)
 }
 
 /*
- * A block was free and could not be taken.  Someone has been quicker; but
- * where that happens again and again, something is wrong.
+ * Called when a block was found free but could not be taken.  Normally another
+ * session was faster.  If this happens again and again, raise an error rather
+ * than loop for ever: probably an index or constraint that is not ours keeps
+ * the block from being taken.
  */
 static void
 stumble(Search *search, u128 lo)
@@ -269,7 +306,7 @@ stumble(Search *search, u128 lo)
 			 errhint("Look for an index or constraint on table alloc_slot that is not the extension's own, and see alloc_verify().")));
 }
 
-/* What the request's key is to have at lo. */
+/* Fill in the search's unit: what the request's key is to have at lo. */
 static SlotRow *
 make_unit(Search *search, u128 lo)
 {
@@ -293,8 +330,8 @@ make_unit(Search *search, u128 lo)
 }
 
 /*
- * Give the block at lo, where nothing stands, to the request's key.  False if
- * it turns out not to be free.
+ * Insert a unit for the request's key at lo, where there is no row.  Returns
+ * false if the block turns out not to be free.
  */
 bool
 put_unit(Search *search, u128 lo)
@@ -306,8 +343,8 @@ put_unit(Search *search, u128 lo)
 }
 
 /*
- * Give the block at lo to the request's key, if it is free.  If not, worst, if
- * not NULL, may be set to the row that says so.
+ * Give the block at lo to the request's key if it is free.  Otherwise return
+ * false; worst, if not NULL, may then be set to the row that is in the way.
  */
 bool
 take_block(Search *search, u128 lo, SlotRow *worst)
@@ -318,9 +355,10 @@ take_block(Search *search, u128 lo, SlotRow *worst)
 }
 
 /*
- * Give the row's unit, which waits or has run out, to the request's key; in a
- * pool of one size.  It gets a new version of the row, which needs no look at
- * unique (pool, first_slot): one row has one latest version.
+ * Give the row's unit, which is waiting or has run out, to the request's key.
+ * Only for pools of one size.  We write a new version of the row, which need
+ * not be checked against unique (pool, first_slot), since a row has only one
+ * latest version.
  */
 bool
 take_row(Search *search, const SlotRow *row)
@@ -330,6 +368,7 @@ take_row(Search *search, const SlotRow *row)
 	unit->tid = row->tid;
 	if (store_update(search->store, search->pool, unit, true, false) != TM_Ok)
 	{
+		/* someone else has changed the row since we saw it */
 		stumble(search, row->lo);
 		return false;
 	}
@@ -337,6 +376,7 @@ take_row(Search *search, const SlotRow *row)
 	return true;
 }
 
+/* Return a random number below limit. */
 static u128
 random_below(u128 limit)
 {
@@ -350,8 +390,8 @@ random_below(u128 limit)
 }
 
 /*
- * A random slot of those that the pool gives out, reserved ones included.
- * False if there are none.
+ * Choose a random slot among those that the pool gives out, reserved ones
+ * included.  Returns false if there are none.
  */
 bool
 random_slot(const Search *search, u128 *slot)

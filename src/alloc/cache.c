@@ -2,13 +2,13 @@
  * cache.c
  *		Pools as a backend has read them.
  *
- * A pool's row is kept until a trigger on the table says that it has changed
- * (pool.c).  What the row does not hold, the pool's ranges and reservations,
- * is kept with what the backend has learned about the pool's fill.  All of
- * that is valid for one epoch.  Whoever changes a range or a reservation, or
- * makes slots free behind the frontier (search.c), gives the pool a new epoch,
- * drawn from a sequence, so that a number that was rolled back never comes
- * again for something else.
+ * A pool's row is kept until the trigger on its table reports a change
+ * (pool.c).  The pool's ranges and reservations, which are not in that row,
+ * are kept together with what the backend has learned about free slots.  All
+ * of this is valid for one epoch of the pool.  Whoever changes a range or a
+ * reservation, or frees slots before the frontier (frontier.c), assigns a new
+ * epoch.  Epochs are drawn from a sequence, so a number whose change was
+ * rolled back is never used again for another change.
  */
 #include "postgres.h"
 
@@ -61,9 +61,9 @@ enum
 };
 
 /*
- * The pools that this backend has used, the last one first: up to so many,
- * and up to so many bytes of what is known of them.  Beyond that those are
- * forgotten that were used longest ago; what is lost can be learned again.
+ * The pools that this backend has used, most recently used first.  The cache
+ * is limited in pools and in bytes; beyond that, the least recently used pools
+ * are dropped.  Whatever is lost that way can be read or learned again.
  */
 #define MAX_POOLS 256
 #define MAX_POOL_BYTES (16 * 1024 * 1024)
@@ -72,15 +72,17 @@ static Pool *cached[MAX_POOLS];
 static int	ncached = 0;
 
 /*
- * Counts what alloc_pool_changed has told this backend.  It is counted from
- * before the first row is read, so that what is told in between is not lost.
+ * Number of changes that alloc_pool_changed() has reported to this backend.
+ * Counting starts before the first row is read, so that no change is missed.
  */
 static uint64 pools_changed = 0;
-static Oid	watched = InvalidOid;	/* alloc_pool, as read last */
+static Oid	watched = InvalidOid;	/* OID of alloc_pool, when last read */
 
+/* Relcache callback: rows of alloc_pool or alloc_grantee may have changed. */
 static void
 forget_rows(Datum arg, Oid relid)
 {
+	/* an invalid OID means any relation */
 	if (!OidIsValid(relid) || relid == watched)
 		pools_changed++;
 }
@@ -94,9 +96,7 @@ compare_extents(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/*
- * Reading our own tables: the rows that an index has for one key.
- */
+/* A scan of one of our own tables for the rows that have one index key. */
 typedef struct PoolScan
 {
 	Relation	rel;
@@ -106,6 +106,7 @@ typedef struct PoolScan
 	Snapshot	snapshot;		/* whose versions are wanted */
 } PoolScan;
 
+/* Start a scan for one key. */
 static void
 pool_scan_begin(PoolScan *scan, Oid nsp, AllocRelation rel,
 				AllocRelation index, Snapshot snapshot, ScanKey key)
@@ -115,14 +116,18 @@ pool_scan_begin(PoolScan *scan, Oid nsp, AllocRelation rel,
 	scan->slot = table_slot_create(scan->rel, NULL);
 	scan->snapshot = snapshot;
 
-	/* every version, of which SSI takes no note: see scan.c */
+	/*
+	 * Under SERIALIZABLE, visit all versions and pick the visible ones in
+	 * pool_scan_next().  A scan with an MVCC snapshot would take predicate
+	 * locks, so that unrelated calls would fail; see scan_begin().
+	 */
 	scan->desc = index_beginscan(scan->rel, scan->index,
 								 IsolationIsSerializable() ? SnapshotAny :
 								 snapshot, NULL, 1, 0);
 	index_rescan(scan->desc, key, 1, NULL, 0);
 }
 
-/* Those of a pool, in a table whose index begins with that. */
+/* Scan a pool's rows, by an index whose first column is the pool. */
 static void
 pool_scan_pool(PoolScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
 			   Snapshot snapshot, int32 pool)
@@ -133,6 +138,7 @@ pool_scan_pool(PoolScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
 	pool_scan_begin(scan, nsp, rel, index, snapshot, &key);
 }
 
+/* Go on to the next row, which is then in scan->slot. */
 static bool
 pool_scan_next(PoolScan *scan)
 {
@@ -147,6 +153,7 @@ pool_scan_next(PoolScan *scan)
 	return true;
 }
 
+/* End a scan.  The locks on the table and the index are kept. */
 static void
 pool_scan_end(PoolScan *scan)
 {
@@ -156,7 +163,7 @@ pool_scan_end(PoolScan *scan)
 	table_close(scan->rel, NoLock);
 }
 
-/* Make room for one more in an array in the pool's memory. */
+/* Make room for one more element in an array in the pool's memory. */
 static void *
 pool_array(Pool *pool, void *array, int n, int *room, Size size)
 {
@@ -167,6 +174,7 @@ pool_array(Pool *pool, void *array, int n, int *room, Size size)
 		repalloc_huge(array, *room * size);
 }
 
+/* Read the pool's ranges, in the order of their values. */
 static void
 read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 {
@@ -189,6 +197,8 @@ read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 		range->last = numeric_u128(values[RANGE_LAST]);
 		range->whole = DatumGetInt32(values[RANGE_WHOLE]);
 		range->draining = DatumGetBool(values[RANGE_DRAINING]);
+
+		/* The owner can write anything here, and space.c relies on this. */
 		if (!kind_admits(pool->kind, pool->width, range->first, range->last))
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
@@ -198,7 +208,7 @@ read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 	pool_scan_end(&scan);
 }
 
-/* The first of a pool's ranges that does not end before the value. */
+/* The first range that ends at or after the value, or nranges. */
 static int
 first_range_from(const Space *space, u128 value)
 {
@@ -217,7 +227,7 @@ first_range_from(const Space *space, u128 value)
 	return low;
 }
 
-/* Reservations, of which one may lie across several ranges. */
+/* Read the pool's reservations. */
 static void
 read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 {
@@ -232,6 +242,10 @@ read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 		u128		first = numeric_u128(scan.slot->tts_values[1]);
 		u128		last = numeric_u128(scan.slot->tts_values[2]);
 
+		/*
+		 * A reservation may lie across several ranges.  Split it, because
+		 * ranges that are adjacent in values need not be adjacent in slots.
+		 */
 		for (int i = first_range_from(space, first);
 			 i < space->nranges && space->ranges[i].first <= last; i++)
 		{
@@ -251,7 +265,7 @@ read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 			  compare_extents);
 }
 
-/* The roles that a pool has been granted to, in the caller's memory. */
+/* Return the roles that the pool was granted to, in the caller's memory. */
 static Oid *
 read_grantees(Oid nsp, int32 id, Snapshot snapshot, int *ngrantees)
 {
@@ -278,23 +292,21 @@ read_grantees(Oid nsp, int32 id, Snapshot snapshot, int *ngrantees)
 	return grantees;
 }
 
-/*
- * The cache.
- */
-
+/* Have changes to pools counted from now on. */
 static void
 watch_rows(Oid relid)
 {
 	static bool watching = false;
 
 	watched = relid;
+	/* callbacks cannot be unregistered, so register this one only once */
 	if (watching)
 		return;
 	CacheRegisterRelcacheCallback(forget_rows, (Datum) 0);
 	watching = true;
 }
 
-/* Let go of a pool when the memory is reset that it was pinned in. */
+/* Memory context callback: release a pin on the pool. */
 static void
 unpin_pool(void *arg)
 {
@@ -302,13 +314,15 @@ unpin_pool(void *arg)
 
 	Assert(pool->pins > 0);
 	pool->pinned_in = NULL;
+
+	/* if the cache has dropped the pool, this was the last use of it */
 	if (--pool->pins == 0 && !pool->is_cached)
 		MemoryContextDelete(pool->cxt);
 }
 
 /*
- * Keep what pool points to until the current memory context is reset, whether
- * or not the cache forgets the pool.
+ * Keep the pool and what it points to until the current memory context is
+ * reset, even if the cache drops the pool before.
  */
 static void
 pin_pool(Pool *pool)
@@ -316,7 +330,7 @@ pin_pool(Pool *pool)
 	MemoryContextCallback *callback;
 
 	if (pool->pinned_in == CurrentMemoryContext)
-		return;					/* by a call that looks time and again */
+		return;					/* a call that looks repeatedly pins once */
 	callback = palloc(sizeof(MemoryContextCallback));
 	callback->func = unpin_pool;
 	callback->arg = pool;
@@ -325,6 +339,7 @@ pin_pool(Pool *pool)
 	pool->pinned_in = CurrentMemoryContext;
 }
 
+/* Drop a pool from the cache.  Its memory is freed with the last pin. */
 static void
 cache_forget(int i)
 {
@@ -337,7 +352,7 @@ cache_forget(int i)
 		MemoryContextDelete(pool->cxt);
 }
 
-/* Have the pool at that place be the first. */
+/* Move a pool to the front of the cache, and return it. */
 static Pool *
 cache_use(int i)
 {
@@ -348,7 +363,7 @@ cache_use(int i)
 	return pool;
 }
 
-/* The pool of that name, if the backend knows its row as it is now. */
+/* Return the pool of that name if it is cached and up to date, or NULL. */
 static Pool *
 cache_current(Oid relid, const char *name)
 {
@@ -361,7 +376,7 @@ cache_current(Oid relid, const char *name)
 	return NULL;
 }
 
-/* What the backend knows of the pool, if it is of that epoch. */
+/* Return the cached pool if it is of that epoch; if it is not, drop it. */
 static Pool *
 cache_find(Oid relid, int32 id, int64 epoch)
 {
@@ -377,16 +392,21 @@ cache_find(Oid relid, int32 id, int64 epoch)
 	return NULL;
 }
 
-/* Add a pool, which is whole, and make room for it. */
+/* Add a complete pool to the cache, dropping others to make room. */
 static void
 cache_add(Pool *pool)
 {
 	Size		bytes;
 
+	/*
+	 * From here on the pool outlives the transaction.  It has been built under
+	 * the caller's context, so an error before this point has freed it.
+	 */
 	MemoryContextSetParent(pool->cxt, CacheMemoryContext);
 	pool->bytes = bytes = MemoryContextMemAllocated(pool->cxt, true);
 	if (ncached == MAX_POOLS)
 		cache_forget(ncached - 1);
+	/* Starting with the most recently used pool, keep as many as fit. */
 	for (int i = 0; i < ncached; i++)
 	{
 		bytes += cached[i]->bytes;
@@ -402,6 +422,7 @@ cache_add(Pool *pool)
 	pool->is_cached = true;
 }
 
+/* The strategy in a pool's row; a CHECK constraint allows three words. */
 static PoolStrategy
 parse_strategy(const char *strategy)
 {
@@ -417,8 +438,9 @@ parse_strategy(const char *strategy)
 }
 
 /*
- * What depends on a pool's epoch: its description of the row, ranges and
- * reservations, and nothing yet of what the backend has learned.
+ * Build a pool from its row: all that depends on the epoch, which is the
+ * pool's identity and kind, its ranges and its reservations.  What the backend
+ * will learn about free slots is still empty.
  */
 static Pool *
 read_epoch(Oid nsp, Oid relid, TupleTableSlot *row, Snapshot snapshot)
@@ -441,6 +463,7 @@ read_epoch(Oid nsp, Oid relid, TupleTableSlot *row, Snapshot snapshot)
 							 DatumGetInt32(values[POOL_FAMILY]));
 	if (!isnull[POOL_PORT_CHUNK])
 	{
+		/* an address has 65536 ports, and port_chunk is a power of two */
 		pool->port_chunk = DatumGetInt32(values[POOL_PORT_CHUNK]);
 		pool->space.chunk_bits =
 			16 - pg_leftmost_one_pos32(pool->port_chunk);
@@ -451,7 +474,7 @@ read_epoch(Oid nsp, Oid relid, TupleTableSlot *row, Snapshot snapshot)
 	return pool;
 }
 
-/* The rest of the row, which may change within an epoch. */
+/* Copy those settings from the pool's row that may change within an epoch. */
 static void
 read_settings(Pool *pool, TupleTableSlot *row, Oid *grantees, int ngrantees)
 {
@@ -461,7 +484,10 @@ read_settings(Pool *pool, TupleTableSlot *row, Oid *grantees, int ngrantees)
 	Oid		   *kept = MemoryContextAlloc(pool->cxt,
 										  Max(ngrantees, 1) * sizeof(Oid));
 
-	/* nothing fails from here on */
+	/*
+	 * Nothing may fail from here on: the pool may already be in the cache, and
+	 * must not be left half changed.
+	 */
 	memcpy(kept, grantees, ngrantees * sizeof(Oid));
 	if (pool->grantees != NULL)
 		pfree(pool->grantees);
@@ -475,7 +501,7 @@ read_settings(Pool *pool, TupleTableSlot *row, Oid *grantees, int ngrantees)
 		DatumGetObjectId(values[POOL_OWNER]);
 }
 
-/* Begin to look for the pool's row; false if there is none. */
+/* Scan for the pool's row; false if there is none.  End it in either case. */
 static bool
 row_scan_begin(PoolScan *scan, Oid nsp, const char *name, Snapshot snapshot)
 {
@@ -488,7 +514,7 @@ row_scan_begin(PoolScan *scan, Oid nsp, const char *name, Snapshot snapshot)
 	return pool_scan_next(scan);
 }
 
-/* Read the pool of that name into the cache; NULL if there is none. */
+/* Read the pool of that name into the cache.  NULL if there is none. */
 static Pool *
 read_pool(Oid nsp, const char *name)
 {
@@ -498,7 +524,10 @@ read_pool(Oid nsp, const char *name)
 	uint64		seen;
 	Pool	   *pool = NULL;
 
-	/* what changes from now on is noticed */
+	/*
+	 * Take the count of changes before the snapshot.  A change in between
+	 * makes us read the row once more than needed, but none can be missed.
+	 */
 	watch_rows(relid);
 	seen = pools_changed;
 	snapshot = RegisterSnapshot(latest_snapshot());
@@ -509,6 +538,7 @@ read_pool(Oid nsp, const char *name)
 		int			ngrantees;
 		Oid		   *grantees = read_grantees(nsp, id, snapshot, &ngrantees);
 
+		/* if only settings changed, keep what the backend has learned */
 		pool = cache_find(relid, id, DatumGetInt64(values[POOL_EPOCH]));
 		if (pool == NULL)
 		{
@@ -531,8 +561,9 @@ read_pool(Oid nsp, const char *name)
 }
 
 /*
- * The pool of that name as the snapshot shows it, to look at, in the caller's
- * memory; NULL if there is none.
+ * Return the pool of that name as the snapshot shows it, in the caller's
+ * memory context and apart from the cache, for functions that only look.
+ * Returns NULL if there is none.
  */
 Pool *
 cache_read(Oid nsp, const char *name, Snapshot snapshot)
@@ -548,14 +579,15 @@ cache_read(Oid nsp, const char *name, Snapshot snapshot)
 }
 
 /*
- * The pool of that name as it is now; NULL if there is none.  It lives until
- * the current memory context is reset, at least.
+ * Return the pool of that name as it is now, or NULL if there is none.  It is
+ * valid at least until the current memory context is reset.
  */
 Pool *
 cache_get(Oid nsp, const char *name)
 {
 	Pool	   *pool;
 
+	/* Learn of changes that were committed before we got our locks. */
 	AcceptInvalidationMessages();
 	pool = cache_current(alloc_relation(nsp, ALLOC_POOL), name);
 	if (pool == NULL)

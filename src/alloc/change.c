@@ -1,7 +1,7 @@
 /*
  * change.c
- *		Changing a pool: its lock and the caller's right to begin with, in the
- *		end what tells all backends of it.
+ *		How a change to a pool begins and ends: the caller's right and the
+ *		pool's lock at the beginning, the new epoch at the end.
  */
 #include "postgres.h"
 
@@ -10,6 +10,7 @@
 
 #include "alloc/pools.h"
 
+/* Raise 22023. */
 void
 raise_invalid(const char *message, const char *hint)
 {
@@ -19,6 +20,7 @@ raise_invalid(const char *message, const char *hint)
 			 errhint("%s", hint)));
 }
 
+/* Raise 55006 because the pool, or a range of it, still has allocations. */
 void
 raise_in_use(const Change *change, const char *what, const char *hint)
 {
@@ -34,11 +36,13 @@ raise_in_use(const Change *change, const char *what, const char *hint)
 }
 
 /*
- * Lock the rows of the pool's frontiers, in SQL as the owner; returns how many
- * there are.  Allocations update them, and an idle transaction may have done
- * so.  Waiting for it with the pool's lock in hand would make everybody wait,
- * so this is done before that is taken.  Allocations that come then find the
- * rows locked, and go on without.
+ * Lock the rows of the pool's frontiers, running SQL as the owner.  Returns
+ * how many were locked.
+ *
+ * Allocations update these rows, and the transaction of one may be idle.  If
+ * we waited for it while holding the pool's lock, everybody would have to wait
+ * with us.  So we lock these rows before we take the pool's lock.  Allocations
+ * that find them locked in the meantime do not save their frontier.
  */
 uint64
 pool_lock_frontiers(int32 pool, const char *option)
@@ -50,8 +54,9 @@ pool_lock_frontiers(int32 pool, const char *option)
 }
 
 /*
- * Begin to change the pool that the first argument names: its lock, and the
- * caller's right.
+ * Begin to change the pool that the first argument names.  Checks that the
+ * caller owns the pool, and locks the pool exclusively until the transaction
+ * ends.
  */
 void
 change_open(FunctionCallInfo fcinfo, Change *change)
@@ -59,7 +64,10 @@ change_open(FunctionCallInfo fcinfo, Change *change)
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
 
-	/* no right to it, no waiting for its lock */
+	/*
+	 * Check the right first: a caller without it must not wait for the lock,
+	 * nor make others wait behind it.
+	 */
 	pool_use(&change->use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_OWN);
 	require_writable(fcinfo);
@@ -69,7 +77,10 @@ change_open(FunctionCallInfo fcinfo, Change *change)
 	(void) pool_lock(&change->use, ExclusiveLock);
 }
 
-/* Make all backends forget what they know of the pool. */
+/*
+ * Assign a new epoch, which makes all backends forget what they know of the
+ * pool.
+ */
 void
 pool_new_epoch(int32 pool)
 {
@@ -78,16 +89,16 @@ pool_new_epoch(int32 pool)
 			  ARGS(INT4OID), VALUES(Int32GetDatum(pool)));
 }
 
-/* Read the pool again, after a change to its ranges. */
+/* Read the pool again, after a change to its ranges in this transaction. */
 void
 change_reload(Change *change)
 {
 	pool_new_epoch(change->use.pool->id);
-	change->use.right = RIGHT_NONE; /* it is the owner who asks by now */
+	change->use.right = RIGHT_NONE; /* checked, and now we act as the owner */
 	(void) pool_use_again(&change->use);
 }
 
-/* End a change to what all backends know of the pool. */
+/* End a change that backends have to learn of. */
 void
 change_end(Change *change)
 {

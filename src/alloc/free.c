@@ -1,10 +1,10 @@
 /*
  * free.c
- *		Allocation: what is free in a pool.
+ *		The SQL function alloc_free(), which lists what is free in a pool.
  *
- * alloc_free() goes over a pool's ranges and over the rows in each, by one
- * snapshot, and takes nothing: what it lists may be taken by the time that
- * somebody asks for it.
+ * It goes through the pool's ranges, and through the rows in each, with one
+ * snapshot for everything.  It locks and takes nothing, so what it lists may
+ * be allocated by the time that the caller asks for it.
  */
 #include "postgres.h"
 
@@ -18,6 +18,7 @@
 
 PG_FUNCTION_INFO_V1(alloc_free);
 
+/* A call's list. */
 typedef struct Free
 {
 	Snapshot	snapshot;
@@ -25,11 +26,14 @@ typedef struct Free
 	TimestampTz now;
 	Store		store;
 	int			order;			/* of the prefixes to list; -1: stretches */
-	int64		room;			/* for so many rows more */
+	int64		room;			/* number of rows that may still be listed */
 	ReturnSetInfo *rsinfo;
 } Free;
 
-/* List values, unless there have been enough. */
+/*
+ * Return a row for the values from first to last, unless max rows have been
+ * returned.
+ */
 static void
 put_values(Free *list, u128 first, u128 last)
 {
@@ -48,8 +52,9 @@ put_values(Free *list, u128 first, u128 last)
 }
 
 /*
- * Slots of a range that have no row and are not reserved: list the whole
- * values in them, or the prefixes.
+ * List a gap: slots of one range that have no row and are not reserved.  Lists
+ * the values that lie wholly in it as one stretch, or the prefixes that fit
+ * into it.
  */
 static void
 put_gap(Free *list, u128 first, u128 last)
@@ -58,10 +63,12 @@ put_gap(Free *list, u128 first, u128 last)
 	u128		mask = ((u128) 1 << Max(list->order, space->chunk_bits)) - 1;
 	u128		aligned = (first + mask) & ~mask;
 
+	/* aligned < first: the addition has wrapped around */
 	if (aligned < first || aligned > last || last - aligned < mask)
 		return;
 	if (list->order < 0)
 	{
+		/* A chunk of the last address is in use: that address is not free. */
 		if ((last & mask) != mask)
 			last = (last & ~mask) - 1;
 		put_values(list, space_value(space, aligned),
@@ -73,12 +80,13 @@ put_gap(Free *list, u128 first, u128 last)
 		CHECK_FOR_INTERRUPTS();
 		put_values(list, space_value(space, aligned),
 				   space_value(space, aligned + mask));
+		/* stop at the last prefix without computing a slot beyond the gap */
 		if (last - aligned - mask <= mask)
 			break;
 	}
 }
 
-/* Slots of a range that have no row: leave out what is reserved. */
+/* List slots of one range that have no row, except what is reserved. */
 static void
 put_unreserved(Free *list, u128 first, u128 last)
 {
@@ -86,7 +94,9 @@ put_unreserved(Free *list, u128 first, u128 last)
 	int			low = 0;
 	int			high = space->nreserved;
 
-	/* the first reserved extent that does not end before */
+	/*
+	 * binary search for the first reserved extent that ends at or after first
+	 */
 	while (low < high)
 	{
 		int			middle = low + (high - low) / 2;
@@ -111,6 +121,7 @@ put_unreserved(Free *list, u128 first, u128 last)
 	put_gap(list, first, last);
 }
 
+/* List what is free in one range. */
 static void
 put_range(Free *list, const Range *range)
 {
@@ -122,10 +133,12 @@ put_range(Free *list, const Range *range)
 	block_scan_begin(&scan, &list->store, list->pool, slots, list->snapshot);
 	while (list->room > 0 && block_scan_next(&scan, &row))
 	{
+		/* anybody may have this block, so it is part of the gap */
 		if (has_run_out(&row, list->now))
 			continue;
 		if (row.lo > from)
 			put_unreserved(list, from, row.lo - 1);
+
 		from = Max(from, block_last(row.lo, row.order) + 1);
 	}
 	block_scan_end(&scan);
@@ -133,7 +146,10 @@ put_range(Free *list, const Range *range)
 		put_unreserved(list, from, slots.last);
 }
 
-/* The order of the prefixes that the call is about, or -1. */
+/*
+ * The order of the prefixes to list, from the argument masklen; -1 if it is
+ * NULL.
+ */
 static int
 prefix_order(FunctionCallInfo fcinfo, const Pool *pool)
 {
@@ -176,11 +192,15 @@ alloc_free(PG_FUNCTION_ARGS)
 				 errmsg("argument \"%s\" must not be negative", "max")));
 	InitMaterializedSRF(fcinfo, 0);
 
+	/*
+	 * Check the right on the pool as it is now, but look at it with one
+	 * snapshot: ranges, reservations and rows must be of the same time.
+	 */
 	list.order = prefix_order(fcinfo, pool_open(nsp, name, RIGHT_SEE));
 	list.now = GetCurrentTimestamp();
 	list.snapshot = RegisterSnapshot(latest_snapshot());
 	list.pool = cache_read(nsp, name, list.snapshot);
-	if (list.pool != NULL)		/* not dropped meanwhile */
+	if (list.pool != NULL)		/* not dropped in between */
 	{
 		store_open(&list.store, nsp, AccessShareLock);
 		for (int i = 0; i < list.pool->space.nranges && list.room > 0; i++)

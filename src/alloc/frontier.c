@@ -1,16 +1,18 @@
 /*
  * frontier.c
- *		Where the never-used slots of a range begin, in pools of one size.
+ *		Finds the never-used slots of a range, in pools of one size.
  *
- * They are found by walking along (pool, first_slot) to the first gap.  Rows are never
- * removed here, so "all slots before this one have a row", if true for
- * committed rows, stays true.  That is the frontier: kept by every backend for
- * itself, and now and then in alloc_frontier for those who come later.  A row
- * of a running transaction may vanish again; such slots are passed, too, but
- * remembered as pending, with the transaction's id, and are looked at again
- * when it is no longer running; those who come later are told of them, too.
- * A backend's own rows count as there, since any rollback in this backend
- * makes it forget what it learned.
+ * We walk along (pool, first_slot) to the first gap.  In these pools rows are
+ * never removed by allocations and releases, so the statement "all slots
+ * before this one have a row", once true for committed rows, stays true.  This
+ * slot is the frontier of the range.  Every backend keeps its own copy, and
+ * saves it now and then in alloc_frontier for backends that come later.
+ *
+ * A row of a running transaction may vanish again.  The frontier passes such
+ * slots, too, but remembers them as pending, with the transaction's id, and
+ * looks at them again when that transaction has ended.  Pending slots are
+ * saved with the frontier.  A backend's own rows count as present, since any
+ * rollback in the backend makes it forget what it has learned.
  */
 #include "postgres.h"
 
@@ -30,23 +32,25 @@
 #include "alloc/alloc.h"
 #include "alloc/store.h"
 
-/* Slots that a frontier moves before it is saved. */
+/* The frontier is saved each time that it has moved by this many slots. */
 #define FRONTIER_STEP 256
 
-/* Slots that backends keep apart, where several are at a frontier. */
+/* Distance in slots between backends that insert at the same frontier. */
 #define STRIDE 64
 
-/* How often a transaction of this backend has been rolled back. */
+/* Number of rollbacks in this backend, of transactions or savepoints. */
 static uint64 aborts = 0;
 
+/* Transaction callback: count rollbacks. */
 static void
 count_abort(XactEvent event, void *arg)
 {
-	/* who prepares a transaction does not learn what becomes of it */
+	/* We do not learn how a transaction ends that this backend prepares. */
 	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
 		aborts++;
 }
 
+/* Subtransaction callback: count rollbacks to a savepoint. */
 static void
 count_subabort(SubXactEvent event, SubTransactionId mine,
 			   SubTransactionId parent, void *arg)
@@ -55,7 +59,7 @@ count_subabort(SubXactEvent event, SubTransactionId mine,
 		aborts++;
 }
 
-/* Take note of rollbacks from now on. */
+/* Have rollbacks counted from now on. */
 static void
 watch_aborts(void)
 {
@@ -69,9 +73,9 @@ watch_aborts(void)
 }
 
 /*
- * alloc_frontier.  It says where a range's never-used slots begin, and which
- * ones before that are pending; the head of this file tells how that is known.  A missing
- * row means: at the range's beginning.
+ * Fetch a range's row of alloc_frontier, which has the range's frontier and
+ * the pending slots before it.  Returns false if there is no row, which stands
+ * for a frontier at the beginning of the range.
  */
 static bool
 frontier_row(Relation rel, Relation index, int32 range, TupleTableSlot *slot)
@@ -92,8 +96,9 @@ frontier_row(Relation rel, Relation index, int32 range, TupleTableSlot *slot)
 }
 
 /*
- * Read a range's frontier, with up to MAX_PENDING pending runs; what does not
- * fit, or with pending NULL all of them, is left behind the frontier.
+ * Read a range's frontier and up to MAX_PENDING of its pending runs.  If there
+ * are more, or if pending is NULL, *next is moved back before the runs that
+ * were not returned.  Returns false if the frontier was never saved.
  */
 bool
 store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
@@ -124,7 +129,7 @@ store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
 			PendingRun	run = {0};
 
 			if (nulls[i] || nulls[i + 1])
-				continue;		/* damaged: alloc_verify tells what is lost */
+				continue;		/* damaged: alloc_verify() reports lost slots */
 			run.slots.first = numeric_u128(bounds[i]);
 			run.slots.last = numeric_u128(bounds[i + 1]);
 			if (pending != NULL && n < MAX_PENDING)
@@ -141,7 +146,10 @@ store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
 	return found;
 }
 
-/* Move a range's frontier on, unless someone else is just doing that. */
+/*
+ * Save a range's frontier, unless another transaction is just doing so.  The
+ * frontier is only an accelerator, so there is no need to wait for that.
+ */
 static void
 store_save_frontier(Store *store, int32 range, u128 next,
 					const PendingRun *pending, int npending)
@@ -165,6 +173,7 @@ store_save_frontier(Store *store, int32 range, u128 next,
 
 		for (int i = 0; i < npending; i++)
 		{
+			/* this run is not before the frontier that we save */
 			if (pending[i].slots.first >= next)
 				continue;
 			bounds[n++] = u128_numeric(pending[i].slots.first);
@@ -178,6 +187,11 @@ store_save_frontier(Store *store, int32 range, u128 next,
 											TYPALIGN_INT));
 		memset(slot->tts_isnull, false, sizeof(bool) * 3);
 		ExecStoreVirtualTuple(slot);
+
+		/*
+		 * If someone else has locked the row, store_change() does not wait,
+		 * and the frontier stays as it was.
+		 */
 		if (store_change(store, rel, &tid, slot, false,
 						 &update_indexes) == TM_Ok &&
 			update_indexes != TU_None)
@@ -189,6 +203,10 @@ store_save_frontier(Store *store, int32 range, u128 next,
 	table_close(rel, NoLock);
 }
 
+/*
+ * Return what the backend knows about the frontier of range i, read from
+ * alloc_frontier if that is not known or a rollback has made it uncertain.
+ */
 static Frontier *
 frontier_get(Search *search, int i)
 {
@@ -206,6 +224,12 @@ frontier_get(Search *search, int i)
 		(void) store_frontier(search->store, range->id, &frontier->saved,
 							  frontier->pending, &npending);
 		frontier->saved = Max(frontier->saved, slots.first);
+
+		/*
+		 * A saved run may lie partly outside of the range, if that was cut
+		 * since.  The transactions of saved runs are not known, so
+		 * frontier_reopened() looks at all of them.
+		 */
 		for (int n = 0; n < npending; n++)
 		{
 			PendingRun	run = frontier->pending[n];
@@ -222,7 +246,11 @@ frontier_get(Search *search, int i)
 	return frontier;
 }
 
-/* This transaction has a row at the slot, which the frontier is past. */
+/*
+ * Record that this transaction itself inserted a row at this slot, which lies
+ * before the frontier.  Should it roll back, a frontier that was saved behind
+ * the slot would be wrong for everybody.
+ */
 static void
 frontier_own(Frontier *frontier, u128 slot)
 {
@@ -235,7 +263,10 @@ frontier_own(Frontier *frontier, u128 slot)
 		frontier->own_first = slot;
 }
 
-/* Add a slot of a running transaction; false if there is no room. */
+/*
+ * Add a slot of a running transaction to the pending runs.  Returns false if
+ * there is no room.
+ */
 static bool
 frontier_pend(Frontier *frontier, u128 slot, TransactionId xid)
 {
@@ -260,10 +291,10 @@ frontier_pend(Frontier *frontier, u128 slot, TransactionId xid)
 }
 
 /*
- * Find the first gap in the slots: the lowest one that has no row and is not
- * reserved.  *walked is advanced over those that have one; with a frontier,
- * rows of running transactions are added to its pending runs, and if there is
- * no room for that, *walked stops there.
+ * Find the first gap: the lowest slot of the extent that has no row and is not
+ * reserved.  *walked is advanced over the slots that have one.  Rows of
+ * running transactions are added to the frontier's pending runs; if there is
+ * no room for them, *walked stops there.
  */
 static bool
 find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
@@ -281,6 +312,10 @@ find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
 		SlotRow		row;
 		bool		found = false;
 
+		/*
+		 * Look at a few slots first and then at more and more, because the gap
+		 * is usually near.
+		 */
 		if (part.last - part.first >= window)
 			part.last = part.first + window - 1;
 
@@ -295,6 +330,11 @@ find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
 				found = true;
 				break;
 			}
+
+			/*
+			 * No gap before this row.  Whoever is inserting it may roll back,
+			 * and so the caller may have to wait.
+			 */
 			wait_add_row(&search->store->waits, &row);
 			if (TransactionIdIsValid(row.inserter) && !stuck)
 				stuck = !frontier_pend(frontier, row.lo, row.inserter);
@@ -308,6 +348,7 @@ find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
 		if (found)
 			return true;
 
+		/* the rest of this part has no row */
 		if (from <= part.last)
 		{
 			Extent		gap = {from, part.last};
@@ -315,7 +356,7 @@ find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
 			if (space_fit(space, gap, 0, slot))
 				return true;
 		}
-		/* on, over what is reserved */
+		/* go on behind this part, passing over what is reserved */
 		slots.first = part.last + 1;
 		if (part.last == slots.last || !space_fit(space, slots, 0, &from))
 			from = slots.last + 1;
@@ -328,8 +369,8 @@ find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
 }
 
 /*
- * Look again at what was pending: the lowest gap left by a transaction that
- * rolled back.
+ * Look again at the pending runs whose transactions have ended.  Returns the
+ * lowest gap that a rollback has left there.
  */
 static bool
 frontier_reopened(Search *search, Frontier *frontier, u128 *slot)
@@ -342,6 +383,7 @@ frontier_reopened(Search *search, Frontier *frontier, u128 *slot)
 		u128		walked = run.slots.first;
 		u128		gap;
 
+		/* still running; the caller may have to wait for it */
 		if (TransactionIdIsValid(run.xid) &&
 			TransactionIdIsInProgress(run.xid))
 		{
@@ -351,6 +393,10 @@ frontier_reopened(Search *search, Frontier *frontier, u128 *slot)
 			continue;
 		}
 
+		/*
+		 * Remove the run.  find_gap() may add parts of it again, if other
+		 * transactions are inserting there now.
+		 */
 		frontier->pending[i] = frontier->pending[--frontier->npending];
 		if (find_gap(search, frontier, run.slots, &walked, &gap))
 		{
@@ -361,7 +407,7 @@ frontier_reopened(Search *search, Frontier *frontier, u128 *slot)
 		if (walked > run.slots.last)
 			continue;
 
-		/* what was not walked is to be looked at again */
+		/* keep what was not walked, to look at it again */
 		if (frontier->npending == MAX_PENDING)
 			frontier->valid = false;
 		else
@@ -374,19 +420,26 @@ frontier_reopened(Search *search, Frontier *frontier, u128 *slot)
 	return found;
 }
 
-/* Save what the backend knows about the frontier, if it is much. */
+/* Save the frontier if it has moved far enough since it was saved last. */
 static void
 frontier_save(Search *search, Frontier *frontier, const Range *range)
 {
 	u128		sure = frontier->next;
 	u128		gap;
 
+	/*
+	 * Slots with rows of this transaction do not count: nobody would look for
+	 * them again if it rolled back.
+	 */
 	if (frontier->own_lxid == my_lxid() && frontier->own_first < sure)
 		sure = frontier->own_first;
 	if (sure < frontier->saved || sure - frontier->saved < FRONTIER_STEP)
 		return;
 
-	/* leave out what is pending no more, if there is still room for the rest */
+	/*
+	 * Drop pending runs whose transactions have ended.  If this runs out of
+	 * room, the frontier is no longer valid and must not be saved.
+	 */
 	(void) frontier_reopened(search, frontier, &gap);
 	if (!frontier->valid)
 		return;
@@ -396,11 +449,12 @@ frontier_save(Search *search, Frontier *frontier, const Range *range)
 }
 
 /*
- * A slot, found to be the first that was never used, where this backend is to
- * go on.  Where rows of others' running transactions had to be passed to get
- * there, they are about to take it, too, and all would walk over what all are
- * inserting, time and again; so if it may be any slot, that is some way ahead,
- * another one for each backend.  What is left out is found by later searches.
+ * Choose where this backend goes on inserting, given the first slot that was
+ * never used.  If we had to pass rows of other running transactions to get
+ * there, those are about to take the same slot, and all would walk again and
+ * again over what all are inserting.  So under strategy "any" choose a slot
+ * some way ahead, a different one for each backend.  Later searches find the
+ * slots left out.
  */
 static u128
 frontier_tip(Search *search, Extent slots, u128 slot, bool passed_others)
@@ -415,10 +469,10 @@ frontier_tip(Search *search, Extent slots, u128 slot, bool passed_others)
 }
 
 /*
- * A never-used slot of range i: the first one, or if nobody else has been
- * there lately, the one after this backend's last one; behind the frontier, or
- * if reopened is true, also among those that were pending.  If these are many,
- * they come first, lest there be no room for more.
+ * Find a never-used slot of range i: the first one, or if no other backend has
+ * been there lately, the one after this backend's last.  Slots before the
+ * frontier count if reopened is true: those whose pending transaction rolled
+ * back.
  */
 bool
 frontier_find_unused(Search *search, int i, bool reopened, u128 *slot)
@@ -429,12 +483,18 @@ frontier_find_unused(Search *search, int i, bool reopened, u128 *slot)
 	int			nwaits;
 	bool		found;
 
+	/*
+	 * Also look at pending runs when there are many, before there is no room
+	 * for more.
+	 */
 	if ((reopened || frontier->npending > MAX_PENDING / 2) &&
 		frontier_reopened(search, frontier, slot))
 		return true;
 	nwaits = search->store->waits.n;
 	if (frontier->next > slots.last)
 		return false;
+
+	/* Nobody else seems to be at the tip: try it without a scan. */
 	if (frontier->quiet && frontier->tip <= slots.last &&
 		!space_reserved(&search->pool->space, frontier->tip, 0))
 	{
@@ -455,14 +515,17 @@ frontier_find_unused(Search *search, int i, bool reopened, u128 *slot)
 	return found;
 }
 
-/* Take the never-used slot that frontier_find_unused has found. */
+/*
+ * Take the slot that frontier_find_unused() found.  Returns false if someone
+ * else was faster.
+ */
 bool
 frontier_take(Search *search, int i, u128 slot)
 {
 	Frontier   *frontier = &search->pool->frontiers[i];
 	bool		taken = put_unit(search, slot);
 
-	/* one behind the frontier says nothing of the tip */
+	/* a reopened slot, before the frontier, says nothing about the tip */
 	if (slot >= frontier->next)
 	{
 		frontier->quiet = taken;

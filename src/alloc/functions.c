@@ -1,8 +1,8 @@
 /*
  * functions.c
- *		Allocation: the SQL functions that units come and go by.
+ *		The SQL functions that allocate, release and renew units.
  *
- * They check their arguments, call unit.c and shape the answer.
+ * They check their arguments, call unit.c and build the result.
  */
 #include "postgres.h"
 
@@ -33,7 +33,10 @@ PG_FUNCTION_INFO_V1(alloc_many);
 PG_FUNCTION_INFO_V1(alloc_release);
 PG_FUNCTION_INFO_V1(alloc_renew);
 
-/* The requests' positions: pool, key, then this kind's own arguments. */
+/*
+ * The position of the argument ttl, by kind of request.  The arguments are
+ * pool, key, those of the kind, ttl and note.
+ */
 static const int first_common[] = {
 	[REQUEST_IP] = 3,
 	[REQUEST_PORTS] = 2,
@@ -41,7 +44,7 @@ static const int first_common[] = {
 	[REQUEST_INT] = 3
 };
 
-/* ttl and note, which all requests end with. */
+/* Read the arguments ttl and note, which come last in all requests. */
 static void
 read_common(FunctionCallInfo fcinfo, int argno, Request *request)
 {
@@ -50,6 +53,7 @@ read_common(FunctionCallInfo fcinfo, int argno, Request *request)
 	if (request->ttl != NULL)
 		(void) positive_interval_after(GetCurrentTimestamp(), request->ttl,
 									   "ttl");
+	/* The note is stored later, possibly after a wait: detoast it now. */
 	request->has_note = !PG_ARGISNULL(argno + 1);
 	if (request->has_note)
 		request->note =
@@ -63,9 +67,7 @@ read_masklen(FunctionCallInfo fcinfo, int argno, Request *request)
 	request->masklen = PG_GETARG_INT32(argno);
 }
 
-/*
- * Read the arguments of a request of that kind.
- */
+/* Read the arguments of a request of the given kind. */
 static void
 read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 			 Request *request)
@@ -125,7 +127,10 @@ read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 	}
 }
 
-/* Allocate, or raise. */
+/*
+ * Allocate, or raise an error.  Common part of the functions that are not try
+ * forms.
+ */
 static Pool *
 do_allocate(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 			Answer *answer)
@@ -135,6 +140,7 @@ do_allocate(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 	PoolUse		use;
 
 	read_request(fcinfo, kind, function, &request);
+	/* Check the caller's right before any lock is taken. */
 	pool_use(&use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
 	store_open(&store, use.nsp, RowExclusiveLock);
@@ -173,6 +179,10 @@ alloc_int(PG_FUNCTION_ARGS)
 	Pool	   *pool = do_allocate(fcinfo, REQUEST_INT, "alloc_int", &answer);
 	u128		value = space_value(&pool->space, answer.unit.lo);
 
+	/*
+	 * The extension's owner can write to our tables, and so a number may be
+	 * there that no pool can have.
+	 */
 	if (value > (u128) PG_INT64_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -200,7 +210,10 @@ alloc_ports(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(return_row(fcinfo, values, nulls));
 }
 
-/* The try forms: what the others raise is an outcome. */
+/*
+ * Common part of the try forms: what the other functions raise as an error is
+ * returned as an outcome.
+ */
 static Datum
 do_try(FunctionCallInfo fcinfo, RequestKind kind, const char *function)
 {
@@ -271,6 +284,7 @@ alloc_try_int(PG_FUNCTION_ARGS)
 	return do_try(fcinfo, REQUEST_INT, "alloc_try_int");
 }
 
+/* qsort and bsearch comparator */
 static int
 compare_keys(const void *a, const void *b)
 {
@@ -279,9 +293,9 @@ compare_keys(const void *a, const void *b)
 }
 
 /*
- * alloc_many(pool, keys, masklen, ttl, note, ports) RETURNS SETOF alloc_unit: a unit
- * for each key, or an error.  Keys are served in their own order, so that two
- * calls that share keys wait for each other and do not deadlock.
+ * alloc_many(pool, keys, masklen, ttl, note, ports) RETURNS SETOF alloc_unit
+ *
+ * Returns a unit for each key, or raises an error.
  */
 Datum
 alloc_many(PG_FUNCTION_ARGS)
@@ -316,6 +330,11 @@ alloc_many(PG_FUNCTION_ARGS)
 
 	pool_use(&use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+
+	/*
+	 * The kind of request follows from the pool's kind, except for port
+	 * chunks.
+	 */
 	request.kind = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5) ? REQUEST_PORTS :
 		kind_request(use.pool->kind);
 	if (request.kind == REQUEST_PREFIX)
@@ -326,6 +345,10 @@ alloc_many(PG_FUNCTION_ARGS)
 				 errmsg("masklen is for pools of prefixes"),
 				 errhint("Leave it out.")));
 
+	/*
+	 * Serve the keys in one order, so that two calls that have keys in common
+	 * wait for each other and cannot deadlock.
+	 */
 	sorted = palloc(Max(nkeys, 1) * sizeof(Datum));
 	memcpy(sorted, keys, nkeys * sizeof(Datum));
 	qsort(sorted, nkeys, sizeof(Datum), compare_keys);
@@ -333,6 +356,11 @@ alloc_many(PG_FUNCTION_ARGS)
 								   Max(nkeys, 1) * sizeof(SlotRow));
 
 	store_open(&store, use.nsp, RowExclusiveLock);
+
+	/*
+	 * Allocate each key's unit in a context that is reset after it: an array
+	 * can have very many keys.
+	 */
 	cxt = AllocSetContextCreate(CurrentMemoryContext, "alloc_many",
 								ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(cxt);
@@ -340,11 +368,13 @@ alloc_many(PG_FUNCTION_ARGS)
 	{
 		Answer		answer;
 
-		/* what the one before found has gone with its memory */
+		/* the pool was pinned in the context that has been reset */
 		(void) pool_use_again(&use);
 		request.key = *DatumGetUUIDP(sorted[i]);
 		unit_allocate(&store, &use, &request, &answer);
 		require_unit(use.pool, &request, &answer);
+
+		/* keep the note, which the unit points to, until we return the rows */
 		units[i] = answer.unit;
 		MemoryContextSwitchTo(caller);
 		row_keep(&units[i]);
@@ -352,6 +382,7 @@ alloc_many(PG_FUNCTION_ARGS)
 		MemoryContextReset(cxt);
 	}
 
+	/* return the rows in the order in which the caller named the keys */
 	MemoryContextSwitchTo(caller);
 	(void) pool_use_again(&use);
 	MemoryContextSwitchTo(cxt);
@@ -381,7 +412,7 @@ alloc_release(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	generation = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
-	/* who may not use the pool does not get to queue for its lock */
+	/* A caller that may not use the pool must not get to wait for its lock. */
 	pool_use(&use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
 	store_open(&store, use.nsp, RowExclusiveLock);

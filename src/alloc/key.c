@@ -1,14 +1,14 @@
 /*
  * key.c
- *		A key's lock, and what it has.
+ *		A key's lock, and the lookup of what the key has.
  *
- * Under the lock of its key a call looks at the key's row as it is now,
- * others' uncommitted work included.  Nothing but the row says who is first;
- * the lock only sees to it that the look and the insertion are one, and that
- * the index entries of the row are complete: a scan that is not MVCC can miss
- * a row that is being updated, as it visits the old version when that is dead
- * already, and has read the index page before the new version's entry was
- * there.
+ * While a call holds the lock of its key, it looks up the key's row as it is
+ * now, including uncommitted changes of other transactions.  What the key has
+ * is decided by the row alone.  The lock has two purposes.  It makes the
+ * lookup and the following insertion one step.  And it makes sure that the
+ * row's index entries are complete: a scan that is not MVCC can miss a row
+ * that is just being updated, if it reads the index page before the new
+ * version's entry is there, and visits the old version after that is dead.
  */
 #include "postgres.h"
 
@@ -24,10 +24,10 @@
 
 #include "alloc/alloc.h"
 
-/* Our class of advisory locks, beside pool.c's. */
+/* Our class of advisory locks; pool.c has another one. */
 #define KEY_LOCK_CLASS 0xA111
 
-/* A key as text. */
+/* A key as text, palloc'd. */
 char *
 uuid_text(const pg_uuid_t *key)
 {
@@ -35,8 +35,9 @@ uuid_text(const pg_uuid_t *key)
 }
 
 /*
- * The lock of a key goes by a hash of it.  Two keys that have the same one
- * wait for each other as long as a call works, not for transactions.
+ * Build the tag of a key's lock, which contains a hash of the key.  Two keys
+ * with the same hash wait for each other while a call works, but not for each
+ * other's transactions.
  */
 static void
 key_locktag(LOCKTAG *tag, const Pool *pool, const pg_uuid_t *key)
@@ -47,20 +48,24 @@ key_locktag(LOCKTAG *tag, const Pool *pool, const pg_uuid_t *key)
 }
 
 /*
- * Take the pool's lock, in this mode, and the key's, and have the pool as it
- * is now.
+ * Lock the pool in the given mode and the key exclusively, waiting if
+ * necessary, and read the pool as it is now.
  */
 void
 key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode)
 {
 	LOCKTAG		tag;
 
+	/* the pool's lock comes before the key's in all calls */
 	(void) pool_lock(use, mode);
 	key_locktag(&tag, use->pool, key);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/* The same in share mode, if it can be had without waiting. */
+/*
+ * The same without waiting, with the pool's lock in share mode.  Returns
+ * false, without locks, if either lock is not available.
+ */
 bool
 key_enter_at_once(PoolUse *use, const pg_uuid_t *key)
 {
@@ -75,6 +80,7 @@ key_enter_at_once(PoolUse *use, const pg_uuid_t *key)
 	return false;
 }
 
+/* Release both locks. */
 void
 key_leave(PoolUse *use, const pg_uuid_t *key)
 {
@@ -85,7 +91,10 @@ key_leave(PoolUse *use, const pg_uuid_t *key)
 	pool_unlock(use);
 }
 
-/* Let what row points to outlive its scan. */
+/*
+ * Copy what the row points to into the current memory context, so that it
+ * remains valid after the scan.
+ */
 void
 row_keep(SlotRow *row)
 {
@@ -94,8 +103,9 @@ row_keep(SlotRow *row)
 }
 
 /*
- * How the key stands, as of now; row is set unless it has no unit.  *key_row is
- * set to the least one that no row of the key has.
+ * Look up the key and return its state.  *row is set unless the state is
+ * KEY_NONE.  *key_row is set to the smallest key_row that no row of the key
+ * has, for a new row.
  */
 KeyState
 key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
@@ -111,9 +121,16 @@ key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 	{
 		KeyState	its = KEY_HOLDS;
 
-		/* they come by key_row */
+		/* the index returns the rows in the order of key_row */
 		if (version.key_row == *key_row)
 			(*key_row)++;
+
+		/*
+		 * A running transaction's new row may become the key's unit or vanish.
+		 * A row that has run out is the key's until another key takes it;
+		 * while one is taking it, there is no reason to wait, because it has
+		 * run out in any case.
+		 */
 		if (TransactionIdIsValid(version.inserter))
 			its = KEY_BUSY;
 		else if (has_run_out(&version, now))
@@ -122,7 +139,7 @@ key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 		else if (TransactionIdIsValid(version.deleter))
 			its = KEY_BUSY;
 
-		/* of several that have run out, the last one is the key's */
+		/* If several have run out, the one allocated last is the key's. */
 		if (its > state || (its == state && its != KEY_NONE &&
 							version.generation > row->generation))
 		{
@@ -136,14 +153,15 @@ key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 }
 
 /*
- * Wait for the transaction that is changing the row.  Not on a standby: the
- * primary's transactions cannot be waited for there, and what would follow
- * could not be written.
+ * Wait for the transaction that is changing the row.  Raise an error on a
+ * standby, where the transactions of the primary cannot be waited for, and
+ * where the caller could not write afterwards.
  */
 void
 key_wait(const SlotRow *row, const char *function)
 {
 	PreventCommandDuringRecovery(psprintf("%s()", function));
+	/* a speculative insertion ends long before its transaction does */
 	if (row->token != 0)
 		SpeculativeInsertionWait(row->inserter, row->token);
 	else
@@ -151,6 +169,7 @@ key_wait(const SlotRow *row, const char *function)
 					 row->inserter : row->deleter);
 }
 
+/* Raise 40001. */
 pg_noreturn static void
 raise_changed_since_snapshot(void)
 {
@@ -161,8 +180,9 @@ raise_changed_since_snapshot(void)
 
 /*
  * Raise 40001 if the transaction's snapshot shows another unit for the key
- * than it has now; row is NULL if it has none.  Who has none now may have had
- * one that has run out: that is no change but by the clock.
+ * than the one it has now, which is in row; NULL if it has none.  If the
+ * snapshot shows a unit that has run out since, that is no change, because
+ * only the clock has gone on.
  */
 void
 key_check_snapshot(Store *store, const Pool *pool, const pg_uuid_t *key,
@@ -173,15 +193,24 @@ key_check_snapshot(Store *store, const Pool *pool, const pg_uuid_t *key,
 	SlotRow		version;
 	bool		changed = row != NULL;
 
+	/*
+	 * Our own transaction may have changed the key, and can serialize with
+	 * itself.
+	 */
 	if (!IsolationUsesXactSnapshot() || (row != NULL && row->own))
 		return;
 
+	/*
+	 * Visit all versions and pick those that the snapshot shows.  A scan with
+	 * the snapshot itself would take predicate locks under SERIALIZABLE.
+	 */
 	snapshot = GetTransactionSnapshot();
 	scan_by_key(&scan, store, pool->id, key, SnapshotAny);
 	while (slot_scan_next(&scan, &version))
 	{
 		if (!row_seen_by(&scan, snapshot))
 			continue;
+		/* A unit must be there already; without one, there must be none. */
 		if (row != NULL)
 			changed &= version.generation != row->generation;
 		else
@@ -193,9 +222,9 @@ key_check_snapshot(Store *store, const Pool *pool, const pg_uuid_t *key,
 }
 
 /*
- * The same for the block that was asked for.  row is what has been decisive:
- * the row of the other key that has it now, or that is cooling; NULL if the
- * request got it.
+ * Likewise for the block that the request names.  row is the row that decided
+ * the outcome: the one of another key that has the block, or one that is
+ * cooling.  It is NULL if the request got the block.
  */
 void
 key_check_block_snapshot(Search *search, const SlotRow *row)
@@ -216,6 +245,11 @@ key_check_block_snapshot(Search *search, const SlotRow *row)
 	{
 		if (!row_seen_by(&scan.rows, snapshot))
 			continue;
+
+		/*
+		 * For a success, no key may have had the block in the snapshot.  For a
+		 * refusal, the row that is in the way must have been there.
+		 */
 		if (row == NULL)
 			changed |= version.held &&
 				version.generation != search->unit.generation &&
@@ -231,7 +265,8 @@ key_check_block_snapshot(Search *search, const SlotRow *row)
 }
 
 /*
- * Has the key a unit, by a plain read?
+ * Return the key's unit by a plain read, without locks.  Returns false if it
+ * has none.
  */
 bool
 key_read(Store *store, const Pool *pool, const pg_uuid_t *key, SlotRow *unit)
@@ -243,6 +278,11 @@ key_read(Store *store, const Pool *pool, const pg_uuid_t *key, SlotRow *unit)
 
 	scan_by_key(&scan, store, pool->id, key, snapshot);
 	while (!found && slot_scan_next(&scan, unit))
+
+		/*
+		 * Under the transaction's snapshot the unit must be visible there,
+		 * too.
+		 */
 		found = !has_run_out(unit, now) &&
 			(!IsolationUsesXactSnapshot() ||
 			 row_seen_by(&scan, GetTransactionSnapshot()));

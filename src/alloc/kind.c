@@ -1,10 +1,11 @@
 /*
  * kind.c
- *		Kinds of pools: what their values are, as text and as datums.
+ *		Kinds of pools: how their values are read and printed, as text and as
+ *		datums.
  *
- * Everything that tells one kind from another is a row of one table.  A value
- * is a number, u128, for everybody else; an address has a width, its number of
- * bits, and a number has none.
+ * Whatever differs between kinds is in one table, kinds.  The other files
+ * treat a value as a number, u128.  An address also has a width, its number of
+ * bits; the width of a number is 0.
  */
 #include "postgres.h"
 
@@ -21,35 +22,35 @@ typedef struct End
 {
 	int			width;
 	u128		value;
-	int			masklen;		/* is width without a mask */
+	int			masklen;		/* equal to width if there is no mask */
 } End;
 
 /*
- * The sorts of values that a kind has; of those with addresses, one is a
- * pool's family.  The last one of a kind is followed by one without a name.
+ * A family of values.  A pool has values of one family of its kind.  Each
+ * kind's array of families ends with an entry without a name.
  */
 typedef struct Family
 {
 	const char *name;
-	int			code;			/* in alloc_pool.family; 0: NULL there */
+	int			code;			/* value of alloc_pool.family; 0: NULL */
 	int			width;
-	int			range_bits;		/* a range has at most 2^these values */
-	const char *most;			/* which is how much */
+	int			range_bits;		/* a range has at most 2^range_bits values */
+	const char *most;			/* the same, for messages */
 } Family;
 
 typedef struct Kind
 {
-	const char *name;			/* the word for it in alloc_pool.kind */
-	const char *values;			/* what a range is one of */
-	const char *example;		/* of ranges */
-	RequestKind request;		/* what a key that says no more asks for */
-	bool		hosts;			/* a network leaves out what no host can have */
+	const char *name;			/* value of alloc_pool.kind */
+	const char *values;			/* what a range consists of */
+	const char *example;		/* hint that shows how ranges are written */
+	RequestKind request;		/* the request, unless ports are requested */
+	bool		hosts;			/* a network stands for its host addresses */
 	bool		sizes;			/* units are networks of any size */
 	bool		ports;			/* values can be divided into port chunks */
-	bool		int8ranges;		/* a range can be spelled [100,4095) */
+	bool		int8ranges;		/* a range can be written as [100,4095) */
 	const Family *families;
 
-	/* what is wrong with the text of a value, or NULL */
+	/* returns NULL, or what is wrong with the text */
 	char	   *(*parse) (const char *text, End *end);
 	char	   *(*print) (int width, u128 value, int masklen);
 } Kind;
@@ -108,7 +109,7 @@ static const Kind kinds[] = {
 	},
 };
 
-/* The words for the kinds, as word_argument() wants them. */
+/* The names of the kinds, as an array for word_argument(). */
 const char *const *
 kind_words(void)
 {
@@ -119,13 +120,14 @@ kind_words(void)
 	return words;
 }
 
+/* The name of a kind. */
 const char *
 kind_name(PoolKind kind)
 {
 	return kinds[kind].name;
 }
 
-/* The kind of that name, in a row of alloc_pool. */
+/* The kind with the name in a row of alloc_pool; XX001 if there is none. */
 PoolKind
 kind_of_name(const char *name)
 {
@@ -139,28 +141,28 @@ kind_of_name(const char *name)
 			 errmsg("table alloc_pool holds the kind \"%s\"", name)));
 }
 
-/* May values be divided into port chunks? */
+/* Can values of this kind be divided into port chunks? */
 bool
 kind_has_ports(PoolKind kind)
 {
 	return kinds[kind].ports;
 }
 
-/* Are units of one pool of several sizes, even without port chunks? */
+/* Can units of one pool differ in size, even without port chunks? */
 bool
 kind_has_sizes(PoolKind kind)
 {
 	return kinds[kind].sizes;
 }
 
-/* What a key asks for that says nothing of it. */
+/* The request that alloc_many() makes, unless port chunks are requested. */
 RequestKind
 kind_request(PoolKind kind)
 {
 	return kinds[kind].request;
 }
 
-/* The family of that width; there is one. */
+/* The family of the given width, which the caller knows to exist. */
 static const Family *
 family_of_width(PoolKind kind, int width)
 {
@@ -172,14 +174,16 @@ family_of_width(PoolKind kind, int width)
 	return family;
 }
 
-/* alloc_pool.family for values of that width; 0 stands for NULL. */
+/*
+ * The value of alloc_pool.family for values of that width; 0 stands for NULL.
+ */
 int
 kind_family(PoolKind kind, int width)
 {
 	return family_of_width(kind, width)->code;
 }
 
-/* The width of a pool's values, from its row. */
+/* The width of a pool's values, given the value of alloc_pool.family. */
 int
 kind_width(PoolKind kind, int code)
 {
@@ -195,7 +199,7 @@ kind_width(PoolKind kind, int code)
 					code, kinds[kind].name)));
 }
 
-/* Is that a range that alloc_range may hold for a pool? */
+/* Can alloc_range contain these values as a range of such a pool? */
 bool
 kind_admits(PoolKind kind, int width, u128 first, u128 last)
 {
@@ -210,15 +214,16 @@ kind_admits(PoolKind kind, int width, u128 first, u128 last)
  * Values as text: each kind's own.
  */
 
-/* The bits of an address to the right of a mask; width is not 0. */
+/* The mask of an address's host bits; width is not 0. */
 static u128
 host_bits(int width, int masklen)
 {
+	/* a shift by 128 would be undefined */
 	return masklen == 0 && width == 128 ? U128_MAX :
 		((u128) 1 << (width - masklen)) - 1;
 }
 
-/* An address with or without a mask length. */
+/* Parse an address with or without a mask length. */
 static char *
 address_parse(const char *text, End *end)
 {
@@ -230,6 +235,7 @@ address_parse(const char *text, End *end)
 	{
 		char	   *slash = strchr(text, '/');
 
+		/* find out which part is wrong, for the message */
 		if (slash != NULL &&
 			pg_inet_net_pton(family, pnstrdup(text, slash - text), bytes,
 							 -1) >= 0)
@@ -242,12 +248,14 @@ address_parse(const char *text, End *end)
 	return NULL;
 }
 
+/* Parse a number from 0 to the largest bigint. */
 static char *
 number_parse(const char *text, End *end)
 {
 	end->width = end->masklen = 0;
 	if (text[0] == '-')
 		return pstrdup("a number must not be negative");
+	/* digits only: no plus sign, blanks or exponent */
 	if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text))
 		return psprintf("\"%s\" is not a number", text);
 	if (!u128_parse(text, &end->value) ||
@@ -256,6 +264,7 @@ number_parse(const char *text, End *end)
 	return NULL;
 }
 
+/* An address as inet prints it: without a mask if that is full. */
 static char *
 host_print(int width, u128 value, int masklen)
 {
@@ -264,6 +273,7 @@ host_print(int width, u128 value, int masklen)
 															 masklen)));
 }
 
+/* An address as cidr prints it: always with a mask. */
 static char *
 network_print(int width, u128 value, int masklen)
 {
@@ -272,6 +282,7 @@ network_print(int width, u128 value, int masklen)
 															 masklen)));
 }
 
+/* A number in decimal. */
 static char *
 number_print(int width, u128 value, int masklen)
 {
@@ -285,6 +296,7 @@ number_print(int width, u128 value, int masklen)
  * Ranges as text.
  */
 
+/* Raise 22023 because a range or value cannot be read. */
 pg_noreturn static void
 raise_malformed(const char *what, const char *text, const char *problem,
 				const char *hint)
@@ -295,6 +307,7 @@ raise_malformed(const char *what, const char *text, const char *problem,
 			 hint != NULL ? errhint("%s", hint) : 0));
 }
 
+/* Does the text contain white space? */
 static bool
 has_blanks(const char *text)
 {
@@ -306,7 +319,7 @@ has_blanks(const char *text)
 	return false;
 }
 
-/* An end of a range, as raise_malformed() says what is wrong with it. */
+/* Parse one end of a range, or a network; 22023 if it is malformed. */
 static End
 range_end(const Kind *kind, const char *range_text, const char *text)
 {
@@ -315,6 +328,7 @@ range_end(const Kind *kind, const char *range_text, const char *text)
 
 	if (problem == NULL)
 		return end;
+	/* A range of numbers for a pool of addresses: the kind was forgotten. */
 	if (isdigit((unsigned char) range_text[0]) &&
 		strspn(range_text, "0123456789-") == strlen(range_text) &&
 		kind->parse != number_parse)
@@ -323,7 +337,10 @@ range_end(const Kind *kind, const char *range_text, const char *text)
 	raise_malformed("range", range_text, problem, kind->example);
 }
 
-/* [100,4095), as int8range prints it: its ends, both included. */
+/*
+ * Parse a range as int8range prints it, such as [100,4095).  Both ends that
+ * are returned are included.
+ */
 static void
 int8range_ends(const Kind *kind, const char *text, End *first, End *last)
 {
@@ -343,13 +360,14 @@ int8range_ends(const Kind *kind, const char *text, End *first, End *last)
 		first->value++;
 	if (text[length - 1] == ')')
 	{
+		/* must be tested before 1 is subtracted, since values are unsigned */
 		if (last->value <= first->value)
 			raise_malformed("range", text, "it is empty", kind->example);
 		last->value--;
 	}
 }
 
-/* first-last, both given in full */
+/* Parse first-last, where both ends are given in full. */
 static void
 dashed_ends(const Kind *kind, const char *text, const char *dash,
 			End *first, End *last)
@@ -364,7 +382,10 @@ dashed_ends(const Kind *kind, const char *text, const char *dash,
 						kind->example);
 }
 
-/* A network, or a single value. */
+/*
+ * Parse a network or a single value.  A network stands for its host addresses
+ * where the kind says so, but for all of its addresses if whole is true.
+ */
 static void
 network_ends(const Kind *kind, const char *text, bool whole,
 			 End *first, End *last)
@@ -372,6 +393,7 @@ network_ends(const Kind *kind, const char *text, bool whole,
 	u128		network;
 
 	*first = *last = range_end(kind, text, text);
+	/* a number has no mask */
 	if (first->width == 0)
 		return;
 	network = first->value & ~host_bits(first->width, first->masklen);
@@ -390,9 +412,9 @@ network_ends(const Kind *kind, const char *text, bool whole,
 }
 
 /*
- * What a range of a pool covers, network and broadcast addresses left out
- * where that is due, unless it is to be taken whole.  22023 if it is not a
- * range of that kind.
+ * Parse a range of a pool of this kind.  Network and broadcast addresses are
+ * left out where the kind says so, unless whole is true.  Raises 22023 if the
+ * range is malformed or too large.
  */
 void
 range_parse(PoolKind kind_id, const char *text, bool whole, int *width,
@@ -408,6 +430,7 @@ range_parse(PoolKind kind_id, const char *text, bool whole, int *width,
 		raise_malformed("range", text, "it is empty", kind->example);
 	if (has_blanks(text))
 		raise_malformed("range", text, "it contains blanks", kind->example);
+	/* the three ways to write a range */
 	if (kind->int8ranges && (text[0] == '[' || text[0] == '('))
 		int8range_ends(kind, text, &from, &to);
 	else if (dash != NULL)
@@ -428,8 +451,8 @@ range_parse(PoolKind kind_id, const char *text, bool whole, int *width,
 }
 
 /*
- * The ports at the end of a chunk's text, as unit_text() writes it; text is
- * cut off before them.  False if there are none.
+ * Cut the ports off the end of a chunk's text, as unit_text() writes it, and
+ * return them.  Returns false and leaves the text as it is if there are none.
  */
 static bool
 cut_ports(char *text, int *first_port, int *last_port)
@@ -437,7 +460,7 @@ cut_ports(char *text, int *first_port, int *last_port)
 	char	   *colon = strrchr(text, ':');
 	char		rest;
 
-	/* in front of them an IPv6 address has brackets, an IPv4 one no colon */
+	/* before the ports there is an IPv6 address in brackets, or an IPv4 one */
 	if (colon == NULL || colon == text ||
 		(text[0] == '[' ? colon[-1] != ']' : strchr(text, ':') != colon))
 		return false;
@@ -447,6 +470,7 @@ cut_ports(char *text, int *first_port, int *last_port)
 	*colon = '\0';
 	if (text[0] == '[')
 	{
+		/* strip the brackets */
 		colon[-1] = '\0';
 		memmove(text, text + 1, colon - text - 1);
 	}
@@ -454,8 +478,10 @@ cut_ports(char *text, int *first_port, int *last_port)
 }
 
 /*
- * A value as a caller names it, or several of them: an address, a prefix, a
- * number; or ports of an address, else *first_port is set to -1.
+ * Parse what a caller names as a value: an address, a prefix, a number, or
+ * ports of an address.  Returns the first and last value, and the ports, or -1
+ * if none were named.  Raises 22023 if the text is malformed or of another
+ * family than the pool.
  */
 void
 unit_parse(const Pool *pool, const char *text, u128 *value, u128 *last,
@@ -466,6 +492,7 @@ unit_parse(const Pool *pool, const char *text, u128 *value, u128 *last,
 	char	   *problem;
 	End			end;
 
+	/* ports can be named only where addresses are divided into chunks */
 	if (pool->port_chunk == 0 || !cut_ports(named, first_port, last_port))
 		*first_port = *last_port = -1;
 	problem = kind->parse(named, &end);
@@ -483,7 +510,7 @@ unit_parse(const Pool *pool, const char *text, u128 *value, u128 *last,
 					end.width, end.masklen, value, last);
 }
 
-/* An inet (or cidr) datum. */
+/* Make an inet or cidr datum. */
 Datum
 address_datum(int width, u128 value, int masklen)
 {
@@ -496,7 +523,7 @@ address_datum(int width, u128 value, int masklen)
 	return InetPGetDatum(address);
 }
 
-/* The reverse. */
+/* The value, width and mask length of an inet or cidr datum. */
 u128
 address_value(Datum datum, int *width, int *masklen)
 {
@@ -507,7 +534,7 @@ address_value(Datum datum, int *width, int *masklen)
 	return u128_from_bytes(ip_addr(address), ip_addrsize(address));
 }
 
-/* The mask length of a block; a chunk has that of its address. */
+/* The mask length of a block; for a chunk, that of its address. */
 int
 unit_masklen(const Pool *pool, int order)
 {
@@ -518,12 +545,12 @@ unit_masklen(const Pool *pool, int order)
 char *
 value_text(PoolKind kind, int width, u128 value)
 {
-	/* what has no mask to show is a host, whatever its pool gives out */
+	/* a value has no mask, so even a prefix pool's is printed as a host */
 	return width == 0 ? kinds[kind].print(width, value, 0) :
 		host_print(width, value, width);
 }
 
-/* A range as text, as range_parse() reads it. */
+/* A range as text that range_parse() can read. */
 char *
 range_text(PoolKind kind, int width, u128 first, u128 last)
 {
@@ -533,7 +560,7 @@ range_text(PoolKind kind, int width, u128 first, u128 last)
 		psprintf("%s-%s", text, value_text(kind, width, last));
 }
 
-/* A block as text: 10.0.0.7, 10.0.0.7:0-16383, 10.0.8.0/24, 4094. */
+/* A block as text, such as 10.0.0.7, 10.0.0.7:0-16383, 10.0.8.0/24 or 4094. */
 char *
 unit_text(const Pool *pool, u128 lo, int order)
 {
@@ -543,6 +570,7 @@ unit_text(const Pool *pool, u128 lo, int order)
 	value = kinds[pool->kind].print(pool->width,
 									space_value(&pool->space, lo),
 									unit_masklen(pool, order));
+	/* a whole value; otherwise a chunk */
 	if (pool->port_chunk == 0 || order >= pool->space.chunk_bits)
 		return value;
 	port = space_chunk(&pool->space, lo) * pool->port_chunk;

@@ -1,7 +1,7 @@
 /*
  * look.c
- *		Allocation: the SQL functions that look at units, and what the views
- *		show of them.
+ *		The SQL functions that look at units, and the functions that format
+ *		rows for the views.
  */
 #include "postgres.h"
 
@@ -18,7 +18,7 @@ PG_FUNCTION_INFO_V1(alloc_find);
 PG_FUNCTION_INFO_V1(alloc_describe);
 PG_FUNCTION_INFO_V1(alloc_range_text);
 
-/* Is the row a unit that someone has? */
+/* Is the row's unit held by a key, and has it not run out? */
 static bool
 is_held(const SlotRow *row)
 {
@@ -42,6 +42,7 @@ alloc_get(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	pool = pool_open(nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
 	store_open(&store, nsp, AccessShareLock);
+	/* Unlike an allocation, a look goes by the snapshot of the query. */
 	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	scan_by_key(&scan, &store, pool->id, PG_GETARG_UUID_P(1), snapshot);
 	while (slot_scan_next(&scan, &row))
@@ -57,7 +58,10 @@ alloc_get(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Has the unit one of these ports?  All have if the first is -1. */
+/*
+ * Does the unit have one of these ports?  True for every unit if from is -1,
+ * and for units that are not chunks.
+ */
 static bool
 has_port(const Pool *pool, const SlotRow *unit, int from, int to)
 {
@@ -111,13 +115,21 @@ alloc_find(PG_FUNCTION_ARGS)
 
 	store_open(&store, nsp, AccessShareLock);
 	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+
+	/*
+	 * A value stands for all of its slots: a chunk of an address is found by
+	 * the address, and an address or prefix by any value in it.
+	 */
 	block_scan_begin(&scan, &store, pool,
 					 slots_of_values(&pool->space, first, last), snapshot);
 	while (block_scan_next(&scan, &row))
 	{
 		u128		value = space_value(&pool->space, row.lo);
 
-		/* in another window, see space.c */
+		/*
+		 * Slots of an IPv6 pool with port chunks can stand for values of
+		 * different windows; see space.c.
+		 */
 		if (value > last || (value < first && pool->space.chunk_bits > 0))
 			continue;
 		if (is_held(&row) && has_port(pool, &row, from_port, to_port))
@@ -129,7 +141,10 @@ alloc_find(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* A number that a caller of a helper of the views gave: 22023 if it is none. */
+/*
+ * Return a numeric argument as u128, or raise 22023.  Used by the functions
+ * that serve the views, which anybody can call.
+ */
 static u128
 number_argument(FunctionCallInfo fcinfo, int argno)
 {
@@ -144,7 +159,10 @@ number_argument(FunctionCallInfo fcinfo, int argno)
 	return n;
 }
 
-/* The bits of an address of that family; NULL stands for numbers. */
+/*
+ * Return the width of a family's addresses, given as 4 or 6; 0 for NULL, which
+ * stands for numbers.  Raises 22023 for anything else.
+ */
 static int
 family_width(FunctionCallInfo fcinfo, int argno)
 {
@@ -159,10 +177,12 @@ family_width(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * alloc_describe(kind, family, port_chunk, near, first_slot, size_log2) RETURNS (value,
- * address, ports, kind): what the views show of a block.  near is a value of
- * the pool, 0 if it has none.  Views call it with the caller's rights, so that
- * anyone can, with anything.
+ * alloc_describe(kind, family, port_chunk, near, first_slot, size_log2)
+ * RETURNS (value, address, ports, kind)
+ *
+ * What the views show of a block.  near is a value of the pool, or 0 if it has
+ * none.  The views call this function with the caller's rights, so anybody can
+ * call it with any arguments: check them all.
  */
 Datum
 alloc_describe(PG_FUNCTION_ARGS)
@@ -197,6 +217,10 @@ alloc_describe(PG_FUNCTION_ARGS)
 		while (pool.port_chunk << pool.space.chunk_bits < 65536)
 			pool.space.chunk_bits++;
 	}
+
+	/*
+	 * space_value() needs a range only to know the window of the slot's value.
+	 */
 	range.first = range.last = number_argument(fcinfo, 3);
 	pool.space.ranges = &range;
 	pool.space.nranges = 1;
@@ -209,10 +233,15 @@ alloc_describe(PG_FUNCTION_ARGS)
 				 errmsg("invalid block")));
 
 	unit_columns(&pool, &unit, values, nulls);
+	/* the first two columns of alloc_unit are pool and key */
 	PG_RETURN_DATUM(return_row(fcinfo, values + 2, nulls + 2));
 }
 
-/* alloc_range_text(family, first, last) RETURNS text: as a caller wrote it */
+/*
+ * alloc_range_text(family, first, last) RETURNS text
+ *
+ * The range as a caller would write it.
+ */
 Datum
 alloc_range_text(PG_FUNCTION_ARGS)
 {

@@ -1,12 +1,14 @@
 /*
  * mixed.c
- *		Finding a free block in mixed pools: prefixes, chunks beside addresses.
+ *		Finds free blocks in mixed pools, which have prefixes, or chunks beside
+ *		addresses.
  *
- * One walk along (pool, first_slot) looks at the gaps between rows.  It begins where
- * this backend's last one ended ("lowest": at the range's start), and if it
- * has not walked yet, behind the last row, and if there is no room, at a
- * random place.  So the cost depends on how full the pool is, not on how
- * large.
+ * A walk along (pool, first_slot) looks at the gaps between rows.  With the
+ * strategy "lowest" it begins at the start of the first range, with "random"
+ * at a random slot.  With "any" it begins where this backend's last walk
+ * ended.  If there was none, it begins behind the last row, and if there is no
+ * room, at a random slot.  The cost depends on how full the pool is, not on
+ * its size.
  */
 #include "postgres.h"
 
@@ -14,7 +16,10 @@
 
 #include "alloc/alloc.h"
 
-/* The first slot at or after this one that no block holds or blocks. */
+/*
+ * The first slot behind all rows in use that cover the given slot; the slot
+ * itself if there are none.
+ */
 static u128
 first_beyond(Search *search, u128 slot)
 {
@@ -35,13 +40,13 @@ first_beyond(Search *search, u128 slot)
 }
 
 /*
- * Walk over the gaps of the extent, which lies in one range, and take the
- * first block that fits; or if order is not the request's, just say whether a
- * block of that order is free.
+ * Walk over the gaps in the extent, which lies in one range, and take the
+ * first block that fits.  If order is not the request's, only find out whether
+ * a block of that order is free.
  *
- * Rows are looked for part by part, one block first and then ever more, so
- * that where nothing is held, which may be far, no scan goes through all that
- * was.
+ * The rows are read in parts: one block first, then more and more.  A scan of
+ * the whole extent would go through all dead rows up to the first gap's end,
+ * which may be far away where nothing is held.
  */
 bool
 mixed_walk(Search *search, Extent slots, int order)
@@ -54,7 +59,7 @@ mixed_walk(Search *search, Extent slots, int order)
 	SlotRow		row;
 	bool		found = false;
 
-	/* a block that begins before the extent may reach into it */
+	/* A block that begins before the extent may reach into it. */
 	gap.first = first_beyond(search, slots.first);
 
 	for (;;)
@@ -62,7 +67,7 @@ mixed_walk(Search *search, Extent slots, int order)
 		SlotScan	scan;
 		bool		more;
 
-		/* parts end where blocks end */
+		/* Let the parts end where blocks end. */
 		part.last = slots.last;
 		if (part.last - part.first >= window)
 			part.last = ((part.first + window) & ~block_last(0, order)) - 1;
@@ -77,11 +82,16 @@ mixed_walk(Search *search, Extent slots, int order)
 			if (more)
 			{
 				wait_add_row(&search->store->waits, &row);
+
+				/*
+				 * Rows that have run out count as part of the gap;
+				 * take_block() will delete them.
+				 */
 				if (row_state(&row, search->now) == BLOCK_FREE)
 					continue;
 			}
 
-			/* here the gap ends; an empty one has its last before its first */
+			/* The gap ends here; it may be empty. */
 			gap.last = more ? row.lo - 1 : part.last;
 			while (!found && gap.first <= gap.last && (!more || row.lo > 0) &&
 				   space_fit(space, gap, order, &lo))
@@ -89,9 +99,14 @@ mixed_walk(Search *search, Extent slots, int order)
 				SlotRow		met = {.lo = lo,.order = order};
 
 				CHECK_FOR_INTERRUPTS();
+
+				/*
+				 * take_block() looks again at all rows that overlap the block.
+				 * If one is in the way after all, met is set to it.
+				 */
 				found = take ? take_block(search, lo, &met) : true;
 
-				/* what is in the way may be longer than the block */
+				/* That row may be longer than the block that we tried. */
 				gap.first = Max(block_last(lo, order),
 								block_last(met.lo, met.order)) + 1;
 			}
@@ -134,7 +149,7 @@ walk_behind(Search *search)
 	return false;
 }
 
-/* Walk over all ranges, from the slot on and round to it again. */
+/* Walk over all ranges, beginning and ending at the given slot. */
 static bool
 walk_round(Search *search, u128 from)
 {
@@ -150,19 +165,28 @@ walk_round(Search *search, u128 from)
 
 		if (space->ranges[i].draining)
 			continue;
+
+		/*
+		 * The range that we begin in is visited twice, first from the slot on
+		 * and at last up to it.
+		 */
 		if (range != NULL && n == 0)
 			slots.first = from;
 		else if (range == NULL && n == space->nranges)
 			break;
 		else if (n == space->nranges &&
 				 slots.last - from > block_last(0, order))
-			slots.last = block_last(from, order);	/* blocks across from */
+			slots.last = block_last(from, order);	/* a block may contain from */
 		if (mixed_walk(search, slots, order))
 			return true;
 	}
 	return false;
 }
 
+/*
+ * Find a free block for the request and take it.  Returns false if there is
+ * none.
+ */
 bool
 mixed_search(Search *search)
 {
@@ -176,6 +200,7 @@ mixed_search(Search *search)
 		return walk_round(search, range_slots(&pool->space.ranges[0],
 											  pool->space.chunk_bits).first);
 
+	/* Choose where to begin; see the head of this file. */
 	if (pool->strategy == STRATEGY_RANDOM || !pool->cursor_valid)
 	{
 		if (pool->strategy == STRATEGY_ANY)
@@ -185,6 +210,7 @@ mixed_search(Search *search)
 	}
 	if (!taken)
 		taken = walk_round(search, from);
+	/* The next search of this backend goes on behind this unit. */
 	if (taken)
 		pool->cursor = block_last(search->unit.lo, search->unit.order) + 1;
 	pool->cursor_valid = taken;

@@ -1,10 +1,11 @@
 /*
  * number.c
- *		Numbers of slots as they stand in tables: numerics, since bigint is
- *		too small for IPv6.
+ *		Conversion of slot numbers to and from numeric, the type of such
+ *		columns, because bigint is too small for IPv6.
  *
- * What the tables hold is checked when it is read.  The extension's owner can
- * write to them, so a numeric may be negative, NaN, or too large for us.
+ * The extension's owner can write to our tables, so a numeric that is read
+ * from them may be negative, NaN or too large.  Therefore it is checked each
+ * time.
  */
 #include "postgres.h"
 
@@ -15,7 +16,7 @@
 
 #include "alloc/alloc.h"
 
-/* The numeric of a number. */
+/* Return the number as a numeric. */
 Datum
 u128_numeric(u128 n)
 {
@@ -23,13 +24,14 @@ u128_numeric(u128 n)
 
 	if (n <= (u128) PG_INT64_MAX)
 		return NumericGetDatum(int64_to_numeric((int64) n));
+	/* larger numbers go through their text form, which is much slower */
 	u128_print(n, buf);
 	return DirectFunctionCall3(numeric_in, CStringGetDatum(buf),
 							   ObjectIdGetDatum(InvalidOid),
 							   Int32GetDatum(-1));
 }
 
-/* The number that a numeric of one of our tables is, or XX001. */
+/* Return a numeric of one of our tables as a number, or raise XX001. */
 u128
 numeric_u128(Datum numeric)
 {
@@ -39,6 +41,7 @@ numeric_u128(Datum numeric)
 
 	if (largest == 0)
 	{
+		/* made once, to keep the common case cheap */
 		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
 
 		largest = u128_numeric(PG_INT64_MAX);
@@ -47,6 +50,7 @@ numeric_u128(Datum numeric)
 	if (!numeric_is_inf(DatumGetNumeric(numeric)) &&
 		DatumGetBool(DirectFunctionCall2(numeric_le, numeric, largest)))
 	{
+		/* fits into a bigint: no need for the text form */
 		int64		small = DatumGetInt64(DirectFunctionCall1(numeric_int8,
 															  numeric));
 
@@ -64,8 +68,9 @@ numeric_u128(Datum numeric)
 }
 
 /*
- * The place of a waiting row in its pool's queue (queue.c): by slot, at or
- * after 0, or by the time from which its unit can be had, before 0.
+ * The place of a waiting row in its pool's queue (queue.c), by its slot.
+ * Places by slot are 0 or more; places by time are negative, so that the two
+ * never mix.
  */
 Datum
 queue_place_of_slot(u128 slot)
@@ -73,6 +78,7 @@ queue_place_of_slot(u128 slot)
 	return u128_numeric(slot);
 }
 
+/* The place by the time from which the row's unit can be given out again. */
 Datum
 queue_place_of_time(TimestampTz ready_at)
 {

@@ -2,10 +2,11 @@
  * pool.c
  *		Pools: their lock, and who may use them.
  *
- * The pool's lock is a heavyweight lock on its id, of a class that SQL's
- * advisory locks cannot reach; names are not hashed for it, so nobody can make
- * a pool whose lock is another's.  A pool that is just being made needs none:
- * nobody else sees it, and of two of one name a unique index decides.
+ * A pool's lock is a heavyweight lock of the advisory class, in a space that
+ * the SQL functions for advisory locks cannot reach.  The tag contains the
+ * pool's id itself, not a hash of its name, so two pools never share a lock.
+ * A pool that is being created needs no lock, because nobody else can see it;
+ * if two sessions create pools of one name, the unique index decides.
  */
 #include "postgres.h"
 
@@ -23,7 +24,7 @@
 
 #include "alloc/alloc.h"
 
-/* Our class of advisory locks; SQL's functions use 1 and 2. */
+/* Our class of advisory locks; the SQL functions use 1 and 2. */
 #define POOL_LOCK_CLASS 0xA110
 
 PG_FUNCTION_INFO_V1(alloc_pool_changed);
@@ -31,9 +32,12 @@ PG_FUNCTION_INFO_V1(alloc_shows);
 PG_FUNCTION_INFO_V1(alloc_owner_name);
 
 /*
- * The trigger on alloc_pool and alloc_grantee.  Whatever changes these tables,
- * backends learn of it as they learn of changed tables: before they get a lock
- * that the change was made under, and those whose change is rolled back, too.
+ * Trigger on alloc_pool and alloc_grantee: make all backends read the pools
+ * again.
+ *
+ * The change is announced like a change to a table's definition.  So other
+ * backends learn of it before they get any lock that we held while making it,
+ * and this backend also learns of a rollback.
  */
 Datum
 alloc_pool_changed(PG_FUNCTION_ARGS)
@@ -46,6 +50,7 @@ alloc_pool_changed(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* Build the tag of a pool's lock. */
 static void
 pool_locktag(LOCKTAG *tag, Oid nsp, int32 id)
 {
@@ -54,9 +59,10 @@ pool_locktag(LOCKTAG *tag, Oid nsp, int32 id)
 
 /*
  * May the caller do this with a pool of that owner and these grantees?
- * Members of a role may what the role may; members of pg_monitor see all
- * pools.  What a dropped role owned is the extension's owner's, and a grant to
- * one is nobody's.
+ *
+ * Members of a role may do what the role may do.  Members of pg_monitor may
+ * see all pools.  If the owner was dropped, the pool belongs to the
+ * extension's owner.  A grant to a dropped role is void.
  */
 bool
 pool_permits(Oid owner, const Oid *grantees, int ngrantees, PoolRight right)
@@ -72,7 +78,9 @@ pool_permits(Oid owner, const Oid *grantees, int ngrantees, PoolRight right)
 		return true;
 	for (int i = 0; i < ngrantees; i++)
 	{
-		/* an oid of nobody: not even the role that this was */
+		/*
+		 * A superuser has the privileges of every OID, even of a dropped role.
+		 */
 		if (has_privs_of_role(caller, grantees[i]) &&
 			SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(grantees[i])))
 			return true;
@@ -80,7 +88,10 @@ pool_permits(Oid owner, const Oid *grantees, int ngrantees, PoolRight right)
 	return false;
 }
 
-/* May the caller see a pool of that owner and these grantees, some null? */
+/*
+ * May the caller see a pool of that owner and these grantees?  Elements of the
+ * array that are null are grants to roles that do not exist here.
+ */
 bool
 pool_shows(Oid owner, ArrayType *grantees)
 {
@@ -102,7 +113,9 @@ pool_shows(Oid owner, ArrayType *grantees)
 }
 
 /*
- * alloc_shows(owner, grantees) RETURNS boolean: serves the views.
+ * alloc_shows(owner, grantees) RETURNS boolean
+ *
+ * Used by the views.
  */
 Datum
 alloc_shows(PG_FUNCTION_ARGS)
@@ -113,7 +126,9 @@ alloc_shows(PG_FUNCTION_ARGS)
 }
 
 /*
- * alloc_owner_name(owner) RETURNS text: serves the views.
+ * alloc_owner_name(owner) RETURNS text
+ *
+ * Used by the views.
  */
 Datum
 alloc_owner_name(PG_FUNCTION_ARGS)
@@ -121,11 +136,13 @@ alloc_owner_name(PG_FUNCTION_ARGS)
 	Oid			owner = PG_ARGISNULL(0) ? InvalidOid : PG_GETARG_OID(0);
 	char	   *name = role_name(effective_owner(owner));
 
+	/* dropped while we were looking */
 	if (name == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(name));
 }
 
+/* Raise PT404. */
 pg_noreturn static void
 raise_no_pool(const char *name)
 {
@@ -140,9 +157,10 @@ raise_no_pool(const char *name)
 }
 
 /*
- * The pool of that name as it is now, or PT404 (with RIGHT_NONE: NULL); 42501
- * if the caller may not do with it what right says.  The result belongs to the
- * cache, and lives at least until the current memory context is reset.
+ * Return the pool of that name as it is now.  Raises 42501 if the caller does
+ * not have the right, and PT404 if there is no such pool; with RIGHT_NONE, the
+ * latter returns NULL.  The result is owned by the cache and valid at least
+ * until the current memory context is reset.
  */
 Pool *
 pool_open(Oid nsp, const char *name, PoolRight right)
@@ -165,8 +183,9 @@ pool_open(Oid nsp, const char *name, PoolRight right)
 }
 
 /*
- * Begin to use the pool of that name, as pool_open() has it.  False if there
- * is none, with RIGHT_NONE.
+ * Begin to use the pool of that name, without locking it.  Raises the same
+ * errors as pool_open().  Returns false if there is no such pool, with
+ * RIGHT_NONE.
  */
 bool
 pool_use(PoolUse *use, Oid nsp, const char *name, PoolRight right)
@@ -178,7 +197,7 @@ pool_use(PoolUse *use, Oid nsp, const char *name, PoolRight right)
 	return pool_use_again(use);
 }
 
-/* Look at the pool again, which may have changed. */
+/* Look up the pool again, since it may have changed. */
 bool
 pool_use_again(PoolUse *use)
 {
@@ -187,14 +206,16 @@ pool_use_again(PoolUse *use)
 }
 
 /*
- * Wait for the pool's lock, and have the pool as it is then: if it was dropped
- * meanwhile, the one that has its name now.
+ * Wait for the pool's lock, and read the pool as it is then.  If it was
+ * dropped in between, this is the pool that has its name now; returns false if
+ * there is none, with RIGHT_NONE.
  *
- * A call that allocates or releases has the lock in share mode while it works,
- * and gives it back before it returns, so an idle transaction holds none.
- * Those who change the pool have it exclusively until their transaction ends.
- * Hence each allocation sees a change wholly or not at all, and who changes a
- * pool sees the rows of all calls that came before, committed or running.
+ * Allocations and releases hold the lock in share mode while they work and
+ * release it before they return, so an idle transaction does not hold it.
+ * Changes to the pool take it exclusively and keep it until the transaction
+ * ends.  Hence every allocation sees a change completely or not at all, and a
+ * session that changes a pool sees the rows of all earlier calls, committed or
+ * not.
  */
 bool
 pool_lock(PoolUse *use, LOCKMODE mode)
@@ -206,6 +227,11 @@ pool_lock(PoolUse *use, LOCKMODE mode)
 
 		pool_locktag(&tag, use->nsp, id);
 		(void) LockAcquire(&tag, mode, false, false);
+
+		/*
+		 * The pool may have been dropped, and another one of its name created,
+		 * while we waited.  Then the lock is not the one that we need.
+		 */
 		if (pool_use_again(use) && use->pool->id == id)
 		{
 			use->mode = mode;
@@ -217,7 +243,10 @@ pool_lock(PoolUse *use, LOCKMODE mode)
 	}
 }
 
-/* The same in share mode, if it can be had without waiting. */
+/*
+ * The same in share mode without waiting.  Returns false if the lock is not
+ * available.
+ */
 bool
 pool_lock_at_once(PoolUse *use)
 {
@@ -232,10 +261,12 @@ pool_lock_at_once(PoolUse *use)
 		use->mode = ShareLock;
 		return true;
 	}
+	/* not the pool that we locked; the caller will wait instead */
 	LockRelease(&tag, ShareLock, false);
 	return false;
 }
 
+/* Release the pool's lock. */
 void
 pool_unlock(PoolUse *use)
 {

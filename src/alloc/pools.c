@@ -1,12 +1,12 @@
 /*
  * pools.c
- *		Allocation: the SQL functions that make, change and drop pools.
+ *		The SQL functions that create, change and drop pools.
  *
- * They are called seldom and say what they do in SQL, run as the extension's
- * owner on the latest state of its tables (base/owner.c).  What the caller may
- * do is checked before.  They hold the pool's lock exclusively (pool.c), so
- * rows in it do not change meanwhile but by the end of transactions that were
- * before them.
+ * They are called rarely, so they use SQL, run as the extension's owner on the
+ * latest state of its tables (base/owner.c).  The caller's right is checked
+ * first.  All but alloc_pool_create() hold the pool's lock exclusively
+ * (pool.c), so that the pool's rows change only when transactions end that had
+ * changed them before.
  */
 #include "postgres.h"
 
@@ -29,7 +29,7 @@ PG_FUNCTION_INFO_V1(alloc_rebuild);
 
 static const char *const strategies[] = {"any", "lowest", "random", NULL};
 
-/* A value of the last statement, which is not NULL. */
+/* A value in the result of the last statement, known not to be NULL. */
 static Datum
 sql_result(uint64 row, int column)
 {
@@ -38,7 +38,10 @@ sql_result(uint64 row, int column)
 	return owner_sql_value(row, column, &isnull);
 }
 
-/* A running transaction that has changed a row of the pool. */
+/*
+ * Return a running transaction that has changed a row of the pool, if there is
+ * one.
+ */
 static TransactionId
 running_user(const Change *change)
 {
@@ -58,15 +61,10 @@ running_user(const Change *change)
 	return xid;
 }
 
-/* How often a pool is unlocked to wait for others. */
+/* How many times the pool is unlocked while we wait for others. */
 #define MAX_UNLOCKS 16
 
-/*
- * Wait until no running transaction has changed a row of the pool.  Nobody
- * begins to while the pool is locked, but that would keep everybody out, so
- * they are waited for with the pool unlocked; where others always come
- * meanwhile, at last with the lock.
- */
+/* Wait until no running transaction has changed a row of the pool. */
 static void
 wait_for_users(Change *change)
 {
@@ -76,6 +74,13 @@ wait_for_users(Change *change)
 
 		if (!TransactionIdIsValid(xid))
 			return;
+
+		/*
+		 * Nobody can change more rows while the pool is locked.  But waiting
+		 * with the lock would keep everybody out, perhaps for an idle
+		 * transaction, so unlock the pool meanwhile.  If others keep coming,
+		 * wait with the lock in the end.
+		 */
 		if (round < MAX_UNLOCKS)
 			pool_unlock(&change->use);
 		XactLockTableWait(xid, NULL, NULL, XLTW_None);
@@ -84,6 +89,7 @@ wait_for_users(Change *change)
 	}
 }
 
+/* Raise 22023 if the cooldown is negative or leads out of the time range. */
 static void
 check_cooldown(Interval *cooldown)
 {
@@ -91,10 +97,10 @@ check_cooldown(Interval *cooldown)
 }
 
 /*
- * Making a pool.
+ * Creating a pool.
  */
 
-/* The argument port_chunk, or 0. */
+/* The argument port_chunk; 0 if it is NULL. */
 static int
 port_chunk_argument(FunctionCallInfo fcinfo, int argno, PoolKind kind)
 {
@@ -113,7 +119,7 @@ port_chunk_argument(FunctionCallInfo fcinfo, int argno, PoolKind kind)
 	return port_chunk;
 }
 
-/* The role's name, or 42704 if it has been dropped meanwhile. */
+/* The role's name, or 42704 if it has been dropped in the meantime. */
 static Datum
 present_role_name(Oid role)
 {
@@ -121,7 +127,8 @@ present_role_name(Oid role)
 }
 
 /*
- * There is a pool of that name already.
+ * A pool of that name exists: raise 23505, or with if_not_exists a NOTICE,
+ * provided that the caller may use the pool and that it is of the same kind.
  */
 static void
 accept_existing(Oid nsp, const char *name, PoolKind kind, bool if_not_exists)
@@ -190,6 +197,11 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	require_writable(fcinfo);
 
 	owner_sql_begin(&scope);
+
+	/*
+	 * If another session is just creating a pool of this name, this waits for
+	 * it, and does nothing if that commits.
+	 */
 	if (owner_sql("INSERT INTO @alloc_pool (name, kind, strategy, cooldown, "
 				  "port_chunk, family, owner, owner_name, epoch) "
 				  "VALUES ($1, $2, $3, $4, nullif($5, 0), nullif($6, 0), $7, $8, "
@@ -207,6 +219,7 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 						 present_role_name(owner))) == 0)
 	{
 		owner_sql_end(&scope);
+		/* as the caller again, who must have the right to use that pool */
 		accept_existing(alloc_namespace(fcinfo), name, kind,
 						!PG_ARGISNULL(7) && PG_GETARG_BOOL(7));
 		PG_RETURN_VOID();
@@ -223,8 +236,8 @@ alloc_pool_create(PG_FUNCTION_ARGS)
  */
 
 /*
- * Queue the waiting rows of a pool as its strategy wants it; those that are
- * in the right place are left alone.
+ * Compute the places of the pool's waiting rows in the queue.  Rows that
+ * already have the right place are not updated.
  */
 static void
 requeue(int32 pool)
@@ -236,11 +249,9 @@ requeue(int32 pool)
 }
 
 /*
- * alloc_pool_set(pool, strategy, cooldown, owner): NULL leaves as it is
+ * alloc_pool_set(pool, strategy, cooldown, owner) RETURNS void
  *
- * With a new strategy, waiting rows stand in another order.  Those that
- * running transactions leave stand in the present one's, and no statement sees
- * them, so they are waited for.
+ * A NULL argument leaves the setting as it is.
  */
 Datum
 alloc_pool_set(PG_FUNCTION_ARGS)
@@ -259,6 +270,13 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(3))
 		owner = new_owner(text_to_cstring(PG_GETARG_TEXT_PP(3)));
 	if (strategy != NULL)
+
+		/*
+		 * A new strategy orders the waiting rows differently.  Rows that
+		 * running transactions are releasing still get their place by the old
+		 * strategy, and our statements cannot see them.  So wait for these
+		 * transactions.
+		 */
 		wait_for_users(&change);
 	id = change.use.pool->id;
 
@@ -277,6 +295,7 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 		owner_sql("UPDATE @alloc_pool SET strategy = $2 WHERE id = $1",
 				  ARGS(INT4OID, TEXTOID),
 				  VALUES(Int32GetDatum(id), CStringGetTextDatum(strategy)));
+		/* discard the queues that backends remember, too */
 		requeue(id);
 		pool_new_epoch(id);
 	}
@@ -284,7 +303,7 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* alloc_pool_drop(pool) */
+/* alloc_pool_drop(pool) RETURNS void */
 Datum
 alloc_pool_drop(PG_FUNCTION_ARGS)
 {
@@ -301,18 +320,24 @@ alloc_pool_drop(PG_FUNCTION_ARGS)
 	change_open(fcinfo, &change);
 	id = change.use.pool->id;
 	owner_sql_begin(&change.scope);
+
+	/*
+	 * The lock keeps new allocations out.  Units that a running transaction
+	 * has allocated or is releasing count as in use.
+	 */
 	store_open(&store, change.use.nsp, RowExclusiveLock);
 	if (slots_in_use(&store, change.use.pool, all))
 		raise_in_use(&change, psprintf("pool \"%s\"", change.use.name),
 					 "Release them first.");
 	store_close(&store);
+	/* ranges, reservations, grants and frontiers go by ON DELETE CASCADE */
 	for (int i = 0; i < lengthof(statements); i++)
 		owner_sql(statements[i], ARGS(INT4OID), VALUES(Int32GetDatum(id)));
 	owner_sql_end(&change.scope);
 	PG_RETURN_VOID();
 }
 
-/* Take away what the pool was granted to a role. */
+/* Delete the role's grant, if any. */
 static void
 delete_grant(int32 pool, Oid role)
 {
@@ -321,7 +346,7 @@ delete_grant(int32 pool, Oid role)
 			  VALUES(Int32GetDatum(pool), ObjectIdGetDatum(role)));
 }
 
-/* alloc_grant(pool, role) */
+/* alloc_grant(pool, role) RETURNS void */
 Datum
 alloc_grant(PG_FUNCTION_ARGS)
 {
@@ -332,6 +357,7 @@ alloc_grant(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 1, "role");
 	role = role_argument(text_to_cstring(PG_GETARG_TEXT_PP(1)));
 	owner_sql_begin(&change.scope);
+	/* do not list a role twice */
 	delete_grant(change.use.pool->id, role);
 	owner_sql("INSERT INTO @alloc_grantee (pool, role, role_name) "
 			  "VALUES ($1, $2, $3)",
@@ -343,11 +369,10 @@ alloc_grant(PG_FUNCTION_ARGS)
 }
 
 /*
- * alloc_revoke(pool, role)
+ * alloc_revoke(pool, role) RETURNS void
  *
- * What was granted to a dropped role is nobody's, but if the pool is dumped
- * and restored elsewhere it may become somebody's: so the name of one will do,
- * too.
+ * The role may have been dropped.  Nobody can use such a grant here, but if
+ * the pool is dumped and restored elsewhere, a role of that name would get it.
  */
 Datum
 alloc_revoke(PG_FUNCTION_ARGS)
@@ -362,6 +387,7 @@ alloc_revoke(PG_FUNCTION_ARGS)
 	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	role = get_role_oid(name, true);
 	owner_sql_begin(&change.scope);
+	/* Rows of dropped roles can be found by their names only. */
 	ndropped = owner_sql("DELETE FROM @alloc_grantee AS g "
 						 "WHERE g.pool = $1 AND g.role_name = $2 AND NOT EXISTS "
 						 "(SELECT 1 FROM pg_catalog.pg_roles AS r "
@@ -377,12 +403,7 @@ alloc_revoke(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * alloc_rebuild(pool)
- *
- * With its frontiers at the ranges' beginnings, a pool has forgotten which
- * slots were used before, and finds every one that has no row.
- */
+/* alloc_rebuild(pool) RETURNS void */
 Datum
 alloc_rebuild(PG_FUNCTION_ARGS)
 {
@@ -394,16 +415,27 @@ alloc_rebuild(PG_FUNCTION_ARGS)
 	pool = Int32GetDatum(change.use.pool->id);
 	mixed = BoolGetDatum(change.use.pool->mixed);
 	owner_sql_begin(&change.scope);
+
+	/*
+	 * Put waiting rows into their places.  Held rows, and all rows of mixed
+	 * pools, have none.
+	 */
 	requeue(change.use.pool->id);
 	owner_sql("UPDATE @alloc_slot SET queue_place = NULL WHERE pool = $1 "
 			  "AND queue_place IS NOT NULL AND (key IS NOT NULL OR $2)",
 			  ARGS(INT4OID, BOOLOID), VALUES(pool, mixed));
+
+	/*
+	 * Set the frontiers back to the beginning of their ranges.  Then searches
+	 * find every slot that has no row, wherever it is.
+	 */
 	owner_sql("DELETE FROM @alloc_frontier WHERE range IN "
 			  "(SELECT r.id FROM @alloc_range AS r WHERE r.pool = $1)",
 			  ARGS(INT4OID), VALUES(pool));
 	owner_sql("INSERT INTO @alloc_frontier SELECT r.id, r.first_slot "
 			  "FROM @alloc_range_slots AS r WHERE r.pool = $1 AND NOT $2",
 			  ARGS(INT4OID, BOOLOID), VALUES(pool, mixed));
+	/* Remove waiting rows that lie in none of the pool's ranges. */
 	owner_sql("DELETE FROM @alloc_slot AS s WHERE s.pool = $1 "
 			  "AND s.key IS NULL AND NOT EXISTS (SELECT 1 FROM @alloc_range_slots "
 			  "AS r WHERE r.pool = $1 AND s.first_slot <= r.last_slot "

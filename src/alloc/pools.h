@@ -1,6 +1,6 @@
 /*
  * pools.h
- *		What the files that change pools share: pools.c, ranges.c, change.c.
+ *		Declarations for the files that change pools.
  */
 #ifndef PG_CAS_POOLS_H
 #define PG_CAS_POOLS_H
@@ -8,14 +8,14 @@
 #include "alloc/alloc.h"
 #include "base/entry.h"
 
-/* A pool that is being changed. */
+/* A change to a pool. */
 typedef struct Change
 {
-	OwnerScope	scope;			/* SQL is run as the owner, once begun */
-	PoolUse		use;			/* with the exclusive lock */
+	OwnerScope	scope;			/* for owner_sql_begin() */
+	PoolUse		use;			/* the pool, locked exclusively */
 } Change;
 
-/* Values that a caller named, and how. */
+/* A range as the caller named it: its text and its values. */
 typedef struct Named
 {
 	char	   *text;

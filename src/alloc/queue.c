@@ -1,14 +1,15 @@
 /*
  * queue.c
- *		The waiting rows, and held ones that have run out, of pools of one
- *		size.
+ *		The queue of waiting rows, and the search for held rows that have run
+ *		out, in pools of one size.
  *
- * Waiting rows are queued in one index, (pool, queue_place): by the time from which
- * they may be had, which gives the one that has been waiting longest; or in
- * pools whose strategy was "lowest" when they were released, by slot.  The
- * places of the two sorts are apart (number.c), and a search looks at both, at
- * its own first: so a change of strategy loses none, though it cannot move the
- * rows that running transactions are just releasing.
+ * Waiting rows are queued in one index, (pool, queue_place).  The place is the
+ * time from which the unit can be given out again, so that the unit that has
+ * been waiting longest comes first; or, in pools whose strategy was "lowest"
+ * at the release, the slot.  The two kinds of places do not mix (number.c).  A
+ * search looks at both, beginning with those of its own strategy.  So a change
+ * of strategy loses no row, although it cannot move the rows that running
+ * transactions are just releasing.
  */
 #include "postgres.h"
 
@@ -18,9 +19,7 @@
 
 #include "alloc/alloc.h"
 
-/*
- * Take the scan's first row that is free.
- */
+/* Take the first row of the scan that is free, and end the scan. */
 static bool
 take_first(Search *search, SlotScan *scan)
 {
@@ -29,10 +28,12 @@ take_first(Search *search, SlotScan *scan)
 
 	while (!taken && slot_scan_next(scan, &row))
 	{
+		/* The caller may have to wait for whoever is changing this row. */
 		wait_add_row(&search->store->waits, &row);
 		taken = row_state(&row, search->now) == BLOCK_FREE &&
 			space_open(&search->pool->space, row.lo, row.order) &&
 			take_row(search, &row);
+		/* the next search by time can begin here */
 		if (taken && !row.held)
 			search->pool->queue_from = row.expires_at;
 	}
@@ -52,12 +53,12 @@ take_waiting(Search *search)
 	if (take_first(search, &scan))
 		return true;
 
-	/* what is left of another strategy's queue */
+	/* Rows may be left that were queued under the strategy "lowest". */
 	scan_queue_by_slot(&scan, search->store, search->pool->id, all);
 	return take_first(search, &scan);
 }
 
-/* Take the held unit that has run out first. */
+/* Take the held unit that ran out first. */
 static bool
 take_expired(Search *search)
 {
@@ -68,13 +69,13 @@ take_expired(Search *search)
 }
 
 /*
- * To find the head of the queue, the index has to read a page of it, with some
- * hundred rows.  So what a search finds there is kept for the next ones, which
- * have but to look whether it is still so.  Without that, an allocation and
- * its release cost 54 % more instructions where units go and come back.
+ * Take the first of the remembered waiting rows that is still free.
  *
- * A place is good for one file.  VACUUM FULL and the like give the table
- * another one, and VACUUM may cut off its end.
+ * To find the head of the queue, an index scan has to read a page with some
+ * hundred entries.  So we remember what a search finds there for the following
+ * ones, which only have to check that it is still true.  Without this, an
+ * allocation and its release cost 54 % more instructions where units are
+ * released and allocated again.
  */
 static bool
 take_ready(Search *search)
@@ -83,6 +84,10 @@ take_ready(Search *search)
 	Relation	rel = search->store->slot;
 	BlockNumber nblocks;
 
+	/*
+	 * A remembered place is valid for one file of the table.  VACUUM FULL and
+	 * the like create another one.
+	 */
 	if (pool->nready == 0 || pool->ready_file != rel->rd_rel->relfilenode)
 		return false;
 	nblocks = RelationGetNumberOfBlocks(rel);
@@ -93,6 +98,11 @@ take_ready(Search *search)
 
 		pool->nready--;
 		CHECK_FOR_INTERRUPTS();
+
+		/*
+		 * VACUUM may have truncated the file, and another row may be in this
+		 * place.
+		 */
 		if (ItemPointerGetBlockNumber(&ready->tid) < nblocks &&
 			store_look(search->store, pool, &ready->tid, &row) &&
 			!row.held && row.lo == ready->lo &&
@@ -107,7 +117,7 @@ take_ready(Search *search)
 	return false;
 }
 
-/* Keep the first free waiting rows that are queued by time as ready. */
+/* Remember the first free rows of those queued by time. */
 static void
 find_ready(Search *search)
 {
@@ -118,6 +128,12 @@ find_ready(Search *search)
 	pool->nready = 0;
 	pool->next_ready = pool->ready;
 	pool->ready_file = search->store->slot->rd_rel->relfilenode;
+
+	/*
+	 * Begin where a unit was taken last, so that we need not go through the
+	 * dead entries at the head of the queue, which an old snapshot may keep
+	 * for long.
+	 */
 	scan_queue_by_time(&scan, search->store, pool->id, pool->queue_from,
 					   search->now);
 	while (pool->nready < MAX_READY && slot_scan_next(&scan, &row))
@@ -131,9 +147,8 @@ find_ready(Search *search)
 }
 
 /*
- * Take what a search knows to be ready, or what comes next where it took the
- * last one: so it need not wade through the dead entries at the queue's head
- * for as long as some old snapshot keeps them.
+ * Take a remembered row; if there is none, look for more to remember.  Returns
+ * false if there is nothing behind the place where a unit was taken last.
  */
 bool
 queue_take_ready(Search *search)
@@ -148,7 +163,10 @@ queue_take_ready(Search *search)
 	return take_ready(search);
 }
 
-/* Take the unit that has been waiting longest, or that has run out first. */
+/*
+ * Take the unit that has been waiting longest, or if none is waiting, the one
+ * that ran out first.
+ */
 bool
 queue_take(Search *search)
 {
@@ -156,8 +174,8 @@ queue_take(Search *search)
 }
 
 /*
- * Lower *lowest to the first of the scan's rows that is free and lies in the
- * extent; if there is one, set *found to it.
+ * Search the scan for a free row in the extent whose slot is lower than
+ * *lowest.  If there is one, set *lowest and *found to it.
  */
 static void
 lower(Search *search, SlotScan *scan, Extent slots, bool in_order,
@@ -174,6 +192,7 @@ lower(Search *search, SlotScan *scan, Extent slots, bool in_order,
 			continue;
 		*lowest = row.lo;
 		*found = row;
+		/* all others are higher */
 		if (in_order)
 			break;
 	}
@@ -181,8 +200,8 @@ lower(Search *search, SlotScan *scan, Extent slots, bool in_order,
 }
 
 /*
- * Find the row with the lowest slot of the extent that is free; false if there
- * is none.
+ * Find the free row with the lowest slot in the extent.  Returns false if
+ * there is none.
  */
 bool
 queue_lowest(Search *search, Extent slots, SlotRow *row)
@@ -194,6 +213,11 @@ queue_lowest(Search *search, Extent slots, SlotRow *row)
 
 	scan_queue_by_slot(&scan, store, pool, slots);
 	lower(search, &scan, slots, true, &lowest, row);
+
+	/*
+	 * Only the first scan returns the rows by slot, so go through the others
+	 * completely.
+	 */
 	scan_queue_by_time(&scan, store, pool, 0, search->now);
 	lower(search, &scan, slots, false, &lowest, row);
 	scan_by_expiry(&scan, store, pool, search->now);
