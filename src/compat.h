@@ -1,9 +1,9 @@
 /*
  * compat.h
- *		The only place that knows PostgreSQL's major versions.
+ *		Compatibility with PostgreSQL's major versions.
  *
- * The code is written against the newest API; what an older server lacks, or
- * spells otherwise, is supplied here under the newer name.
+ * No other file depends on the version.  The code uses the newest API; this
+ * file defines the newer names for older servers.
  */
 #ifndef PG_CAS_COMPAT_H
 #define PG_CAS_COMPAT_H
@@ -22,11 +22,11 @@
 #error "pg_cas needs PostgreSQL 15 or later"
 #endif
 #if PG_VERSION_NUM >= 190000
-#error "this version of pg_cas knows PostgreSQL 15 to 18; a newer one may know yours"
+#error "this version of pg_cas supports PostgreSQL 15 to 18"
 #endif
 
 /*
- * Since 18
+ * New in PostgreSQL 18
  */
 #if PG_VERSION_NUM < 180000
 #define index_beginscan(heap, index, snapshot, instrument, nkeys, norderbys) \
@@ -35,7 +35,7 @@
 	(RelationGetPrimaryKeyIndex) (rel)
 #define pg_noreturn __attribute__((noreturn))
 
-/* Virtual generated columns, which are not stored. */
+/* There are no virtual generated columns. */
 #define has_virtual_columns(constr) false
 #define ATTRIBUTE_GENERATED_VIRTUAL 'v'
 #else
@@ -43,7 +43,7 @@
 #endif
 
 /*
- * Since 17
+ * New in PostgreSQL 17
  */
 #if PG_VERSION_NUM < 170000
 #define my_lxid() (MyProc->lxid)
@@ -51,20 +51,20 @@
 #define my_lxid() (MyProc->vxid.lxid)
 #endif
 
-/* 17 has no Abs(). */
+/* Abs() was removed in PostgreSQL 17. */
 #ifndef Abs
 #define Abs(x) ((x) >= 0 ? (x) : -(x))
 #endif
 
 /*
- * Since 16
+ * New in PostgreSQL 16
  */
 #if PG_VERSION_NUM < 160000
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 
-/* One function instead of many pg_xxx_ownercheck() ones. */
+/* One function in place of the pg_xxx_ownercheck() functions. */
 static inline bool
 object_ownercheck(Oid classid, Oid objectid, Oid roleid)
 {
@@ -72,7 +72,7 @@ object_ownercheck(Oid classid, Oid objectid, Oid roleid)
 	return pg_class_ownercheck(objectid, roleid);
 }
 
-/* Likewise of the pg_xxx_aclcheck() ones. */
+/* One function in place of the pg_xxx_aclcheck() functions. */
 static inline AclResult
 object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 {
@@ -82,10 +82,10 @@ object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 	return pg_proc_aclcheck(objectid, roleid, mode);
 }
 
-/* Membership, and the right to SET ROLE, are told apart. */
+/* Before 16, every member of a role can SET ROLE to it. */
 #define check_can_set_role(member, role) check_is_member_of_role(member, role)
 
-/* What an update means for indexes: with BRIN there are three answers. */
+/* Before 16, an update needs entries in all indexes or in none. */
 typedef bool TU_UpdateIndexes;
 #define TU_None false
 #define TU_All true
@@ -102,7 +102,8 @@ typedef bool TU_UpdateIndexes;
 #endif
 
 /*
- * A range table of one relation, with the columns that a statement updates.
+ * Initialize an executor state's range table with one relation and the columns
+ * that a statement updates.
  */
 static inline void
 init_single_range_table(EState *estate, RangeTblEntry *rte,
@@ -124,7 +125,7 @@ init_single_range_table(EState *estate, RangeTblEntry *rte,
 #endif
 }
 
-/* Early minor releases leave a pipelined statement to the pipeline's end. */
+/* Early minor releases commit a pipelined statement at the pipeline's end. */
 #ifndef XACT_FLAGS_NEEDIMMEDIATECOMMIT
 #define XACT_FLAGS_NEEDIMMEDIATECOMMIT 0
 #endif

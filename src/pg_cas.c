@@ -1,9 +1,9 @@
 /*
  * pg_cas.c
- *		The module: its magic, its version, and every setting in one table.
+ *		The loadable module: initialization, version, and all settings.
  *
- * A new setting is one row here, and one in the reference (README.md), which
- * a test compares with the view pg_cas_settings.
+ * To add a setting, add a row to the table below and one to the reference in
+ * docs/; a test compares that with the view pg_cas_settings.
  */
 #include "pg_cas.h"
 
@@ -40,8 +40,8 @@ static const struct config_enum_entry leak_actions[] = {
 };
 
 /*
- * A setting.  The kind is told by which of the variables is given; boot is
- * the default of a boolean or an integer, and the place of an enum's.
+ * A setting.  Exactly one of boolean, integer, string and choice is set, and
+ * determines the type.  boot is the default value, except for strings.
  */
 typedef struct Setting
 {
@@ -58,7 +58,8 @@ typedef struct Setting
 	int			max;
 	GucContext	context;
 	int			flags;
-	bool		claims;			/* a change makes the next call check again */
+	bool		claims;			/* a change makes the next call check the
+								 * claim again */
 } Setting;
 
 static const Setting settings[] = {
@@ -70,7 +71,7 @@ static const Setting settings[] = {
 		.context = PGC_SUSET
 	},
 	{
-		/* for tests and benchmarks: both paths do the same */
+		/* for tests and benchmarks: the results do not depend on it */
 		.name = "pg_cas.direct_path",
 		.meaning = "Lets swaps of plain tables go past the executor.",
 		.boolean = &pg_cas_direct_path,
@@ -104,7 +105,7 @@ static const Setting settings[] = {
 	{
 		.name = "pg_cas.owner",
 		.meaning = "The role that owns the pools, leases and scopes that the session makes.",
-		.details = "The session's role must be a member of it. Empty: the present role.",
+		.details = "The session's role must be a member of it. If empty, it is the current role.",
 		.string = &pg_cas_owner,
 		.context = PGC_USERSET
 	},
@@ -132,7 +133,7 @@ static const Setting settings[] = {
 	},
 };
 
-/* Assign hooks: what was checked has to be checked again (request/claim.c). */
+/* Assign hooks: make the next call check the claim again (request/claim.c). */
 static void
 assign_string(const char *newval, void *extra)
 {
@@ -176,8 +177,10 @@ _PG_init(void)
 }
 
 /*
- * pg_cas_version() RETURNS text: the version of the loaded library.  The
- * Makefile takes it from pg_cas.control, the version's only home.
+ * pg_cas_version() RETURNS text
+ *
+ * Returns the version of the loaded library, which the Makefile takes from
+ * pg_cas.control.
  */
 Datum
 pg_cas_version(PG_FUNCTION_ARGS)
@@ -186,8 +189,11 @@ pg_cas_version(PG_FUNCTION_ARGS)
 }
 
 /*
- * The rows of the view pg_cas_settings.  (pg_settings has them too, but only
- * once something has loaded the library into the session.)
+ * pg_cas_settings_read() RETURNS SETOF record
+ *
+ * Returns the rows of the view pg_cas_settings.  The view pg_settings shows
+ * the settings only after the session has loaded the library; calling this
+ * function loads it.
  */
 Datum
 pg_cas_settings_read(PG_FUNCTION_ARGS)

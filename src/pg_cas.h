@@ -1,6 +1,6 @@
 /*
  * pg_cas.h
- *		What the rooms share beside base: SQLSTATEs and settings.
+ *		SQLSTATEs and settings, for all subsystems.
  */
 #ifndef PG_CAS_H
 #define PG_CAS_H
@@ -8,8 +8,8 @@
 #include "base/base.h"
 
 /*
- * SQLSTATEs of our own.  Class PT belongs to PostgREST's convention, which
- * turns PTxyz into HTTP status xyz; the numbers mean what they mean there.
+ * Our own SQLSTATEs.  They follow PostgREST's convention: it turns PTxyz into
+ * HTTP status xyz, so the numbers are HTTP's.
  */
 #define ERRCODE_CAS_NOT_ENABLED	MAKE_SQLSTATE('P','T','4','0','0')
 #define ERRCODE_CAS_NOT_FOUND	MAKE_SQLSTATE('P','T','4','0','4')
@@ -21,7 +21,7 @@
 #define ERRCODE_CAS_REQUIRED	MAKE_SQLSTATE('P','T','4','2','8')
 #define ERRCODE_CAS_EXHAUSTED	MAKE_SQLSTATE('P','T','5','0','7')
 
-/* What pg_cas.on_leak can be. */
+/* Values of pg_cas.on_leak. */
 typedef enum LeakAction
 {
 	LEAK_FATAL,
@@ -30,12 +30,12 @@ typedef enum LeakAction
 	LEAK_OFF
 } LeakAction;
 
-/* Settings; pg_cas.c has them in one table, with what they mean. */
+/* Settings; the table in pg_cas.c describes them. */
 extern bool pg_cas_log_conflicts;
 extern bool pg_cas_direct_path;
 extern char *pg_cas_request;
 extern int	pg_cas_on_leak;
-extern int	pg_cas_request_retention;	/* seconds; 0: none, -1: for ever */
-extern int	pg_cas_history_retention;	/* likewise */
+extern int	pg_cas_request_retention;	/* in seconds; -1 for ever */
+extern int	pg_cas_history_retention;	/* in seconds; -1 for ever */
 
 #endif							/* PG_CAS_H */

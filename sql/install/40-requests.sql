@@ -2,17 +2,17 @@
 -- 4. Requests (src/request)
 --
 
--- A scope can have several rows; the first one counts: see scope.c.
+-- A scope can have several rows, of which the first one is valid; see scope.c.
 CREATE TABLE cas_internal.request_scope (
     scope text COLLATE "C",
-    made_by xid8,                       -- 0: set by request_scope_set
+    made_by xid8,                       -- 0 for request_scope_set
     owner oid,
     owner_name text,
-    retention interval,                 -- negative: for ever
+    retention interval,                 -- negative for ever
     PRIMARY KEY (scope, made_by)
 );
 COMMENT ON TABLE cas_internal.request_scope IS
-    'internal: scopes of requests, the role that each belongs to, and how long its results are kept';
+    'internal: scopes of requests, with their owners and how long results are kept';
 CREATE INDEX request_scope_retention ON cas_internal.request_scope (retention);
 CREATE TRIGGER request_scope_owner BEFORE INSERT OR UPDATE
     ON cas_internal.request_scope FOR EACH ROW
@@ -27,12 +27,12 @@ CREATE TABLE cas_internal.request_result (
     result jsonb,
     at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     expires_at timestamptz,
-    retained_by text COLLATE "C",       -- '': expires_at, else this scope's
-                                        -- retention; null: the setting
+    retained_by text COLLATE "C",       -- '' for expires_at, the scope for its
+                                        -- retention, null for the setting
     PRIMARY KEY (scope, key)
 );
 COMMENT ON TABLE cas_internal.request_result IS
-    'internal: the requests that were done, their results, and how long these are kept';
+    'internal: results of requests, and how long these are kept';
 CREATE INDEX request_result_at ON cas_internal.request_result (retained_by, at);
 CREATE INDEX request_result_expires_at ON cas_internal.request_result (expires_at);
 
@@ -41,41 +41,41 @@ SELECT pg_catalog.pg_extension_config_dump('cas_internal.request_result', '');
 
 CREATE TYPE request_state AS (state text, result jsonb);
 COMMENT ON TYPE request_state IS
-    'whether a request is new, done or busy, and its result if it is done';
+    'state of a request (new, done, busy), with its result if it is done';
 
 CREATE FUNCTION request_claim(token text) RETURNS void
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION request_claim(text) IS
-    'binds the transaction to a request; 25001 if it is bound to another one: pg_cas.on_leak says how';
+    'binds the transaction to a request; raises 25001 if it is bound to another one, at the level that pg_cas.on_leak sets';
 
 CREATE FUNCTION request_once(scope text, key text, request jsonb, fn regprocedure,
         wait interval DEFAULT NULL, ttl interval DEFAULT NULL)
     RETURNS jsonb
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION request_once(text, text, jsonb, regprocedure, interval, interval) IS
-    'runs fn(request jsonb) once per scope and key, with the caller''s rights (42501 without EXECUTE), and returns its result, or the stored one if it ran before; PT422 if the key was used for another request, PT425 if another session is at it and wait is over, 42501 if the scope belongs to another role; ttl: the result may be removed after it';
+    'runs fn(request jsonb) once per scope and key, with the caller''s rights, and returns its result, or the stored one if it ran before; raises PT422 if the key was used for another request, PT425 if another session works on it for longer than wait, 42501 without EXECUTE on fn or if the scope belongs to another role; after ttl, the result may be removed';
 
 CREATE FUNCTION request_begin(scope text, key text, request jsonb,
         wait interval DEFAULT NULL, ttl interval DEFAULT NULL)
     RETURNS request_state
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION request_begin(text, text, jsonb, interval, interval) IS
-    'state new: do the work, then call request_done() in the same transaction, which cannot be committed before (25000); state done: use the result; state busy: another session is at it and wait is over; PT422 if the key was used for another request, 42501 if the scope belongs to another role, 25P01 outside a transaction block; ttl: the result may be removed after it';
+    'begins a request; state new: do the work, then call request_done() in the same transaction, which cannot be committed before that (25000); state done: use the result; state busy: another session works on it for longer than wait; raises PT422 if the key was used for another request, 42501 if the scope belongs to another role, 25P01 outside a transaction block; after ttl, the result may be removed';
 
 CREATE FUNCTION request_done(scope text, key text, result jsonb) RETURNS void
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION request_done(text, text, jsonb) IS
-    'stores the result of a request that this transaction has begun; PT404 for any other';
+    'stores the result of a request that this transaction has begun; raises PT404 for any other request';
 
 CREATE FUNCTION request_scope_set(scope text, owner text DEFAULT NULL, retention interval DEFAULT NULL)
     RETURNS void
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION request_scope_set(text, text, interval) IS
-    'makes the scope if it is new, and sets its owner and how long its results are kept (negative: for ever); for the scope''s owner, who must be able to become the new one (42501)';
+    'creates the scope if it is new, and sets its owner and how long its results are kept (negative for ever); raises 42501 unless the caller owns the scope and may SET ROLE to the new owner';
 
 CREATE FUNCTION cas_internal.request_reap(batch integer) RETURNS bigint
     AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION cas_internal.request_reap(integer) IS
-    'internal: removes up to so many old requests, for pg_cas_reap';
+    'internal: visits up to batch old results and removes them, for pg_cas_reap';
 REVOKE EXECUTE ON FUNCTION cas_internal.request_reap(integer) FROM PUBLIC;
 

@@ -2,14 +2,14 @@
 -- 5. Housekeeping
 --
 
--- An expression, not a text, goes along if the schema is renamed.
+-- A parsed body keeps working if the extension's schema is renamed.
 CREATE FUNCTION pg_cas_reap(batch integer DEFAULT 10000) RETURNS bigint
     LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     RETURN cas_internal.alloc_reap($1)
         OPERATOR(pg_catalog.+) cas_internal.lock_reap($1)
         OPERATOR(pg_catalog.+) cas_internal.request_reap($1);
 COMMENT ON FUNCTION pg_cas_reap(integer) IS
-    'removes what is no longer of use, up to so many of each kind, and returns how many that were: units that have run out, old history, unused lock names, old requests';
+    'removes expired units, old history, unused lock names and old results of requests, up to batch of each kind; returns how many were removed';
 REVOKE EXECUTE ON FUNCTION pg_cas_reap(integer) FROM PUBLIC;
 
 CREATE FUNCTION pg_cas_promoted(by bigint DEFAULT 1000000) RETURNS bigint
@@ -22,16 +22,16 @@ BEGIN ATOMIC
     SELECT cas_internal.history_promoted($1);
 END;
 COMMENT ON FUNCTION pg_cas_promoted(bigint) IS
-    'after a promotion that the server itself does not notice (of a logical subscriber, of copied storage, a data-only restore): fences, generations and table-wide versions go on from a number that none of before can have reached, which is returned';
+    'to be called after a promotion that the server itself cannot notice (of a logical subscriber or of copied storage, or a data-only restore): fences, generations and table-wide versions continue above a number that no earlier one can have reached; returns that number';
 REVOKE EXECUTE ON FUNCTION pg_cas_promoted(bigint) FROM PUBLIC;
 
 --
--- 6. Ownership.  A trusted extension's script runs as superuser.  Functions
--- and views for people are given to the role that installs the extension,
--- which can then grant and revoke them.  Types, and all of cas_internal, stay
--- with the script's role, so that nobody alters what C reads; the installing
--- role, as which the functions act, gets what it takes to use, to dump and to
--- restore them.
+-- 6. Ownership.  A trusted extension's script runs as superuser.  The public
+-- functions and views are given to the role that installs the extension, which
+-- can then grant and revoke privileges on them.  The types and everything in
+-- cas_internal stay with the script's role, so that nobody can alter what C
+-- code reads.  The installing role, as which the functions act, gets the
+-- privileges to use, dump and restore them.
 --
 DO $$
 DECLARE

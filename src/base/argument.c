@@ -1,6 +1,7 @@
 /*
  * argument.c
- *		Arguments of SQL functions, checked in one way and in one wording.
+ *		Checks of SQL functions' arguments, so that the same mistake raises the
+ *		same error everywhere.
  */
 #include "base/base.h"
 
@@ -12,7 +13,7 @@
 #include "utils/timestamp.h"
 
 /*
- * Raise 22004 if the call's argument is NULL; name is the SQL parameter's.
+ * Raise 22004 if the argument is NULL.  name is the parameter's name in SQL.
  */
 void
 require_argument(FunctionCallInfo fcinfo, int argno, const char *name)
@@ -23,7 +24,7 @@ require_argument(FunctionCallInfo fcinfo, int argno, const char *name)
 				 errmsg("argument \"%s\" must not be null", name)));
 }
 
-/* "a", "b" or "c" */
+/* Format a NULL-terminated list of words as: "a", "b" or "c" */
 static char *
 list_of_words(const char *const *words)
 {
@@ -38,8 +39,8 @@ list_of_words(const char *const *words)
 }
 
 /*
- * The place of a value among these words, the last of which is followed by
- * NULL, or 22023.
+ * Return the position of value in words, a NULL-terminated array; raise 22023
+ * if it is none of them.
  */
 int
 one_of_words(const char *value, const char *name, const char *const *words)
@@ -56,7 +57,7 @@ one_of_words(const char *value, const char *name, const char *const *words)
 }
 
 /*
- * Likewise of an argument, which must not be NULL.
+ * The same for a text argument, which must not be NULL.
  */
 int
 word_argument(FunctionCallInfo fcinfo, int argno, const char *name,
@@ -73,16 +74,12 @@ report_out_of_range(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("argument \"%s\" is out of range", name),
-			 errhint("The time that it leads to must be one that timestamptz can hold.")));
+			 errhint("The resulting time must be in the range of type timestamptz.")));
 }
 
 /*
- * The time that lies so long after start, or 22023.  Months and days are as
- * long as timestamptz + interval makes them.
- *
- * timestamptz_pl_interval() raises 22008 for what does not fit; so that the
- * error says which argument it is about, the span is estimated first, by more
- * than it can be.
+ * Compute start + interval as timestamptz + interval does, in the session's
+ * time zone.  Raise 22023 if the result is out of range.
  */
 TimestampTz
 interval_after(TimestampTz start, Interval *interval, const char *name)
@@ -93,6 +90,11 @@ interval_after(TimestampTz start, Interval *interval, const char *name)
 		Abs(interval->month) * 4.0 * USECS_PER_DAY;
 	Datum		after;
 
+	/*
+	 * timestamptz_pl_interval() would raise 22008 without naming the
+	 * argument, so check the range first.  A month has at most 31 days; slack
+	 * is more than the estimate can be wrong.
+	 */
 	if (from - slack < (double) MIN_TIMESTAMP ||
 		from + slack >= (double) END_TIMESTAMP)
 		report_out_of_range(name);
@@ -103,7 +105,7 @@ interval_after(TimestampTz start, Interval *interval, const char *name)
 }
 
 /*
- * Likewise for an interval that must be positive.
+ * As interval_after(), but the interval must be positive.
  */
 TimestampTz
 positive_interval_after(TimestampTz start, Interval *interval,
@@ -119,7 +121,8 @@ positive_interval_after(TimestampTz start, Interval *interval,
 }
 
 /*
- * The end of an interval that begins now and must not be negative.
+ * Compute the end of an interval that begins now.  The interval must not be
+ * negative.
  */
 TimestampTz
 interval_from_now(Interval *interval, const char *name)
@@ -135,7 +138,8 @@ interval_from_now(Interval *interval, const char *name)
 }
 
 /*
- * The argument "batch" of housekeeping.
+ * Return the argument "batch" of a reaper function: the number of rows that
+ * one call may visit.
  */
 int
 batch_argument(FunctionCallInfo fcinfo, int argno)
@@ -158,7 +162,8 @@ require_writable(FunctionCallInfo fcinfo)
 
 	if (!XactReadOnly && !RecoveryInProgress())
 		return;
-	/* NULL if it has been dropped since it was called. */
+
+	/* The name is NULL if the function was dropped after it was called. */
 	function = get_func_name(fcinfo->flinfo->fn_oid);
 	function = psprintf("%s()", function != NULL ? function : "pg_cas");
 	PreventCommandIfReadOnly(function);

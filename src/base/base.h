@@ -1,13 +1,13 @@
 /*
  * base.h
- *		The ground that every room stands on.  It knows PostgreSQL only.
+ *		Functions that all subsystems use.  They depend on PostgreSQL only.
  *
- * detail.c		an error's DETAIL as one line of JSON
- * argument.c	arguments of SQL functions: NULL, one of these words, intervals
+ * detail.c		builds an error's DETAIL as one line of JSON
+ * argument.c	checks arguments of SQL functions: NULLs, keywords, intervals
  * owner.c		our own schema and relations; SQL as the extension's owner
- * role.c		roles that are kept in our tables, by oid and name
- * scan.c		one row of an own table, by its index
- * history.c	numbers that rise through failovers
+ * role.c		roles stored in our tables, by OID and name
+ * scan.c		finds and writes single rows of our own tables
+ * history.c	numbers that increase even through failovers and restores
  */
 #ifndef PG_CAS_BASE_H
 #define PG_CAS_BASE_H
@@ -25,9 +25,9 @@
 #include "compat.h"
 
 /*
- * detail.c.  A DETAIL is put together field by field; what must not be shown
- * is simply not added.  A value of NULL is JSON's null, so that a name that
- * has gone meanwhile needs no check at every caller.
+ * detail.c.  A DETAIL is built field by field; a caller leaves out the fields
+ * that the user may not see.  A NULL value becomes JSON's null, so callers
+ * need not check for names of objects that have been dropped.
  */
 extern void detail_begin(StringInfo detail);
 extern void detail_text(StringInfo detail, const char *field,
@@ -38,7 +38,7 @@ extern void detail_time(StringInfo detail, const char *field,
 extern void detail_null(StringInfo detail, const char *field);
 extern char *detail_end(StringInfo detail);
 
-/* argument.c.  What is wrong raises 22004 for NULL, else 22023. */
+/* argument.c.  These raise 22004 for NULL, and 22023 for other bad values. */
 extern void require_argument(FunctionCallInfo fcinfo, int argno,
 							 const char *name);
 extern int	word_argument(FunctionCallInfo fcinfo, int argno, const char *name,
@@ -55,9 +55,9 @@ extern int	batch_argument(FunctionCallInfo fcinfo, int argno);
 extern void require_writable(FunctionCallInfo fcinfo);
 
 /*
- * owner.c.  The tables, sequences and private functions of the extension lie
- * in the schema cas_internal; they belong to the role that ran the install
- * script, so their shape is what the script made it.
+ * owner.c.  The extension's tables, sequences and private functions are in the
+ * schema cas_internal.  They belong to the role that ran the install script,
+ * so nobody else can alter their definitions.
  */
 #define INTERNAL_SCHEMA "cas_internal"
 
@@ -66,7 +66,7 @@ extern Oid	internal_relation(const char *name);
 extern Oid	extension_owner(void);
 extern Oid	extension_schema(void);
 
-/* The role that we were called as, while we act as the extension's owner. */
+/* What owner_leave() restores: the caller's role and security context. */
 typedef struct OwnerScope
 {
 	Oid			caller;
@@ -77,7 +77,7 @@ typedef struct OwnerScope
 extern void owner_enter(OwnerScope *scope);
 extern void owner_leave(const OwnerScope *scope);
 
-/* SQL as the owner, on the latest committed state. */
+/* Run SQL as the owner, by default on the latest committed state. */
 extern void owner_sql_begin(OwnerScope *scope);
 extern void owner_sql_end(const OwnerScope *scope);
 extern uint64 owner_sql(const char *statement, int nargs, Oid *types,
@@ -87,9 +87,9 @@ extern uint64 owner_sql_at(Snapshot snapshot, const char *statement, int nargs,
 extern Datum owner_sql_value(uint64 row, int column, bool *isnull);
 
 /*
- * role.c.  Owners and grantees are rows' data, an oid and a name each.  The
- * oid decides: a role that was renamed stays the owner, one that was dropped
- * owns nothing more.  The name serves restores only.
+ * role.c.  Our tables store owners and grantees as an OID and a name.  The OID
+ * decides: a renamed role stays the owner, and a dropped role owns nothing any
+ * more.  The name is used by restores only.
  */
 extern char *pg_cas_owner;		/* the setting pg_cas.owner (pg_cas.c) */
 
@@ -98,13 +98,13 @@ extern Oid	new_owner(const char *argument);
 extern Oid	effective_owner(Oid role);
 extern char *role_name(Oid role);
 
-/* scan.c.  A table of ours, its primary key, and the row found last. */
+/* scan.c.  One of our tables, its primary key, and the row found last. */
 typedef struct OwnTable
 {
 	Relation	rel;
 	Relation	index;
 	TupleTableSlot *slot;
-	EState	   *estate;			/* this and what follows: once it is written */
+	EState	   *estate;			/* NULL until the first write, as the rest */
 	ResultRelInfo *writer;
 	TupleTableSlot *row;
 } OwnTable;
@@ -113,8 +113,8 @@ typedef struct OwnScan
 {
 	OwnTable   *table;
 	IndexScanDesc desc;
-	SnapshotData shown;			/* what the index scan shows us, */
-	Snapshot	snapshot;		/* and which of it counts, or NULL */
+	SnapshotData shown;			/* snapshot of the index scan itself */
+	Snapshot	snapshot;		/* filter on what it returns, or NULL */
 } OwnScan;
 
 typedef enum OwnLook
@@ -124,11 +124,11 @@ typedef enum OwnLook
 	LOOK_FOUND
 } OwnLook;
 
-/* Another transaction at a row; valid if there is one. */
+/* Another transaction that is changing a row; xid is invalid if none is. */
 typedef struct OwnRival
 {
 	TransactionId xid;
-	uint32		token;			/* not 0: it may yet give up the insertion */
+	uint32		token;			/* of a speculative insertion, or 0 */
 	ItemPointerData tid;
 } OwnRival;
 
@@ -155,9 +155,9 @@ extern bool own_update(OwnTable *table, const Datum *values,
 extern bool own_delete(OwnTable *table);
 
 /*
- * history.c.  What is drawn from a sequence by history_draw() is larger than
- * all that was drawn from it before, failovers and restores included, and is
- * at most HISTORY_LIMIT, so that clients may keep it in a double.
+ * history.c.  history_draw() returns a number larger than all numbers drawn
+ * from the sequence before, also before a failover or a restore.  It is at
+ * most HISTORY_LIMIT, so that a client can store it in a double.
  */
 #define HISTORY_LIMIT ((INT64CONST(1) << 53) - 1)
 

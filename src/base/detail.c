@@ -1,6 +1,6 @@
 /*
  * detail.c
- *		An error's DETAIL: one line of JSON, for machines.
+ *		Build an error's DETAIL as one line of JSON, for programs to read.
  */
 #include "base/base.h"
 
@@ -10,7 +10,7 @@
 #include "utils/timestamp.h"
 
 /*
- * Start a DETAIL, in a StringInfo that this initializes.
+ * Initialize a StringInfo and begin a DETAIL in it.
  */
 void
 detail_begin(StringInfo detail)
@@ -29,7 +29,7 @@ detail_field(StringInfo detail, const char *field)
 }
 
 /*
- * Add a string; NULL is JSON's null.
+ * Add a string, or JSON's null if value is NULL.
  */
 void
 detail_text(StringInfo detail, const char *field, const char *value)
@@ -51,7 +51,7 @@ detail_int(StringInfo detail, const char *field, int64 value)
 }
 
 /*
- * Add a time in ISO 8601, in UTC whatever the session's time zone is.
+ * Add a time in ISO 8601 format, in UTC regardless of the session's time zone.
  */
 void
 detail_time(StringInfo detail, const char *field, TimestampTz value)
@@ -72,7 +72,7 @@ detail_null(StringInfo detail, const char *field)
 }
 
 /*
- * End a DETAIL and return its text, for errdetail_internal("%s", ...).
+ * Complete a DETAIL and return its text, for errdetail_internal("%s", ...).
  */
 char *
 detail_end(StringInfo detail)

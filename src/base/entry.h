@@ -1,28 +1,30 @@
 /*
  * entry.h
- *		What every SQL function of pg_cas does first.
+ *		The check with which every SQL function of pg_cas begins.
  *
- * The one header of base whose functions a room implements: request/claim.c.
- * So the other rooms need not know that room.
+ * The functions are implemented in request/claim.c.  They are declared here so
+ * that the other subsystems do not depend on src/request.
  */
 #ifndef PG_CAS_ENTRY_H
 #define PG_CAS_ENTRY_H
 
 #include "base/base.h"
 
-/* What a function does. */
+/* The kind of function that is called. */
 typedef enum EntryKind
 {
-	ENTRY_JOINS,				/* reads, locks, or is part of a transaction */
-	ENTRY_WRITES				/* a writer that is whole in itself */
+	ENTRY_JOINS,				/* reads, locks, or needs other statements in
+								 * its transaction */
+	ENTRY_WRITES				/* a write that can be a transaction alone */
 } EntryKind;
 
 /* setting (pg_cas.c) */
 extern bool pg_cas_require_autocommit;
 
 /*
- * The settings' generation, and the one under which the transaction was
- * checked last.  They are equal while there is nothing to check.
+ * A number that changes with each change of a setting, and its value when the
+ * transaction was last checked.  While the two are equal, nothing needs to be
+ * checked.
  */
 extern uint64 entry_generation;
 extern uint64 entry_settled;
@@ -34,11 +36,11 @@ extern bool call_is_top_level(FunctionCallInfo fcinfo);
 extern const char *entry_claimed(void);
 
 /*
- * Every function that SQL can call begins with this, and so does the guard.
- * It makes the claim that pg_cas.request stands for, and keeps a writer out
- * of transaction blocks under pg_cas.require_autocommit; either raises 25001.
- * It costs two comparisons unless a setting has changed or the transaction is
- * new.
+ * Call this first in every SQL function and in the guard.  It claims the
+ * transaction for pg_cas.request, if that is set, and with
+ * pg_cas.require_autocommit it refuses a writer inside a transaction block.
+ * Either can raise 25001.  It costs two comparisons unless a setting has
+ * changed or the transaction is new.
  */
 static inline void
 request_enter(FunctionCallInfo fcinfo, EntryKind kind)

@@ -1,15 +1,15 @@
 /*
  * history.c
- *		Numbers that rise through the history of the database: fences,
- *		generations, table-wide versions.
+ *		Numbers that never repeat in the history of a database, for fences,
+ *		generations and table-wide versions.
  *
- * A sequence alone does not rise for ever.  A standby that takes over, be it a
- * synchronous one, has not got the last WAL, and a dump has the numbers of its
- * time.  So whoever draws compares with a floor, below which nothing is given
- * out, and the floor jumps when the database's history takes another turn:
- * to a multiple of the time, which no number of the former history can have
- * reached.  This needs clocks that agree better than the time between two
- * promotions.
+ * A sequence alone can go backwards.  A standby that is promoted, even a
+ * synchronous one, may lack the last WAL, and a dump restores the numbers of
+ * the time when it was made.  Therefore every number drawn is compared with a
+ * floor and must be larger.  After a promotion or a restore, the floor is
+ * raised to a number computed from the current time, which the former primary
+ * cannot have reached.  This requires that the servers' clocks differ by less
+ * than the time between two promotions.
  */
 #include "base/base.h"
 
@@ -31,37 +31,38 @@ PG_FUNCTION_INFO_V1(history_promoted);
 PG_FUNCTION_INFO_V1(history_raise_sequence);
 
 /*
- * Our two sequences.  They are used as variables that no rollback undoes, that
- * crash recovery and standbys know of, and that are dumped.
+ * Our two sequences, used as variables: no rollback undoes a change to them,
+ * crash recovery and standbys replay it, and pg_dump saves it.
  */
 #define HISTORY_SEQUENCE	"history"
 #define FLOOR_SEQUENCE		"floor"
 
-/* The sequences that the floor must not be below, where numbers are ours. */
+/* The sequences of our own that a new floor must not be below. */
 static const char *const our_sequences[] = {"lock_fence", "alloc_generation"};
 
-/* The class of our lock: see lock/lock.h for those of advisory locks. */
+/* Fourth field of our lock's tag; lock/lock.h lists those of other locks. */
 #define HISTORY_LOCK		0x6C10
 
 /*
- * More than one call can have kept ahead of what its sequence says: fences are
- * drawn 32 at a time.
+ * More numbers than one call can have reserved beyond its sequence's value:
+ * fences are drawn 32 at a time.
  */
 #define FLOOR_MARGIN		64
 
-/* Numbers kept by CACHE that a session may have to pass over. */
+/* Cached numbers below the floor that a draw may have to skip. */
 #define MAX_CACHED			(1 << 20)
 
 /*
- * The floor, as this backend has learnt it from the sequence of this OID;
- * nothing if it is InvalidOid.  For the session.
+ * The floor, as this backend read it last, and the OID of the history sequence
+ * that it belongs to; InvalidOid if it must be read (again).
  */
 static Oid	learnt_from = InvalidOid;
 static int64 learnt_floor;
 
 /*
- * Numbers per time: 4 for each microsecond since the year 2025.  Nobody draws
- * so fast, and the limit is reached in 2096.
+ * Return the number that corresponds to the current time: 4 for each
+ * microsecond since the year 2025.  Nobody draws so fast, and the limit is
+ * reached in 2096.
  */
 int64
 history_now(void)
@@ -77,7 +78,7 @@ history_now(void)
  */
 
 /*
- * Open a sequence as nextval() does, and read and pin its only page.
+ * Open a sequence with the lock that nextval() takes, and pin its only page.
  */
 static Relation
 open_sequence(Oid sequence, Buffer *buffer)
@@ -90,7 +91,7 @@ open_sequence(Oid sequence, Buffer *buffer)
 	return rel;
 }
 
-/* The sequence's row, in its page, which is locked. */
+/* Return the sequence's row in its page.  The caller has locked the buffer. */
 static Form_pg_sequence_data
 sequence_data(Page page)
 {
@@ -100,7 +101,10 @@ sequence_data(Page page)
 	return (Form_pg_sequence_data) ((char *) tuple + tuple->t_hoff);
 }
 
-/* The number that the sequence has given out last, or further ahead. */
+/*
+ * Return the sequence's last_value: the number drawn last, or after a crash or
+ * with a cache a larger one.
+ */
 int64
 sequence_last(Oid sequence)
 {
@@ -116,8 +120,8 @@ sequence_last(Oid sequence)
 }
 
 /*
- * See that what the sequence says now cannot be forgotten: flush the last
- * record of its page, whoever wrote it.  Mostly that is done already.
+ * Make the sequence's present state durable: flush WAL up to the last record
+ * of its page, whoever wrote that.  Mostly it has been flushed already.
  */
 void
 sequence_flush(Oid sequence)
@@ -135,12 +139,7 @@ sequence_flush(Oid sequence)
 }
 
 /*
- * Set a sequence; with only_up, if it is behind the value.  To compare and to
- * set is one step, under the buffer's lock, which nextval() takes, too: so no
- * number drawn in between can come again.  setval() could not do that.
- *
- * The record holds the whole page, because nextval() does not log what it does
- * to it most of the time, and so a standby's page differs.
+ * Set a sequence to a value; with only_up, only if it is below that value.
  */
 static void
 set_sequence(Oid sequence, int64 value, bool only_up)
@@ -150,7 +149,17 @@ set_sequence(Oid sequence, int64 value, bool only_up)
 	GenericXLogState *xlog = GenericXLogStart(rel);
 	Form_pg_sequence_data data;
 
+	/*
+	 * Compare and set under the buffer lock, which nextval() takes, too, so
+	 * that no number can be drawn in between and then be drawn again.  That is
+	 * why setval() will not do.
+	 */
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+
+	/*
+	 * Log the whole page: nextval() changes it mostly without logging, so a
+	 * delta could not be applied to the page of a standby.
+	 */
 	data = sequence_data(GenericXLogRegisterBuffer(xlog, buffer,
 												   GENERIC_XLOG_FULL_IMAGE));
 	if (only_up && (data->last_value > value ||
@@ -173,9 +182,9 @@ set_sequence(Oid sequence, int64 value, bool only_up)
  */
 
 /*
- * What tells this turn of the database's history from all others: 63 bits.  A
- * promotion changes the timeline, pg_upgrade and initdb the system identifier,
- * and a restore makes other OIDs.
+ * Return a 63-bit hash that identifies the present period of the database's
+ * history.  A promotion changes the timeline, pg_upgrade and initdb change the
+ * system identifier, and a restore creates the sequence with another OID.
  */
 static int64
 history_id(Oid history)
@@ -197,8 +206,9 @@ history_id(Oid history)
 }
 
 /*
- * Let the floor jump.  The caller holds our lock.  The floor is made safe
- * before the history is: stopped in between, it jumps again.
+ * Raise the floor beyond the current time, the present floor and our own
+ * sequences, by at least so much, and return it.  The caller holds the lock of
+ * lock_history().
  */
 static int64
 jump(Oid history, int64 by)
@@ -210,6 +220,11 @@ jump(Oid history, int64 by)
 		value = Max(value,
 					sequence_last(internal_relation(our_sequences[i])));
 	value += by;
+
+	/*
+	 * Flush the floor before the history: after a crash in between, the
+	 * history is still the former one, and the floor is raised again.
+	 */
 	set_sequence(floor, value, false);
 	sequence_flush(floor);
 	set_sequence(history, history_id(history), false);
@@ -224,7 +239,7 @@ lock_history(LOCKTAG *tag, Oid history)
 	(void) LockAcquire(tag, ExclusiveLock, false, false);
 }
 
-/* Somebody has called pg_cas_promoted(). */
+/* Relcache callback: pg_cas_promoted() invalidates the history sequence. */
 static void
 unlearn(Datum arg, Oid relid)
 {
@@ -233,7 +248,8 @@ unlearn(Datum arg, Oid relid)
 }
 
 /*
- * The floor: no number up to it may be given out.  Not on a standby.
+ * Return the floor: every number drawn must be larger.  Do not call this on a
+ * standby.
  */
 int64
 history_floor(void)
@@ -251,6 +267,10 @@ history_floor(void)
 		CacheRegisterRelcacheCallback(unlearn, (Datum) 0);
 	registered = true;
 
+	/*
+	 * Of the sessions that find a new history at once, the lock lets one raise
+	 * the floor; the others then find the history up to date.
+	 */
 	lock_history(&tag, history);
 	if (sequence_last(history) == history_id(history))
 		floor = sequence_last(internal_relation(FLOOR_SEQUENCE));
@@ -264,17 +284,18 @@ history_floor(void)
 }
 
 /*
- * Draw from a sequence a number that never came before, in no history of the
- * database, or 22003.  It is the last one of a block of so many that are the
- * caller's.  The caller flushes the sequence if the number is to leave the
- * server before the transaction is committed.
+ * Draw a number from a sequence that was never drawn before, also not before a
+ * failover or a restore.  Raise 22003 if the numbers are used up.  The
+ * sequence's increment is block, and the caller owns the block of numbers that
+ * ends with the result.  The caller must call sequence_flush() before it lets
+ * the number leave the server, unless the transaction commits first.
  */
 int64
 history_draw(Oid sequence, int64 block)
 {
 	for (int round = 0; round < MAX_CACHED; round++)
 	{
-		/* This refuses to work on a standby, so it comes first. */
+		/* Draw first: this raises the proper error on a standby. */
 		int64		value = nextval_internal(sequence, false);
 		int64		floor = history_floor();
 
@@ -283,16 +304,21 @@ history_draw(Oid sequence, int64 block)
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 					 errmsg("number of sequence %u is out of range",
 							sequence),
-					 errdetail("Numbers stay below 2^53.")));
+					 errdetail("Numbers must be less than 2^53.")));
 		if (value - block >= floor)
 			return value;
+
+		/*
+		 * The sequence is behind, or the number came from this session's
+		 * cache, which setting the sequence does not empty: draw again.
+		 */
 		CHECK_FOR_INTERRUPTS();
 		set_sequence(sequence, floor, true);
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("sequence %u does not rise", sequence),
-			 errhint("See that it has a positive increment and a small cache.")));
+			 errmsg("sequence %u does not advance beyond the floor", sequence),
+			 errhint("Check that its increment is positive and its cache is small.")));
 }
 
 /* ----------
@@ -301,8 +327,10 @@ history_draw(Oid sequence, int64 block)
  */
 
 /*
- * history_begin() RETURNS void: the install script calls it, so that numbers
- * begin at 1.
+ * history_begin() RETURNS void
+ *
+ * Records the present history without raising the floor, so that numbers begin
+ * at 1.  Called by the install script.
  */
 Datum
 history_begin(PG_FUNCTION_ARGS)
@@ -314,8 +342,10 @@ history_begin(PG_FUNCTION_ARGS)
 }
 
 /*
- * history_promoted(by bigint) RETURNS bigint: for pg_cas_promoted(), let the
- * floor jump whatever the history says, and return it.
+ * history_promoted(by bigint) RETURNS bigint
+ *
+ * Raises the floor, also if the history seems to be up to date, and returns
+ * it.  For pg_cas_promoted().
  */
 Datum
 history_promoted(PG_FUNCTION_ARGS)
@@ -332,7 +362,7 @@ history_promoted(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for argument \"%s\"", "by"),
-				 errhint("It is 0 to 2^53 - 1.")));
+				 errhint("It must be between 0 and 2^53 - 1.")));
 
 	lock_history(&tag, history);
 	floor = jump(history, Max(by, FLOOR_MARGIN));
@@ -340,15 +370,16 @@ history_promoted(PG_FUNCTION_ARGS)
 		set_sequence(internal_relation(our_sequences[i]), floor, true);
 	LockRelease(&tag, ExclusiveLock, false);
 
-	/* All sessions learn it anew, this one at once. */
+	/* All sessions must read the floor again, this one at once. */
 	learnt_from = InvalidOid;
 	CacheInvalidateRelcacheByRelid(history);
 	PG_RETURN_INT64(floor);
 }
 
 /*
- * history_raise_sequence(sequence regclass, value bigint) RETURNS void: set
- * one of our sequences, if it is behind.
+ * history_raise_sequence(sequence regclass, value bigint) RETURNS void
+ *
+ * Sets one of our sequences to the value if it is below.
  */
 Datum
 history_raise_sequence(PG_FUNCTION_ARGS)

@@ -1,11 +1,11 @@
 /*
  * owner.c
- *		The extension's own schema and relations, and acting as its owner.
+ *		Find the extension's own schema and relations, and act as its owner.
  *
- * What C reads lies in cas_internal and belongs to the role that ran the
- * install script, a superuser; the role that installed the extension has DML
- * on it and can dump and restore it, but not alter it.  That role, which
- * pg_extension knows as the extension's owner, is who we act as.
+ * The tables that C code reads are in cas_internal and belong to the role that
+ * ran the install script, a superuser.  The role that installed the extension,
+ * its owner in pg_extension, can read and write them, and dump and restore
+ * them, but cannot alter them.  The functions below act as that role.
  */
 #include "base/base.h"
 
@@ -22,14 +22,14 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-/* The schema of our own tables, sequences and private functions. */
+/* Return the schema of our own tables, sequences and private functions. */
 Oid
 internal_schema(void)
 {
 	return get_namespace_oid(INTERNAL_SCHEMA, false);
 }
 
-/* One of the relations in it, or 42P01. */
+/* Return the OID of a relation in it; raise 42P01 if it is missing. */
 Oid
 internal_relation(const char *name)
 {
@@ -44,9 +44,9 @@ internal_relation(const char *name)
 }
 
 /*
- * A column of the extension's row in pg_extension.  There is no cache for
- * that catalog before PostgreSQL 18, so this is an index scan (3 us): callers
- * need it where something is made or refused, not on every call.
+ * Read an OID column of the extension's row in pg_extension.  That catalog has
+ * no system cache before PostgreSQL 18, so this takes an index scan (3 us).
+ * Callers use it where they create or refuse something, not on every call.
  */
 static Oid
 extension_oid_column(int attnum)
@@ -77,14 +77,14 @@ extension_oid_column(int attnum)
 	return result;
 }
 
-/* The role that installed the extension, or to which it was reassigned. */
+/* Return the role that installed the extension or was given it since. */
 Oid
 extension_owner(void)
 {
 	return extension_oid_column(Anum_pg_extension_extowner);
 }
 
-/* The schema of the functions and views that people call. */
+/* Return the schema of the extension's public functions and views. */
 Oid
 extension_schema(void)
 {
@@ -92,8 +92,8 @@ extension_schema(void)
 }
 
 /*
- * Act as the extension's owner until owner_leave(); if an error comes between,
- * the end of the (sub)transaction does it.
+ * Act as the extension's owner until owner_leave().  After an error, the end
+ * of the (sub)transaction restores the role.
  */
 void
 owner_enter(OwnerScope *scope)
@@ -102,6 +102,12 @@ owner_enter(OwnerScope *scope)
 
 	GetUserIdAndSecContext(&scope->caller, &scope->context);
 	scope->guc_level = -1;
+
+	/*
+	 * As in a SECURITY DEFINER function, SET ROLE is not allowed meanwhile;
+	 * and a restricted operation cannot leave anything behind in the session
+	 * that would run later with the owner's rights.
+	 */
 	SetUserIdAndSecContext(owner,
 						   scope->context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
@@ -114,13 +120,14 @@ owner_leave(const OwnerScope *scope)
 }
 
 /*
- * Connect to SPI as the owner, with a search_path that holds nothing but
- * pg_catalog, until owner_sql_end().
+ * Act as the owner and connect to SPI, until owner_sql_end().
  */
 void
 owner_sql_begin(OwnerScope *scope)
 {
 	owner_enter(scope);
+
+	/* The caller's search_path must not decide what our statements mean. */
 	scope->guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", "pg_catalog, pg_temp",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
@@ -138,9 +145,9 @@ owner_sql_end(const OwnerScope *scope)
 }
 
 /*
- * Run a statement on the latest committed state, between owner_sql_begin()
- * and owner_sql_end(), and return the number of its rows.  In it, "@" stands
- * for our schema.  Arguments are not NULL.
+ * Run a statement on the latest committed state and return the number of its
+ * rows.  "@" in the text stands for our schema and a dot.  The arguments must
+ * not be NULL.  Call this between owner_sql_begin() and owner_sql_end().
  */
 uint64
 owner_sql(const char *statement, int nargs, Oid *types, Datum *values)
@@ -148,7 +155,7 @@ owner_sql(const char *statement, int nargs, Oid *types, Datum *values)
 	return owner_sql_at(GetLatestSnapshot(), statement, nargs, types, values);
 }
 
-/* Likewise, on what the snapshot shows. */
+/* The same with the given snapshot. */
 uint64
 owner_sql_at(Snapshot snapshot, const char *statement, int nargs, Oid *types,
 			 Datum *values)
@@ -168,6 +175,8 @@ owner_sql_at(Snapshot snapshot, const char *statement, int nargs, Oid *types,
 	plan = SPI_prepare(query.data, nargs, types);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", query.data);
+
+	/* read_only is false: the statement may write, and sees our writes */
 	result = SPI_execute_snapshot(plan, values, NULL, snapshot,
 								  InvalidSnapshot, false, true, 0);
 	if (result < 0)
@@ -176,7 +185,10 @@ owner_sql_at(Snapshot snapshot, const char *statement, int nargs, Oid *types,
 	return SPI_processed;
 }
 
-/* A value of what the last statement returned; columns count from 1. */
+/*
+ * Return a value from the result of the last statement.  Rows count from 0,
+ * columns from 1.
+ */
 Datum
 owner_sql_value(uint64 row, int column, bool *isnull)
 {

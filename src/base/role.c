@@ -1,10 +1,10 @@
 /*
  * role.c
- *		Roles as owners and grantees of what our tables list.
+ *		Roles that own, or are granted, objects listed in our tables.
  *
- * PostgreSQL knows of no dependency on them, so they can be dropped at any
- * time; nobody is kept from dropping them, and nobody inherits from them:
- * what a dropped role owned is the extension's owner's.
+ * PostgreSQL records no dependency for these roles, so they can be dropped at
+ * any time.  The objects of a dropped role then belong to the extension's
+ * owner.
  */
 #include "base/base.h"
 
@@ -18,7 +18,7 @@
 
 PG_FUNCTION_INFO_V1(role_of_name);
 
-/* The role of that name, or 42704. */
+/* Return the role of this name; raise 42704 if there is none. */
 Oid
 role_argument(const char *name)
 {
@@ -26,9 +26,9 @@ role_argument(const char *name)
 }
 
 /*
- * Who is to own what the call makes: the role named by the argument, else the
- * one named by pg_cas.owner, else the present one.  Naming a role takes the
- * right to become it (SET, from PostgreSQL 16 on): 42501.
+ * Return the role that will own what the call creates: the role named by the
+ * argument, else the role named by pg_cas.owner, else the current role.  Raise
+ * 42501 if the current role may not SET ROLE to the named one.
  */
 Oid
 new_owner(const char *argument)
@@ -45,7 +45,7 @@ new_owner(const char *argument)
 	return role;
 }
 
-/* The role, or if it is none any more, the extension's owner. */
+/* Return the role if it still exists, else the extension's owner. */
 Oid
 effective_owner(Oid role)
 {
@@ -55,7 +55,7 @@ effective_owner(Oid role)
 	return extension_owner();
 }
 
-/* The role's name, or NULL if there is no such role (any more). */
+/* Return the role's name, or NULL if the role does not exist (any more). */
 char *
 role_name(Oid role)
 {
@@ -63,14 +63,12 @@ role_name(Oid role)
 }
 
 /*
- * role_of_name() RETURNS trigger: BEFORE INSERT OR UPDATE, ENABLE ALWAYS, FOR
- * EACH ROW, on a table whose two columns that the arguments name are a role's
- * oid and name.
+ * role_of_name() RETURNS trigger
  *
- * Rows come in by a restore or by logical replication with the oid of another
- * cluster: there the name decides, and without a role of that name there is
- * none.  Our own insertions say the same in both columns; our own updates
- * must be left alone, since the name may be a former one of a renamed role.
+ * Sets a role's OID from its name.  The trigger arguments name the two
+ * columns.  The install script creates the triggers BEFORE INSERT OR UPDATE,
+ * FOR EACH ROW, and enables them ALWAYS, so that they also fire for logical
+ * replication.
  */
 Datum
 role_of_name(PG_FUNCTION_ARGS)
@@ -91,8 +89,12 @@ role_of_name(PG_FUNCTION_ARGS)
 		trigdata->tg_trigger->tgnargs != 2)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("role_of_name() is for the triggers that the install script makes")));
+				 errmsg("role_of_name() must be called by a trigger that the extension created")));
 
+	/*
+	 * An UPDATE of our own must not be changed: after ALTER ROLE ... RENAME,
+	 * the row still has the role's former name.
+	 */
 	updated = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
 	tuple = updated ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
 	if (updated && SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA)
@@ -104,6 +106,11 @@ role_of_name(PG_FUNCTION_ARGS)
 	if (oid_column <= 0 || name_column <= 0)
 		elog(ERROR, "role_of_name(): no such columns");
 
+	/*
+	 * In a row from a restore or from logical replication the OID is that of
+	 * another cluster, so the name decides; if no role has this name, the OID
+	 * becomes NULL.  In an INSERT of our own both columns agree.
+	 */
 	value = heap_getattr(tuple, name_column, desc, &isnull);
 	if (!isnull)
 		role = get_role_oid(TextDatumGetCString(value), true);

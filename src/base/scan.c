@@ -1,14 +1,13 @@
 /*
  * scan.c
- *		One row of a table of ours, by its index, and writing it.
+ *		Find a row of one of our tables by an index, and write it.
  *
- * What decides must be the latest state at every isolation level, may not
- * take part in SSI, and must not fail for what others do to other rows.  So
- * nothing here is an MVCC scan by the executor: index scans use snapshots for
- * which neither the heap nor the index takes predicate locks, and writers
- * report what is in the way instead of waiting for it.  No query runs, so no
- * trigger, policy or search_path is in between; who may do what is for the
- * callers to decide.
+ * Callers need the latest state at every isolation level, without SSI's
+ * predicate locks and without serialization failures caused by other rows.
+ * Therefore the executor does not run these scans: they use snapshots for
+ * which neither the heap nor the index takes predicate locks.  Writers report
+ * a conflict instead of waiting.  As no query runs, triggers, policies and
+ * search_path have no effect; the callers check privileges.
  */
 #include "base/base.h"
 
@@ -27,8 +26,8 @@
 #include "utils/snapmgr.h"
 
 /*
- * Open one of our tables.  The lock is kept until the transaction ends; a
- * caller that has it already says NoLock.
+ * Open one of our tables and its primary key.  The lock is kept until the end
+ * of the transaction; a caller that already holds it passes NoLock.
  */
 void
 own_open(OwnTable *table, Oid relid, LOCKMODE lockmode)
@@ -41,7 +40,8 @@ own_open(OwnTable *table, Oid relid, LOCKMODE lockmode)
 }
 
 /*
- * Close it, and let the statement's later calls see what was written.
+ * Close the table, and make what was written visible to the transaction's
+ * later commands.
  */
 void
 own_close(OwnTable *table)
@@ -58,7 +58,7 @@ own_close(OwnTable *table)
 	table_close(table->rel, NoLock);
 }
 
-/* A scan key: the column of the index equals the text. */
+/* Set up a scan key: the index column equals the text. */
 void
 own_text_key(ScanKey key, int column, text *value)
 {
@@ -66,7 +66,7 @@ own_text_key(ScanKey key, int column, text *value)
 						   C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(value));
 }
 
-/* A column of the row that was found last. */
+/* Return a column of the row found last. */
 Datum
 own_value(OwnTable *table, int column, bool *isnull)
 {
@@ -74,19 +74,13 @@ own_value(OwnTable *table, int column, bool *isnull)
 }
 
 /*
- * Scan by an index, as of an MVCC snapshot or SnapshotSelf.
+ * Begin a scan by an index, as of an MVCC snapshot or SnapshotSelf.
  *
- * The scan itself shows every version that somebody may need, and each is
- * then held against the snapshot.  It differs from a scan with the snapshot
- * in that SSI does not hear of it, and from one with SnapshotAny in that index
- * entries of rows that nobody needs are marked as dead, so that the next scan
- * skips them.
- *
- * Without a snapshot it is a dirty scan, which shows running transactions'
- * rows, too.  It may miss a row that is being updated: it visits the old
- * version when that is dead already, and has read the index before the new
- * version had its entry there.  So what it does not find is certain only for
- * who then inserts it.
+ * If snapshot is NULL, this is a dirty scan, which also returns the
+ * uncommitted rows of running transactions.  A dirty scan may miss a row that
+ * is being updated: it can read the index before the new version has an entry
+ * there, and visit the old version when that is already dead.  Only an
+ * insertion that passes the unique index proves that a row does not exist.
  */
 void
 own_scan_begin(OwnScan *scan, OwnTable *table, Relation index,
@@ -94,6 +88,13 @@ own_scan_begin(OwnScan *scan, OwnTable *table, Relation index,
 {
 	scan->table = table;
 	scan->snapshot = snapshot;
+
+	/*
+	 * Let the index scan return every version that is not dead to all, and
+	 * check each against the snapshot in own_scan_next().  Unlike a scan with
+	 * the MVCC snapshot, this takes no predicate locks; unlike SnapshotAny, it
+	 * lets the index mark entries of dead rows, which later scans then skip.
+	 */
 	if (snapshot != NULL)
 		InitNonVacuumableSnapshot(scan->shown, GlobalVisTestFor(table->rel));
 	else
@@ -103,7 +104,7 @@ own_scan_begin(OwnScan *scan, OwnTable *table, Relation index,
 	index_rescan(scan->desc, keys, nkeys, NULL, 0);
 }
 
-/* Leave the next row in the table's slot, or return false. */
+/* Put the next row into the table's slot; return false if there is none. */
 bool
 own_scan_next(OwnScan *scan)
 {
@@ -121,8 +122,9 @@ own_scan_next(OwnScan *scan)
 }
 
 /*
- * Is the row of a dirty scan being inserted by another transaction?  If so,
- * only columns that are not toasted may be read.
+ * Return whether the row found by a dirty scan is being inserted by another
+ * transaction.  Of such a row, read no toasted column: if its insertion was
+ * speculative and is given up, the chunks are gone.
  */
 bool
 own_scan_uncommitted(OwnScan *scan)
@@ -136,7 +138,7 @@ own_scan_end(OwnScan *scan)
 	index_endscan(scan->desc);
 }
 
-/* Has this transaction written the row in the slot? */
+/* Return whether this transaction wrote the row in the slot. */
 bool
 own_slot_is_ours(OwnTable *table)
 {
@@ -147,8 +149,8 @@ own_slot_is_ours(OwnTable *table)
 }
 
 /*
- * Does the transaction's snapshot see the row in the slot, or did we write it
- * ourselves?
+ * Return whether the active snapshot sees the row in the slot, or this
+ * transaction wrote it.
  */
 bool
 own_slot_is_visible(OwnTable *table)
@@ -159,8 +161,8 @@ own_slot_is_visible(OwnTable *table)
 }
 
 /*
- * Find the first row, in the order of the primary key, that these keys fit
- * and the snapshot sees, and leave it in the slot.
+ * Find the first row, in primary key order, that matches the keys and that the
+ * snapshot sees.  Put it into the slot, or return false.
  */
 bool
 own_find(OwnTable *table, Snapshot snapshot, ScanKey keys, int nkeys)
@@ -174,7 +176,7 @@ own_find(OwnTable *table, Snapshot snapshot, ScanKey keys, int nkeys)
 	return found;
 }
 
-/* As own_find(), in the latest committed state and what we wrote ourselves. */
+/* As own_find(), with a snapshot taken now. */
 bool
 own_find_latest(OwnTable *table, ScanKey keys, int nkeys)
 {
@@ -186,8 +188,8 @@ own_find_latest(OwnTable *table, ScanKey keys, int nkeys)
 }
 
 /*
- * Look for a row that these keys fit by a dirty scan, and say which other
- * transaction is inserting, updating or deleting it, if any.
+ * Look for a row that matches the keys with a dirty scan.  Set *rival to the
+ * other transaction that is inserting, updating or deleting it, if any.
  */
 OwnLook
 own_look(OwnTable *table, ScanKey keys, int nkeys, OwnRival *rival)
@@ -208,14 +210,17 @@ own_look(OwnTable *table, ScanKey keys, int nkeys, OwnRival *rival)
 }
 
 /*
- * Get ready to write.  The executor makes the index entries: it knows of every
- * sort of index that somebody may have added to the table.
+ * Prepare for a write, and clear the state of the previous one.
  */
 static void
 prepare_writing(OwnTable *table)
 {
 	if (table->estate == NULL)
 	{
+		/*
+		 * Index entries are made by the executor, because somebody may have
+		 * added any kind of index to the table.
+		 */
 		table->estate = CreateExecutorState();
 		table->row = MakeSingleTupleTableSlot(RelationGetDescr(table->rel),
 											  &TTSOpsVirtual);
@@ -228,9 +233,9 @@ prepare_writing(OwnTable *table)
 }
 
 /*
- * Insert a row as INSERT ... ON CONFLICT DO NOTHING does it; false if another
- * row, be it a running transaction's, has the same value in a unique index.
- * own_look() tells which.
+ * Insert a row as INSERT ... ON CONFLICT DO NOTHING does.  Return false if
+ * another row has the same value in a unique index, also if that row is not
+ * committed yet; own_look() finds it.
  */
 bool
 own_insert(OwnTable *table, const Datum *values, const bool *nulls)
@@ -245,6 +250,11 @@ own_insert(OwnTable *table, const Datum *values, const bool *nulls)
 	memcpy(table->row->tts_isnull, nulls, natts * sizeof(bool));
 	ExecStoreVirtualTuple(table->row);
 
+	/*
+	 * With a speculative insertion, a unique conflict is reported in *conflict
+	 * without an error and without a wait.  Others that meet our row meanwhile
+	 * wait for the token, not for the end of this transaction.
+	 */
 	token = SpeculativeInsertionLockAcquire(xid);
 	table_tuple_insert_speculative(table->rel, table->row,
 								   GetCurrentCommandId(true), 0, NULL, token);
@@ -257,9 +267,9 @@ own_insert(OwnTable *table, const Datum *values, const bool *nulls)
 }
 
 /*
- * Write a new version of the row in the slot, with these values where replace
- * says so.  false, without waiting, if another transaction is changing the row
- * or has done so.  Our keys do not change, hence no new version can collide.
+ * Update the row in the slot, setting the columns for which replace is true.
+ * Return false, without waiting, if another transaction has changed the row or
+ * is changing it.
  */
 bool
 own_update(OwnTable *table, const Datum *values, const bool *nulls,
@@ -282,12 +292,15 @@ own_update(OwnTable *table, const Datum *values, const bool *nulls,
 	}
 	ExecStoreVirtualTuple(table->row);
 
+	/* Do not wait: "wait" is false. */
 	result = table_tuple_update(table->rel, &tid, table->row,
 								GetCurrentCommandId(true), InvalidSnapshot,
 								InvalidSnapshot, false, &failure, &lockmode,
 								&indexes);
 	if (result != TM_Ok)
 		return false;
+
+	/* Key columns are never updated, so no unique conflict is possible. */
 	if (indexes != TU_None)
 		list_free(ExecInsertIndexTuples(table->writer, table->row,
 										table->estate, true, false, NULL,
@@ -295,7 +308,7 @@ own_update(OwnTable *table, const Datum *values, const bool *nulls,
 	return true;
 }
 
-/* Likewise delete the row in the slot. */
+/* Delete the row in the slot, or return false as own_update() does. */
 bool
 own_delete(OwnTable *table)
 {

@@ -1,13 +1,14 @@
 /*
  * begun.c
- *		The requests that this transaction has begun and not done.
+ *		The requests that this transaction has begun and not yet done.
  *
- * A row without its result must not be committed, and cannot be: what was
- * begun and not done is remembered here, and the callback before commit
- * refuses (claim.c).  The memory follows subtransactions: rolling back one
- * undoes what was begun in it, and undoes the end of what was ended in it.
+ * A request's row must not be committed without its result.  Therefore the
+ * requests that were begun and are not done are recorded here, and the
+ * pre-commit callback (claim.c) raises an error if there are any.
  *
- * All of it lies in TopTransactionContext and is gone with the transaction.
+ * The records follow subtransactions: a rollback to a savepoint removes the
+ * requests begun after it, and makes those done after it unfinished again.
+ * Everything is allocated in TopTransactionContext.
  */
 #include "request/request.h"
 
@@ -18,8 +19,8 @@
 #include "utils/memutils.h"
 
 /*
- * What happened in a subtransaction.  Frames are made when something happens,
- * so the one outside of another may be several levels further out.
+ * The requests begun or done in one subtransaction.  A frame is created when
+ * it is first needed, so its outer frame may be several nesting levels up.
  */
 typedef struct Frame
 {
@@ -28,20 +29,20 @@ typedef struct Frame
 	dlist_head	requests;		/* of BegunRequest */
 } Frame;
 
-/* The name comes first: it is the key of the hash table. */
+/* An entry of the hash table, whose key is the name. */
 struct BegunRequest
 {
-	RequestName name;
+	RequestName name;			/* must be first */
 	Oid			owner;			/* of the scope */
-	Frame	   *begun;
-	Frame	   *done;			/* deeper than begun; NULL: not yet */
-	dlist_node	node;			/* in the deeper one of the two */
+	Frame	   *begun;			/* where it was begun */
+	Frame	   *done;			/* an inner frame, or NULL if not yet done */
+	dlist_node	node;			/* in done's list, else in begun's */
 };
 
 static HTAB *begun_requests = NULL;
 static Frame *frames = NULL;	/* the innermost */
 
-/* Begin an error's DETAIL that names the request. */
+/* Begin an error's DETAIL with the fields that name the request. */
 void
 request_detail_begin(StringInfo detail, const RequestName *name)
 {
@@ -50,7 +51,7 @@ request_detail_begin(StringInfo detail, const RequestName *name)
 	detail_text(detail, "key", text_to_cstring(name->key));
 }
 
-/* The whole of it. */
+/* For ereport(): a DETAIL that only names the request. */
 int
 request_errdetail(const RequestName *name)
 {
@@ -61,8 +62,7 @@ request_errdetail(const RequestName *name)
 }
 
 /*
- * The hash table compares names by what they say.  A transaction may begin
- * very many requests.
+ * Hash and match functions of the table: names are equal if both texts are.
  */
 static uint32
 name_hash(const void *key, Size size)
@@ -107,7 +107,7 @@ make_table(void)
 					   HASH_CONTEXT);
 }
 
-/* The frame of the present subtransaction. */
+/* Return the frame of the current subtransaction, creating it if needed. */
 static Frame *
 current_frame(void)
 {
@@ -126,7 +126,7 @@ current_frame(void)
 	return frames;
 }
 
-/* The request of this name that was begun and is not done, or NULL. */
+/* Find a request that was begun and is not done; NULL if there is none. */
 BegunRequest *
 begun_find(const RequestName *name)
 {
@@ -144,7 +144,7 @@ begun_owner(const BegunRequest *request)
 	return request->owner;
 }
 
-/* Copy a text, without a toaster's compression, into the transaction. */
+/* Copy a text, which must not be toasted, into TopTransactionContext. */
 static text *
 keep_text(text *value)
 {
@@ -155,7 +155,7 @@ keep_text(text *value)
 	return copy;
 }
 
-/* Remember that the request was begun; the scope is the role's. */
+/* Record that the request was begun; owner is the owner of its scope. */
 void
 begun_remember(const RequestName *name, Oid owner)
 {
@@ -169,34 +169,43 @@ begun_remember(const RequestName *name, Oid owner)
 	if (begun_requests == NULL)
 		begun_requests = make_table();
 	request = hash_search(begun_requests, &copy, HASH_ENTER, &found);
+
+	/*
+	 * The request can only be begun again if somebody deleted its row by hand.
+	 * Then it is begun anew in the current frame.
+	 */
 	if (found)
-		dlist_delete(&request->node);	/* its row was deleted by hand */
+		dlist_delete(&request->node);
 	request->owner = owner;
 	request->begun = frame;
 	request->done = NULL;
 	dlist_push_tail(&frame->requests, &request->node);
 }
 
-/* Forget a request, which is in no frame any more. */
+/* Remove a request that is in no frame's list any more. */
 static void
 drop(BegunRequest *request)
 {
 	RequestName name = request->name;
 
+	/* The entry must not be used after its removal, so copy the name. */
 	hash_search(begun_requests, &name, HASH_REMOVE, NULL);
 	pfree(name.scope);
 	pfree(name.key);
 }
 
 /*
- * The request is done.  It is remembered only if its end can be undone
- * without its beginning.
+ * Record that the request is done.
  */
 void
 begun_done(BegunRequest *request)
 {
 	Frame	   *frame = current_frame();
 
+	/*
+	 * If it was begun in the same subtransaction, nothing can undo the end
+	 * without the beginning, so the request can be forgotten.
+	 */
 	dlist_delete(&request->node);
 	if (request->begun == frame)
 		drop(request);
@@ -207,7 +216,7 @@ begun_done(BegunRequest *request)
 	}
 }
 
-/* What happened in the frame happened in the next outer one. */
+/* At the commit of a subtransaction: move its requests to the outer frame. */
 static void
 merge_frame(Frame *frame)
 {
@@ -223,6 +232,8 @@ merge_frame(Frame *frame)
 			request->begun = outer;
 		if (request->done == frame)
 			request->done = outer;
+
+		/* Begun and done in the same frame, as in begun_done(). */
 		if (request->begun == request->done)
 			drop(request);
 		else
@@ -230,7 +241,7 @@ merge_frame(Frame *frame)
 	}
 }
 
-/* What happened in the frame did not happen. */
+/* At the rollback of a subtransaction: undo what was recorded in its frame. */
 static void
 undo_frame(Frame *frame)
 {
@@ -240,6 +251,10 @@ undo_frame(Frame *frame)
 	{
 		BegunRequest *request = dlist_container(BegunRequest, node, iter.cur);
 
+		/*
+		 * If the request was begun further out, only its end is undone: it is
+		 * unfinished again, in the frame where it was begun.
+		 */
 		dlist_delete(iter.cur);
 		if (request->begun == frame)
 			drop(request);
@@ -252,7 +267,7 @@ undo_frame(Frame *frame)
 }
 
 /*
- * The present subtransaction ends.
+ * Adjust the records at the end of the current subtransaction.
  */
 void
 begun_end_subtransaction(bool committed)
@@ -265,7 +280,7 @@ begun_end_subtransaction(bool committed)
 	if (committed && (frame->outer == NULL ||
 					  frame->outer->level < level - 1))
 	{
-		/* Nothing has happened in the parent: it takes over the frame. */
+		/* The parent has no frame of its own, so give it this one. */
 		frame->level--;
 		return;
 	}
@@ -278,8 +293,9 @@ begun_end_subtransaction(bool committed)
 }
 
 /*
- * Raise 25000 if something was begun and not done.  All subtransactions have
- * ended, so whatever is left is not done.
+ * Raise 25000 if a request was begun and is not done.  This is called before
+ * commit, when all subtransactions have ended: the one frame left has no
+ * requests but unfinished ones.
  */
 void
 begun_check_done(void)
@@ -297,7 +313,7 @@ begun_check_done(void)
 	}
 }
 
-/* The transaction has ended, and its memory with it. */
+/* Reset at the end of the transaction, which frees the memory. */
 void
 begun_forget(void)
 {

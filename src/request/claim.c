@@ -1,16 +1,17 @@
 /*
  * claim.c
- *		Which request does the transaction work for?
+ *		Claims: which request a transaction works for.
  *
  * A request that is cancelled between BEGIN and COMMIT leaves its connection
  * inside the transaction, and a pool may hand that connection to the next
- * request.  Whatever that one writes goes into the lost transaction, is
- * acknowledged, and is rolled back one day.  Nothing in the protocol tells the
- * two apart, so the requests have to say who they are: the first claim in a
- * transaction binds it to a token, and a claim with another token is a leak.
+ * request.  The writes of that request go into the open transaction, are
+ * acknowledged, and are lost when it is rolled back.  The protocol does not
+ * tell the server which request sent a statement, so requests identify
+ * themselves: the first claim in a transaction binds it to a token, and a
+ * claim with another token is a leak.
  *
- * A claim is made by request_claim(), and, while pg_cas.request is set, by
- * every function of pg_cas and every write to a guarded table.
+ * request_claim() makes a claim.  While pg_cas.request is set, so does every
+ * function of pg_cas and every write to a guarded table.
  */
 #include "request/request.h"
 
@@ -21,23 +22,23 @@
 #include "utils/memutils.h"
 
 /*
- * Claims for pg_cas.request happen so often that comparing strings would be
- * felt.  So each change of a setting draws a new generation number, and a call
- * under the generation that was checked last has nothing to do
- * (request_enter() in entry.h).  The end of the transaction unsettles it.
+ * request_enter() runs for every row written to a guarded table, so it must
+ * not compare strings.  Each change of a setting increments entry_generation.
+ * A check sets entry_settled to it, and the end of a transaction resets
+ * entry_settled to 0, so that the next call checks again.
  */
 uint64		entry_generation = 1;
 uint64		entry_settled = 0;
 
 /*
- * The transaction's claim, and the one that was a leak; in its memory.  They
- * are the top-level transaction's: a rollback to a savepoint does not make it
- * another request's, so there is no bookkeeping of subtransactions.
+ * The token that the transaction was claimed for, and the one of a claim that
+ * was a leak, in TopTransactionContext.  A rollback to a savepoint does not
+ * undo a claim: the transaction still works for the same request.
  */
 static char *claimed = NULL;
 static char *leaked = NULL;
 
-/* DETAIL for the two tokens of a leak. */
+/* For ereport(): a DETAIL with the two tokens of a leak. */
 static int
 leak_detail(const char *token)
 {
@@ -49,7 +50,7 @@ leak_detail(const char *token)
 	return errdetail_internal("%s", detail_end(&detail));
 }
 
-/* Raise a leak, at this level. */
+/* Report a leak with the given error level. */
 static void
 report_leak(int elevel, const char *token)
 {
@@ -57,16 +58,17 @@ report_leak(int elevel, const char *token)
 			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 			 errmsg("the open transaction belongs to another request"),
 			 leak_detail(token),
-			 errhint("A request has left it open, cancelled perhaps. Let the connection be closed, or rolled back, before it serves another one.")));
+			 errhint("Another request, possibly cancelled, has left it open. Close the connection or roll it back before it serves the next request.")));
 }
 
 /*
- * Claim the transaction for the token.
+ * Claim the transaction for the token.  If it is claimed for another one, do
+ * what pg_cas.on_leak says; all levels report 25001.
  */
 void
 claim_bind(const char *token)
 {
-	/* Once barred, the transaction is of no use to anyone. */
+	/* After a leak raised as an error, every further claim fails. */
 	if (leaked != NULL)
 		report_leak(ERROR, leaked);
 
@@ -84,6 +86,11 @@ claim_bind(const char *token)
 			report_leak(FATAL, token);
 			break;
 		case LEAK_ERROR:
+
+			/*
+			 * Remember the leak: refuse_unfinished() must find it even if the
+			 * error is caught.
+			 */
 			leaked = MemoryContextStrdup(TopTransactionContext, token);
 			entry_settled = 0;
 			report_leak(ERROR, token);
@@ -97,13 +104,8 @@ claim_bind(const char *token)
 }
 
 /*
- * What request_enter() has found to be checked.
- *
- * "Inside a transaction block" is what it is for VACUUM, but for functions: a
- * statement that calls one is a transaction all the same, and there is nothing
- * that a client could leave open.  As for VACUUM, a subtransaction counts as a
- * block, because one cannot tell who began it; and in a pipeline the statement
- * is committed at once, whatever follows it.
+ * The slow path of request_enter(): make the claim for pg_cas.request if the
+ * settings or the transaction are new, and enforce pg_cas.require_autocommit.
  */
 void
 entry_check(FunctionCallInfo fcinfo, EntryKind entry)
@@ -119,9 +121,15 @@ entry_check(FunctionCallInfo fcinfo, EntryKind entry)
 
 	if (entry == ENTRY_WRITES && pg_cas_require_autocommit)
 	{
+		/*
+		 * As for VACUUM, a subtransaction counts as a transaction block, since
+		 * nobody can tell what began it.  Unlike VACUUM, the call may stand in
+		 * a function: the client's statement is one transaction all the same,
+		 * so the client cannot leave it open.
+		 */
 		if (IsInTransactionBlock(true))
 		{
-			/* NULL if it has been dropped since it was called. */
+			/* The name is NULL if the function was dropped meanwhile. */
 			char	   *function = get_func_name(fcinfo->flinfo->fn_oid);
 
 			ereport(ERROR,
@@ -130,25 +138,30 @@ entry_check(FunctionCallInfo fcinfo, EntryKind entry)
 					 errmsg("%s() must not run inside a transaction block",
 							function) :
 					 errmsg("a writer of pg_cas must not run inside a transaction block"),
-					 errhint("pg_cas.require_autocommit is on: each call commits by itself.")));
+					 errhint("With pg_cas.require_autocommit, each call must be a transaction of its own.")));
 		}
+
+		/* Also in a pipeline, commit with the statement. */
 		MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
 	}
 }
 
 /*
- * Does the call stand in the statement that the client sent, a SELECT, and not
- * in a function that the statement calls?  What the executor sets up for an
- * expression lies in its query's memory context, so we compare that with the
- * one of the portal being run.  A cursor that a function opens is a portal
- * too, but its rows do not go to the client (nor, for EXECUTE and DECLARE
- * CURSOR WITH HOLD, to the store from which the client gets them).
+ * Return whether the function was called by the statement that the client
+ * sent, and not by a function in that statement.
  */
 bool
 call_is_top_level(FunctionCallInfo fcinfo)
 {
 	QueryDesc  *query = ActivePortal ? ActivePortal->queryDesc : NULL;
 
+	/*
+	 * The executor allocates the state of an expression in the memory context
+	 * of its query, so compare that with the context of the portal's query.  A
+	 * cursor opened by a function is a portal, too, but its destination is
+	 * neither the client nor the tuplestore from which the client gets the
+	 * rows of EXECUTE and of a cursor WITH HOLD.
+	 */
 	return query != NULL && query->estate != NULL && query->dest != NULL &&
 		(query->dest->mydest == DestRemote ||
 		 query->dest->mydest == DestRemoteExecute ||
@@ -156,14 +169,14 @@ call_is_top_level(FunctionCallInfo fcinfo)
 		fcinfo->flinfo->fn_mcxt == query->estate->es_query_cxt;
 }
 
-/* The request that the transaction works for, or NULL. */
+/* Return the token that the transaction was claimed for, or NULL. */
 const char *
 entry_claimed(void)
 {
 	return claimed;
 }
 
-/* A setting has changed. */
+/* Called by the assign hooks: make the next call check the claim again. */
 void
 entry_settings_changed(void)
 {
@@ -171,12 +184,12 @@ entry_settings_changed(void)
 }
 
 /*
- * Before a commit or PREPARE: refuse what must not last.
+ * Before COMMIT or PREPARE TRANSACTION: raise an error if the transaction must
+ * not be committed.
  *
- * A leak must be loud.  A plain ERROR can be swallowed by an EXCEPTION block
- * or a savepoint, and then the transaction might be committed after all, one
- * request's half and another's together.  So after a leak that was raised as
- * an error the transaction is barred.
+ * An EXCEPTION block or a savepoint can hide the ERROR of a leak.  Without
+ * this check, the transaction could then be committed with one half of one
+ * request and one half of another.
  */
 static void
 refuse_unfinished(void)
@@ -186,7 +199,7 @@ refuse_unfinished(void)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("a transaction that two requests have claimed cannot be committed"),
 				 leak_detail(leaked),
-				 errhint("Roll it back. The requests can be tried again, each in a transaction of its own.")));
+				 errhint("Roll it back, and retry the requests, each in its own transaction.")));
 	begun_check_done();
 }
 
@@ -209,7 +222,7 @@ at_transaction_event(XactEvent event, void *arg)
 		case XACT_EVENT_PARALLEL_PRE_COMMIT:
 		case XACT_EVENT_PARALLEL_COMMIT:
 		case XACT_EVENT_PARALLEL_ABORT:
-			/* Nothing of ours runs in a parallel worker. */
+			/* Functions that make claims do not run in parallel workers. */
 			break;
 	}
 }
@@ -232,7 +245,7 @@ at_subtransaction_event(SubXactEvent event, SubTransactionId subid,
 	}
 }
 
-/* Called when the library is loaded. */
+/* Register the callbacks; called when the library is loaded. */
 void
 entry_init(void)
 {

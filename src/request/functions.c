@@ -1,7 +1,7 @@
 /*
  * functions.c
- *		The SQL functions on requests: check the arguments, call, shape the
- *		answer.
+ *		SQL functions of requests: check the arguments, call the functions that
+ *		do the work, and form the result.
  */
 #include "request/request.h"
 
@@ -27,7 +27,7 @@ PG_FUNCTION_INFO_V1(request_done);
 PG_FUNCTION_INFO_V1(request_scope_set);
 PG_FUNCTION_INFO_V1(request_reap);
 
-/* Longest scope, and longest key, in bytes: an index entry has both. */
+/* Maximum length of a scope and of a key in bytes; an index entry has both. */
 #define MAX_REQUEST_NAME	1024
 
 /* ----------
@@ -35,6 +35,7 @@ PG_FUNCTION_INFO_V1(request_reap);
  * ----------
  */
 
+/* Get a scope or a key; raise 22004 or 22023 if it is invalid. */
 static text *
 get_name(FunctionCallInfo fcinfo, int argno, const char *argument)
 {
@@ -47,11 +48,11 @@ get_name(FunctionCallInfo fcinfo, int argno, const char *argument)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid value for argument \"%s\"", argument),
-				 errhint("It has 1 to %d bytes.", MAX_REQUEST_NAME)));
+				 errhint("Its length must be 1 to %d bytes.", MAX_REQUEST_NAME)));
 	return value;
 }
 
-/* The first two arguments of most: scope and key. */
+/* Get scope and key, the first two arguments of most functions. */
 static RequestName
 get_request_name(FunctionCallInfo fcinfo)
 {
@@ -62,7 +63,7 @@ get_request_name(FunctionCallInfo fcinfo)
 	return name;
 }
 
-/* An argument that is an interval or NULL. */
+/* Get an interval argument; NULL if it is null. */
 static Interval *
 get_interval(FunctionCallInfo fcinfo, int argno)
 {
@@ -78,8 +79,8 @@ raise_no_function(Oid oid)
 }
 
 /*
- * See that request_once() can run the function, and that the caller may: it
- * runs with the caller's rights.
+ * Raise an error unless the function has the signature that request_once()
+ * needs, and the current role has EXECUTE on it.
  */
 static void
 check_work(Oid oid)
@@ -100,7 +101,7 @@ check_work(Oid oid)
 	if (!fits)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("function %s cannot do a request",
+				 errmsg("function %s cannot run a request",
 						format_procedure(oid)),
 				 errhint("It must be a function (request jsonb) RETURNS jsonb.")));
 	if (object_aclcheck(ProcedureRelationId, oid, GetUserId(),
@@ -110,9 +111,7 @@ check_work(Oid oid)
 }
 
 /*
- * Run it; NULL stands for null.  What it is and who may run it is looked at
- * once more, since the call may have waited.  What it reads is what is true
- * after the wait.
+ * Run the function with the caller's rights.  NULL stands for a null result.
  */
 static Jsonb *
 run_work(Oid oid, Jsonb *request)
@@ -122,6 +121,11 @@ run_work(Oid oid, Jsonb *request)
 	Datum		value;
 	Jsonb	   *result;
 
+	/*
+	 * The call may have waited for another session since the function was
+	 * checked: check it again.  The new snapshot lets the function see what
+	 * was committed during the wait.
+	 */
 	check_work(oid);
 	InvokeFunctionExecuteHook(oid);
 	fmgr_info(oid, &fn);
@@ -152,7 +156,7 @@ request_claim(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"token\" must not be empty"),
-				 errhint("Give what tells this request from all others.")));
+				 errhint("Pass a text that identifies this request.")));
 	claim_bind(token);
 	PG_RETURN_VOID();
 }
@@ -173,6 +177,8 @@ request_once(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 2, "request");
 	request = PG_GETARG_JSONB_P(2);
 	require_argument(fcinfo, 3, "fn");
+
+	/* A caller without EXECUTE may not read a stored result, either. */
 	check_work(PG_GETARG_OID(3));
 
 	once_begin(fcinfo, &name, request, get_interval(fcinfo, 4),
@@ -224,11 +230,16 @@ request_begin(PG_FUNCTION_ARGS)
 	request_enter(fcinfo, ENTRY_JOINS);
 	name = get_request_name(fcinfo);
 	require_argument(fcinfo, 2, "request");
+
+	/*
+	 * Outside a transaction block the request would be begun and not done at
+	 * the end of this statement.  A function may do the rest itself.
+	 */
 	if (!IsTransactionBlock() && call_is_top_level(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
-				 errmsg("a request that is begun outside a transaction block would be gone at once"),
-				 errhint("Use BEGIN first, or request_once().")));
+				 errmsg("request_begin() can only be used in a transaction block"),
+				 errhint("Use BEGIN first, or call request_once() instead.")));
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 
@@ -255,7 +266,7 @@ request_done(PG_FUNCTION_ARGS)
 }
 
 /*
- * See that a retention can be counted back from now, as reap.c does.
+ * Raise 22023 if now - retention, which reap.c computes, is out of range.
  */
 static void
 check_retention(Interval *retention)
@@ -291,8 +302,9 @@ request_scope_set(PG_FUNCTION_ARGS)
 }
 
 /*
- * request_reap(batch integer) RETURNS bigint: the part of pg_cas_reap() for
- * old requests.
+ * request_reap(batch integer) RETURNS bigint
+ *
+ * Removes old results; for pg_cas_reap().
  */
 Datum
 request_reap(PG_FUNCTION_ARGS)

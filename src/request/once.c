@@ -1,17 +1,17 @@
 /*
  * once.c
- *		What requests came to: a row for each, by its key in a scope.
+ *		Results of requests: one row per (scope, key).
  *
- * A request that runs inserts its row first, which is what makes it run once:
- * whoever comes with the same key meets the unique index, and waits there for
- * the first one's transaction, on its transaction ID, so that lock_timeout,
- * cancel and the deadlock detector see it.  If that one committed, its row has
- * the result; if it rolled back, the row is gone, and who waited runs the
- * request.  There is no other lock, and a transaction that is prepared keeps
- * its keys.
+ * A request inserts its row before it runs.  Another transaction that comes
+ * with the same key finds the row in the unique index and waits for the first
+ * transaction's ID, so that lock_timeout, cancel and the deadlock detector
+ * apply.  If the first transaction commits, the row has the result; if it
+ * rolls back, the row is gone, and the second transaction runs the request.
+ * There is no other lock.  A prepared transaction keeps its keys.
  *
- * All reads are of the latest state (base/scan.c).  A transaction whose
- * snapshot is to last gets 40001 if this key has changed since.
+ * All reads see the latest state (base/scan.c).  Under REPEATABLE READ and
+ * SERIALIZABLE, 40001 is raised if the key's row has changed since the
+ * snapshot was taken.
  */
 #include "request/request.h"
 
@@ -23,10 +23,10 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* Rounds of looking that can end only because of others who come and go. */
+/* Attempts to insert a row that a dirty scan did not find. */
 #define MAX_ROUNDS			100
 
-/* What is asked for, and what it is asked of. */
+/* A request that is being begun, and the tables it is looked up in. */
 typedef struct Asked
 {
 	const RequestName *name;
@@ -37,7 +37,7 @@ typedef struct Asked
 	RequestScope scope;
 } Asked;
 
-/* Raise PT425; since is 0 if it is not known. */
+/* Raise PT425.  since is when the other session began, or 0 if unknown. */
 void
 raise_in_progress(const RequestName *name, TimestampTz since)
 {
@@ -52,7 +52,7 @@ raise_in_progress(const RequestName *name, TimestampTz since)
 			(errcode(ERRCODE_CAS_IN_PROGRESS),
 			 errmsg("the request is in progress"),
 			 errdetail_internal("%s", detail_end(&detail)),
-			 errhint("Ask again later with the same key: then there is a result, or the request can run.")));
+			 errhint("Retry later with the same key, to get the result or to run the request.")));
 }
 
 static void
@@ -71,9 +71,9 @@ row_time(OwnTable *results)
 }
 
 /*
- * Raise 40001 if the transaction's snapshot knows the key otherwise than it is
- * now: with the row in the slot, or if found is false, without one.  The slot
- * is left as it is.
+ * Under REPEATABLE READ and SERIALIZABLE, raise 40001 if the transaction's
+ * snapshot disagrees with the latest state of the key: the row in the slot, or
+ * no row if found is false.  The slot is not changed.
  */
 static void
 check_snapshot(Asked *asked, bool found)
@@ -85,7 +85,10 @@ check_snapshot(Asked *asked, bool found)
 		(found && own_slot_is_visible(&asked->tables.results)))
 		return;
 
-	/* A row that only moved in reap.c's order is the same request's. */
+	/*
+	 * The reaper may have updated the row's retained_by since.  It is still
+	 * the same request if the snapshot has a row with the same time.
+	 */
 	own_open(&then, RelationGetRelid(asked->tables.results.rel), NoLock);
 	same = own_find(&then, GetActiveSnapshot(), asked->keys, 2) == found &&
 		(!found || row_time(&then) == row_time(&asked->tables.results));
@@ -99,7 +102,9 @@ check_snapshot(Asked *asked, bool found)
 }
 
 /*
- * Take the result from the row in the slot, which is committed or our own.
+ * Return the result from the row in the slot, which is committed or our own.
+ * Raise 55006 if this transaction has begun the request and not done it, and
+ * PT422 if the row is of another request.
  */
 static void
 take_result(Asked *asked, RequestStart *start)
@@ -117,13 +122,14 @@ take_result(Asked *asked, RequestStart *start)
 				 errhint("Call request_done() first.")));
 	check_snapshot(asked, true);
 
+	/* Compare as jsonb does, so 1.0 and 1.00 are the same request. */
 	stored = DatumGetJsonbP(own_value(results, RESULT_REQUEST, &isnull));
 	if (compareJsonbContainers(&stored->root, &asked->request->root) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_CAS_KEY_REUSED),
 				 errmsg("the key was used for another request"),
 				 request_errdetail(asked->name),
-				 errhint("A request that is tried again has the same key and the same content; a new request has a new key.")));
+				 errhint("Use the same key only to retry the same request, and a new key for a new request.")));
 
 	value = own_value(results, RESULT_RESULT, &isnull);
 	start->state = REQUEST_DONE;
@@ -131,8 +137,8 @@ take_result(Asked *asked, RequestStart *start)
 }
 
 /*
- * Insert the request's row, and remember that it is begun.  false: somebody
- * else has a row of this name.
+ * Insert the request's row, and record that the request is begun.  Return
+ * false if another row has the same name.
  */
 static bool
 insert_request(Asked *asked, RequestStart *start)
@@ -156,6 +162,7 @@ insert_request(Asked *asked, RequestStart *start)
 	}
 	else
 	{
+		/* NULL in retained_by means that the setting decides. */
 		nulls[RESULT_EXPIRES_AT - 1] = true;
 		values[RESULT_RETAINED_BY - 1] = PointerGetDatum(asked->name->scope);
 		nulls[RESULT_RETAINED_BY - 1] = !asked->scope.retains;
@@ -168,7 +175,8 @@ insert_request(Asked *asked, RequestStart *start)
 }
 
 /*
- * Find the result or begin the request; wait for who is at it.
+ * Find the result or begin the request, waiting for other transactions that
+ * have begun it.  start->state stays REQUEST_BUSY if the time is over before.
  */
 static void
 find_or_insert(FunctionCallInfo fcinfo, Asked *asked,
@@ -185,7 +193,11 @@ find_or_insert(FunctionCallInfo fcinfo, Asked *asked,
 		CHECK_FOR_INTERRUPTS();
 		if (XactReadOnly && look != LOOK_FOUND)
 		{
-			/* What is done can be asked for; what is new cannot be begun. */
+			/*
+			 * A read-only transaction cannot begin a request, and need not
+			 * wait for one: it can only return a committed result.  A dirty
+			 * scan can miss that, an MVCC snapshot does not.
+			 */
 			if (!own_find_latest(results, asked->keys, 2))
 				require_writable(fcinfo);
 			look = LOOK_FOUND;
@@ -196,6 +208,7 @@ find_or_insert(FunctionCallInfo fcinfo, Asked *asked,
 				take_result(asked, start);
 				return;
 			case LOOK_UNCOMMITTED:
+				/* Read the time first: waiting clears the slot. */
 				start->since = row_time(results);
 				if (!request_wait_rival(results, &rival, patience))
 					return;
@@ -206,9 +219,10 @@ find_or_insert(FunctionCallInfo fcinfo, Asked *asked,
 					return;
 
 				/*
-				 * Somebody was faster.  That is not the end of it only if
-				 * they give up just then; or if a unique index that is not
-				 * ours says so.
+				 * Another transaction has inserted the row in between, so the
+				 * next look finds it.  It fails to do so again and again only
+				 * if such transactions roll back each time, or if the conflict
+				 * is in a unique index that somebody else has created.
 				 */
 				if (++rounds > MAX_ROUNDS)
 					elog(ERROR, "row of request \"%s\" in scope \"%s\" can neither be found nor made",
@@ -219,6 +233,7 @@ find_or_insert(FunctionCallInfo fcinfo, Asked *asked,
 	}
 }
 
+/* The part of once_begin() that may wait for locks. */
 static void
 begin_in_tables(FunctionCallInfo fcinfo, Asked *asked,
 				const Patience *patience, RequestStart *start)
@@ -230,15 +245,13 @@ begin_in_tables(FunctionCallInfo fcinfo, Asked *asked,
 	tables_close(&asked->tables);
 }
 
-/* A lock wait that is none of those in wait.c, in milliseconds, at least. */
+/* Minimum lock_timeout, in milliseconds, for the waits not made by wait.c. */
 #define LEAST_TIMEOUT		100
 
 /*
- * Start a request, or find it done and give its result.  Waits for another
- * transaction that has started it, as long as wait allows.
- *
- * What is left to wait for, beside the locks in wait.c, is held for moments
- * only, unless somebody rewrites an index or a TOAST table.  That counts, too.
+ * Begin a request, or return its result if it is done.  Wait for another
+ * transaction that has begun it, no longer than the interval wait (NULL: until
+ * lock_timeout).
  */
 void
 once_begin(FunctionCallInfo fcinfo, const RequestName *name, Jsonb *request,
@@ -261,6 +274,11 @@ once_begin(FunctionCallInfo fcinfo, const RequestName *name, Jsonb *request,
 		return;
 	}
 
+	/*
+	 * The waits in wait.c are limited there.  Other locks, such as those of
+	 * indexes and TOAST tables, are held for moments only, unless somebody
+	 * rewrites these; lock_timeout limits the wait for them.
+	 */
 	PG_TRY();
 	{
 		LockTimeout = request_lock_timeout(&patience, LEAST_TIMEOUT);
@@ -269,6 +287,7 @@ once_begin(FunctionCallInfo fcinfo, const RequestName *name, Jsonb *request,
 	}
 	PG_CATCH();
 	{
+		/* LockTimeout was assigned directly, so no GUC code restores it. */
 		LockTimeout = lock_timeout;
 		if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE &&
 			request_time_is_over(&patience))
@@ -283,8 +302,8 @@ once_begin(FunctionCallInfo fcinfo, const RequestName *name, Jsonb *request,
 }
 
 /*
- * Store the result of a request that this transaction has begun; PT404 for
- * any other.  result NULL stands for null.
+ * Store the result of a request that this transaction has begun; raise PT404
+ * for any other.  A NULL result is stored as null.
  */
 void
 once_finish(const RequestName *name, Jsonb *result)
@@ -302,6 +321,8 @@ once_finish(const RequestName *name, Jsonb *result)
 				 errmsg("this transaction has not begun the request, or has done it already"),
 				 request_errdetail(name),
 				 errhint("Call request_begin() first, in the same transaction.")));
+
+	/* The role may have changed since the request was begun. */
 	scope_check_owner(name->scope, effective_owner(begun_owner(begun)));
 
 	values[RESULT_RESULT - 1] = JsonbPGetDatum(result);
@@ -309,6 +330,8 @@ once_finish(const RequestName *name, Jsonb *result)
 	replace[RESULT_RESULT - 1] = true;
 	name_keys(name, keys);
 	own_open(&results, internal_relation("request_result"), RowExclusiveLock);
+
+	/* Nobody else sees the row yet, so nobody else can have changed it. */
 	if (!own_find(&results, SnapshotSelf, keys, 2) ||
 		!own_update(&results, values, nulls, replace))
 		elog(ERROR, "the row of a begun request is gone");

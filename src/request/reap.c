@@ -1,12 +1,13 @@
 /*
  * reap.c
- *		Removing old results.
+ *		Remove old results.
  *
- * How long a result is kept is said by its own expires_at, by its scope's
- * retention, or by pg_cas.request_retention; which of them, by retained_by.
- * Each is looked up in an index in order of time, so that finding nothing to
- * remove costs a probe.  Rows that others are at, and this transaction's own,
- * are left for the next time.
+ * The column retained_by tells what limits the time for which a result is
+ * kept: its own expires_at, the retention of its scope, or the setting
+ * pg_cas.request_retention.  For each of these, the old rows are found by an
+ * index in order of time, so that a call with nothing to remove costs only a
+ * few index probes.  Rows that other transactions are changing, and those of
+ * this transaction, are left for a later call.
  */
 #include "request/request.h"
 
@@ -29,10 +30,10 @@ typedef struct Reaper
 {
 	RequestTables tables;
 	Snapshot	latest;
-	int			left;			/* rows that may yet be visited */
-	int64		reaped;
-	text	   *scope;			/* the one that was looked up last, */
-	bool		retains;		/* and whether it has a retention */
+	int			left;			/* rows that may still be visited */
+	int64		reaped;			/* rows removed */
+	text	   *scope;			/* scope looked up last */
+	bool		retains;		/* whether that has a retention */
 } Reaper;
 
 static Relation
@@ -67,8 +68,8 @@ same_text(text *one, text *other)
 }
 
 /*
- * Has the row's scope got a retention since the row was made?  Then that is
- * what counts, and the row says so from now on.
+ * If the row's scope was given a retention after the row was inserted, set the
+ * row's retained_by and return true: the setting does not apply any more.
  */
 static bool
 moved_to_scope(Reaper *reaper)
@@ -82,6 +83,7 @@ moved_to_scope(Reaper *reaper)
 												 &isnull));
 	Interval	retention;
 
+	/* Rows of one scope mostly come together, so look each up only once. */
 	if (reaper->scope == NULL || !same_text(scope, reaper->scope))
 	{
 		if (reaper->scope != NULL)
@@ -94,11 +96,16 @@ moved_to_scope(Reaper *reaper)
 		return false;
 	values[RESULT_RETAINED_BY - 1] = PointerGetDatum(reaper->scope);
 	replace[RESULT_RETAINED_BY - 1] = true;
+
+	/* If another transaction is changing the row, a later call will do it. */
 	(void) own_update(results, values, nulls, replace);
 	return true;
 }
 
-/* Remove what these keys of the index find. */
+/*
+ * Remove the rows that match the keys in the index; by_setting if they were
+ * found to be old by pg_cas.request_retention.
+ */
 static void
 reap_found(Reaper *reaper, Relation index, ScanKey keys, int nkeys,
 		   bool by_setting)
@@ -109,8 +116,11 @@ reap_found(Reaper *reaper, Relation index, ScanKey keys, int nkeys,
 	own_scan_begin(&scan, results, index, reaper->latest, keys, nkeys);
 	while (reaper->left > 0 && own_scan_next(&scan))
 	{
+		/* This transaction may still need its own results. */
 		if (own_slot_is_ours(results))
 			continue;
+
+		/* Count visits, so that rows locked by others are not looped over. */
 		reaper->left--;
 		if (by_setting && moved_to_scope(reaper))
 			continue;
@@ -120,7 +130,7 @@ reap_found(Reaper *reaper, Relation index, ScanKey keys, int nkeys,
 	own_scan_end(&scan);
 }
 
-/* Results whose own time is over. */
+/* Remove results whose own expires_at is over. */
 static void
 reap_expired(Reaper *reaper)
 {
@@ -132,7 +142,7 @@ reap_expired(Reaper *reaper)
 	index_close(index, NoLock);
 }
 
-/* Results that the setting keeps. */
+/* Remove results that pg_cas.request_retention applies to. */
 static void
 reap_by_setting(Reaper *reaper, Relation index)
 {
@@ -146,7 +156,7 @@ reap_by_setting(Reaper *reaper, Relation index)
 	reap_found(reaper, index, keys, 2, true);
 }
 
-/* Is the interval below zero?  Then the scope keeps its results for ever. */
+/* A scope with a negative retention keeps its results for ever. */
 static bool
 is_negative(Interval *retention)
 {
@@ -157,7 +167,7 @@ is_negative(Interval *retention)
 											IntervalPGetDatum(&zero)));
 }
 
-/* Results of the scope whose row is in the slot. */
+/* Remove results of the scope whose row is in the slot. */
 static void
 reap_scope(Reaper *reaper, Relation index)
 {
@@ -174,6 +184,8 @@ reap_scope(Reaper *reaper, Relation index)
 	if (is_negative(retention))
 		return;
 	own_text_key(&keys[0], AT_RETAINED_BY, scope);
+
+	/* request_scope_set() has checked that this is in range. */
 	oldest = DirectFunctionCall2(timestamptz_mi_interval,
 								 TimestampTzGetDatum(GetCurrentTimestamp()),
 								 IntervalPGetDatum(retention));
@@ -181,7 +193,7 @@ reap_scope(Reaper *reaper, Relation index)
 	reap_found(reaper, index, keys, 2, false);
 }
 
-/* Results that their scopes' retentions keep. */
+/* Remove results that their scopes' retentions apply to. */
 static void
 reap_by_scopes(Reaper *reaper, Relation index)
 {
@@ -190,6 +202,7 @@ reap_by_scopes(Reaper *reaper, Relation index)
 	ScanKeyData key;
 	OwnScan		scan;
 
+	/* Only the valid row of a scope, the one with made_by 0, can have one. */
 	null_key(&key, 1, SK_SEARCHNOTNULL);
 	own_scan_begin(&scan, scopes, retentions, reaper->latest, &key, 1);
 	while (reaper->left > 0 && own_scan_next(&scan))
@@ -199,7 +212,7 @@ reap_by_scopes(Reaper *reaper, Relation index)
 }
 
 /*
- * Remove up to so many old results, and return how many that were.
+ * Visit up to batch old results and remove them.  Return the number removed.
  */
 int64
 reap_results(int batch)
@@ -209,6 +222,8 @@ reap_results(int batch)
 	Relation	index;
 
 	(void) tables_open(&reaper.tables, &patience);
+
+	/* The latest state, without the rows that this call itself updates. */
 	reaper.latest = RegisterSnapshot(GetLatestSnapshot());
 	index = open_index("request_result_at");
 	reap_expired(&reaper);

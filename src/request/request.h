@@ -1,7 +1,7 @@
 /*
  * request.h
- *		What the files of the room of requests share; README.md tells which
- *		file is for what.
+ *		Declarations shared by the files of src/request.  README.md lists the
+ *		files.
  */
 #ifndef PG_CAS_REQUEST_H
 #define PG_CAS_REQUEST_H
@@ -36,17 +36,17 @@ enum
 };
 #define RESULT_NATTS		RESULT_RETAINED_BY
 
-/* What stands in retained_by if expires_at says until when. */
+/* Value of retained_by if the row's expires_at applies. */
 #define RETAINED_BY_ITSELF	""
 
-/* A request as it is named: by its key in a scope.  Neither is toasted. */
+/* The name of a request: its key in a scope.  Neither may be toasted. */
 typedef struct RequestName
 {
 	text	   *scope;
 	text	   *key;
 } RequestName;
 
-/* How long a call waits. */
+/* How long a call may wait. */
 typedef struct Patience
 {
 	bool		limited;
@@ -60,26 +60,26 @@ typedef struct RequestTables
 	OwnTable	results;
 } RequestTables;
 
-/* A scope, as it is for the role that uses it. */
+/* A scope that the current role may use. */
 typedef struct RequestScope
 {
-	Oid			owner;
-	bool		retains;		/* it has a retention of its own */
+	Oid			owner;			/* effective owner */
+	bool		retains;		/* it has its own retention */
 } RequestScope;
 
 typedef enum RequestState
 {
-	REQUEST_NEW,				/* begun: the work is the caller's */
-	REQUEST_DONE,				/* the result is there */
-	REQUEST_BUSY				/* another session is at it */
+	REQUEST_NEW,				/* begun: the caller has to do the work */
+	REQUEST_DONE,				/* done before: the result is stored */
+	REQUEST_BUSY				/* another session is working on it */
 } RequestState;
 
-/* What beginning a request has come to. */
+/* Result of once_begin(). */
 typedef struct RequestStart
 {
 	RequestState state;
-	Jsonb	   *result;			/* if done; NULL: null */
-	TimestampTz since;			/* if busy; 0: not known */
+	Jsonb	   *result;			/* if done; NULL for a null result */
+	TimestampTz since;			/* if busy; 0 if not known */
 } RequestStart;
 
 typedef struct BegunRequest BegunRequest;

@@ -1,14 +1,14 @@
 /*
  * scope.c
- *		Scopes of requests: whose they are, and how long they keep results.
+ *		Scopes of requests: their owners, and how long results are kept.
  *
- * A scope belongs to the role that used it first.  That is written by each
- * transaction that finds the scope nobody's, in a row of its own: the rows of
- * two transactions do not collide, so neither waits for the other, and each
- * row goes with its transaction if that is rolled back.  The first committed
- * row in the order of made_by, which is the inserting transaction's number,
- * counts.  What request_scope_set() says stands in the row with made_by 0,
- * before all others.
+ * A scope belongs to the role that used it first.  Each transaction that finds
+ * no committed row of the scope inserts one.  The primary key includes
+ * made_by, the ID of the inserting transaction, so two transactions do not
+ * wait for each other, and a rollback removes only the transaction's own row.
+ * Of the committed rows, the one with the smallest made_by is valid.
+ * request_scope_set() writes the row with made_by 0, which comes before all
+ * others.
  */
 #include "request/request.h"
 
@@ -26,13 +26,13 @@
 /* made_by of the row that request_scope_set() writes */
 #define MADE_BY_HAND		FullTransactionIdFromU64(0)
 
-/* Rounds of looking that can end only because of others who come and go. */
+/* Attempts to find a row that other transactions insert and roll back. */
 #define MAX_ROUNDS			8
 
 /*
- * Open our tables, or say that waiting for their locks would take too long.
- * All that will be needed is locked at once: a stronger lock later could be a
- * deadlock.
+ * Open and lock our tables.  Return false if the locks were not granted in
+ * time.  All locks that the call needs are taken here, in their final mode:
+ * upgrading one later could deadlock.
  */
 bool
 tables_open(RequestTables *tables, const Patience *patience)
@@ -56,7 +56,7 @@ tables_close(RequestTables *tables)
 	own_close(&tables->scopes);
 }
 
-/* Raise 42501 unless the scope is the role's. */
+/* Raise 42501 unless the current role has the privileges of the owner. */
 void
 scope_check_owner(text *scope, Oid owner)
 {
@@ -68,7 +68,7 @@ scope_check_owner(text *scope, Oid owner)
 				 errhint("A scope belongs to the role that used it first, and to the members of that role.")));
 }
 
-/* The owner that the row in the slot names, or InvalidOid. */
+/* Return the owner in the slot's row, or InvalidOid. */
 static Oid
 row_owner(OwnTable *scopes)
 {
@@ -78,7 +78,7 @@ row_owner(OwnTable *scopes)
 	return isnull ? InvalidOid : DatumGetObjectId(owner);
 }
 
-/* Have the slot hold the row that counts; false: the scope is nobody's. */
+/* Put the scope's valid row into the slot; false if it has no row. */
 static bool
 find_scope(OwnTable *scopes, text *name)
 {
@@ -88,7 +88,7 @@ find_scope(OwnTable *scopes, text *name)
 	return own_find_latest(scopes, &key, 1);
 }
 
-/* Has the scope results, be they uncommitted? */
+/* Return whether the scope has results, committed or not. */
 static bool
 has_results(RequestTables *tables, text *name)
 {
@@ -100,9 +100,9 @@ has_results(RequestTables *tables, text *name)
 }
 
 /*
- * Raise 42501 if another transaction that is just making the scope makes it
- * for a role whose privileges we have not.  Return whether there is one, with
- * the owner that it writes.
+ * Return whether other transactions are creating the scope, and set *owner to
+ * the owner that the first of them writes.  Raise 42501 unless the current
+ * role has the privileges of all these owners.
  */
 static bool
 check_other_makers(OwnTable *scopes, text *name, Oid *owner)
@@ -129,26 +129,36 @@ check_other_makers(OwnTable *scopes, text *name, Oid *owner)
 }
 
 /*
- * Nobody has the scope.  Return whether others are just making it, with the
- * owner that they write; 42501 if that is a stranger.
- *
- * Results without a scope are there while a dump is being restored, or if
- * rows were lost: they must not be open to whoever comes first, so the scope
- * counts as the extension's owner's (42501), and *lost is set.  Others that use
- * the scope for the first time make its row before their results, so we look
- * for results first.
+ * Look for other users of a scope that has no committed row.  Return whether
+ * other transactions are creating it, and set *owner to the owner that they
+ * write.  *lost is set if the scope has results but no row; then *owner is the
+ * extension's owner.  Raise 42501 if the current role does not have the
+ * privileges of that owner.
  */
 static bool
 look_for_makers(RequestTables *tables, text *name, Oid *owner, bool *lost)
 {
 	*lost = false;
+
+	/*
+	 * Other transactions that use the scope for the first time insert its row
+	 * before their results, so look for results first.
+	 */
 	for (int round = 0; has_results(tables, name); round++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (check_other_makers(&tables->scopes, name, owner))
 			return true;
+
+		/* The transaction with the results may have rolled back meanwhile. */
 		if (round < MAX_ROUNDS)
-			continue;			/* who was making it may have rolled back */
+			continue;
+
+		/*
+		 * There are results without a scope while a dump is being restored,
+		 * or if rows were lost.  The next user must not get access to them,
+		 * so the scope belongs to the extension's owner.
+		 */
 		*lost = true;
 		*owner = extension_owner();
 		scope_check_owner(name, *owner);
@@ -158,18 +168,21 @@ look_for_makers(RequestTables *tables, text *name, Oid *owner, bool *lost)
 }
 
 /*
- * The scope was nobody's, and we have inserted a row that makes it the owner's.
- * Raise 42501 if somebody else has made it meanwhile, for a stranger, and
- * return the owner.
+ * Check again after inserting the first row of a scope, and return the scope's
+ * owner.  Raise 42501 if another transaction has created the scope at the same
+ * time for a role whose privileges the current role does not have.
  *
- * Of two that make it at once, at least one sees the other's row now: two
- * strangers cannot both pass.  The first look sees rows that are not yet
- * committed, but may miss one that is being updated; that one is committed
- * then, so the second look sees it.
+ * If two transactions create the scope at once, at least one of them sees the
+ * other's row here, so two roles that are not members of each other cannot
+ * both succeed.
  */
 static Oid
 check_made(OwnTable *scopes, text *name, Oid owner)
 {
+	/*
+	 * The dirty scan sees uncommitted rows, but may miss a row that is being
+	 * updated.  Such a row is committed, so find_scope() sees it.
+	 */
 	(void) check_other_makers(scopes, name, &owner);
 	if (find_scope(scopes, name))
 	{
@@ -179,6 +192,7 @@ check_made(OwnTable *scopes, text *name, Oid owner)
 	return effective_owner(owner);
 }
 
+/* Insert this transaction's row of the scope. */
 static void
 insert_scope(OwnTable *scopes, text *name, Oid owner)
 {
@@ -201,8 +215,8 @@ insert_scope(OwnTable *scopes, text *name, Oid owner)
 }
 
 /*
- * Nobody has the scope: it is to be the present role's, and its owner is
- * returned.
+ * Create a scope that has no committed row, and return its owner.  Raise 42501
+ * if the current role may not use it.
  */
 static Oid
 make_scope(FunctionCallInfo fcinfo, RequestTables *tables, text *name)
@@ -221,8 +235,8 @@ make_scope(FunctionCallInfo fcinfo, RequestTables *tables, text *name)
 }
 
 /*
- * Find the scope, make it if it is new, and see that it belongs to the present
- * role or one that it is a member of (42501).
+ * Find the scope, or create it.  Raise 42501 unless the current role has the
+ * privileges of its owner.
  */
 void
 scope_enter(FunctionCallInfo fcinfo, RequestTables *tables, text *name,
@@ -241,7 +255,7 @@ scope_enter(FunctionCallInfo fcinfo, RequestTables *tables, text *name,
 	scope->retains = !isnull;
 }
 
-/* The scope's own retention; false: it has none. */
+/* Get the scope's own retention; return false if it has none. */
 bool
 scope_retention(OwnTable *scopes, text *name, Interval *retention)
 {
@@ -262,9 +276,10 @@ scope_retention(OwnTable *scopes, text *name, Interval *retention)
  */
 
 /*
- * See that the scope may be changed, and let found say whether it has a row
- * already, in the slot.  Return whether it has an owner, be it that others are
- * just making it.
+ * Raise 42501 unless the current role may change the scope.  *found tells
+ * whether the scope has a valid row, which is then in the slot.  Return
+ * whether it has an owner, in *owner, even if other transactions are still
+ * creating it.
  */
 static bool
 check_change(RequestTables *tables, text *name, bool *found, Oid *owner)
@@ -277,6 +292,8 @@ check_change(RequestTables *tables, text *name, bool *found, Oid *owner)
 
 	*owner = row_owner(&tables->scopes);
 	scope_check_owner(name, effective_owner(*owner));
+
+	/* The row is read in its latest state, which the snapshot may not see. */
 	if (IsolationUsesXactSnapshot() && !own_slot_is_visible(&tables->scopes))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -286,8 +303,9 @@ check_change(RequestTables *tables, text *name, bool *found, Oid *owner)
 }
 
 /*
- * Write the row that counts before all others; the slot has the one that
- * counted until now, if any.  false: another transaction is at it.
+ * Insert or update the row with made_by 0.  If found, the slot has the row
+ * that was valid until now.  Return false if another transaction is changing
+ * the row with made_by 0.
  */
 static bool
 write_scope(OwnTable *scopes, text *name, bool found, Oid owner,
@@ -310,20 +328,21 @@ write_scope(OwnTable *scopes, text *name, bool found, Oid owner,
 	values[SCOPE_RETENTION - 1] = IntervalPGetDatum(retention);
 	nulls[SCOPE_RETENTION - 1] = retention == NULL;
 
+	/* The valid row may be one that a transaction made at its first use. */
 	if (found)
 		made_by = DatumGetFullTransactionId(own_value(scopes, SCOPE_MADE_BY,
 													  &isnull));
 	if (!found || !FullTransactionIdEquals(made_by, MADE_BY_HAND))
 		return own_insert(scopes, values, nulls);
 
-	/* Of a dropped owner the name is kept, for what it is worth. */
+	/* Keep the name of a dropped owner: a restore may find such a role. */
 	replace[SCOPE_OWNER - 1] = replace[SCOPE_OWNER_NAME - 1] =
 		owner_name != NULL;
 	replace[SCOPE_RETENTION - 1] = retention != NULL;
 	return own_update(scopes, values, nulls, replace);
 }
 
-/* Wait for who is at the row that is set by hand. */
+/* Wait for the transaction that is changing the row with made_by 0. */
 static void
 wait_for_other_setter(OwnTable *scopes, text *name, int *rounds)
 {
@@ -344,9 +363,9 @@ wait_for_other_setter(OwnTable *scopes, text *name, int *rounds)
 }
 
 /*
- * From now on the scope's retention says how long its results are kept: let
- * the rows say so, too, for reap.c.  Those of running transactions do not;
- * reap.c comes across them later.
+ * Set retained_by in the scope's rows, now that the scope has its own
+ * retention, so that reap.c finds them in the index.  Rows of running
+ * transactions are not changed; reap.c does that later.
  */
 static void
 retain_results(RequestTables *tables, text *name)
@@ -376,7 +395,8 @@ retain_results(RequestTables *tables, text *name)
 }
 
 /*
- * Make the scope if it is new, and set what is not NULL.
+ * Create the scope if it is new, and set the owner and the retention, if they
+ * are not NULL.
  */
 void
 scope_set(text *name, const char *owner, Interval *retention)
@@ -386,6 +406,7 @@ scope_set(text *name, const char *owner, Interval *retention)
 	int			rounds = 0;
 
 	(void) tables_open(&tables, &patience);
+	/* Look again after each wait: the other transaction may have committed. */
 	for (;;)
 	{
 		bool		found;

@@ -1,11 +1,11 @@
 /*
  * wait.c
- *		Waiting no longer than the call's argument "wait" allows.
+ *		Wait for locks no longer than the call's argument "wait" allows.
  *
- * The deadline covers the whole call, so every lock that it may have to wait
- * for comes here.  A wait whose time is over is no error: request_begin() says
- * "busy".  So a wait that is limited happens in a subtransaction, which cleans
- * up after the lock that was not granted.
+ * There is one deadline for the whole call, so all its waits for locks go
+ * through this file.  When the time is over, request_begin() returns "busy"
+ * instead of raising an error.  Therefore a limited wait runs in a
+ * subtransaction, which can be rolled back if the lock was not granted.
  */
 #include "request/request.h"
 
@@ -16,16 +16,16 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
-/* What is waited for, if its relation is given: a lock on it, or a rival. */
+/* What to wait for: a lock on a relation, or else a rival. */
 typedef struct Awaited
 {
-	Oid			relid;			/* InvalidOid: */
+	Oid			relid;			/* InvalidOid if it is a rival */
 	LOCKMODE	lockmode;
-	Relation	rel;			/* the rival's */
+	Relation	rel;			/* table of the rival's row */
 	OwnRival   *rival;
 } Awaited;
 
-/* How long the call waits; NULL: as long as lock_timeout allows. */
+/* Set how long the call may wait; if wait is NULL, lock_timeout applies. */
 void
 request_patience(Patience *patience, Interval *wait)
 {
@@ -42,8 +42,8 @@ request_time_is_over(const Patience *patience)
 }
 
 /*
- * The lock_timeout, in milliseconds, for what is left of the time, but at
- * least so much.
+ * Return the lock_timeout, in milliseconds, for the time that is left, but no
+ * less than least and no more than the lock_timeout set by the user.
  */
 int
 request_lock_timeout(const Patience *patience, int least)
@@ -54,13 +54,20 @@ request_lock_timeout(const Patience *patience, int least)
 		return LockTimeout;
 	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 										   patience->deadline);
+
+	/* 0 would mean no timeout; and the difference can exceed an int. */
 	left = Min(Max(left, least), INT_MAX);
 	return LockTimeout > 0 ? Min(LockTimeout, (int) left) : (int) left;
 }
 
+/* Wait without a limit of our own. */
 static void
 wait_at_length(const Awaited *awaited)
 {
+	/*
+	 * Wait for a speculative insertion, not for its transaction: the inserter
+	 * may give up the row and go on, maybe to wait for us.
+	 */
 	if (OidIsValid(awaited->relid))
 		LockRelationOid(awaited->relid, awaited->lockmode);
 	else if (awaited->rival->token != 0)
@@ -70,7 +77,7 @@ wait_at_length(const Awaited *awaited)
 						  &awaited->rival->tid, XLTW_InsertIndex);
 }
 
-/* Wait in a subtransaction; false when the time is over. */
+/* Wait in a subtransaction; return false if the time is over before. */
 static bool
 wait_in_time(const Awaited *awaited, const Patience *patience)
 {
@@ -89,12 +96,19 @@ wait_in_time(const Awaited *awaited, const Patience *patience)
 		LockTimeout = request_lock_timeout(patience, 1);
 		wait_at_length(awaited);
 		LockTimeout = lock_timeout;
+
+		/* A relation lock passes to the parent transaction. */
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
 		ErrorData  *error;
 
+		/*
+		 * LockTimeout was assigned directly, so no GUC code restores it.  The
+		 * rollback cleans up the lock wait.  Any error but our own timeout is
+		 * raised again.
+		 */
 		LockTimeout = lock_timeout;
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
@@ -114,7 +128,10 @@ wait_in_time(const Awaited *awaited, const Patience *patience)
 	return granted;
 }
 
-/* Lock a relation until the end of the transaction. */
+/*
+ * Lock a relation until the end of the transaction; return false if the lock
+ * was not granted in time.
+ */
 bool
 request_wait_relation(Oid relid, LOCKMODE lockmode, const Patience *patience)
 {
@@ -125,17 +142,22 @@ request_wait_relation(Oid relid, LOCKMODE lockmode, const Patience *patience)
 		LockRelationOid(relid, lockmode);
 		return true;
 	}
+
+	/* Mostly nobody holds the lock, and no subtransaction is needed. */
 	return ConditionalLockRelationOid(relid, lockmode) ||
 		wait_in_time(&awaited, patience);
 }
 
-/* Wait until the transaction that is at the row has ended. */
+/*
+ * Wait until the rival has ended its transaction or given up its insertion;
+ * return false if the time is over before.
+ */
 bool
 request_wait_rival(OwnTable *table, OwnRival *rival, const Patience *patience)
 {
 	Awaited		awaited = {.rel = table->rel,.rival = rival};
 
-	/* A row's pin is not kept while waiting. */
+	/* Do not keep the row's buffer pinned while waiting. */
 	ExecClearTuple(table->slot);
 	if (!patience->limited)
 	{
