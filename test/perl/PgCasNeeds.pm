@@ -9,14 +9,18 @@ use Test::More;
 
 # What can be needed: what is said of it, and whether it is there.
 my %probes = (
-	pgbouncer => [ 'pgbouncer is not installed',
+	pgbouncer => [ 'pgbouncer is not installed: run scripts/setup --test',
 		sub { grep { -x "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin' } ],
-	node => [ 'Node.js, or the npm packages of examples/counter, are not installed',
+	node => [ 'Node.js, or the npm packages of examples/counter, are not installed: run scripts/setup --test',
 		sub {
 			-d 'examples/counter/node_modules/pg'
 			  && grep { -x "$_/node" } split /:/, $ENV{PATH};
 		} ],
-	python => [ 'psycopg, psycopg_pool, psycopg2 or SQLAlchemy are not installed',
+	sqlsmith => [ 'sqlsmith is not installed: run scripts/setup --test',
+		sub { grep { -x "$_/sqlsmith" } split /:/, $ENV{PATH} } ],
+	'plain memory' => [ 'a sanitizer keeps what is freed',
+		sub { `pg_config --cflags` !~ /fsanitize/ } ],
+	python => [ 'psycopg, psycopg_pool, psycopg2 or SQLAlchemy are not installed: run scripts/setup --test',
 		sub {
 			!system '/usr/bin/python3', '-c',
 			  "try: import psycopg, psycopg_pool, psycopg2, sqlalchemy\n"
@@ -30,7 +34,7 @@ sub import
 	foreach my $need (@needs)
 	{
 		my ($what, $probe) = @{ $probes{$need} // die "no need $need" };
-		plan skip_all => "$what: run scripts/setup --test" unless $probe->();
+		plan skip_all => $what unless $probe->();
 	}
 	return;
 }

@@ -7,6 +7,7 @@
 use strict;
 use warnings;
 
+use PgCasNeeds 'plain memory';
 use PgCas;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
