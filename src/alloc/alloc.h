@@ -1,30 +1,8 @@
 /*
  * alloc.h
- *		What the files of the allocation room share.
+ *		Declarations shared by the files of this folder.
  *
- * functions.c	the SQL functions that units come and go by
- * look.c		those that look at units
- * answer.c		what both answer
- * pools.c		those that make, change and drop pools
- * ranges.c		those that change what a pool consists of
- * report.c		those that look at a pool as a whole
- * free.c		what is free in a pool
- * reap.c		housekeeping
- * unit.c		a key's unit: allocate, renew, release
- * key.c		a key's lock, and what it has
- * search.c		finding something free, or why there is nothing
- * mixed.c		... in pools whose units differ in size
- * queue.c		... among the waiting rows of other pools
- * frontier.c	... behind all rows of these
- * block.c		a block: the rows that overlap it, how it stands, taking it
- * scan.c		reading alloc_slot
- * store.c		writing alloc_slot and alloc_past
- * wait.c		whom a call has met, and waiting for them
- * pool.c		pools: their lock, and who may use them
- * cache.c		pools as a backend has read them
- * kind.c		kinds of pools: what their values are, as text and datums
- * number.c		numbers of slots as numerics
- * space.c		the arithmetic of values and slots
+ * README.md lists the files, explains the terms and gives the lock order.
  */
 #ifndef PG_CAS_ALLOC_H
 #define PG_CAS_ALLOC_H
@@ -44,16 +22,16 @@
 
 #include "alloc/space.h"
 
-/* The arguments of a statement: their types, and their values. */
+/* Arguments of owner_sql(): number and array of types; array of values. */
 /* clang-format off */
 #define ARGS(...) lengthof(((Oid[]) {__VA_ARGS__})), (Oid[]) {__VA_ARGS__}
 #define VALUES(...) (Datum[]) {__VA_ARGS__}
 /* clang-format on */
 
-/* The longest blocks: the prefix that an IPv6 /32 is. */
+/* The order of the longest prefix: an IPv6 /32. */
 #define MAX_PREFIX_ORDER 96
 
-/* The order of the longest block that a row may have, whatever it says. */
+/* The order of the longest block that a row of alloc_slot can have. */
 #define MAX_ORDER 112
 
 typedef enum PoolKind
@@ -96,53 +74,52 @@ typedef enum AllocRelation
 
 #define ALLOC_RELATIONS (ALLOC_GENERATION + 1)
 
-/* What a call does with a pool. */
+/* The right on a pool that a call needs. */
 typedef enum PoolRight
 {
-	RIGHT_NONE,					/* for our own housekeeping */
+	RIGHT_NONE,					/* for internal housekeeping */
 	RIGHT_SEE,
 	RIGHT_USE,
 	RIGHT_OWN
 } PoolRight;
 
-/*
- * What one backend knows about the frontier of one range; see frontier.c.
- */
+/* Maximal number of pending runs that a backend remembers for a range. */
 #define MAX_PENDING 64
 
+/* Slots before the frontier in which a transaction was inserting rows. */
 typedef struct PendingRun
 {
 	Extent		slots;
-	TransactionId xid;			/* who inserted them */
+	TransactionId xid;			/* invalid if not known */
 } PendingRun;
 
+/* What a backend knows about the frontier of a range; see frontier.c. */
 typedef struct Frontier
 {
 	bool		valid;
-	uint64		aborts;			/* of this backend, when it was learned */
-	u128		next;			/* all slots before have a row, or are in a
-								 * pending run */
-	u128		saved;			/* as the database has it */
-	bool		quiet;			/* nobody else seems to be at tip */
-	u128		tip;			/* then, the slot to try */
-	LocalTransactionId own_lxid;	/* the transaction that own_first is of */
-	u128		own_first;		/* the least slot that it has filled */
+	uint64		aborts;			/* rollbacks in this backend, when read */
+	u128		next;			/* the frontier: all slots before it have a
+								 * row or are in a pending run */
+	u128		saved;			/* the frontier that alloc_frontier has */
+	bool		quiet;			/* no other backend seems to be at tip */
+	u128		tip;			/* the slot to try if quiet */
+	LocalTransactionId own_lxid;	/* transaction of own_first */
+	u128		own_first;		/* lowest slot that it has filled */
 	int			npending;
 	PendingRun	pending[MAX_PENDING];
 } Frontier;
 
-/*
- * Waiting rows that a search has seen at the head of the queue, for those that
- * follow; see queue.c.
- */
+/* Maximal number of ready rows that a backend remembers for a pool. */
 #define MAX_READY 64
 
+/* A waiting row that a search has seen in the queue; see queue.c. */
 typedef struct ReadyRow
 {
 	ItemPointerData tid;
 	u128		lo;
 } ReadyRow;
 
+/* A pool, as a backend has read it; see cache.c. */
 typedef struct Pool
 {
 	int32		id;
@@ -151,71 +128,72 @@ typedef struct Pool
 	PoolStrategy strategy;
 	Interval	cooldown;
 	bool		has_cooldown;
-	int			width;			/* 32 or 128 bits of address; 0: numbers */
-	int			port_chunk;		/* 0: addresses are not divided */
-	bool		mixed;			/* units of several sizes? */
-	Oid			owner;			/* may have been dropped, as may grantees */
+	int			width;			/* bits of an address, or 0 for numbers */
+	int			port_chunk;		/* 0 if addresses are not divided */
+	bool		mixed;			/* units can differ in size */
+	Oid			owner;			/* may have been dropped, like grantees */
 	int			ngrantees;
 	Oid		   *grantees;
 	int64		epoch;			/* changes with ranges and reservations */
 
-	/* cache.c's own */
-	Oid			relid;			/* of alloc_pool: the extension may be made
-								 * anew */
-	uint64		seen;			/* how many changes were known of when the row
-								 * was read */
+	/* used by cache.c only */
+	Oid			relid;			/* OID of alloc_pool; changes if the extension
+								 * is created again */
+	uint64		seen;			/* pools_changed when the row was read */
 	bool		is_cached;
-	int			pins;			/* how many callers use it */
-	MemoryContext pinned_in;	/* the last one's memory */
+	int			pins;			/* number of memory contexts that use it */
+	MemoryContext pinned_in;	/* the one that pinned it last */
 	Size		bytes;
 
-	/* backend-local: depends on the epoch */
-	MemoryContext cxt;			/* everything that belongs to the pool */
+	/* valid for the epoch, and local to the backend except for space */
+	MemoryContext cxt;			/* contains everything that the pool has */
 	Space		space;
 	Frontier   *frontiers;		/* one per range */
-	TimestampTz queue_from;		/* when the last unit re-used had got free */
-	int			nready;			/* still to come, the next one first */
-	Oid			ready_file;		/* of alloc_slot, in which they are */
+	TimestampTz queue_from;		/* ready time of the unit last taken from the
+								 * queue */
+	int			nready;			/* number of ready rows left */
+	Oid			ready_file;		/* relfilenode that they are in */
 	ReadyRow   *next_ready;
 	ReadyRow	ready[MAX_READY];
-	u128		cursor;			/* mixed pools: where to look next */
+	u128		cursor;			/* mixed pools: where to search next */
 	bool		cursor_valid;
 } Pool;
 
-/* A call's use of a pool. */
+/* The use that a call makes of a pool. */
 typedef struct PoolUse
 {
-	Oid			nsp;			/* of our tables */
-	const char *name;			/* of the pool */
-	PoolRight	right;			/* what the caller wants to do with it */
-	LOCKMODE	mode;			/* of the lock on it; NoLock: none */
-	Pool	   *pool;			/* as it was when it was looked at last */
+	Oid			nsp;			/* schema of our tables */
+	const char *name;			/* the pool's name */
+	PoolRight	right;			/* the right that the caller needs */
+	LOCKMODE	mode;			/* mode of the lock held on the pool */
+	Pool	   *pool;			/* the pool as it was looked up last */
 } PoolUse;
 
-/* One row of alloc_slot. */
+/* A row of alloc_slot. */
 typedef struct SlotRow
 {
 	u128		lo;
 	int			order;
-	bool		held;			/* by a key; not whether it has run out */
+	bool		held;			/* has a key, but may have run out */
 	pg_uuid_t	key;
-	int			key_row;			/* tells it from other rows of the key */
+	int			key_row;		/* distinguishes rows of the same key; usually
+								 * 0, see allocate_again() */
 	int64		generation;
 	TimestampTz allocated_at;
 	bool		expires;
-	TimestampTz expires_at;		/* not held: given out again from then on */
-	Datum		note;			/* as it is stored */
+	TimestampTz expires_at;		/* if not held, when it can be given out */
+	Datum		note;			/* not detoasted */
 	bool		has_note;
 
-	/* where it is, and what is going on with it */
+	/* where the row is, and who is changing it */
 	ItemPointerData tid;
 	bool		own;			/* inserted by this transaction */
-	TransactionId inserter;		/* another one, still running */
-	uint32		token;			/* and its insertion is speculative */
-	TransactionId deleter;		/* another one, still running */
+	TransactionId inserter;		/* another transaction that is running */
+	uint32		token;			/* not 0 if its insertion is speculative */
+	TransactionId deleter;		/* another transaction that is running */
 } SlotRow;
 
-/* Is the time of a held row, or the cooldown of a waiting one, over? */
+/* Has a held row run out, or is the cooldown of a row without key over? */
 static inline bool
 has_run_out(const SlotRow *row, TimestampTz now)
 {
@@ -232,34 +210,32 @@ typedef enum SlotIndex
 
 #define SLOT_INDEXES (BY_EXPIRY + 1)
 
-/* Transactions that a call has met, and would have to wait for. */
+/* Transactions that a call has met and may have to wait for. */
 typedef struct WaitSet
 {
-	MemoryContext cxt;			/* of xids */
+	MemoryContext cxt;			/* memory context of xids */
 	int			n;
-	int			room;
+	int			room;			/* allocated length of xids */
 	TransactionId *xids;
-	int			waited;			/* milliseconds, for the first one */
-	int			unlooked;		/* of these, since a look for deadlocks */
+	int			waited;			/* milliseconds waited for the first one */
+	int			unlooked;		/* ... since the deadlock detector ran */
 } WaitSet;
 
-/*
- * A table that is written to, and what that needs.
- */
+/* A table that is written to. */
 typedef struct Writer
 {
 	Relation	rel;
 	TupleTableSlot *row;
-	MemoryContext call_cxt;		/* for what lasts until store_close */
-	MemoryContext cxt;			/* for the row's values */
-	bool		known;			/* it has our indexes and no others */
-	EState	   *estate;			/* for making index entries by the executor */
+	MemoryContext call_cxt;		/* lasts until store_close() */
+	MemoryContext cxt;			/* for the values of the row */
+	bool		known;			/* has our indexes and no others */
+	EState	   *estate;			/* for index entries by the executor */
 	ResultRelInfo *rri;
 } Writer;
 
 /*
- * The tables of one call.  Opened by store_open, closed by store_close; what
- * writing needs is opened with the first write.
+ * The tables of a call, opened by store_open() and closed by store_close().
+ * What is needed for writing is opened with the first write.
  */
 typedef struct Store
 {
@@ -268,31 +244,32 @@ typedef struct Store
 	MemoryContext cxt;
 	Relation	slot;
 	Relation	index[SLOT_INDEXES];
-	WaitSet		waits;			/* since the caller emptied it */
+	WaitSet		waits;			/* met since the caller emptied it */
 	TupleTableSlot *look;
 	Writer		slots;
 	Writer		past;
 	Relation	past_ended;
 } Store;
 
+/* A scan of alloc_slot; see scan.c. */
 typedef struct SlotScan
 {
 	Store	   *store;
 	IndexScanDesc desc;
 	ScanKeyData keys[3];
-	int			nnumbers;		/* keys after the first one, to be freed */
+	int			nnumbers;		/* number of keys that are numerics */
 	SnapshotData dirty;
 	Snapshot	snapshot;
-	Snapshot	picked;			/* if not NULL, whose versions are wanted */
+	Snapshot	picked;			/* return only versions that it sees, if set */
 	TupleTableSlot *slot;
 	ScanDirection direction;
-	bool		queue;			/* an index that nobody else reads */
-	int			passed;			/* entries without a row */
-	bool		bounded;		/* give up when these are many */
+	bool		queue;			/* may mark index entries as dead */
+	int			passed;			/* number of entries without a row */
+	bool		bounded;		/* give up if they are many */
 	bool		gave_up;
 } SlotScan;
 
-/* A scan of the rows that overlap an extent; see block.c. */
+/* The stages of a BlockScan, in the order in which they are entered. */
 typedef enum BlockStage
 {
 	BLOCK_NEAR,
@@ -300,6 +277,7 @@ typedef enum BlockStage
 	BLOCK_INSIDE
 } BlockStage;
 
+/* A scan of the rows that overlap an extent; see block.c. */
 typedef struct BlockScan
 {
 	Store	   *store;
@@ -308,18 +286,18 @@ typedef struct BlockScan
 	Snapshot	snapshot;
 	BlockStage	stage;
 	SlotScan	rows;
-	int			passed;			/* near: rows before the extent */
-	bool		proven;			/* and no longer one is behind the last one */
-	bool		scanning;		/* far: rows at the slot at, */
-	u128		at;
-	int			order;			/* where one of that order would begin */
+	int			passed;			/* near: number of rows before the extent */
+	bool		proven;			/* near: none further back overlaps it */
+	bool		scanning;		/* far: rows is open */
+	u128		at;				/* far: the slot that is looked at, */
+	int			order;			/* where a block of this order can begin */
 } BlockScan;
 
-/* How a block stands, from good to bad. */
+/* The state of a block, from best to worst. */
 typedef enum BlockState
 {
 	BLOCK_FREE,
-	BLOCK_BUSY,					/* a running transaction changes that */
+	BLOCK_BUSY,					/* a running transaction is changing it */
 	BLOCK_COOLING,
 	BLOCK_HELD
 } BlockState;
@@ -332,75 +310,76 @@ typedef enum RequestKind
 	REQUEST_INT
 } RequestKind;
 
-/* Where what is asked for lies. */
+/* Where a requested value lies. */
 typedef enum Place
 {
-	PLACE_OUTSIDE,				/* not wholly in a range that is given out */
+	PLACE_OUTSIDE,				/* not wholly in a range that gives out units */
 	PLACE_RESERVED,
 	PLACE_OPEN
 } Place;
 
-/* What is asked for. */
+/* What a caller requests. */
 typedef struct Request
 {
-	const char *function;		/* the caller's name for it */
+	const char *function;		/* name of the SQL function */
 	pg_uuid_t	key;
 	RequestKind kind;
 	int			masklen;		/* REQUEST_PREFIX */
-	bool		exact;			/* this value and no other */
+	bool		exact;			/* requests value and nothing else */
 	u128		value;
-	int			width;			/* of value, as an address */
-	Interval   *ttl;			/* NULL: for good */
+	int			width;			/* width of value, if it is an address */
+	Interval   *ttl;			/* NULL: does not expire */
 	Datum		note;
 	bool		has_note;
 
-	/* the same in slots of the pool; unit.c */
+	/* the same in slots of the pool; resolve.c */
 	int			order;
-	Place		place;			/* of value */
+	Place		place;			/* where value lies */
 	u128		lo;
 } Request;
 
 typedef enum Outcome
 {
 	OUTCOME_ALLOCATED,
-	OUTCOME_HELD,				/* the key had it already */
+	OUTCOME_HELD,				/* the key already had it */
 	OUTCOME_EXHAUSTED,
 	OUTCOME_COOLING,
 	OUTCOME_FRAGMENTED,
-	OUTCOME_TAKEN,				/* another key has what was asked for */
-	OUTCOME_BUSY,				/* someone has to be waited for */
+	OUTCOME_TAKEN,				/* another key has the requested value */
+	OUTCOME_BUSY,				/* the call has to wait; not returned */
 	OUTCOME_REUSED,				/* the key was used for another request */
-	OUTCOME_RESERVED			/* what was asked for is */
+	OUTCOME_RESERVED			/* the requested value is reserved */
 } Outcome;
 
+/* The result of an allocation. */
 typedef struct Answer
 {
 	Outcome		outcome;
-	SlotRow		unit;			/* allocated, held, reused */
-	bool		ready;			/* there is something at ready_at */
+	SlotRow		unit;			/* if allocated, held or reused */
+	bool		ready;			/* something will be free at ready_at */
 	TimestampTz ready_at;
 } Answer;
 
-/* How a key stands. */
+/* What a key has. */
 typedef enum KeyState
 {
-	KEY_NONE,					/* has no unit */
-	KEY_RAN_OUT,				/* has one that has run out */
+	KEY_NONE,					/* no unit */
+	KEY_RAN_OUT,				/* a unit that has run out */
 	KEY_HOLDS,
-	KEY_BUSY					/* a running transaction is changing that */
+	KEY_BUSY					/* a running transaction is changing it */
 } KeyState;
 
-/* One allocation at work. */
+/* An allocation at work. */
 typedef struct Search
 {
 	Store	   *store;
 	Pool	   *pool;
 	Request    *request;
-	int			key_row;			/* of the key's new unit */
+	int			key_row;		/* for the row of the key's new unit */
 	TimestampTz now;
-	SlotRow		unit;			/* what was taken */
-	int			stumbles;		/* over what seemed to be free */
-	bool		ready;			/* there is something at ready_at */
+	SlotRow		unit;			/* the unit that was taken */
+	int			stumbles;		/* failures to take a free block */
+	bool		ready;			/* something will be free at ready_at */
 	TimestampTz ready_at;
 } Search;
 
@@ -540,6 +519,11 @@ extern void key_check_snapshot(Store *store, const Pool *pool,
 extern void key_check_block_snapshot(Search *search, const SlotRow *row);
 extern void row_keep(SlotRow *row);
 extern char *uuid_text(const pg_uuid_t *key);
+
+/* resolve.c */
+extern void resolve_request(const Pool *pool, Request *request);
+extern bool resolve_is_same(const Request *request, const SlotRow *unit);
+extern void resolve_check_size(const Pool *pool, const Request *request);
 
 /* unit.c */
 extern void unit_allocate(Store *store, PoolUse *use, Request *request,

@@ -1,6 +1,7 @@
 /*
  * answer.c
- *		What the functions of functions.c answer, and what they raise.
+ *		Results and errors of the SQL functions that allocate and look at
+ *		units.
  */
 #include "postgres.h"
 
@@ -14,6 +15,7 @@
 
 #include "alloc/answer.h"
 
+/* The name of an outcome in alloc_result. */
 const char *
 alloc_outcome_name(Outcome outcome)
 {
@@ -41,7 +43,9 @@ alloc_outcome_name(Outcome outcome)
 	elog(ERROR, "unexpected outcome %d", (int) outcome);
 }
 
-/* Raise what is not an allocation. */
+/*
+ * Raise the error that stands for the outcome, unless that is an allocation.
+ */
 void
 require_unit(const Pool *pool, const Request *request, const Answer *answer)
 {
@@ -51,6 +55,7 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 		answer->outcome == OUTCOME_HELD)
 		return;
 
+	/* Every error has the pool and the key in its DETAIL. */
 	detail_begin(&detail);
 	detail_text(&detail, "pool", pool->name);
 	detail_text(&detail, "key", uuid_text(&request->key));
@@ -120,13 +125,14 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 	}
 }
 
-/* A chunk's first port, and ports as a range. */
+/* The first port of a chunk. */
 int
 first_port(const Pool *pool, const SlotRow *unit)
 {
 	return space_chunk(&pool->space, unit->lo) * pool->port_chunk;
 }
 
+/* Make an int4range of nports ports. */
 static Datum
 ports_datum(int first, int nports)
 {
@@ -142,12 +148,14 @@ ports_datum(int first, int nports)
 	return RangeTypePGetDatum(make_range(type, &lower, &upper, false, NULL));
 }
 
+/* Is the unit a chunk of ports? */
 bool
 is_chunk(const Pool *pool, const SlotRow *unit)
 {
 	return unit->order < pool->space.chunk_bits;
 }
 
+/* The unit's address, or prefix, as inet. */
 Datum
 unit_address(const Pool *pool, const SlotRow *unit)
 {
@@ -155,6 +163,7 @@ unit_address(const Pool *pool, const SlotRow *unit)
 						 unit_masklen(pool, unit->order));
 }
 
+/* Set the columns of an alloc_unit. */
 void
 unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 			 bool *nulls)
@@ -163,6 +172,7 @@ unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 	values[0] = CStringGetTextDatum(pool->name);
 	values[1] = UUIDPGetDatum(&unit->key);
 	values[2] = CStringGetTextDatum(unit_text(pool, unit->lo, unit->order));
+	/* numbers have no address, and only chunks have ports */
 	nulls[3] = pool->width == 0;
 	if (!nulls[3])
 		values[3] = unit_address(pool, unit);
@@ -180,6 +190,7 @@ unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 		values[9] = PointerGetDatum(PG_DETOAST_DATUM(unit->note));
 }
 
+/* Add an alloc_unit to the function's result. */
 void
 put_unit_row(ReturnSetInfo *rsinfo, const Pool *pool, const SlotRow *unit)
 {
@@ -190,6 +201,7 @@ put_unit_row(ReturnSetInfo *rsinfo, const Pool *pool, const SlotRow *unit)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
+/* Form the composite value that the function returns. */
 Datum
 return_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 {

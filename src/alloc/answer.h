@@ -1,6 +1,6 @@
 /*
  * answer.h
- *		What answer.c gives to functions.c.
+ *		Declarations for functions that return or report units.
  */
 #ifndef PG_CAS_ALLOC_ANSWER_H
 #define PG_CAS_ALLOC_ANSWER_H
@@ -9,7 +9,7 @@
 
 #include "alloc/alloc.h"
 
-/* The columns of an alloc_unit. */
+/* Number of columns of the type alloc_unit. */
 #define UNIT_COLUMNS 10
 
 extern const char *alloc_outcome_name(Outcome outcome);

@@ -95,7 +95,7 @@ put_unreserved(Free *list, u128 first, u128 last)
 	int			high = space->nreserved;
 
 	/*
-	 * binary search for the first reserved extent that ends at or after first
+	 * Binary search for the first reserved extent that ends at or after first.
 	 */
 	while (low < high)
 	{

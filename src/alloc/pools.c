@@ -190,8 +190,8 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	port_chunk = port_chunk_argument(fcinfo, 5, kind);
 	while (port_chunk > 0 && port_chunk << chunk_bits < 65536)
 		chunk_bits++;
-	ranges = ranges_of_texts(PG_GETARG_ARRAYTYPE_P(1), kind, chunk_bits,
-							 &width, &nranges);
+	ranges = named_ranges(PG_GETARG_ARRAYTYPE_P(1), kind, chunk_bits,
+						  &width, &nranges);
 	owner = new_owner(PG_ARGISNULL(6) ? NULL :
 					  text_to_cstring(PG_GETARG_TEXT_PP(6)));
 	require_writable(fcinfo);

@@ -33,9 +33,20 @@ extern void change_end(Change *change);
 pg_noreturn extern void raise_in_use(const Change *change, const char *what,
 									 const char *hint);
 
+/* named.c */
+extern void named_require_fit(const Range *range, const char *text,
+							  int chunk_bits, const Range *others,
+							  int nothers);
+pg_noreturn extern void raise_overlap(const char *text,
+									  const char *other);
+extern Range *named_ranges(ArrayType *texts, PoolKind kind, int chunk_bits,
+						   int *width, int *nranges);
+extern void named_argument(FunctionCallInfo fcinfo, const Change *change,
+						   bool whole, Named *named);
+extern bool named_overlaps(const Range *range, const Named *named);
+extern void named_require_overlap(const Change *change, const Named *named);
+
 /* ranges.c */
-extern Range *ranges_of_texts(ArrayType *texts, PoolKind kind, int chunk_bits,
-							  int *width, int *nranges);
 extern void insert_ranges(int32 pool, bool mixed, int chunk_bits,
 						  const Range *ranges, const u128 *frontiers,
 						  int nranges);

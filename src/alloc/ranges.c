@@ -1,8 +1,9 @@
 /*
  * ranges.c
- *		Allocation: the SQL functions that change what a pool consists of.
+ *		The SQL functions that change what a pool consists of: ranges and
+ *		reservations.
  *
- * As those of pools.c they say what they do in SQL, with the pool locked.
+ * Like those in pools.c they use SQL, and hold the pool's lock.
  */
 #include "postgres.h"
 
@@ -17,8 +18,9 @@ PG_FUNCTION_INFO_V1(alloc_reserve);
 PG_FUNCTION_INFO_V1(alloc_unreserve);
 
 /*
- * Remove rows that are not in use from these slots; those that are cooling
- * only if all of their values are among those that go.
+ * Delete the rows in these slots that are not in use.  Rows that are cooling
+ * are deleted only if all of their values lie between first and last, which
+ * are the values that leave the pool.
  */
 static void
 sweep(Store *store, const Pool *pool, Extent slots, u128 first, u128 last)
@@ -43,6 +45,7 @@ sweep(Store *store, const Pool *pool, Extent slots, u128 first, u128 last)
 	block_scan_end(&scan);
 }
 
+/* A numeric[] datum. */
 static Datum
 numeric_array(Datum *numbers, int n)
 {
@@ -51,12 +54,9 @@ numeric_array(Datum *numbers, int n)
 }
 
 /*
- * Ranges.
- */
-
-/*
- * Add ranges that overlap with none, each with a frontier at its first slot
- * unless it has another one.  Those whose whole is 0 are a whole of their own.
+ * Insert ranges, which must not overlap with others of the pool.  The frontier
+ * of each is at its first slot unless frontiers says otherwise.  A range whose
+ * whole is 0 gets its own id there.
  */
 void
 insert_ranges(int32 pool, bool mixed, int chunk_bits, const Range *ranges,
@@ -99,6 +99,7 @@ insert_ranges(int32 pool, bool mixed, int chunk_bits, const Range *ranges,
 					 BoolGetDatum(mixed)));
 }
 
+/* Insert one range. */
 static void
 insert_range(const Pool *pool, const Range *range, u128 frontier)
 {
@@ -106,6 +107,7 @@ insert_range(const Pool *pool, const Range *range, u128 frontier)
 				  &frontier, 1);
 }
 
+/* Delete a range, with its frontier. */
 static void
 delete_range(int32 range)
 {
@@ -113,7 +115,10 @@ delete_range(int32 range)
 			  VALUES(Int32GetDatum(range)));
 }
 
-/* Remove the draining ranges whose last unit has gone; true if there were. */
+/*
+ * Delete the draining ranges whose last unit is gone.  Returns true if there
+ * were any.
+ */
 static bool
 purge_drained(Change *change)
 {
@@ -138,9 +143,9 @@ purge_drained(Change *change)
 }
 
 /*
- * Cut the values from first to last out of a range, which has some of them:
- * its parts keep their slots.  What is cut out drains, or if keep is false, is
- * gone.
+ * Cut the values from first to last, some of which are in the range, out of
+ * it.  The parts that remain keep their slots.  The part that is cut out
+ * becomes a range that drains, or is dropped if keep is false.
  */
 static void
 cut_range(Store *store, const Pool *pool, const Range *range,
@@ -155,6 +160,7 @@ cut_range(Store *store, const Pool *pool, const Range *range,
 	middle.first = Max(named->first, range->first);
 	middle.last = Min(named->last, range->last);
 	slots = slots_of_values(&pool->space, middle.first, middle.last);
+	/* The remaining parts keep their share of the frontier. */
 	if (!store_frontier(store, range->id, &frontier, NULL, NULL))
 		frontier = range_slots(range, pool->space.chunk_bits).first;
 	delete_range(range->id);
@@ -174,8 +180,8 @@ cut_range(Store *store, const Pool *pool, const Range *range,
 }
 
 /*
- * Put ranges together again that a drain had cut and that are all given out.
- * True if there were such.
+ * Join ranges again that a drain had cut apart, where both sides are open by
+ * now.  Returns true if there were any.
  */
 static bool
 join_ranges(const Pool *pool)
@@ -189,6 +195,10 @@ join_ranges(const Pool *pool)
 		const Range *before = &space->ranges[i - 1];
 		const Range *range = &space->ranges[i];
 
+		/*
+		 * Ranges that were added separately stay apart, even if they are
+		 * adjacent: a prefix must lie in one of them.
+		 */
 		if (before->draining || range->draining ||
 			before->last + 1 != range->first ||
 			before->whole != range->whole)
@@ -196,6 +206,11 @@ join_ranges(const Pool *pool)
 			first = i;
 			continue;
 		}
+
+		/*
+		 * The exclusion constraint on ranges does not let the first one grow
+		 * before this one is gone.
+		 */
 		delete_range(range->id);
 		owner_sql("UPDATE @alloc_range SET last = $2 WHERE id = $1",
 				  ARGS(INT4OID, NUMERICOID),
@@ -207,40 +222,8 @@ join_ranges(const Pool *pool)
 }
 
 /*
- * 22023 if a range's values cannot be numbered (space.c), or not beside those
- * of the pool's other ranges.
- */
-static void
-require_fit(const Range *range, const char *text, int chunk_bits,
-			const Range *others, int nothers)
-{
-	if (!range_fits(range, chunk_bits))
-		raise_invalid(psprintf(chunk_bits == 0 ?
-							   "range %s holds the last of all addresses" :
-							   "range %s is too long for port chunks", text),
-					  chunk_bits == 0 ? "End the range before it." :
-					  psprintf("Its addresses must be alike in their first %d bits.",
-							   chunk_bits));
-	for (int i = 0; chunk_bits > 0 && i < nothers; i++)
-	{
-		if (ranges_collide(range, &others[i], chunk_bits))
-			raise_invalid(psprintf("range %s differs from another one of the pool in its first %d bits only",
-								   text, chunk_bits),
-						  "A pool with port chunks cannot tell such addresses apart; make a pool for each.");
-	}
-}
-
-pg_noreturn static void
-raise_overlap(const char *text, const char *other)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_EXCLUSION_VIOLATION),
-			 errmsg("range %s overlaps with range %s of the pool",
-					text, other)));
-}
-
-/*
- * Add values to a pool: 23P01 if it has some of them.
+ * Add a range to the pool.  Raises 23P01 if the pool already has some of its
+ * values.
  */
 static void
 add_range(const Pool *pool, const Named *named)
@@ -257,122 +240,12 @@ add_range(const Pool *pool, const Named *named)
 						  range_text(pool->kind, pool->width, other->first,
 									 other->last));
 	}
-	require_fit(&range, named->text, space->chunk_bits, space->ranges,
-				space->nranges);
+	named_require_fit(&range, named->text, space->chunk_bits, space->ranges,
+					  space->nranges);
 	insert_range(pool, &range, range_slots(&range, space->chunk_bits).first);
 }
 
-static int
-compare_named(const void *a, const void *b)
-{
-	u128		x = ((const Named *) a)->first;
-	u128		y = ((const Named *) b)->first;
-
-	return x < y ? -1 : x > y;
-}
-
-/* An element of alloc_pool_create's ranges. */
-static Named
-element(Datum datum, PoolKind kind, int *width)
-{
-	Named		named;
-
-	named.text = TextDatumGetCString(datum);
-	range_parse(kind, named.text, false, width, &named.first, &named.last);
-	return named;
-}
-
-/*
- * The ranges of a new pool, from their texts, of which there must be one: in
- * order, of one width and without overlap.
- */
-Range *
-ranges_of_texts(ArrayType *texts, PoolKind kind, int chunk_bits, int *width,
-				int *nranges)
-{
-	Datum	   *elements;
-	bool	   *nulls;
-	Named	   *named;
-	Range	   *ranges;
-
-	deconstruct_array(texts, TEXTOID, -1, false, TYPALIGN_INT, &elements,
-					  &nulls, nranges);
-	if (*nranges == 0)
-		raise_invalid("a pool needs a range",
-					  "A range is like 10.0.0.0/24, 10.0.0.10-10.0.0.99 or 100-4094.");
-	named = palloc(*nranges * sizeof(Named));
-	for (int i = 0; i < *nranges; i++)
-	{
-		int			its_width;
-
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument \"ranges\" must not contain nulls")));
-		named[i] = element(elements[i], kind, &its_width);
-		if (i > 0 && its_width != *width)
-			raise_invalid(psprintf("ranges %s and %s are of different address families",
-								   named[0].text, named[i].text),
-						  "Make a pool for each.");
-		*width = its_width;
-	}
-	qsort(named, *nranges, sizeof(Named), compare_named);
-
-	ranges = palloc0(*nranges * sizeof(Range));
-	for (int i = 0; i < *nranges; i++)
-	{
-		if (i > 0 && named[i].first <= named[i - 1].last)
-			raise_overlap(named[i].text, named[i - 1].text);
-		ranges[i].first = named[i].first;
-		ranges[i].last = named[i].last;
-		require_fit(&ranges[i], named[i].text, chunk_bits, ranges, i);
-	}
-	return ranges;
-}
-
-/*
- * The values that the second argument names; a network in full, if whole.
- */
-static void
-named_values(FunctionCallInfo fcinfo, const Change *change, bool whole,
-			 Named *named)
-{
-	int			width;
-
-	require_argument(fcinfo, 1, "range");
-	named->text = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	range_parse(change->use.pool->kind, named->text, whole, &width,
-				&named->first, &named->last);
-	if (width != change->use.pool->width)
-		raise_invalid(psprintf("range %s is not of the address family of pool \"%s\"",
-							   named->text, change->use.name),
-					  "Make a pool for each.");
-}
-
-static bool
-overlaps(const Range *range, const Named *named)
-{
-	return named->first <= range->last && named->last >= range->first;
-}
-
-static void
-require_overlap(const Change *change, const Named *named)
-{
-	const Space *space = &change->use.pool->space;
-
-	for (int i = 0; i < space->nranges; i++)
-	{
-		if (overlaps(&space->ranges[i], named))
-			return;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("no value of range %s is in pool \"%s\"", named->text,
-					change->use.name),
-			 errhint("See the ranges column of view alloc_pools.")));
-}
-
-/* Does a range drain, and lie between these values? */
+/* Is the range draining, and do all of its values lie between these? */
 static bool
 is_undrained_by(const Range *range, const Named *named)
 {
@@ -381,7 +254,8 @@ is_undrained_by(const Range *range, const Named *named)
 }
 
 /*
- * Cut draining ranges that these values lie across; true if there were such.
+ * Cut draining ranges of which these values contain only a part.  Returns true
+ * if there were any.
  */
 static bool
 cut_draining(Change *change, const Named *named)
@@ -396,7 +270,7 @@ cut_draining(Change *change, const Named *named)
 		const Range *range = &pool->space.ranges[i];
 
 		if (!range->draining || is_undrained_by(range, named) ||
-			!overlaps(range, named))
+			!named_overlaps(range, named))
 			continue;
 		cut_range(&store, pool, range, named, true);
 		cut = true;
@@ -405,7 +279,10 @@ cut_draining(Change *change, const Named *named)
 	return cut;
 }
 
-/* Are all of these values in ranges whose drain is about to be undone? */
+/*
+ * Are all values of named in draining ranges that lie in whole, so that their
+ * draining will be cancelled?
+ */
 static bool
 all_undrained(const Pool *pool, const Named *whole, const Named *named)
 {
@@ -415,7 +292,7 @@ all_undrained(const Pool *pool, const Named *whole, const Named *named)
 	{
 		const Range *range = &pool->space.ranges[i];
 
-		if (is_undrained_by(range, whole) && overlaps(range, named))
+		if (is_undrained_by(range, whole) && named_overlaps(range, named))
 			n += Min(range->last, named->last) -
 				Max(range->first, named->first) + 1;
 	}
@@ -423,12 +300,14 @@ all_undrained(const Pool *pool, const Named *whole, const Named *named)
 }
 
 /*
- * alloc_pool_grow(pool, range)
+ * alloc_pool_grow(pool, range) RETURNS void
  *
- * What is draining of the range, a network in full as alloc_pool_shrink took
- * it, is taken back, and is then one with what it was cut from.  What is added
- * has only a network's hosts; it may overlap with what has been drained to the
- * end, but not with what still has units.
+ * Cancels the draining of whatever is draining in the range, and joins it with
+ * the range that it was cut from.  For this a network is taken in full, as
+ * alloc_pool_shrink() does.  If that is not all of the range, adds the range;
+ * then a network stands for its host addresses.  A range that is added may
+ * overlap with what has been drained completely, but not with what still has
+ * units.
  */
 Datum
 alloc_pool_grow(PG_FUNCTION_ARGS)
@@ -439,13 +318,15 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 	bool		undrained;
 
 	change_open(fcinfo, &change);
-	named_values(fcinfo, &change, true, &whole);
-	named_values(fcinfo, &change, false, &named);
+	named_argument(fcinfo, &change, true, &whole);
+	named_argument(fcinfo, &change, false, &named);
 
 	owner_sql_begin(&change.scope);
+	/* Have ranges begin and end where the range does. */
 	if (cut_draining(&change, &whole))
 		change_reload(&change);
 	undrained = all_undrained(change.use.pool, &whole, &named);
+	/* Ranges without units must not keep the new range from being added. */
 	if (!undrained && purge_drained(&change))
 		change_reload(&change);
 	for (int i = 0; i < change.use.pool->space.nranges; i++)
@@ -457,6 +338,11 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 			continue;
 		owner_sql("UPDATE @alloc_range SET draining = false WHERE id = $1",
 				  ARGS(INT4OID), VALUES(Int32GetDatum(range->id)));
+
+		/*
+		 * Rows that were not in use were deleted when the draining began.  So
+		 * search the range from its beginning.
+		 */
 		owner_sql("UPDATE @alloc_frontier SET slot = $2 WHERE range = $1",
 				  ARGS(INT4OID, NUMERICOID),
 				  VALUES(Int32GetDatum(range->id),
@@ -471,11 +357,11 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 }
 
 /*
- * alloc_pool_shrink(pool, range, drain)
+ * alloc_pool_shrink(pool, range, drain) RETURNS void
  *
- * A range of the pool that is hit partly is cut; its parts keep their slots.
- * A part that drains stays, even when its last unit has gone, and what cools
- * in it goes on cooling: a drain can be undone.
+ * Ranges of which only a part is removed are cut, and the remaining parts keep
+ * their slots.  A part that drains remains a range even after its last unit is
+ * gone, and its units go on cooling, because the draining can be cancelled.
  */
 Datum
 alloc_pool_shrink(PG_FUNCTION_ARGS)
@@ -487,8 +373,8 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 	bool		drain = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 
 	change_open(fcinfo, &change);
-	named_values(fcinfo, &change, true, &named);
-	require_overlap(&change, &named);
+	named_argument(fcinfo, &change, true, &named);
+	named_require_overlap(&change, &named);
 	pool = change.use.pool;
 	owner_sql_begin(&change.scope);
 	store_open(&store, change.use.nsp, RowExclusiveLock);
@@ -497,7 +383,7 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 		const Range *range = &pool->space.ranges[i];
 		Extent		slots;
 
-		if (!overlaps(range, &named))
+		if (!named_overlaps(range, &named))
 			continue;
 		slots = slots_of_values(&pool->space,
 								Max(named.first, range->first),
@@ -505,6 +391,7 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 		if (!drain && slots_in_use(&store, pool, slots))
 			raise_in_use(&change, psprintf("range %s", named.text),
 						 "Release them, or shrink the pool with drain => true.");
+		/* first 1 and last 0: no values leave the pool, so keep what cools */
 		if (drain)
 			sweep(&store, pool, slots, 1, 0);
 		else
@@ -516,7 +403,7 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* alloc_reserve(pool, range, note) */
+/* alloc_reserve(pool, range, note) RETURNS void */
 Datum
 alloc_reserve(PG_FUNCTION_ARGS)
 {
@@ -527,13 +414,18 @@ alloc_reserve(PG_FUNCTION_ARGS)
 	Datum		last;
 
 	change_open(fcinfo, &change);
-	named_values(fcinfo, &change, true, &named);
-	require_overlap(&change, &named);
+	named_argument(fcinfo, &change, true, &named);
+	named_require_overlap(&change, &named);
 	pool = Int32GetDatum(change.use.pool->id);
 	first = u128_numeric(named.first);
 	last = u128_numeric(named.last);
 
 	owner_sql_begin(&change.scope);
+
+	/*
+	 * The exclusion constraint would catch this, too, but its message would
+	 * not name the range.
+	 */
 	if (owner_sql("SELECT 1 FROM @alloc_reserved WHERE pool = $1 "
 				  "AND first <= $3 AND last >= $2",
 				  ARGS(INT4OID, NUMERICOID, NUMERICOID),
@@ -555,11 +447,7 @@ alloc_reserve(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * alloc_unreserve(pool, range)
- *
- * The frontiers of the ranges have to go back: they passed what was reserved.
- */
+/* alloc_unreserve(pool, range) RETURNS void */
 Datum
 alloc_unreserve(PG_FUNCTION_ARGS)
 {
@@ -568,7 +456,7 @@ alloc_unreserve(PG_FUNCTION_ARGS)
 	const Space *space;
 
 	change_open(fcinfo, &change);
-	named_values(fcinfo, &change, true, &named);
+	named_argument(fcinfo, &change, true, &named);
 	owner_sql_begin(&change.scope);
 	if (owner_sql("DELETE FROM @alloc_reserved "
 				  "WHERE pool = $1 AND first = $2 AND last = $3",
@@ -586,8 +474,13 @@ alloc_unreserve(PG_FUNCTION_ARGS)
 	{
 		const Range *range = &space->ranges[i];
 
-		if (!overlaps(range, &named))
+		if (!named_overlaps(range, &named))
 			continue;
+
+		/*
+		 * The frontier has passed the reserved slots, which have no rows.
+		 * Move it back to the first of them.
+		 */
 		owner_sql("UPDATE @alloc_frontier SET slot = least(slot, $2) "
 				  "WHERE range = $1",
 				  ARGS(INT4OID, NUMERICOID),

@@ -1,9 +1,9 @@
 /*
  * reap.c
- *		Allocation: housekeeping.
+ *		Housekeeping: the SQL function alloc_reap(), which pg_cas_reap() calls.
  *
- * Nothing but the size on disk depends on it.  It is run by the extension's
- * owner (pg_cas_reap), and waits for nobody for long.
+ * It only saves disk space; nothing else depends on it.  It runs as the
+ * extension's owner, and skips what is locked instead of waiting for it.
  */
 #include "postgres.h"
 
@@ -17,7 +17,7 @@
 
 PG_FUNCTION_INFO_V1(alloc_reap);
 
-/* A value of the last statement, which is not NULL. */
+/* A value in the result of the last statement, known not to be NULL. */
 static Datum
 sql_result(uint64 row, int column)
 {
@@ -26,9 +26,7 @@ sql_result(uint64 row, int column)
 	return owner_sql_value(row, column, &isnull);
 }
 
-/*
- * End what has run out in one pool.
- */
+/* End the units of a pool that have run out. */
 static int64
 reap_pool(Oid nsp, const char *name, int64 batch)
 {
@@ -41,12 +39,13 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 	int64		reaped = 0;
 
 	if (!pool_use(&use, nsp, name, RIGHT_NONE) || !pool_lock(&use, ShareLock))
-		return 0;				/* dropped meanwhile */
+		return 0;				/* dropped in the meantime */
 	pool = use.pool;
 	store_open(&store, nsp, RowExclusiveLock);
 	scan_by_expiry(&scan, &store, pool->id, now);
 	while (reaped < batch && slot_scan_next(&scan, &row))
 	{
+		/* someone is at work here; a later call will get it */
 		if (TransactionIdIsValid(row.inserter) ||
 			TransactionIdIsValid(row.deleter))
 			continue;
@@ -62,8 +61,8 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 }
 
 /*
- * Forget waiting rows of a pool that has many more of them than held ones,
- * the lowest first.  Their slots count as never used again.
+ * Delete waiting rows, lowest slots first, if the pool has many more of them
+ * than held ones.  Their slots then count as never used.
  */
 static int64
 forget_waiting(Oid nsp, const char *name, int64 batch)
@@ -86,7 +85,10 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 	{
 		uint64		nranges = (uint64) DatumGetInt64(sql_result(0, 2));
 
-		/* not while an idle transaction has one of the frontiers */
+		/*
+		 * All frontiers have to be moved back before the deleted slots.  Do
+		 * nothing now if an idle transaction has locked one of them.
+		 */
 		if (pool_lock_frontiers(id, "SKIP LOCKED") == nranges &&
 			pool_lock(&use, ExclusiveLock) && use.pool->id == id)
 		{
@@ -106,6 +108,7 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 					  ARGS(INT4OID, INT8OID),
 					  VALUES(Int32GetDatum(id), Int64GetDatum(batch)));
 			forgotten = DatumGetInt64(sql_result(0, 1));
+			/* Other backends must forget their frontiers and queues. */
 			pool_new_epoch(id);
 		}
 	}
@@ -114,8 +117,8 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 }
 
 /*
- * Write down the present names of roles that have been renamed, by which a
- * dump is restored.
+ * Store the present names of roles that have been renamed, because a dump is
+ * restored by names.
  */
 static void
 refresh_role_names(void)
@@ -131,7 +134,9 @@ refresh_role_names(void)
 }
 
 /*
- * alloc_reap(batch): our part of pg_cas_reap.
+ * alloc_reap(batch) RETURNS bigint
+ *
+ * Returns the number of rows that were removed or ended.
  */
 Datum
 alloc_reap(PG_FUNCTION_ARGS)
@@ -152,6 +157,7 @@ alloc_reap(PG_FUNCTION_ARGS)
 	nnames = (int) owner_sql("SELECT name FROM @alloc_pool", 0, NULL, NULL);
 	names = MemoryContextAlloc(caller, Max(nnames, 1) * sizeof(char *));
 	for (int i = 0; i < nnames; i++)
+		/* the statement's result goes away with the next one */
 		names[i] = MemoryContextStrdup(caller,
 									   TextDatumGetCString(sql_result(i, 1)));
 	refresh_role_names();
@@ -165,7 +171,7 @@ alloc_reap(PG_FUNCTION_ARGS)
 								   Int64GetDatum(batch)));
 	owner_sql_end(&scope);
 
-	/* what is known of a pool is kept until the context is reset */
+	/* A pool that we use is pinned until the context is reset. */
 	cxt = AllocSetContextCreate(caller, "alloc_reap", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(cxt);
 	for (int i = 0; i < nnames && reaped < batch; i++)

@@ -1,7 +1,7 @@
 /*
  * relation.c
- *		The tables, indexes and sequences of allocation, and the snapshot that
- *		they are read with.
+ *		OIDs of the tables, indexes and sequences of allocation, and the
+ *		snapshot that they are read with.
  */
 #include "postgres.h"
 
@@ -36,16 +36,20 @@ static const char *const relation_names[] = {
 	[ALLOC_GENERATION] = "alloc_generation"
 };
 
-/* Their OIDs in one schema, as far as they are known. */
+/* OIDs that have been looked up, and the schema that they belong to. */
 static Oid	relations[ALLOC_RELATIONS];
 static Oid	relations_nsp = InvalidOid;
 
+/*
+ * Syscache callback: forget all OIDs when any relation is created or dropped.
+ */
 static void
 forget_relations(Datum arg, int cacheid, uint32 hashvalue)
 {
 	relations_nsp = InvalidOid;
 }
 
+/* Register the callback, once. */
 static void
 watch_changes(void)
 {
@@ -57,19 +61,20 @@ watch_changes(void)
 	watching = true;
 }
 
-/* The schema of our tables. */
+/* The OID of the schema of our tables. */
 Oid
 alloc_namespace(FunctionCallInfo fcinfo)
 {
 	return internal_schema();
 }
 
-/* One of our relations. */
+/* The OID of one of our relations; 42P01 if it is missing. */
 Oid
 alloc_relation(Oid nsp, AllocRelation which)
 {
 	Oid			relid;
 
+	/* The extension may have been dropped and created again. */
 	if (relations_nsp != nsp)
 	{
 		watch_changes();
@@ -89,9 +94,13 @@ alloc_relation(Oid nsp, AllocRelation which)
 	return relid;
 }
 
-/* What is committed by now; in a parallel query, when that began. */
+/*
+ * A snapshot that shows what has been committed up to now; in a parallel
+ * query, up to its beginning.
+ */
 Snapshot
 latest_snapshot(void)
 {
+	/* parallel workers cannot take new snapshots */
 	return IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot();
 }

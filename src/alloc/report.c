@@ -1,10 +1,11 @@
 /*
  * report.c
- *		Allocation: the SQL functions that look at a pool as a whole.
+ *		The SQL functions that look at pools as a whole: alloc_usage() and
+ *		alloc_verify(); alloc_map() is in map.c.
  *
- * Each looks at one pool after the other, at each with one snapshot for
- * everything: its ranges, its reservations and its rows.  So they say what was
- * true at one time, also while the pool is in use.
+ * They look at one pool after the other, and at everything of a pool with one
+ * snapshot.  So what they report was true at one time, even while the pool is
+ * in use.
  */
 #include "postgres.h"
 
@@ -15,26 +16,15 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "alloc/alloc.h"
+#include "alloc/report.h"
 #include "base/entry.h"
 
 PG_FUNCTION_INFO_V1(alloc_usage);
-PG_FUNCTION_INFO_V1(alloc_map);
 PG_FUNCTION_INFO_V1(alloc_verify);
 
-/* One pool, as it is looked at. */
-typedef struct Look
-{
-	Snapshot	snapshot;
-	Pool	   *pool;
-	TimestampTz now;
-	Store		store;
-	ReturnSetInfo *rsinfo;
-} Look;
-
 /*
- * The names of the pools that the call is about: the one that the first
- * argument names, or all that the caller may see.
+ * Return the name of the pool that the first argument names, or if it is NULL,
+ * the names of all pools that the caller may see.
  */
 static char **
 named_pools(FunctionCallInfo fcinfo, uint64 *n)
@@ -56,7 +46,7 @@ named_pools(FunctionCallInfo fcinfo, uint64 *n)
 	owner_sql("SELECT p.name, p.owner, ARRAY(SELECT g.role "
 			  "FROM @alloc_grantee AS g WHERE g.pool = p.id) "
 			  "FROM @alloc_pool AS p ORDER BY p.name", 0, NULL, NULL);
-	owner_leave(&scope);		/* who asks is the caller */
+	owner_leave(&scope);		/* pool_shows() goes by the caller */
 	names = MemoryContextAlloc(caller, (SPI_processed + 1) * sizeof(char *));
 	*n = 0;
 	for (uint64 i = 0; i < SPI_processed; i++)
@@ -77,10 +67,8 @@ named_pools(FunctionCallInfo fcinfo, uint64 *n)
 	return names;
 }
 
-/*
- * Look at each of these pools, in key_row, in memory of its own.
- */
-static Datum
+/* Call a function for each of these pools, with memory of its own. */
+Datum
 look_at_pools(FunctionCallInfo fcinfo, bool required, void (*at) (Look *look))
 {
 	Oid			nsp = alloc_namespace(fcinfo);
@@ -101,9 +89,14 @@ look_at_pools(FunctionCallInfo fcinfo, bool required, void (*at) (Look *look))
 	for (uint64 i = 0; i < n; i++)
 	{
 		look.now = GetCurrentTimestamp();
+
+		/*
+		 * Read the ranges and reservations with the snapshot, too, because the
+		 * rows must be compared with those of the same time.
+		 */
 		look.snapshot = RegisterSnapshot(GetLatestSnapshot());
 		look.pool = cache_read(nsp, names[i], look.snapshot);
-		if (look.pool != NULL)	/* not dropped meanwhile */
+		if (look.pool != NULL)	/* not dropped in between */
 		{
 			store_open(&look.store, nsp, AccessShareLock);
 			at(&look);
@@ -117,28 +110,21 @@ look_at_pools(FunctionCallInfo fcinfo, bool required, void (*at) (Look *look))
 	return (Datum) 0;
 }
 
-static bool
+/* Is the row's unit held by a key? */
+bool
 is_in_use(const Look *look, const SlotRow *row)
 {
 	return row->held && !has_run_out(row, look->now);
 }
 
+/* Is the row's unit cooling down? */
 static bool
 is_cooling(const Look *look, const SlotRow *row)
 {
 	return !row->held && !has_run_out(row, look->now);
 }
 
-/*
- * Parts of a pool, in the order of their slots, so that a walk over its rows
- * goes over them only once.
- */
-typedef struct Part
-{
-	Extent		slots;
-	const Range *range;
-} Part;
-
+/* qsort comparator */
 static int
 compare_parts(const void *a, const void *b)
 {
@@ -148,7 +134,8 @@ compare_parts(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static Part *
+/* The pool's ranges in the order of their slots. */
+Part *
 parts_of(const Pool *pool)
 {
 	const Space *space = &pool->space;
@@ -164,7 +151,7 @@ parts_of(const Pool *pool)
 	return parts;
 }
 
-/* How many slots of an extent another one has. */
+/* The number of slots that two extents have in common. */
 static u128
 common_slots(Extent a, Extent b)
 {
@@ -174,36 +161,33 @@ common_slots(Extent a, Extent b)
 	return first > last ? 0 : last - first + 1;
 }
 
-/*
- * Usage.
- */
-
-/* a - b, or in a damaged pool, where b may be more, 0 */
+/* a - b, or 0 if b is larger, which can happen in a damaged pool */
 static u128
 less(u128 a, u128 b)
 {
 	return a > b ? a - b : 0;
 }
 
-/* What is counted of a pool, in values, and for chunks, in slots. */
+/* What alloc_usage() counts, in values except for free_slots. */
 typedef struct Usage
 {
-	u128		open;			/* in ranges that give out */
-	u128		reserved;		/* of them */
-	u128		held;			/* in them */
-	u128		cooling;
-	u128		unreserved;		/* of reserved: held or cooling nevertheless */
+	u128		open;			/* in ranges that do not drain */
+	u128		reserved;		/* ... and reserved */
+	u128		held;			/* ... and held */
+	u128		cooling;		/* ... and cooling */
+	u128		unreserved;		/* ... reserved, but held or cooling */
 	u128		draining;		/* held, in ranges that drain */
 	u128		free_slots;
 } Usage;
 
+/* The number of values that have so many slots. */
 static u128
 values_of(const Pool *pool, u128 slots)
 {
 	return slots >> pool->space.chunk_bits;
 }
 
-/* Sizes, before any row is looked at. */
+/* Count sizes, before looking at any row. */
 static void
 count_space(const Pool *pool, const Part *parts, Usage *usage)
 {
@@ -218,6 +202,7 @@ count_space(const Pool *pool, const Part *parts, Usage *usage)
 
 		if (parts[i].range->draining)
 			continue;
+		/* parts and reservations are both in ascending order */
 		while (r < space->nreserved && space->reserved[r].last < slots.first)
 			r++;
 		for (int k = r; k < space->nreserved &&
@@ -229,7 +214,10 @@ count_space(const Pool *pool, const Part *parts, Usage *usage)
 	}
 }
 
-/* How many of these slots are reserved; they go upwards from call to call. */
+/*
+ * The number of reserved slots in an extent.  *next is where to begin; the
+ * caller's extents must be in ascending order.
+ */
 static u128
 reserved_slots(const Space *space, Extent slots, int *next)
 {
@@ -245,8 +233,8 @@ reserved_slots(const Space *space, Extent slots, int *next)
 }
 
 /*
- * Count all rows, block by block.  An address that is divided into chunks is
- * in use if any chunk is; else it is cooling if any is.
+ * Count the rows of a mixed pool.  An address that is divided into chunks is
+ * in use if any of its chunks is; otherwise it is cooling if any chunk is.
  */
 static void
 count_blocks(Look *look, const Part *parts, Usage *usage)
@@ -271,10 +259,13 @@ count_blocks(Look *look, const Part *parts, Usage *usage)
 
 		if (!held && !is_cooling(look, &row))
 			continue;
+		/* is this another chunk of the address that was counted last? */
 		again = pool->port_chunk > 0 &&
 			block.first >> space->chunk_bits == address;
+		/* skip the ranges that end before this block */
 		while (part < space->nranges && parts[part].slots.last < block.first)
 			part++;
+		/* a block that cools can lie across ranges that were cut from one */
 		for (int i = part; i < space->nranges &&
 			 parts[i].slots.first <= block.last; i++)
 		{
@@ -286,6 +277,10 @@ count_blocks(Look *look, const Part *parts, Usage *usage)
 			u128		kept = reserved_slots(space, shared, &reserved);
 			u128		values = pool->port_chunk > 0 ? 1 : size;
 
+			/*
+			 * What drains counts as allocated while it is held, and not at all
+			 * when it cools.
+			 */
 			if (parts[i].range->draining)
 			{
 				if (held && !(again && its_held))
@@ -309,13 +304,14 @@ count_blocks(Look *look, const Part *parts, Usage *usage)
 				usage->cooling += values;
 			usage->unreserved += pool->port_chunk > 0 ? kept > 0 : kept;
 		}
+		/* remember the address, in case that more of its chunks follow */
 		its_held = held || (again && its_held);
 		address = block.first >> space->chunk_bits;
 	}
 	slot_scan_end(&scan);
 }
 
-/* Count the rows in these slots, of a pool whose units are of one size. */
+/* Count the rows in these slots, in a pool of one size. */
 static void
 count_rows(Look *look, Extent slots, u128 *held, u128 *cooling)
 {
@@ -335,9 +331,9 @@ count_rows(Look *look, Extent slots, u128 *held, u128 *cooling)
 }
 
 /*
- * Count all rows of a pool whose units are of one size: by one statement, which
- * need not know which is where (2 to 3 times as fast as a walk over them), and
- * again those in what drains or is reserved.
+ * Count the rows of a pool of one size with one statement, which is 2 to 3
+ * times as fast as a scan of ours.  It cannot tell where the rows are, so
+ * those in draining ranges and in reservations are counted again.
  */
 static void
 count_units(Look *look, const Part *parts, Usage *usage)
@@ -365,6 +361,7 @@ count_units(Look *look, const Part *parts, Usage *usage)
 		if (parts[i].range->draining)
 			count_rows(look, parts[i].slots, &usage->draining, &unused);
 	}
+	/* the statement has counted these, too */
 	usage->held = less(usage->held, usage->draining);
 	usage->cooling = less(usage->cooling, unused);
 	for (int i = 0; i < space->nreserved; i++)
@@ -378,7 +375,7 @@ count_units(Look *look, const Part *parts, Usage *usage)
 	}
 }
 
-/* 100 * part / whole, with two decimals */
+/* 100 * part / whole, rounded to two digits */
 static Datum
 percentage(Datum part, Datum whole)
 {
@@ -389,6 +386,7 @@ percentage(Datum part, Datum whole)
 	return DirectFunctionCall2(numeric_round, share, Int32GetDatum(2));
 }
 
+/* Add the pool's row to the result of alloc_usage(). */
 static void
 usage_of(Look *look)
 {
@@ -405,6 +403,7 @@ usage_of(Look *look)
 	else
 		count_units(look, parts, &usage);
 
+	/* capacity, reserved, allocated, cooling and free */
 	numbers[0] = usage.open + usage.draining;
 	numbers[1] = less(usage.reserved, usage.unreserved);
 	numbers[2] = usage.held + usage.draining;
@@ -415,6 +414,7 @@ usage_of(Look *look)
 		values[i + 1] = u128_numeric(numbers[i]);
 	nulls[6] = pool->port_chunk == 0;
 	values[6] = u128_numeric(usage.free_slots);
+	/* a pool without ranges has no percentage */
 	nulls[7] = numbers[0] == 0;
 	if (!nulls[7])
 		values[7] = percentage(values[3], values[1]);
@@ -422,7 +422,7 @@ usage_of(Look *look)
 						 values, nulls);
 }
 
-/* alloc_usage(pool) */
+/* alloc_usage(pool) RETURNS TABLE (pool, capacity, ...) */
 Datum
 alloc_usage(PG_FUNCTION_ARGS)
 {
@@ -430,131 +430,8 @@ alloc_usage(PG_FUNCTION_ARGS)
 }
 
 /*
- * The map: each range in up to eight lines of 64 cells.
- */
-#define MAP_WIDTH 64
-#define MAP_CELLS (8 * MAP_WIDTH)
-
-typedef struct Drawing
-{
-	int			ncells;
-	double		cell_size;
-	double	   *filled;			/* slots of each cell */
-} Drawing;
-
-/* Add the slots of a block, counted from the range's beginning. */
-static void
-draw_block(Drawing *drawing, u128 first, u128 last)
-{
-	double		from = (double) first;
-	double		to = (double) last + 1;
-	int			cell = Min((int) (from / drawing->cell_size),
-						   drawing->ncells - 1);
-
-	for (; cell < drawing->ncells && cell * drawing->cell_size < to; cell++)
-		drawing->filled[cell] += Min(to, (cell + 1) * drawing->cell_size) -
-			Max(from, cell * drawing->cell_size);
-}
-
-static void
-put_line(Look *look, const char *line)
-{
-	Datum		value = CStringGetTextDatum(line);
-	bool		isnull = false;
-
-	tuplestore_putvalues(look->rsinfo->setResult, look->rsinfo->setDesc,
-						 &value, &isnull);
-}
-
-static void
-put_drawing(Look *look, const Drawing *drawing)
-{
-	for (int start = 0; start < drawing->ncells; start += MAP_WIDTH)
-	{
-		char		line[2 + MAP_WIDTH + 1] = "  ";
-		int			n = Min(MAP_WIDTH, drawing->ncells - start);
-
-		for (int i = 0; i < n; i++)
-		{
-			double		filled = drawing->filled[start + i];
-			double		share = filled / drawing->cell_size;
-
-			line[2 + i] = share <= 0 ? '.' : share < 0.5 ? '-' :
-				share < 1 - 1e-9 ? '+' : '#';
-		}
-		line[2 + n] = '\0';
-		put_line(look, line);
-	}
-}
-
-static void
-map_of(Look *look)
-{
-	const Pool *pool = look->pool;
-	const Space *space = &pool->space;
-	const Part *parts = parts_of(pool);
-	Drawing    *drawings = palloc_extended(sizeof(Drawing) *
-										   Max(1, space->nranges),
-										   MCXT_ALLOC_HUGE);
-	Extent		all = {0, U128_MAX};
-	SlotScan	scan;
-	SlotRow		row;
-	int			part = 0;
-
-	for (int i = 0; i < space->nranges; i++)
-	{
-		Drawing    *drawing = &drawings[parts[i].range - space->ranges];
-		u128		size = parts[i].slots.last - parts[i].slots.first + 1;
-
-		drawing->ncells = (int) Min(size, MAP_CELLS);
-		drawing->cell_size = (double) size / drawing->ncells;
-		drawing->filled = palloc0(drawing->ncells * sizeof(double));
-	}
-
-	scan_by_slot(&scan, &look->store, pool->id, all, ForwardScanDirection,
-				 look->snapshot);
-	while (slot_scan_next(&scan, &row))
-	{
-		Extent		block = {row.lo, block_last(row.lo, row.order)};
-
-		if (!is_in_use(look, &row))
-			continue;
-		while (part < space->nranges && parts[part].slots.last < block.first)
-			part++;
-		for (int i = part; i < space->nranges &&
-			 parts[i].slots.first <= block.last; i++)
-		{
-			u128		base = parts[i].slots.first;
-
-			draw_block(&drawings[parts[i].range - space->ranges],
-					   Max(block.first, base) - base,
-					   Min(block.last, parts[i].slots.last) - base);
-		}
-	}
-	slot_scan_end(&scan);
-
-	for (int i = 0; i < space->nranges; i++)
-	{
-		const Range *range = &space->ranges[i];
-
-		put_line(look, psprintf("%s%s",
-								range_text(pool->kind, pool->width,
-										   range->first, range->last),
-								range->draining ? " (draining)" : ""));
-		put_drawing(look, &drawings[i]);
-	}
-}
-
-/* alloc_map(pool) */
-Datum
-alloc_map(PG_FUNCTION_ARGS)
-{
-	return look_at_pools(fcinfo, true, map_of);
-}
-
-/*
- * What is wrong with a pool is found by one statement, since that is what it
- * takes to compare everything with everything.
+ * Add a pool's problems to the result of alloc_verify().  One SQL statement
+ * finds them all, because everything has to be compared with everything.
  */
 static void
 verify(Look *look)
@@ -580,7 +457,7 @@ verify(Look *look)
 	owner_sql_end(&scope);
 }
 
-/* alloc_verify(pool) */
+/* alloc_verify(pool) RETURNS TABLE (pool, problem, detail) */
 Datum
 alloc_verify(PG_FUNCTION_ARGS)
 {

@@ -1,11 +1,12 @@
 /*
  * scan.c
- *		Reading alloc_slot: by slot, by key, by queue, by time.
+ *		Reads alloc_slot: by slot, by key, by the queue, by time.
  *
- * Why not SPI.  A search for something free is about the latest state at
- * every isolation level.  The executor would fail it with 40001 under
- * REPEATABLE READ for every row that changed meanwhile.  So searches use dirty
- * snapshots, which see running transactions' rows and say whose they are.
+ * SPI is not used.  A search for a free unit is about the latest state at
+ * every isolation level, and under REPEATABLE READ the executor would raise
+ * 40001 for every row that has changed since the snapshot.  Searches use dirty
+ * snapshots, which also see the rows of running transactions and say which
+ * transaction that is.
  */
 #include "postgres.h"
 
@@ -26,7 +27,7 @@
 #include "alloc/alloc.h"
 #include "alloc/store.h"
 
-/* Entries that a scan passes before it marks dead ones, or gives up. */
+/* Index entries that a scan passes before it marks dead ones or gives up. */
 #define PASSED_MANY 64
 
 static const AllocRelation slot_indexes[] = {
@@ -36,7 +37,7 @@ static const AllocRelation slot_indexes[] = {
 	[BY_EXPIRY] = ALLOC_SLOT_EXPIRY
 };
 
-/* An index of alloc_slot, opened when it is first asked for. */
+/* Return an index of alloc_slot, opening it if necessary. */
 Relation
 store_index(Store *store, SlotIndex which)
 {
@@ -48,12 +49,9 @@ store_index(Store *store, SlotIndex which)
 }
 
 /*
- * Begin a scan with the keys that the caller has put into it; the nnumbers
- * after the first one are numerics to be freed with it.
- *
- * An MVCC scan under SERIALIZABLE would make the call conflict with all who
- * write near what it reads.  So every version is visited, which SSI takes no
- * note of, and those that the snapshot sees are picked.
+ * Start a scan with the keys that the caller has put into scan->keys.  The
+ * nnumbers keys after the first one are numerics, to be freed at the end of
+ * the scan.
  */
 static void
 scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
@@ -61,6 +59,7 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 {
 	scan->store = store;
 	scan->direction = direction;
+	/* May this scan mark entries as dead?  See scan_advance(). */
 	scan->queue = snapshot == NULL &&
 		(which == BY_QUEUE || which == BY_EXPIRY) && !RecoveryInProgress();
 	scan->passed = 0;
@@ -73,6 +72,11 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 	}
 	else if (IsMVCCSnapshot(snapshot) && IsolationIsSerializable())
 	{
+		/*
+		 * An MVCC scan would take predicate locks, and the call would conflict
+		 * with everybody who writes near to what it reads.  SnapshotAny takes
+		 * none: visit all versions and pick those that the snapshot sees.
+		 */
 		scan->picked = snapshot;
 		snapshot = SnapshotAny;
 	}
@@ -84,6 +88,7 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 	index_rescan(scan->desc, scan->keys, nkeys, NULL, 0);
 }
 
+/* End a scan. */
 void
 slot_scan_end(SlotScan *scan)
 {
@@ -95,8 +100,8 @@ slot_scan_end(SlotScan *scan)
 }
 
 /*
- * Is the version that an index entry points to gone from the latest state for
- * good: deleted or replaced by a transaction that has committed?
+ * Has the version that an index entry points to been deleted or replaced by a
+ * transaction that has committed?
  */
 static bool
 version_is_gone(SlotScan *scan, ItemPointer tid)
@@ -108,6 +113,7 @@ version_is_gone(SlotScan *scan, ItemPointer tid)
 									   scan->slot))
 		return false;
 	tuple = ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+	/* With a HOT update the entry also stands for the new version. */
 	gone = !HeapTupleHeaderIsHotUpdated(tuple->t_data) &&
 		!(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
 		!HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_data->t_infomask) &&
@@ -116,21 +122,7 @@ version_is_gone(SlotScan *scan, ItemPointer tid)
 	return gone;
 }
 
-/*
- * Have the scan's slot hold its next row.
- *
- * Each time a unit is given out and comes back, its row leaves a dead version
- * and an entry in the queue's index.  As long as some old transaction runs,
- * PostgreSQL keeps both for it and has every search go through them.  But
- * nobody reads that index, nor the one by time, with a snapshot: only searches
- * do, for the latest state, and what is gone from that for good they need not
- * find again.  So a scan that has passed many such entries marks the further
- * ones as dead, as an index scan does with rows that are dead for everybody.
- * (Whoever reads alloc_slot by hand, in a transaction that is older than these
- * versions' end, should not do it by way of these two indexes.  As any removal
- * of dead entries it can conflict with old queries on a standby, with
- * hot_standby_feedback, too; hence not before there are many.)
- */
+/* Go on to the next row, which is then in scan->slot. */
 static bool
 scan_advance(SlotScan *scan)
 {
@@ -142,6 +134,10 @@ scan_advance(SlotScan *scan)
 		if (!desc->xs_heap_continue &&
 			index_getnext_tid(desc, scan->direction) == NULL)
 			return false;
+
+		/*
+		 * The entry may stand for several versions; xs_heap_continue says so.
+		 */
 		if (index_fetch_heap(desc, scan->slot))
 		{
 			if (scan->picked == NULL ||
@@ -149,17 +145,36 @@ scan_advance(SlotScan *scan)
 				return true;
 			continue;
 		}
+		/* no version of this entry is visible */
 		if (++scan->passed <= PASSED_MANY)
 			continue;
 		scan->gave_up = scan->bounded;
 		if (scan->gave_up)
 			return false;
+
+		/*
+		 * Each time that a unit is allocated and released, its row leaves a
+		 * dead version and an entry in the index of the queue.  While an old
+		 * transaction runs, PostgreSQL keeps both, and every search would go
+		 * through them.  But only searches read the two indexes by queue and
+		 * by time, and these look at the latest state, for which the entry
+		 * will never be needed again.  So mark it dead, as an index scan does
+		 * with rows that are dead for everybody.
+		 *
+		 * Consequently these two indexes must not be used to read alloc_slot
+		 * by hand in a transaction that is older than that.  On a standby this
+		 * can conflict with old queries, even with hot_standby_feedback, which
+		 * is why we do it only after passing many entries.
+		 */
 		if (scan->queue && !desc->kill_prior_tuple)
 			desc->kill_prior_tuple =
 				version_is_gone(scan, &desc->xs_heaptid);
 	}
 }
 
+/*
+ * Raise XX001 because of a row that the arithmetic of space.c cannot handle.
+ */
 pg_noreturn static void
 raise_damaged(u128 lo, int order)
 {
@@ -174,10 +189,11 @@ raise_damaged(u128 lo, int order)
 }
 
 /*
- * Read the row in the slot; dirty is NULL, or the snapshot that found it.
+ * Read the row in the slot.  dirty is NULL, or the dirty snapshot that found
+ * the row.
  *
- * A note stays where it is, maybe in a TOAST table: a row that is not the
- * reader's may be of an insertion that is just taken back, its chunks gone.
+ * The note is not detoasted.  A row that another transaction is inserting may
+ * just be rolled back, and its TOAST chunks be gone.
  */
 void
 slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
@@ -191,6 +207,7 @@ slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 
 	row->lo = numeric_u128(values[SLOT_FIRST]);
 	row->order = DatumGetInt16(values[SLOT_SIZE]);
+	/* The extension's owner can write anything to this table. */
 	if (row->order < 0 || row->order > MAX_ORDER ||
 		row->lo > U128_MAX - block_last(0, row->order))
 		raise_damaged(row->lo, row->order);
@@ -215,6 +232,7 @@ slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 	row->own = false;
 	if (dirty != NULL)
 	{
+		/* set by the visibility check, if these transactions are running */
 		row->inserter = dirty->xmin;
 		row->deleter = dirty->xmax;
 		row->token = dirty->speculativeToken;
@@ -232,9 +250,9 @@ slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 }
 
 /*
- * The next row.  Under a dirty snapshot that includes rows that a running
- * transaction has inserted or is about to delete, and says so.  What row
- * points to lives until the next call.
+ * Return the next row.  With a dirty snapshot this includes rows that a
+ * running transaction is inserting or deleting, as row->inserter and
+ * row->deleter say.  What row points to is valid until the next call.
  */
 bool
 slot_scan_next(SlotScan *scan, SlotRow *row)
@@ -255,8 +273,8 @@ row_seen_by(SlotScan *scan, Snapshot snapshot)
 }
 
 /*
- * The row that is at a place now, if it is one of the pool.  It stays where it
- * is until the next look.
+ * Read the row at a place, if there is one now and it belongs to the pool.
+ * What row points to is valid until the next call.
  */
 bool
 store_look(Store *store, const Pool *pool, ItemPointer tid, SlotRow *row)
@@ -266,6 +284,7 @@ store_look(Store *store, const Pool *pool, ItemPointer tid, SlotRow *row)
 
 	if (store->look == NULL)
 	{
+		/* The slot lasts as long as the store does. */
 		MemoryContext caller = MemoryContextSwitchTo(store->cxt);
 
 		store->look = table_slot_create(store->slot, NULL);
@@ -282,8 +301,10 @@ store_look(Store *store, const Pool *pool, ItemPointer tid, SlotRow *row)
 }
 
 /*
- * The scans, by their keys.
+ * Kinds of scans.
  */
+
+/* Set a key: the column equals the value. */
 static void
 key_int4(ScanKey key, int attno, int32 value)
 {
@@ -291,7 +312,10 @@ key_int4(ScanKey key, int attno, int32 value)
 				Int32GetDatum(value));
 }
 
-/* The second column is a number from first to last. */
+/*
+ * Set two keys: the second column is from first to last.  Returns their
+ * number.
+ */
 static int
 key_between(ScanKey keys, Datum first, Datum last)
 {
@@ -302,8 +326,8 @@ key_between(ScanKey keys, Datum first, Datum last)
 }
 
 /*
- * Rows that begin in the extent, ascending or descending, as the snapshot
- * shows them; NULL: dirty.
+ * Scan the rows that begin in the extent, in ascending or descending order, as
+ * the snapshot shows them (NULL: dirty).
  */
 void
 scan_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots,
@@ -312,6 +336,7 @@ scan_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots,
 	int			nkeys = 1;
 
 	key_int4(&scan->keys[0], 1, pool);
+	/* one equality is cheaper than two inequalities */
 	if (slots.first == slots.last)
 		ScanKeyInit(&scan->keys[nkeys++], 2, BTEqualStrategyNumber,
 					F_NUMERIC_EQ, u128_numeric(slots.first));
@@ -321,7 +346,7 @@ scan_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots,
 	scan_begin(scan, store, BY_SLOT, snapshot, direction, nkeys, nkeys - 1);
 }
 
-/* The versions of the key's row that the snapshot shows; NULL: dirty. */
+/* Scan the key's rows, as the snapshot shows them (NULL: dirty). */
 void
 scan_by_key(SlotScan *scan, Store *store, int32 pool, const pg_uuid_t *key,
 			Snapshot snapshot)
@@ -332,7 +357,7 @@ scan_by_key(SlotScan *scan, Store *store, int32 pool, const pg_uuid_t *key,
 	scan_begin(scan, store, BY_KEY, snapshot, ForwardScanDirection, 2, 0);
 }
 
-/* Waiting rows that are queued by slot, in the extent. */
+/* Scan the waiting rows in the extent that are queued by slot. */
 void
 scan_queue_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots)
 {
@@ -342,7 +367,7 @@ scan_queue_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots)
 	scan_begin(scan, store, BY_QUEUE, NULL, ForwardScanDirection, 3, 2);
 }
 
-/* Waiting rows that are queued by time, from one time to another. */
+/* Scan the waiting rows that are queued by time, for an interval of times. */
 void
 scan_queue_by_time(SlotScan *scan, Store *store, int32 pool,
 				   TimestampTz from, TimestampTz until)
@@ -353,7 +378,10 @@ scan_queue_by_time(SlotScan *scan, Store *store, int32 pool,
 	scan_begin(scan, store, BY_QUEUE, NULL, ForwardScanDirection, 3, 2);
 }
 
-/* Held rows (in mixed pools: all) that have run out until then, by time. */
+/*
+ * Scan the held rows (in mixed pools also those that cool) that have run out
+ * by the given time, in the order of their times.
+ */
 void
 scan_by_expiry(SlotScan *scan, Store *store, int32 pool, TimestampTz until)
 {
@@ -363,7 +391,7 @@ scan_by_expiry(SlotScan *scan, Store *store, int32 pool, TimestampTz until)
 	scan_begin(scan, store, BY_EXPIRY, NULL, ForwardScanDirection, 2, 0);
 }
 
-/* The same rows, those that are to run out after a time. */
+/* Scan the rows of the same kinds that run out after the given time. */
 void
 scan_to_expire(SlotScan *scan, Store *store, int32 pool, TimestampTz after)
 {

@@ -1,16 +1,16 @@
 /*
  * search.c
- *		Finding something free for a request, or why there is nothing.
+ *		Finds something free for a request, or the reason why there is nothing.
  *
- * A block is free if no row stands in its place that is held by a key and has
- * not run out, or is cooling, and nobody is just changing that.  What others'
- * running transactions hold is seen (scan.c), so a search never waits and
- * never takes two sessions to the same block for long: the one that comes
- * second is told so by the constraints and looks on.
+ * A block is free unless a row that overlaps it is held and has not run out,
+ * is cooling, or is being changed by a running transaction.  Searches use
+ * dirty snapshots, which see the uncommitted rows of others, so a search never
+ * waits.  If two sessions choose the same block, the constraints tell the
+ * second one, which then goes on searching.
  *
  * A search that finds nothing has met every transaction that could still make
- * room, one that runs an allocation and may roll back, or a release and may
- * commit: they are in store->waits.
+ * room, because it runs an allocation that may roll back, or a release that
+ * may commit.  These transactions are in store->waits.
  */
 #include "postgres.h"
 
@@ -18,9 +18,10 @@
 
 #include "alloc/alloc.h"
 
-/* Guesses that "random" makes before it takes any. */
+/* Number of random slots to try before any free one is taken. */
 #define RANDOM_TRIES 32
 
+/* Take a slot that was never used, from the first range that has one. */
 static bool
 take_unused(Search *search, bool reopened)
 {
@@ -42,6 +43,10 @@ take_unused(Search *search, bool reopened)
 	return false;
 }
 
+/*
+ * Strategy "any": take a slot that was never used, or a unit that was
+ * released, or at last a slot that a rollback has left before the frontier.
+ */
 static bool
 search_any(Search *search)
 {
@@ -49,6 +54,10 @@ search_any(Search *search)
 		queue_take(search) || take_unused(search, true);
 }
 
+/*
+ * Strategy "lowest": in each range, take the lowest slot that was never used
+ * or is waiting.
+ */
 static bool
 search_lowest(Search *search)
 {
@@ -69,10 +78,12 @@ search_lowest(Search *search)
 			SlotRow		row;
 
 			CHECK_FOR_INTERRUPTS();
+			/* look only at waiting rows below the never-used slot */
 			if (is_unused)
 				lower.last = unused;
 			if (queue_lowest(search, lower, &row))
 			{
+				/* if somebody was faster, search this range again */
 				if (take_row(search, &row))
 					return true;
 			}
@@ -85,6 +96,10 @@ search_lowest(Search *search)
 	return false;
 }
 
+/*
+ * Strategy "random": try random slots.  In a nearly full pool this would take
+ * for ever, so give up and take any free slot.
+ */
 static bool
 search_random(Search *search)
 {
@@ -101,9 +116,7 @@ search_random(Search *search)
 	return search_any(search);
 }
 
-/*
- * Find something free for the request and give it to the request's key.
- */
+/* Find something free and give it to the request's key. */
 bool
 search_free(Search *search)
 {
@@ -122,8 +135,9 @@ search_free(Search *search)
 }
 
 /*
- * Give the block that the request names to its key.  If store->waits has
- * someone in it afterwards, and the block was not taken, that is who decides.
+ * Give the block that the request names to its key.  If another key has the
+ * block, *holder is set to that key's row.  If the outcome is OUTCOME_BUSY,
+ * the transactions in store->waits decide who gets it.
  */
 Outcome
 search_exact(Search *search, SlotRow *holder)
@@ -140,6 +154,7 @@ search_exact(Search *search, SlotRow *holder)
 		case BLOCK_BUSY:
 			return OUTCOME_BUSY;
 		case BLOCK_FREE:
+			/* whoever was faster is in store->waits, or is found next time */
 			return take_block(search, search->request->lo, NULL) ?
 				OUTCOME_ALLOCATED : OUTCOME_BUSY;
 	}
@@ -147,19 +162,19 @@ search_exact(Search *search, SlotRow *holder)
 }
 
 /*
- * Why there is nothing.
+ * The reason why there is nothing.
  */
 typedef struct Reason
 {
-	bool		cooling;		/* a block is free at cool_at */
+	bool		cooling;		/* a block will be free at cool_at */
 	TimestampTz cool_at;
-	bool		held;			/* one is, unless it is renewed, at end_at */
+	bool		held;			/* one will be at end_at, unless renewed */
 	TimestampTz end_at;
 } Reason;
 
 /*
- * When is the block at lo free?  False if that cannot be told.  held is set
- * if a key has some of it until then.
+ * Compute when the block at lo will be free.  Returns false if that cannot be
+ * known.  *held is set if a key has some of the block until then.
  */
 static bool
 free_at(Search *search, u128 lo, TimestampTz *at, bool *held)
@@ -176,6 +191,9 @@ free_at(Search *search, u128 lo, TimestampTz *at, bool *held)
 	{
 		BlockState	state = row_state(&row, search->now);
 
+		/*
+		 * Unknown while a transaction is at work, and for units held for good.
+		 */
 		known = state != BLOCK_BUSY && row.expires;
 		*held |= state == BLOCK_HELD;
 		*at = Max(*at, row.expires_at);
@@ -184,7 +202,10 @@ free_at(Search *search, u128 lo, TimestampTz *at, bool *held)
 	return known;
 }
 
-/* A block of the request's order, which can be given out, in a row's place. */
+/*
+ * Return a block of the request's order that overlaps the row's block and lies
+ * wholly in one range that gives out units.
+ */
 static bool
 block_of_row(const Search *search, const SlotRow *row, u128 *lo)
 {
@@ -193,6 +214,11 @@ block_of_row(const Search *search, const SlotRow *row, u128 *lo)
 	u128		row_last = block_last(row->lo, row->order);
 
 	*lo = row->lo & ~block_last(0, order);
+
+	/*
+	 * Only one aligned block of the request's order contains the row's block.
+	 * If that is larger, search it for a part that fits.
+	 */
 	if (row->order <= order)
 		return space_open(space, *lo, order);
 	for (int i = 0; i < space->nranges; i++)
@@ -208,7 +234,10 @@ block_of_row(const Search *search, const SlotRow *row, u128 *lo)
 	return false;
 }
 
-/* Look at rows that are to run out; by_time: those come first that do first. */
+/*
+ * Find out when the blocks of the scan's rows will be free.  by_time says that
+ * the scan returns the rows in the order of their times.
+ */
 static void
 reason_look(Search *search, SlotScan *scan, bool by_time, Reason *reason)
 {
@@ -221,12 +250,21 @@ reason_look(Search *search, SlotScan *scan, bool by_time, Reason *reason)
 		bool		held;
 		u128		lo;
 
+		/*
+		 * Not earlier than what we know already; and if the scan goes by time,
+		 * neither is any row that follows.
+		 */
 		if (reason->cooling && row.expires_at >= reason->cool_at)
 		{
 			if (by_time)
 				break;
 			continue;
 		}
+
+		/*
+		 * A held row is of interest only if it runs out, and only as long as
+		 * nothing is found that cools: that comes free for sure.
+		 */
 		if (state != BLOCK_COOLING &&
 			(state != BLOCK_HELD || !row.expires || reason->cooling ||
 			 (reason->held && row.expires_at >= reason->end_at)))
@@ -249,9 +287,10 @@ reason_look(Search *search, SlotScan *scan, bool by_time, Reason *reason)
 }
 
 /*
- * Why search_free found nothing: a block is cooling, or only smaller ones are
- * free, or nothing is.  Sets when there will be something, if that can be
- * told.  OUTCOME_BUSY: there is something by now.
+ * Find out why search_free() found nothing: a block is cooling, only smaller
+ * blocks are free, or nothing is.  Sets search->ready_at to the time from
+ * which there will be something, if that can be known.  Returns OUTCOME_BUSY
+ * if there is something by now.
  */
 Outcome
 search_reason(Search *search)
@@ -265,6 +304,7 @@ search_reason(Search *search)
 
 	if (!search->pool->mixed)
 	{
+		/* In pools of one size, the rows that cool are in the queue. */
 		scan_queue_by_time(&scan, store, pool, search->now, PG_INT64_MAX);
 		reason_look(search, &scan, true, &reason);
 		scan_queue_by_slot(&scan, store, pool, all);
@@ -278,11 +318,13 @@ search_reason(Search *search)
 
 	search->ready = reason.cooling || reason.held;
 	search->ready_at = reason.cooling ? reason.cool_at : reason.end_at;
+	/* That time has come while we looked, so search once more. */
 	if (search->ready && search->ready_at <= GetCurrentTimestamp())
 		return OUTCOME_BUSY;
 	if (reason.cooling)
 		return OUTCOME_COOLING;
 
+	/* Is there any free slot at all? */
 	for (int i = 0; i < space->nranges && search->request->order > 0; i++)
 	{
 		if (!space->ranges[i].draining &&

@@ -1,15 +1,17 @@
 /*
  * space.c
- *		A pool's space: which values it holds and how they are numbered.
+ *		A pool's space: the values that it contains, and how they are numbered
+ *		as slots.
  *
  * A value is an address or a number.  A pool consists of ranges of values.
- * Each value is one slot, or 2^chunk_bits of them where an address is divided
- * into port chunks, and what is allocated is a block: 2^order slots, aligned.
- * A chunk has order 0, a whole address order chunk_bits, a prefix the order
- * of its host bits.  Everything that the database stores and searches is
- * about slots; values appear at the edge only.
+ * Each value is one slot, or 2^chunk_bits slots where addresses are divided
+ * into port chunks.  What is allocated is a block: 2^order slots, aligned.  A
+ * chunk has order 0, a whole address order chunk_bits, and a prefix the number
+ * of its host bits.  The tables and the searches deal with slots; values
+ * appear only in arguments and results.
  *
- * No server call, no memory allocation, no static state.
+ * This file calls no server function, allocates no memory and has no static
+ * state.
  */
 #include "space.h"
 
@@ -38,8 +40,8 @@ u128_print(u128 n, char *buf)
 }
 
 /*
- * Read a decimal number that is all of s: digits, nothing else.  Returns
- * false if it is not one, or too large.
+ * Read a decimal number.  Returns false if s contains anything but digits, or
+ * is empty, or if the number is too large.
  */
 bool
 u128_parse(const char *s, u128 *n)
@@ -60,7 +62,7 @@ u128_parse(const char *s, u128 *n)
 	return true;
 }
 
-/* The number that nbytes bytes in network order are. */
+/* Read a number from nbytes bytes in network order. */
 u128
 u128_from_bytes(const unsigned char *bytes, int nbytes)
 {
@@ -71,7 +73,7 @@ u128_from_bytes(const unsigned char *bytes, int nbytes)
 	return n;
 }
 
-/* The reverse: the lowest nbytes bytes of n in network order. */
+/* Write the lowest nbytes bytes of n in network order. */
 void
 u128_to_bytes(u128 n, unsigned char *bytes, int nbytes)
 {
@@ -82,20 +84,24 @@ u128_to_bytes(u128 n, unsigned char *bytes, int nbytes)
 	}
 }
 
-/* All values of a network; width is 32 or 128, and its host bits are zero. */
+/*
+ * The first and last address of a network.  width is 32 or 128, and the host
+ * bits of the network are zero.
+ */
 void
 network_all(u128 network, int width, int masklen, u128 *first, u128 *last)
 {
 	int			host_bits = width - masklen;
 
 	*first = network;
+	/* a shift by 128 would be undefined */
 	*last = host_bits == 128 ? U128_MAX : block_last(network, host_bits);
 }
 
 /*
- * The values of a network that hosts may have: not the network and broadcast
- * addresses of an IPv4 network of /30 or shorter, not the first (the routers'
- * anycast) address of an IPv6 one of /126 or shorter.
+ * The first and last address that a host can have: all but the network and
+ * broadcast addresses of an IPv4 network up to /30, and all but the first
+ * address (the anycast address of routers) of an IPv6 network up to /126.
  */
 void
 network_hosts(u128 network, int width, int masklen, u128 *first, u128 *last)
@@ -109,13 +115,16 @@ network_hosts(u128 network, int width, int masklen, u128 *first, u128 *last)
 }
 
 /*
- * A slot is the value, with the number of the chunk behind it: a function of
- * the value alone, so that what the database enforces on slots it enforces on
- * values, whatever ranges a pool had and has.
+ * The bits of a value that its slot leaves out.
  *
- * IPv6 addresses leave no room for a chunk's number.  Their first chunk_bits
- * bits, the window, are left out, and are known from the range that the slot
- * is in.  So two ranges must not be alike in all other bits.
+ * A slot is the value, followed by the number of the chunk.  It depends on the
+ * value alone, so what the constraints enforce for slots holds for values,
+ * too, whatever ranges a pool had and has.
+ *
+ * IPv6 addresses leave no room for the number of a chunk.  So their first
+ * chunk_bits bits, the window, are left out.  They are known from the range
+ * that the slot is in, which is why two ranges of a pool must not differ in
+ * their windows only.
  */
 static u128
 value_window(u128 value, int chunk_bits)
@@ -124,9 +133,8 @@ value_window(u128 value, int chunk_bits)
 }
 
 /*
- * Can the values from first to last be numbered?  They must lie in one window,
- * and the very last slot is nobody's, so that there is always one after a
- * block.
+ * Can the values of the range be numbered?  They must lie in one window.  The
+ * very last slot must not be used, so that every block is followed by a slot.
  */
 bool
 range_fits(const Range *range, int chunk_bits)
@@ -136,7 +144,7 @@ range_fits(const Range *range, int chunk_bits)
 		range_slots(range, chunk_bits).last != U128_MAX;
 }
 
-/* Do two ranges, whose values are others, have slots in common? */
+/* Do two ranges with different values have slots in common? */
 bool
 ranges_collide(const Range *a, const Range *b, int chunk_bits)
 {
@@ -157,7 +165,7 @@ range_slots(const Range *range, int chunk_bits)
 	return slots;
 }
 
-/* The last range that begins at value or before it, or NULL. */
+/* The last range that begins at or before the value, or NULL. */
 static const Range *
 range_until(const Space *space, u128 value)
 {
@@ -185,7 +193,7 @@ space_range_of_value(const Space *space, u128 value)
 	return range != NULL && value <= range->last ? range : NULL;
 }
 
-/* The value of a slot that lies in the same window as another value. */
+/* The value of a slot, if it lies in the same window as the value near. */
 static u128
 value_near(const Space *space, u128 near, u128 slot)
 {
@@ -203,7 +211,9 @@ space_range_of_slot(const Space *space, u128 slot)
 {
 	const Range *range = NULL;
 
-	/* all but some IPv6 pools have one window */
+	/*
+	 * Try the window of each range.  All pools but some of IPv6 have only one.
+	 */
 	for (int i = 0; i < space->nranges && range == NULL; i++)
 	{
 		u128		near = space->ranges[i].first;
@@ -223,8 +233,8 @@ space_slot(const Space *space, u128 value)
 }
 
 /*
- * The value that a slot belongs to; if it is in no range, in the window of the
- * first one.
+ * The value that a slot belongs to.  If the slot is in no range, assume the
+ * window of the first range.
  */
 u128
 space_value(const Space *space, u128 slot)
@@ -240,14 +250,14 @@ space_value(const Space *space, u128 slot)
 	return value_near(space, range == NULL ? 0 : range->first, slot);
 }
 
-/* Which of its value's chunks a slot is. */
+/* The number of the chunk in its address. */
 int
 space_chunk(const Space *space, u128 slot)
 {
 	return (int) (slot & (((u128) 1 << space->chunk_bits) - 1));
 }
 
-/* The first reserved extent that ends at slot or after it, or NULL. */
+/* The first reserved extent that ends at or after the slot, or NULL. */
 static const Extent *
 reserved_from(const Space *space, u128 slot)
 {
@@ -276,8 +286,8 @@ space_reserved(const Space *space, u128 slot, int order)
 }
 
 /*
- * Does the block lie wholly in one range, and may that range and all of the
- * block's slots be given out?
+ * Can the block be given out?  It must lie wholly in one range that does not
+ * drain, and none of its slots may be reserved.
  */
 bool
 space_open(const Space *space, u128 slot, int order)
@@ -291,8 +301,8 @@ space_open(const Space *space, u128 slot, int order)
 }
 
 /*
- * Find the lowest aligned block of 2^order slots that lies in the gap and is
- * not reserved in any part.
+ * Find the lowest aligned block of 2^order slots that lies in the gap and has
+ * no reserved slot.
  */
 bool
 space_fit(const Space *space, Extent gap, int order, u128 *slot)
@@ -305,6 +315,7 @@ space_fit(const Space *space, Extent gap, int order, u128 *slot)
 		u128		block;
 		const Extent *reserved;
 
+		/* the next line would wrap around */
 		if (from > U128_MAX - mask)
 			return false;
 		block = (from + mask) & ~mask;
@@ -317,13 +328,14 @@ space_fit(const Space *space, Extent gap, int order, u128 *slot)
 			*slot = block;
 			return true;
 		}
+		/* go on behind the reservation, if there is anything */
 		if (reserved->last == U128_MAX)
 			return false;
 		from = reserved->last + 1;
 	}
 }
 
-/* The extent of slots that stands for the values first to last. */
+/* The slots of the values from first to last. */
 Extent
 slots_of_values(const Space *space, u128 first, u128 last)
 {

@@ -1,9 +1,10 @@
 /*
  * space.h
- *		A pool's space: which values it holds and how they are numbered.
+ *		A pool's space: the values that it contains, and how they are numbered
+ *		as slots; see space.c.
  *
- * See space.c.  Nothing here needs the server, so that the arithmetic can be
- * tested by itself, with sanitizers (test/unit).
+ * Nothing here needs the server, so the arithmetic can be tested separately
+ * (test/unit).
  */
 #ifndef PG_CAS_SPACE_H
 #define PG_CAS_SPACE_H
@@ -11,7 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Aligned to 8, since memory from palloc() is. */
+/* Aligned to 8 bytes only, like memory from palloc(). */
 typedef unsigned __int128 u128 __attribute__((aligned(8)));
 
 #define U128_MAX	(~(u128) 0)
@@ -31,9 +32,9 @@ typedef struct Range
 {
 	u128		first;			/* both included */
 	u128		last;
-	bool		draining;		/* gives out no more */
+	bool		draining;		/* no more units are given out */
 	int32_t		id;
-	int32_t		whole;			/* the same for those that were one once */
+	int32_t		whole;			/* equal in ranges cut from one range */
 } Range;
 
 typedef struct Space

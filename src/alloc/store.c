@@ -1,11 +1,12 @@
 /*
  * store.c
- *		Writing alloc_slot and alloc_past.
+ *		Writes alloc_slot and alloc_past.
  *
- * Rows are inserted speculatively, as INSERT ... ON CONFLICT does it, and
- * changed without waiting: what is in the way is reported.
+ * Rows are inserted speculatively, like those of INSERT ... ON CONFLICT.  They
+ * are changed without waiting: if another transaction is in the way, that is
+ * reported.
  *
- * No user code runs in here.  Our direct writes fire no triggers, and the
+ * No code of the user runs here.  Direct writes fire no triggers, and the
  * predicates and expressions of indexes run as the extension's owner.
  */
 #include "postgres.h"
@@ -40,9 +41,9 @@ static const AllocRelation all_slot_indexes[] = {
 static const AllocRelation all_past_indexes[] = {ALLOC_PAST_ENDED};
 
 /*
- * Open alloc_slot.  Its indexes are opened when a scan asks for them.  Locks
- * are kept until the transaction ends.  What a call keeps from one row or key
- * to the next is made in the context that is current now.
+ * Open alloc_slot, keeping the lock until the transaction ends.  Its indexes
+ * are opened when they are needed.  What the store keeps from one row or key
+ * to the next is allocated in the current memory context.
  */
 void
 store_open(Store *store, Oid nsp, LOCKMODE mode)
@@ -56,12 +57,14 @@ store_open(Store *store, Oid nsp, LOCKMODE mode)
 }
 
 /*
- * Writers.  A table's rows have their entries in our own indexes, and we know
- * which and what they are, so they are made here.  The executor, which does it
- * for any index and has to read up on each of them first, takes longer for
- * that than for the rest of the call: an allocation and its release cost 38 %
- * more instructions with it.  It is asked where someone has given the table
- * another index, and in mixed pools.
+ * Prepare a table for writing.  known becomes true if it has exactly the given
+ * indexes, which are our own.
+ *
+ * If so, we insert the index entries ourselves.  The executor, which can do it
+ * for any index, first has to read up on each of them, and that takes longer
+ * than the rest of a call: an allocation and its release cost 38 % more
+ * instructions with it.  We use the executor if somebody has added an index to
+ * the table, and in mixed pools.
  */
 void
 writer_open(Writer *writer, Store *store, Relation rel,
@@ -83,6 +86,7 @@ writer_open(Writer *writer, Store *store, Relation rel,
 	MemoryContextSwitchTo(caller);
 }
 
+/* End the use of a writer, if it was opened. */
 void
 writer_close(Writer *writer)
 {
@@ -98,9 +102,10 @@ writer_close(Writer *writer)
 }
 
 /*
- * Make the index entries of the row by the executor.  update is what
- * table_tuple_update() said, or TU_None for a new row.  Returns whether a
- * constraint is violated, if may_conflict is true; else that is an error.
+ * Insert the row's index entries by means of the executor.  update is the
+ * result of table_tuple_update(), or TU_None for a new row.  Returns true if a
+ * constraint is violated, provided that may_conflict is true; otherwise that
+ * is an error.
  */
 bool
 writer_index(Writer *writer, TU_UpdateIndexes update, bool may_conflict)
@@ -110,7 +115,7 @@ writer_index(Writer *writer, TU_UpdateIndexes update, bool may_conflict)
 
 	if (writer->estate == NULL)
 	{
-		/* the writer's caller may be in a context that it resets row by row */
+		/* The current memory context may be reset after this row. */
 		MemoryContext caller = MemoryContextSwitchTo(writer->call_cxt);
 
 		writer->estate = CreateExecutorState();
@@ -122,7 +127,7 @@ writer_index(Writer *writer, TU_UpdateIndexes update, bool may_conflict)
 	}
 	ResetPerTupleExprContext(writer->estate);
 
-	/* Somebody else's index may call functions. */
+	/* An index that is not ours may call functions. */
 	if (!writer->known)
 		owner_enter(&scope);
 	list_free(ExecInsertIndexTuples(writer->rri, writer->row, writer->estate,
@@ -135,8 +140,9 @@ writer_index(Writer *writer, TU_UpdateIndexes update, bool may_conflict)
 }
 
 /*
- * Make the row's entry in one of our indexes, which have up to three columns.
- * False if it may collide, with UNIQUE_CHECK_PARTIAL.
+ * Insert the row's entry into one of our indexes, which have up to three
+ * columns.  With UNIQUE_CHECK_PARTIAL, returns false if the entry may violate
+ * the constraint.
  */
 static bool
 index_row(Writer *writer, Relation index, IndexUniqueCheck check,
@@ -146,6 +152,7 @@ index_row(Writer *writer, Relation index, IndexUniqueCheck check,
 	Datum		values[3];
 	bool		isnull[3];
 
+	/* an index that is being built or dropped concurrently may not be ready */
 	if (!index->rd_index->indisready)
 		return true;
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
@@ -157,6 +164,7 @@ index_row(Writer *writer, Relation index, IndexUniqueCheck check,
 		check != UNIQUE_CHECK_PARTIAL;
 }
 
+/* End the use of a store. */
 void
 store_close(Store *store)
 {
@@ -178,7 +186,7 @@ store_close(Store *store)
 	table_close(store->slot, NoLock);
 }
 
-/* Where a waiting row of a pool whose units are all of one size is queued. */
+/* The place in the queue of a waiting row, in a pool of one size. */
 static Datum
 queue_place(const Pool *pool, const SlotRow *row)
 {
@@ -186,6 +194,7 @@ queue_place(const Pool *pool, const SlotRow *row)
 		queue_place_of_time(row->expires_at);
 }
 
+/* A block's slots as a numrange. */
 static Datum
 block_span(u128 lo, int order)
 {
@@ -202,7 +211,7 @@ block_span(u128 lo, int order)
 	return RangeTypePGetDatum(make_range(type, &lower, &upper, false, NULL));
 }
 
-/* Put row's image into the store's tuple slot. */
+/* Store the row's image in the writer's tuple slot. */
 static TupleTableSlot *
 form_row(Store *store, const Pool *pool, const SlotRow *row)
 {
@@ -217,6 +226,7 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 	slot = store->slots.row;
 	ExecClearTuple(slot);
 	MemoryContextReset(store->slots.cxt);
+	/* The values last until the next row is formed. */
 	caller = MemoryContextSwitchTo(store->slots.cxt);
 
 	values = slot->tts_values - 1;
@@ -264,11 +274,8 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 }
 
 /*
- * Does the slot, for which this transaction is just inserting a row, have a
- * committed one?  A snapshot that is older than the scan misses no version:
- * what it shows has been in the index before.  Our own row it does not show;
- * where the index has nothing but that, there is nothing to look at.  SSI,
- * which would take note of an MVCC scan, does not of one of all versions.
+ * Does a committed row exist at the slot, at which this transaction is
+ * inserting one?
  */
 static bool
 slot_has_row(Store *store, const Pool *pool, u128 lo)
@@ -280,12 +287,18 @@ slot_has_row(Store *store, const Pool *pool, u128 lo)
 	SlotScan	scan;
 	bool		found = false;
 
+	/*
+	 * The snapshot was taken before the scan, so every version that it shows
+	 * is in the index already, and none can be missed.  SnapshotAny, because
+	 * an MVCC scan would take predicate locks.
+	 */
 	scan_by_slot(&scan, store, pool->id, slots, ForwardScanDirection,
 				 SnapshotAny);
 	while (!found &&
 		   (tid = index_getnext_tid(scan.desc, scan.direction)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
+		/* the row that we are inserting, which is usually the only one */
 		if (ItemPointerEquals(tid, own))
 			continue;
 		while (!found && index_fetch_heap(scan.desc, scan.slot))
@@ -297,8 +310,9 @@ slot_has_row(Store *store, const Pool *pool, u128 lo)
 }
 
 /*
- * Make the entries of a row of a pool whose units are all of one size in the
- * indexes whose predicate it meets.
+ * Insert the entries of a row, in a pool of one size, into those of our
+ * indexes whose predicates it satisfies.  Returns false if one of the unique
+ * ones reports a possible conflict.
  */
 static bool
 index_slot(Store *store, const SlotRow *row, IndexUniqueCheck check_lo,
@@ -319,18 +333,9 @@ index_slot(Store *store, const SlotRow *row, IndexUniqueCheck check_lo,
 }
 
 /*
- * Insert a row.  False if another one stands in its place: the same slot, an
- * overlapping span or the same key, of a committed or a running transaction.
- * Nothing is waited for, but other insertions in progress.
- *
- * It is inserted speculatively, as INSERT ... ON CONFLICT does it.  In mixed
- * pools every new version of a row is checked like a new row: whose insertion
- * has just read the index without it has its own entry there, and one of the
- * two sees the other.
- *
- * As store_update does not check the slots that a new version keeps, the
- * unique index's own look, which is no MVCC scan, could be the only one of the
- * two and miss a version; so a second look is taken that cannot.
+ * Insert a row.  Returns false if another row is in the way, committed or not:
+ * one with the same slot, an overlapping block or the same key.  Waits for
+ * nothing but other speculative insertions.
  */
 bool
 store_insert(Store *store, const Pool *pool, SlotRow *row)
@@ -340,6 +345,12 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 	uint32		token;
 	bool		conflict;
 
+	/*
+	 * Insert speculatively, like INSERT ... ON CONFLICT.  In mixed pools every
+	 * new version of a row is checked like a new row.  Of two concurrent
+	 * writers at least one finds the other's index entry, because each inserts
+	 * its own before it checks.
+	 */
 	token = SpeculativeInsertionLockAcquire(xid);
 	table_tuple_insert_speculative(store->slot, slot,
 								   GetCurrentCommandId(true), 0, NULL, token);
@@ -348,6 +359,13 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 	else
 		conflict = !index_slot(store, row, UNIQUE_CHECK_PARTIAL,
 							   UNIQUE_CHECK_PARTIAL);
+
+	/*
+	 * store_update() does not check the slots that a new version keeps.  So
+	 * the check of the unique index is the only one that could find such a
+	 * version, and as it is no MVCC scan, it can miss it.  Look again with a
+	 * scan that cannot.
+	 */
 	if (!conflict && !pool->mixed)
 		conflict = slot_has_row(store, pool, row->lo);
 	table_tuple_complete_speculative(store->slot, slot, token, !conflict);
@@ -358,9 +376,7 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 	return !conflict;
 }
 
-/*
- * Remember who is in the way of changing the row at a place.
- */
+/* Remember who keeps us from changing the row at a place. */
 static void
 meet_lockers(Store *store, Relation rel, ItemPointerData tid)
 {
@@ -373,6 +389,7 @@ meet_lockers(Store *store, Relation rel, ItemPointerData tid)
 		TransactionId xmax;
 		uint16		infomask;
 
+		/* xmax and infomask are consistent only under the buffer lock */
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		xmax = HeapTupleHeaderGetRawXmax(tuple->t_data);
 		infomask = tuple->t_data->t_infomask;
@@ -383,13 +400,10 @@ meet_lockers(Store *store, Relation rel, ItemPointerData tid)
 }
 
 /*
- * Change a row now: write a new version of it, or if slot is NULL, delete it;
- * unless it is no longer the latest version or someone else is at it, who is
- * then remembered in store->waits.  That is found out by locking the row, as
- * no access method's update is made for not waiting.  (Neither is its
- * deletion: told not to wait, it does not tell a lock of this transaction's
- * own, which an earlier update of the row may have left, from another's.)  It
- * is not needed if nobody else can be at the row, but for an instant.
+ * Change a row now: write a new version of it, or if slot is NULL, delete it.
+ * Does nothing if the row is no longer the latest version or if another
+ * transaction is changing it, which is then remembered in store->waits.  The
+ * caller sets undisturbed if nobody else can be changing the row.
  */
 TM_Result
 store_change(Store *store, Relation rel, const ItemPointerData *tid,
@@ -407,6 +421,12 @@ store_change(Store *store, Relation rel, const ItemPointerData *tid,
 		Buffer		buffer;
 		TM_Result	result;
 
+		/*
+		 * No access method's update can be told not to wait, so lock the row
+		 * first with LockWaitSkip.  A deletion can, but it takes a lock of our
+		 * own transaction, which an earlier update of the row may have left,
+		 * for somebody else's.
+		 */
 		result = heap_lock_tuple(rel, &tuple, cid,
 								 slot == NULL ? LockTupleExclusive :
 								 LockTupleNoKeyExclusive, LockWaitSkip,
@@ -427,16 +447,10 @@ store_change(Store *store, Relation rel, const ItemPointerData *tid,
 }
 
 /*
- * Write a new version of the row that a scan returned, unless it is no longer
- * the latest one or is being changed.  Its slots must be unchanged; with
- * new_key, the caller has the key's lock and knows that the key has no row;
- * undisturbed says that nobody else would change the row.
- *
- * In a pool whose units are all of one size, what a new version has of the one
- * before, its slots and without new_key its key, cannot collide, as it took
- * that one's place while nobody else could.  That is not checked: the check
- * would visit every dead version of the row, and there may be many as long as
- * some idle transaction keeps them.
+ * Write a new version of a row that a scan has returned, under the conditions
+ * of store_change().  The row's slots must be unchanged.  With new_key the row
+ * gets another key; the caller must hold the key's lock and know that the key
+ * has no row.
  */
 TM_Result
 store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key,
@@ -452,6 +466,14 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key,
 	{
 		if (update_indexes != TU_None)
 		{
+			/*
+			 * In a pool of one size, what the new version has in common with
+			 * the former one, its slots and without new_key its key, cannot
+			 * conflict with another row: it takes the place of a version that
+			 * was unique, and nobody else could do that.  So it is not
+			 * checked.  A check would visit every dead version of the row, and
+			 * while an idle transaction keeps them there may be many.
+			 */
 			if (pool->mixed || !store->slots.known)
 				(void) writer_index(&store->slots, update_indexes, false);
 			else
@@ -464,7 +486,10 @@ store_update(Store *store, const Pool *pool, SlotRow *row, bool new_key,
 	return result;
 }
 
-/* Delete the row that a scan returned, under the same condition. */
+/*
+ * Delete a row that a scan has returned, under the conditions of
+ * store_change().
+ */
 TM_Result
 store_delete(Store *store, const SlotRow *row)
 {
@@ -475,7 +500,7 @@ store_delete(Store *store, const SlotRow *row)
 	return result;
 }
 
-/* Record that the row's key held its unit, until ended_at. */
+/* Record in alloc_past that the row's key held its unit until ended_at. */
 void
 store_history(Store *store, const Pool *pool, const SlotRow *row,
 			  TimestampTz ended_at, const char *reason)
@@ -506,6 +531,7 @@ store_history(Store *store, const Pool *pool, const SlotRow *row,
 	values[2] = UUIDPGetDatum(&row->key);
 	values[3] = Int64GetDatum(row->generation);
 	values[4] = TimestampTzGetDatum(row->allocated_at);
+	/* the clock may have been set back */
 	values[5] = TimestampTzGetDatum(Max(ended_at, row->allocated_at));
 	values[6] = CStringGetTextDatum(reason);
 	ExecStoreVirtualTuple(slot);
@@ -525,6 +551,7 @@ store_history(Store *store, const Pool *pool, const SlotRow *row,
 	CommandCounterIncrement();
 }
 
+/* Draw a new generation. */
 int64
 store_next_generation(Store *store)
 {

@@ -1,7 +1,6 @@
 /*
  * store.h
- *		What the files that read and write our tables share: store.c, scan.c
- *		and frontier.c.
+ *		Declarations for the files that read and write our tables.
  */
 #ifndef PG_CAS_ALLOC_STORE_H
 #define PG_CAS_ALLOC_STORE_H

@@ -2,12 +2,12 @@
  * unit.c
  *		A key's unit: allocate, renew, release.
  *
- * A call that writes takes two locks while it works and keeps neither: the
- * pool's, shared (pool.c), and its key's, exclusively (key.c).  If a running
- * transaction is just making or removing the key's row, the call lets go of
- * both locks, waits for that transaction and starts again: so the second of
- * two sessions with one key gets what the first one got, or if that one rolled
- * back, allocates itself.
+ * A call that writes takes two locks while it works and keeps neither of them:
+ * the pool's in share mode (pool.c) and its key's exclusively (key.c).  If a
+ * running transaction is creating or removing the key's row, the call releases
+ * both locks, waits for that transaction and starts again.  So of two sessions
+ * with one key, the second gets the unit of the first, or if that one has
+ * rolled back, allocates a unit itself.
  */
 #include "postgres.h"
 
@@ -18,16 +18,19 @@
 
 #include "alloc/alloc.h"
 
-/* Rounds that find somebody else, who is gone when they are to be waited for. */
+/* How often a call may have to start again without anybody to wait for. */
 #define MAX_IDLE_ROUNDS 1000
 
-/* How often a search is made alone before what it finds is the truth. */
+/* How many searches with the pool locked exclusively decide; see allocate(). */
 #define MAX_ROUNDS 64
 
-/* Milliseconds after which who waits looks again for what has come free. */
+/* After so many milliseconds a waiting call searches again. */
 #define LOOK_AGAIN 100
 
-/* 25006 where nothing can be written. */
+/*
+ * Raise 25006 in a read-only transaction or on a standby, and 25000 in a
+ * parallel query.
+ */
 static void
 require_writing(const char *function)
 {
@@ -37,99 +40,11 @@ require_writing(const char *function)
 		PreventCommandIfParallelMode(psprintf("%s()", function));
 }
 
-/* Where a block lies. */
-static Place
-place_of_block(const Space *space, u128 lo, int order)
-{
-	const Range *range = space_range_of_slot(space, lo);
-
-	if (range == NULL || range->draining ||
-		block_last(lo, order) > range_slots(range, space->chunk_bits).last)
-		return PLACE_OUTSIDE;
-	return space_reserved(space, lo, order) ? PLACE_RESERVED : PLACE_OPEN;
-}
-
 /*
- * Say in the pool's slots what the request asks for.  22023 if it is nothing
- * that the pool could have.
- */
-static void
-resolve(const Pool *pool, Request *request)
-{
-	const Space *space = &pool->space;
-	static const char *const wanted[] = {
-		[REQUEST_IP] = "addresses",
-		[REQUEST_PORTS] = "addresses divided into port chunks",
-		[REQUEST_PREFIX] = "prefixes",
-		[REQUEST_INT] = "numbers"
-	};
-	bool		fits = false;
-
-	switch (request->kind)
-	{
-		case REQUEST_IP:
-			fits = pool->kind == POOL_IP;
-			request->order = space->chunk_bits;
-			break;
-		case REQUEST_PORTS:
-			fits = pool->kind == POOL_IP && pool->port_chunk > 0;
-			request->order = 0;
-			break;
-		case REQUEST_PREFIX:
-			fits = pool->kind == POOL_PREFIX;
-			request->order = pool->width - request->masklen;
-			break;
-		case REQUEST_INT:
-			fits = pool->kind == POOL_INT;
-			request->order = 0;
-			break;
-	}
-	if (!fits)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s() cannot allocate from pool \"%s\"",
-						request->function, pool->name),
-				 errhint("It needs a pool of %s.", wanted[request->kind])));
-	if (request->kind == REQUEST_PREFIX &&
-		(request->masklen < 0 || request->order < 0 ||
-		 request->order > MAX_PREFIX_ORDER))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid mask length: %d", request->masklen),
-				 errhint("The pool has addresses of %d bits, and prefixes of at most %d of them for hosts.",
-						 pool->width, Min(pool->width, MAX_PREFIX_ORDER))));
-	if (!request->exact)
-		return;
-
-	if (request->kind != REQUEST_INT && request->width != pool->width)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the address requested is not of the family of pool \"%s\"",
-						pool->name),
-				 errhint("The pool has IPv%d addresses.",
-						 pool->width == 32 ? 4 : 6)));
-	request->lo = space_slot(space, request->value);
-	if (space_value(space, request->lo) != request->value)
-	{
-		/* in another window than the pool's: which no unit is */
-		request->lo = U128_MAX;
-		request->place = PLACE_OUTSIDE;
-	}
-	else
-		request->place = place_of_block(space, request->lo, request->order);
-}
-
-static bool
-same_request(const Request *request, const SlotRow *unit)
-{
-	return request->order == unit->order &&
-		(!request->exact || request->lo == unit->lo);
-}
-
-/*
- * Answer from a plain read if the key has its unit there.  So a key that has
- * its unit gets its answer without waiting for anybody, and where nothing can
- * be written, and while the unit's release is not committed.
+ * If a plain read shows that the key has a unit, set the answer and return
+ * true.  So a key that has its unit gets the answer without waiting for
+ * anybody, even where nothing can be written, and while a release of the unit
+ * is not committed.
  */
 static bool
 answer_held(Store *store, const Pool *pool, const Request *request,
@@ -137,38 +52,12 @@ answer_held(Store *store, const Pool *pool, const Request *request,
 {
 	if (!key_read(store, pool, &request->key, &answer->unit))
 		return false;
-	answer->outcome = same_request(request, &answer->unit) ?
+	answer->outcome = resolve_is_same(request, &answer->unit) ?
 		OUTCOME_HELD : OUTCOME_REUSED;
 	return true;
 }
 
-/*
- * Raise 22023 if none of the pool's ranges is as large as a prefix of that
- * length, be it free or not, draining or not.
- */
-static void
-check_size(const Pool *pool, const Request *request)
-{
-	const Space unreserved = {0};
-	u128		lo;
-
-	for (int i = 0; i < pool->space.nranges; i++)
-	{
-		if (space_fit(&unreserved,
-					  range_slots(&pool->space.ranges[i],
-								  pool->space.chunk_bits),
-					  request->order, &lo))
-			return;
-	}
-	if (pool->space.nranges == 0)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("no range of pool \"%s\" has room for a /%d", pool->name,
-					request->masklen),
-			 errhint("Ask for a greater masklen, or grow the pool by a range that holds one.")));
-}
-
+/* Raise XX000. */
 pg_noreturn static void
 raise_stuck(const Pool *pool, const pg_uuid_t *key, const char *function,
 			const SlotRow *row)
@@ -193,21 +82,12 @@ raise_stuck(const Pool *pool, const pg_uuid_t *key, const char *function,
 }
 
 /*
- * Allocate for a key that has nothing, under the locks.  OUTCOME_BUSY: try
- * again, after those in store->waits have been waited for.
+ * Allocate for a key that has nothing.  The caller holds the locks.  If the
+ * outcome is OUTCOME_BUSY, it has to wait for the transactions in
+ * store->waits, and to call again with the next round.
  *
- * A search is no snapshot: while it goes on, what it has seen taken may get
- * free and what it has yet to see may be taken, so that it finds nothing
- * though there was always something.  That is no reason to wait for anybody,
- * who may be idle for long.  So it is made again, now alone, with the pool's
- * lock taken exclusively: round 1 and later ones.  If that finds nothing,
- * those it has met, who hold something or are releasing it, are all who may
- * make room, and are waited for; then comes the next round.
- *
- * Whom that one meets has come meanwhile, and may have been quicker in taking
- * what another gave back; nothing would be known if it were not waited for,
- * too.  But where others come and go without end, and take each time what they
- * release, there must be an end to it: the last round's finding is the answer.
+ * In round 0 the pool is locked in share mode; in later rounds exclusively, so
+ * that no other call is at work in the pool.
  */
 static Outcome
 allocate(Search *search, int round)
@@ -236,11 +116,28 @@ allocate(Search *search, int round)
 	}
 
 	if (request->kind == REQUEST_PREFIX)
-		check_size(search->pool, request);
+		resolve_check_size(search->pool, request);
 	if (search_free(search))
 		return OUTCOME_ALLOCATED;
+
+	/*
+	 * A search does not see one state of the pool.  While it goes on, what it
+	 * has seen taken may be released, and what it has not seen yet may be
+	 * taken, so that it finds nothing although there was always something
+	 * free.  That is no reason to wait for a transaction, which may be idle.
+	 * Search again with the pool locked exclusively.
+	 */
 	if (round == 0)
 		search->store->waits.n = 0;
+
+	/*
+	 * Nothing was found with the pool locked.  The transactions that this
+	 * search has met are all that can make room: they hold something or are
+	 * releasing it.  Wait for them.  Those that the next search meets have
+	 * come since, and may have been faster in taking what others released, so
+	 * wait for them, too.  But if others come and go without end, there must
+	 * be an end to it: after the last round, the pool counts as exhausted.
+	 */
 	if (round == 0 || (search->store->waits.n > 0 && round < MAX_ROUNDS))
 		return OUTCOME_BUSY;
 	outcome = search_reason(search);
@@ -249,14 +146,15 @@ allocate(Search *search, int round)
 }
 
 /*
- * Allocate for a key whose unit has run out.  The key gets that again, if it
- * is what is asked for; if not, it gives it up, once it has something else.
+ * Allocate for a key whose unit has run out.  The key gets the same unit again
+ * if that is what is requested and the unit is still free.  If it requests
+ * something else, its former unit ends once it has the new one.
  *
- * Its row goes without the key's lock if another key takes the unit.  While a
- * transaction that does so is running, the row cannot be taken away and may
- * yet stay, should that one roll back.  It is no reason to wait: what has run
- * out stays so.  So the new unit's row has another key_row, that unique (pool,
- * key, key_row) may have room for both.
+ * Another key can take the former unit without holding this key's lock.  While
+ * a transaction does so, the former row cannot be removed, and it remains if
+ * that transaction rolls back.  There is no need to wait for that, because the
+ * row has run out in either case.  Therefore the new row has another key_row,
+ * so that unique (pool, key, key_row) has room for both.
  */
 static Outcome
 allocate_again(Search *search, SlotRow *former, int round)
@@ -268,7 +166,7 @@ allocate_again(Search *search, SlotRow *former, int round)
 
 	again.exact = true;
 	again.lo = former->lo;
-	if (same_request(request, former) &&
+	if (resolve_is_same(request, former) &&
 		space_open(&search->pool->space, former->lo, former->order))
 	{
 		search->request = &again;
@@ -277,7 +175,7 @@ allocate_again(Search *search, SlotRow *former, int round)
 		if (outcome == OUTCOME_ALLOCATED)
 			return outcome;
 
-		/* someone is just taking it, or has: have another look */
+		/* Another transaction is taking it or has taken it: start again. */
 		search->store->waits.n = 0;
 		return OUTCOME_BUSY;
 	}
@@ -289,17 +187,18 @@ allocate_again(Search *search, SlotRow *former, int round)
 	return outcome;
 }
 
-/* What a call is waiting for, and what that looks like. */
+/* What a call is waiting for. */
 typedef struct Waiting
 {
-	WaitSet		room;			/* those who may make room; see allocate */
-	int			round;
+	WaitSet		room;			/* transactions that may make room */
+	int			round;			/* see allocate() */
 	int			idle;			/* rounds without anybody to wait for */
-	int			pause;			/* until the next look */
-	bool		looking;		/* while they are being waited for */
+	int			pause;			/* milliseconds until the next search */
+	bool		looking;		/* still waiting for room; the next search is
+								 * for what has come free elsewhere */
 } Waiting;
 
-/* Wait before the next round. */
+/* Wait before the next search. */
 static void
 wait_for_room(Waiting *waiting, Store *store, const Search *search,
 			  TimestampTz began)
@@ -308,7 +207,7 @@ wait_for_room(Waiting *waiting, Store *store, const Search *search,
 
 	if (waiting->looking)
 	{
-		/* in a pool where a look takes long it is not to be all there is */
+		/* Where searches take long, do not search all the time. */
 		TimestampTz now = GetCurrentTimestamp();
 		long		took = TimestampDifferenceMilliseconds(began, now);
 
@@ -316,6 +215,7 @@ wait_for_room(Waiting *waiting, Store *store, const Search *search,
 	}
 	else
 	{
+		/* A new round: wait for the transactions that its search has met. */
 		waiting->room.n = waiting->room.waited = waiting->room.unlooked = 0;
 		waiting->pause = LOOK_AGAIN;
 		for (int i = 0; i < store->waits.n; i++)
@@ -327,9 +227,7 @@ wait_for_room(Waiting *waiting, Store *store, const Search *search,
 	waiting->looking = !wait_some(&waiting->room, waiting->pause);
 }
 
-/*
- * Allocate what is asked for, or find that the key has it.
- */
+/* Allocate what is requested, or find that the key already has it. */
 void
 unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 {
@@ -338,12 +236,17 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 	bool		entered = false;
 
 	memset(answer, 0, sizeof(*answer));
-	resolve(use->pool, request);
+	resolve_request(use->pool, request);
+
+	/*
+	 * Try to get the locks without waiting.  If that fails, first see whether
+	 * the key has its unit, which can be answered without them.
+	 */
 	if (!XactReadOnly)
 		entered = key_enter_at_once(use, &request->key);
 	if (!entered && look)
 	{
-		resolve(use->pool, request);
+		resolve_request(use->pool, request);
 		if (answer_held(store, use->pool, request, answer))
 			return;
 		look = false;
@@ -358,11 +261,15 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 		LOCKMODE	mode = round > 0 && !request->exact ?
 			ExclusiveLock : ShareLock;
 
+		/*
+		 * A search while we are still waiting counts as round 0, which does
+		 * not lock out others.
+		 */
 		CHECK_FOR_INTERRUPTS();
 		if (!entered)
 			key_enter(use, &request->key, mode);
 		entered = false;
-		resolve(use->pool, request);
+		resolve_request(use->pool, request);
 		store->waits.n = 0;
 		search.pool = use->pool;
 		search.request = request;
@@ -370,6 +277,11 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 
 		state = key_look(store, use->pool, &request->key, search.now, unit,
 						 &search.key_row);
+
+		/*
+		 * Another transaction is changing what the key has.  Wait for it
+		 * without our locks, and start again.
+		 */
 		if (state == KEY_BUSY)
 		{
 			SlotRow		busy = *unit;
@@ -381,16 +293,19 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 			key_wait(&busy, request->function);
 			continue;
 		}
+
+		/* The key's lock keeps this state until we are done. */
 		key_check_snapshot(store, use->pool, &request->key,
 						   state == KEY_NONE ? NULL : unit, search.now);
 		if (state == KEY_HOLDS)
 		{
-			answer->outcome = same_request(request, unit) ?
+			answer->outcome = resolve_is_same(request, unit) ?
 				OUTCOME_HELD : OUTCOME_REUSED;
 			key_leave(use, &request->key);
 			return;
 		}
 
+		/* From here on something has to be written. */
 		require_writing(request->function);
 		answer->outcome = state == KEY_RAN_OUT ?
 			allocate_again(&search, unit, round) : allocate(&search, round);
@@ -408,9 +323,10 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 }
 
 /*
- * End what the row's key has: to be given out again from ready_at on.  False
- * if someone else is at the row, which may be only if it can run out: else it
- * is its key's, whose lock the caller has.
+ * End the unit that the row's key has; it can be given out again from ready_at
+ * on.  Returns false if another transaction is changing the row.  That can
+ * only happen to a row that can expire; all others are protected by the key's
+ * lock, which the caller holds.
  */
 bool
 unit_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
@@ -418,6 +334,10 @@ unit_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
 {
 	TM_Result	result;
 
+	/*
+	 * In mixed pools a block without a row is free; a row is only needed while
+	 * it cools.
+	 */
 	if (pool->mixed && ready_at <= ended_at)
 		result = store_delete(store, row);
 	else
@@ -439,8 +359,8 @@ unit_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
 }
 
 /*
- * Raise PT412 if the caller's generation is older than the unit's; 22023 if
- * it is one that does not exist yet.
+ * Raise PT412 if the caller's generation is older than the unit's, and 22023
+ * if it does not exist yet.
  */
 static void
 check_generation(const Pool *pool, const SlotRow *unit,
@@ -471,8 +391,8 @@ check_generation(const Pool *pool, const SlotRow *unit,
 }
 
 /*
- * Find the key's unit and take the locks for changing it.  False, without
- * locks, if it has none that has not run out.
+ * Find the key's unit and take the locks for changing it.  Returns false,
+ * without locks, if the key has no unit or one that has run out.
  */
 static bool
 hold_unit(Store *store, PoolUse *use, const pg_uuid_t *key,
@@ -505,20 +425,21 @@ hold_unit(Store *store, PoolUse *use, const pg_uuid_t *key,
 }
 
 /*
- * The unit could not be changed; the locks have been given back.  Wait for
- * those who are at it, before it is tried again.
+ * Called without locks after the unit could not be changed: wait for the
+ * transactions that are changing it, before the caller tries again.
  */
 static void
 wait_for_unit(Store *store, const Pool *pool, const SlotRow *unit,
 			  const char *function, int *idle)
 {
+	/* whoever was in the way may have ended before we could note it */
 	if (store->waits.n == 0 && ++*idle > MAX_IDLE_ROUNDS)
 		raise_stuck(pool, &unit->key, function, unit);
 	for (int i = 0; i < store->waits.n; i++)
 		wait_for_xid(store->waits.xids[i]);
 }
 
-/* Release the key's unit.  False if it has none. */
+/* Release the key's unit.  Returns false if it has none. */
 bool
 unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
 			 const int64 *generation)
@@ -545,7 +466,10 @@ unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
 	return false;
 }
 
-/* Let the key's unit run out ttl from now, or never.  PT404 if it has none. */
+/*
+ * Let the key's unit expire ttl from now, or never if ttl is NULL.  Raises
+ * PT404 if the key has none.
+ */
 void
 unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key, Interval *ttl,
 		   const int64 *generation, SlotRow *unit)

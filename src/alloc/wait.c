@@ -1,14 +1,15 @@
 /*
  * wait.c
- *		Whom a call has met, and waiting for them.
+ *		The transactions that a call has met, and waiting for them.
  *
- * A wait is for a transaction, by its heavyweight lock, so that lock_timeout,
- * pg_blocking_pids() and the deadlock detector see it.  A call that waits for
- * room looks again at least every 100 ms for what has come free elsewhere; so
- * it waits in slices, each of which is a lock wait of its own.  Across them,
- * what PostgreSQL does for one wait is kept up here: lock_timeout counts from
- * the first slice of a transaction on, and the deadlock detector looks once
- * each deadlock_timeout, for which that slice is given a shorter one.
+ * We wait for a transaction by waiting for its heavyweight lock, so that
+ * lock_timeout, pg_blocking_pids() and the deadlock detector see the wait.  A
+ * call that waits for room in a pool searches again at least every 100 ms for
+ * what has come free elsewhere.  A lock wait cannot be interrupted for that,
+ * so it is made of slices, each of which is a lock wait of its own.  What
+ * PostgreSQL does once per wait has to be done across the slices: lock_timeout
+ * counts from the first slice for a transaction, and the deadlock detector
+ * runs once every deadlock_timeout.
  */
 #include "postgres.h"
 
@@ -25,10 +26,10 @@
 
 #include "alloc/alloc.h"
 
-/* Milliseconds of a slice in which the deadlock detector looks. */
+/* deadlock_timeout of a slice in which the deadlock detector is to run */
 #define DEADLOCK_LOOK 10
 
-/* Remember that this transaction has been met. */
+/* Remember a transaction that has been met. */
 void
 wait_add_xid(WaitSet *waits, TransactionId xid)
 {
@@ -50,7 +51,7 @@ wait_add_xid(WaitSet *waits, TransactionId xid)
 	waits->xids[waits->n++] = xid;
 }
 
-/* Remember who has to be waited for before the row is what it seems. */
+/* Remember the transaction that is inserting or deleting the row, if any. */
 void
 wait_add_row(WaitSet *waits, const SlotRow *row)
 {
@@ -58,7 +59,10 @@ wait_add_row(WaitSet *waits, const SlotRow *row)
 				 row->inserter : row->deleter);
 }
 
-/* Remember who has locked a row, or is changing it, going by its header. */
+/*
+ * Remember the transactions that have locked a row or are changing it, given
+ * its xmax and infomask.
+ */
 void
 wait_add_xmax(WaitSet *waits, TransactionId xmax, uint16 infomask)
 {
@@ -86,9 +90,7 @@ wait_add_xmax(WaitSet *waits, TransactionId xmax, uint16 infomask)
 		pfree(members);
 }
 
-/*
- * Wait for a transaction's end, as long as a lock wait may be.
- */
+/* Wait for a transaction to end. */
 void
 wait_for_xid(TransactionId xid)
 {
@@ -96,10 +98,9 @@ wait_for_xid(TransactionId xid)
 }
 
 /*
- * Wait for a transaction's end, at most ms milliseconds, with the deadlock
- * detector looking after deadlock_ms.  Returns whether it has ended.  What
- * ends the wait is a lock timeout, caught, hence the subtransaction; if it is
- * the user's, as the caller tells by is_users, it is passed on.
+ * Wait for a transaction to end, but no longer than ms milliseconds, with the
+ * deadlock detector running after deadlock_ms.  Returns whether it has ended.
+ * is_users says that lock_timeout is up at the end of the slice.
  */
 static bool
 wait_slice(TransactionId xid, int ms, int deadlock_ms, bool is_users)
@@ -110,6 +111,10 @@ wait_slice(TransactionId xid, int ms, int deadlock_ms, bool is_users)
 	int			deadlock_timeout = DeadlockTimeout;
 	volatile bool ended = true;
 
+	/*
+	 * The slice ends by a lock timeout, which is an error.  Catch it in a
+	 * subtransaction, and pass it on if it is the user's.
+	 */
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
@@ -117,7 +122,7 @@ wait_slice(TransactionId xid, int ms, int deadlock_ms, bool is_users)
 		LockTimeout = ms;
 		DeadlockTimeout = deadlock_ms;
 		wait_for_xid(xid);
-		/* the time may have been over just as the wait was */
+		/* The timeout may have fired just as the wait ended. */
 		CHECK_FOR_INTERRUPTS();
 		LockTimeout = lock_timeout;
 		DeadlockTimeout = deadlock_timeout;
@@ -147,9 +152,9 @@ wait_slice(TransactionId xid, int ms, int deadlock_ms, bool is_users)
 }
 
 /*
- * Wait for all transactions of a set, one after the other, but in all no
- * longer than ms milliseconds.  Those that have ended are removed.  Returns
- * whether none is left.
+ * Wait for the transactions of a set, one after the other, but for no longer
+ * than ms milliseconds in total.  Those that have ended are removed from the
+ * set.  Returns true if none is left.
  */
 bool
 wait_some(WaitSet *waits, int ms)
@@ -165,6 +170,11 @@ wait_some(WaitSet *waits, int ms)
 
 		if (slice <= 0)
 			return false;
+
+		/*
+		 * Is it time for the deadlock detector, and does lock_timeout end the
+		 * wait before this slice does?
+		 */
 		looks = waits->unlooked + slice >= DeadlockTimeout;
 		is_users = LockTimeout > 0 && LockTimeout - waits->waited <= slice;
 		if (is_users)
@@ -176,6 +186,7 @@ wait_some(WaitSet *waits, int ms)
 			waits->n--;
 			memmove(waits->xids, waits->xids + 1,
 					waits->n * sizeof(TransactionId));
+			/* Each transaction is a wait of its own. */
 			waits->waited = waits->unlooked = 0;
 			continue;
 		}
