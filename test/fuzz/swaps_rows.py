@@ -1,0 +1,291 @@
+"""What the driver of concurrent swaps keeps of tables, rows and transactions.
+
+Each row has in its payload, beside a number, what tells versions apart: the
+life it is in, which begins with a creation and ends with a deletion, and the
+write that made the version.
+"""
+
+import threading
+import time
+import uuid
+from collections import namedtuple
+
+from fuzz import Raised, Session, psycopg
+
+Json = psycopg.types.json.Jsonb
+
+# Rows that are there for good: the sum of their numbers is always the same.
+ACCOUNTS = 3
+KEYS = 9
+# Rows that come, but do not go, and those that do both.
+STAYING = range(ACCOUNTS, 5)
+GOING = range(5, KEYS)
+
+Row = namedtuple('Row', 'version life w n')
+# What was seen between two times; held: it stays so to the transaction's end
+Read = namedtuple('Read', 'table key row begin end held')
+# A row as a transaction leaves it (None: gone); before is the version it
+# was made of, where the answer tells; how: create, set, add, rename, gone
+Write = namedtuple('Write', 'txn table key row life before key_before how delta')
+# A call that failed with 40001
+Failure = namedtuple('Failure', 'call rows begin end')
+
+
+def now():
+    return time.monotonic_ns()
+
+
+class Table:
+    """A guarded table."""
+
+    def __init__(self, name, random, document, versions, partitioned, inserted):
+        self.name = name
+        self.document, self.versions, self.partitioned = document, versions, partitioned
+        self.inserted = inserted    # plain INSERTs, too, which nothing keeps off
+        self.key_type = random.choice(('text', 'int', 'uuid', 'numeric'))
+        self.keys = {self.key(n): n for n in range(KEYS)}
+        self.columns = 0            # that were added by and by
+        # whole documents are only written by version where none comes again
+        self.update_going = not document or versions == 'table'
+
+    def key(self, n):
+        if self.key_type == 'uuid':
+            return str(uuid.UUID(int=n))
+        return str(n) if self.key_type in ('int', 'numeric') else f'key {n}'
+
+    def ddl(self):
+        columns = 'doc jsonb' if self.document else 'life text, w text, n int'
+        yield (f'CREATE TABLE {self.name} (id {self.key_type} PRIMARY KEY, {columns})'
+               + ' PARTITION BY HASH (id)' * self.partitioned)
+        for part in (0, 1) if self.partitioned else ():
+            yield (f'CREATE TABLE {self.name}_{part} PARTITION OF {self.name} '
+                   f'FOR VALUES WITH (MODULUS 2, REMAINDER {part})')
+        yield (f"SELECT cas_enable('{self.name}'"
+               + ", payload_column => 'doc'" * self.document
+               + f", versions => '{self.versions}'"
+               + ", writers => 'echo'" * (self.versions == 'table') + ')')
+
+    @property
+    def shown(self):
+        """A payload, for SELECT and RETURNING."""
+        return 'doc' if self.document else (
+            "jsonb_build_object('life', life, 'w', w, 'n', n)")
+
+    @property
+    def number(self):
+        return "(doc ->> 'n')::int" if self.document else 'n'
+
+    @property
+    def added(self):
+        """What SET says to write a number that is greater by a parameter."""
+        if self.document:
+            return ("doc = t.doc || jsonb_build_object('w', %s::text, "
+                    "'n', (t.doc ->> 'n')::int + %s::int)")
+        return 'w = %s, n = t.n + %s::int'
+
+    def __repr__(self):
+        return (f'{self.name} ({self.key_type}, {"document" if self.document else "columns"}, '
+                f'{self.versions}{", partitioned" * self.partitioned})')
+
+
+def row_of(version, payload):
+    return Row(version, payload.get('life'), payload.get('w'), payload.get('n'))
+
+
+class Txn:
+    """A transaction: what it saw and did, and when it may have committed."""
+
+    def __init__(self, worker, level, explicit):
+        self.worker, self.level, self.explicit = worker, level, explicit
+        self.window = None      # when the snapshot was taken, if there is one
+        self.reads, self.writes, self.failures = [], [], []
+        self.own = {}           # (table, key): what nobody else can change now
+        self.saved = []
+        self.sent = self.acked = None
+
+    def save(self):
+        self.saved.append((len(self.reads), len(self.writes), dict(self.own)))
+
+    def back(self):
+        reads, writes, own = self.saved[-1]
+        del self.reads[reads:]
+        del self.writes[writes:]
+        self.own = dict(own)
+
+    def __repr__(self):
+        return f'{self.worker}, {self.level}, committed {self.sent} to {self.acked}'
+
+
+class Worker(Session):
+    """A session in a thread of its own."""
+
+    def __init__(self, run, name, random):
+        self.run, self.random = run, random
+        self.txn = None
+        self.auto_level = 'READ COMMITTED'
+        self.cache = {}         # (table, key): Row or None, as last seen
+        self.writes = 0
+        super().__init__(run.fuzz, name)
+
+    def connect(self):
+        super().connect()
+        self.conn.execute("SET lock_timeout = '15s'")
+        self.conn.execute("SET deadlock_timeout = '20ms'")
+
+    def rows(self, query, *values):
+        self.begin_at = now()
+        answer = None
+        try:
+            cursor = self.conn.execute(query, values or None)
+            answer = cursor.fetchall() if cursor.description else []
+            return answer
+        except psycopg.Error as error:
+            answer = error.sqlstate
+            raise
+        finally:
+            self.end_at = now()
+            self.run.story.append((self.begin_at, self.end_at, self.name, query, values, answer))
+
+    def expect(self, true, what):
+        self.fuzz.expect(true, f'{self.name}: {what}')
+
+    def tag(self):
+        """A name for a write, or a life, that nothing else has."""
+        self.writes += 1
+        return f'{self.name}.{self.run.epoch}.{self.writes}'
+
+    # ---- what was seen and done ----
+
+    def saw(self, table, k, row, locked, decides=False):
+        """A row as it is, or None; locked: it stays so; decides: it is so now,
+        and not only for an older snapshot."""
+        txn = self.txn
+        self.cache[table, k] = row
+        if (table, k) in txn.own:
+            own = txn.own[table, k]
+            self.expect(own == row, f'{table} {k} is {row}, and not {own}')
+            return
+        held = locked and (row is not None or not table.inserted)
+        times = self.begin_at, self.end_at
+        txn.reads.append(Read(table, k, row, *(txn.window or times), False))
+        if decides or held:
+            txn.reads.append(Read(table, k, row, *times, held))
+        if held:
+            txn.own[table, k] = row
+
+    def wrote(self, table, k, row, how, before=None, delta=0, key_before=None, life=None):
+        txn = self.txn
+        at = (table, k if key_before is None else key_before)
+        own = txn.own.get(at)
+        if own and before is not None:
+            self.expect(own.version == before, f'{table} {at[1]} was {own}, and not {before}')
+        elif own:
+            before = own.version
+        elif at in txn.own and not table.inserted:
+            self.expect(how == 'create', f'{table} {at[1]} was not there')
+        txn.writes.append(Write(txn, table, k, row, life or row.life, before, key_before,
+                                how, delta))
+        txn.own[at] = None
+        txn.own[table, k] = row
+        self.cache[at] = None
+        self.cache[table, k] = row
+
+    def gone(self, table, k, row):
+        self.wrote(table, k, None, 'gone', row.version, life=row.life)
+
+    # ---- transactions ----
+
+    def must(self, query):
+        """What succeeds, if it is not cancelled."""
+        while True:
+            try:
+                return self.rows(query)
+            except psycopg.errors.QueryCanceled:
+                if not self.run.cancels:
+                    raise
+
+    def may(self, query):
+        """What succeeds, or is cancelled, and the transaction with it."""
+        answer = self.ask(query)
+        if isinstance(answer, Raised):
+            self.expect(answer.state == '57014' and self.run.cancels, f'{query}: {answer}')
+            self.failed()
+            return False
+        return True
+
+    def begin(self):
+        level = self.random.choice(('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ',
+                                    'SERIALIZABLE'))
+        self.must(f'BEGIN ISOLATION LEVEL {level}')
+        self.txn = Txn(self.name, level, True)
+        if self.may('SELECT 1') and level != 'READ COMMITTED':
+            self.txn.window = self.begin_at, self.end_at
+
+    def commit(self):
+        answer = self.ask('COMMIT')
+        if isinstance(answer, Raised):
+            self.expect(answer.state == '40001' and self.txn.level == 'SERIALIZABLE'
+                        or answer.state == '57014' and self.run.cancels, f'COMMIT: {answer}')
+            self.rollback()
+        else:
+            self.committed()
+            self.txn = None
+
+    def committed(self):
+        txn = self.txn
+        txn.sent, txn.acked = self.begin_at, self.end_at
+        self.run.committed.append(txn)
+
+    def forget(self):
+        """What the transaction has written is not there."""
+        for write in self.txn.writes:
+            self.cache.pop((write.table, write.key), None)
+            self.cache.pop((write.table, write.key_before), None)
+
+    def rollback(self):
+        self.must('ROLLBACK')
+        self.forget()
+        self.txn = None
+
+    def failed(self):
+        """After an error: back to a savepoint, or the transaction is over."""
+        if self.txn.explicit and self.txn.saved:
+            self.back()
+        elif self.txn.explicit:
+            self.rollback()
+
+    def back(self):
+        self.must(f'ROLLBACK TO s{len(self.txn.saved) - 1}')
+        self.forget()
+        self.txn.back()
+
+    def save(self):
+        if self.may(f'SAVEPOINT s{len(self.txn.saved)}'):
+            self.txn.save()
+
+    def release(self):
+        if self.may(f'RELEASE s{len(self.txn.saved) - 1}'):
+            self.txn.saved.pop()
+
+    def kill(self):
+        super().kill()
+        self.forget()
+        self.txn = None
+
+    def go(self, steps):
+        """An epoch's work, in a thread."""
+        try:
+            for _ in range(steps):
+                if self.run.failure:
+                    return
+                self.step()
+            if self.txn:
+                self.commit()
+        except Exception as error:      # to be raised where the run is
+            self.run.failure = self.run.failure or error
+            self.conn.close()
+
+    def start(self, steps):
+        thread = threading.Thread(target=self.go, args=(steps,))
+        thread.start()
+        return thread
