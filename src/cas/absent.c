@@ -1,16 +1,16 @@
 /*
  * absent.c
- *		The lock on a key that has no row.
+ *		Locks on keys that have no row.
  *
- * cas_txn() decides under locks, and a row that is not there cannot be
- * locked.  What stands for its lock is one of the advisory class on the hash
- * of table and key, held to the end of the transaction.  Those who give a row
- * a new key, cas_create(), cas_put() and cas_rename(), take it in share mode:
- * it keeps them and cas_txn() apart, but not them from each other, between
- * whom the primary key's index decides as ever.
+ * cas_txn() compares under locks, but a missing row cannot be locked.  Instead
+ * it locks the hash of table and key, with a lock of the advisory class that
+ * is held until the end of the transaction.  cas_create(), cas_put() and
+ * cas_rename() take the same lock in share mode before they give a row a new
+ * key.  They conflict with cas_txn() then, but not with one another; between
+ * them, the primary key index decides.
  *
- * Locks of that kind live in shared memory, of which there is little, so a
- * call keeps a fixed number of them.  The functions below say how.
+ * The shared lock table is small, so a call takes a limited number of these
+ * locks, and beyond that locks the whole table's keys.
  */
 #include "cas.h"
 
@@ -21,20 +21,19 @@
 #include "utils/datum.h"
 
 /*
- * The fourth field of the tag tells these locks from those that SQL's
- * pg_advisory_lock() makes, which uses 1 and 2.
+ * Fourth field of the lock tags, and the modes in which they are locked.
+ * SQL's pg_advisory_lock() uses 1 and 2 in that field.
  *
- *				 few names			 many names			 a new key, or many
+ *				 cas_txn(),			 cas_txn(),			 creations:
+ *				 few missing keys	 many missing keys	 first ones, later ones
  * ABSENT_CALLS	 RowShareLock		 ExclusiveLock		 -
  * ABSENT_TABLE	 RowExclusiveLock	 ExclusiveLock		 RowShareLock, ShareLock
  * ABSENT_KEY	 ExclusiveLock		 -					 ShareLock, -
  *
- * The first two columns are calls of cas_txn(), by the names that they find
- * missing.  Those of many names wait for all others on the table, and these
- * for them, by ABSENT_CALLS, which every call takes before it locks any row.
- * So there is no order of rows and of these locks in which two calls could
- * wait for each other: those that lock single keys, do so in the order of
- * keys, the same as that of rows.
+ * Two calls of cas_txn() cannot deadlock by these locks.  Calls that lock
+ * single keys do so in the order of keys, which is also the order in which
+ * they lock rows.  A call with many missing keys conflicts with all others on
+ * the table in ABSENT_CALLS, which every call locks before it locks any row.
  */
 #define ABSENT_KEY		0x6301
 #define ABSENT_TABLE	0x6302
@@ -50,10 +49,7 @@ lock_table(CasTable *table, uint16 kind, LOCKMODE mode)
 }
 
 /*
- * Keys that are equal must have the same tag, and others should not, since
- * that would put them out of order.  A type's hash alone does not see to that:
- * the one for bigint folds its halves.  So where values that are equal have
- * the same image, that is hashed, too.
+ * Lock a key.  Equal keys must have the same lock tag.
  */
 static void
 lock_key(CasTable *table, const CasKey *key, LOCKMODE mode)
@@ -62,6 +58,12 @@ lock_key(CasTable *table, const CasKey *key, LOCKMODE mode)
 	uint32		hash = hash_uint32(table->root);
 	uint32		image = 0;
 
+	/*
+	 * Different keys should have different tags, because keys that share one
+	 * are not locked in the order of keys.  The hash functions of types are
+	 * too weak for that (the one of bigint folds its halves), so hash the
+	 * image, too, where equal values have the same image.
+	 */
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		CasKeyColumn *column = &table->keys[i];
@@ -87,9 +89,9 @@ lock_key(CasTable *table, const CasKey *key, LOCKMODE mode)
 }
 
 /*
- * Before a row of ours gets this key: wait for whoever decides on its being
- * absent, and keep others from it until the end of the transaction.  Beyond so
- * many keys of a transaction, keep them from all of the table's.
+ * Call this before giving a row a new key.  It waits for calls of cas_txn()
+ * that found the key missing, and keeps other such calls waiting until the end
+ * of the transaction.
  */
 void
 absent_key_create(CasCall *call, const CasKey *key)
@@ -99,6 +101,11 @@ absent_key_create(CasCall *call, const CasKey *key)
 
 	if (call->keys_locked)
 		return;
+
+	/*
+	 * Count the transaction's keys.  After ABSENT_MAX_KEYS, lock all keys of
+	 * the table at once, to spare the shared lock table.
+	 */
 	if (transaction != my_lxid())
 	{
 		transaction = my_lxid();
@@ -114,8 +121,8 @@ absent_key_create(CasCall *call, const CasKey *key)
 }
 
 /*
- * Begin a call of cas_txn() on a table, before it locks any row.  With all,
- * that keeps every missing key of the table absent.
+ * Begin a call of cas_txn() on a table, before it locks any row.  If all is
+ * true, lock all missing keys of the table.
  */
 void
 absent_begin(CasTable *table, bool all)
@@ -126,8 +133,9 @@ absent_begin(CasTable *table, bool all)
 }
 
 /*
- * Keep a key absent until the end of the transaction, but for plain INSERTs.
- * The caller looks again after this: it may have waited.
+ * Keep other calls from creating this key until the end of the transaction; a
+ * plain INSERT can still create it.  As this may wait, the caller must look
+ * for the row again afterwards.
  */
 void
 absent_key_lock(CasTable *table, const CasKey *key)

@@ -1,12 +1,13 @@
 /*
  * advance.c
- *		The version that a row begins with, and the one that follows another.
+ *		Compute a row's first version and its next version.
  */
 #include "cas.h"
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
+/* Return the greatest version that the column can hold. */
 static int64
 version_limit(CasTable *table)
 {
@@ -21,7 +22,7 @@ version_limit(CasTable *table)
 	}
 }
 
-/* Raise 22003 for a version that its column cannot hold. */
+/* Raise 22003 because the column cannot hold the next version. */
 pg_noreturn static void
 raise_out_of_range(Relation rel, CasTable *table)
 {
@@ -34,12 +35,13 @@ raise_out_of_range(Relation rel, CasTable *table)
 			 errtablecol(rel, table->version)));
 }
 
-/* The version that follows old, where versions count by row or by table. */
+/* Return the version that follows old. */
 int64
 cas_next_version(Relation rel, CasTable *table, int64 old)
 {
 	int64		version;
 
+	/* The sequence returns a number greater than old, or raises an error. */
 	if (table->settings.sequence.length > 0)
 	{
 		version = cas_draw_version(rel, table, old);
@@ -53,12 +55,13 @@ cas_next_version(Relation rel, CasTable *table, int64 old)
 }
 
 /*
- * The version of a row that an INSERT writes: what it supplies, so that a
- * restore brings its versions back, unless versions are the table's.
+ * Return the version of a row being inserted.  With versions => 'row', it is
+ * the one that the INSERT supplies, so that a restore keeps versions.
  */
 int64
 cas_first_version(Relation rel, CasTable *table, int64 supplied, bool isnull)
 {
+	/* A table's versions never repeat, so ignore the supplied one. */
 	if (table->settings.sequence.length > 0)
 		return cas_next_version(rel, table, 0);
 	if (isnull)

@@ -1,7 +1,6 @@
 /*
  * call.c
- *		One call of a function on one guarded table: its beginning and end, and
- *		what it takes of a row.
+ *		Begin and end a call of an SQL function on one guarded table.
  */
 #include "cas.h"
 
@@ -22,14 +21,16 @@
 #include "utils/syscache.h"
 
 /*
- * Whether the caller, who has these rights on the table, may SELECT every
- * column of the payload.
+ * Return whether the caller may SELECT every column of the payload.  rights
+ * are the privileges that the caller has on the table.
  */
 static bool
 payload_readable(CasTable *table, AclMode rights)
 {
 	if (rights & ACL_SELECT)
 		return true;
+
+	/* No privilege on the table: there may be privileges on the columns. */
 	for (AttrNumber a = 1; a <= table->desc->natts; a++)
 	{
 		if (TupleDescAttr(table->desc, a - 1)->attisdropped ||
@@ -43,9 +44,10 @@ payload_readable(CasTable *table, AclMode rights)
 }
 
 /*
- * Refuse what the rules of a table do not let us know the outcome of: any
- * write, if one puts something in its place, be it only on a condition; and an
- * INSERT that minds conflicts, if INSERTs or UPDATEs have any rules.
+ * Raise an error if a rule of the table would hide the outcome of our writes.
+ * No write is possible with a DO INSTEAD rule, conditional or not.  INSERT ...
+ * ON CONFLICT (inserts is true) is not possible with any rule on INSERT or
+ * UPDATE.
  */
 void
 call_check_rules(CasCall *call, bool inserts)
@@ -72,7 +74,8 @@ call_check_rules(CasCall *call, bool inserts)
 }
 
 /*
- * Open and lock a table for a call of a function; it must be guarded.
+ * Open and lock a table for a call, and initialize *call.  Raise PT400 if the
+ * table is not guarded, or its guard does not fire in this session.
  */
 void
 call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
@@ -80,6 +83,7 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 {
 	AclMode		rights;
 
+	/* Refuse before taking a lock that a standby does not allow. */
 	if (XactReadOnly && lockmode > AccessShareLock)
 	{
 		char	   *name = get_func_name(fcinfo->flinfo->fn_oid);
@@ -87,6 +91,7 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 		PreventCommandIfReadOnly(psprintf("%s()", name ? name : "cas"));
 	}
 
+	/* The OID comes from the user, so the relation may not exist. */
 	call->rel = try_relation_open(relid, lockmode);
 	if (call->rel == NULL)
 		ereport(ERROR,
@@ -111,12 +116,16 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 				 errhint("Its rows are named by a primary key that is not deferrable."),
 				 errtable(call->rel)));
 
+	/* Creations also check with inserts set, once they know their key. */
 	if (lockmode == RowExclusiveLock)
 		call_check_rules(call, false);
+
 
 	call->function = fcinfo->flinfo->fn_oid;
 	call->caller = CurrentMemoryContext;
 	call->compare = NULL;
+
+	/* for payload_readable and the direct path; the executor checks again */
 	rights = pg_class_aclmask(relid, GetUserId(), ACL_SELECT | ACL_UPDATE,
 							  ACLMASK_ALL);
 	call->payload_readable = payload_readable(call->table, rights);
@@ -138,7 +147,7 @@ call_end(CasCall *call)
  * ----------
  */
 
-/* What a call answers with, of a row. */
+/* Return what the result of a try form contains, as CAS_WANTS_ flags. */
 int
 call_answer_wants(const CasCall *call)
 {
@@ -151,8 +160,8 @@ call_answer_wants(const CasCall *call)
  */
 
 /*
- * See that cas_apply() can call a function.  It is called with the caller's
- * rights, so the caller must have the right to.
+ * Raise an error unless the function has the signature that cas_apply() needs,
+ * and the caller has EXECUTE on it.
  */
 void
 call_check_apply_function(Oid function)

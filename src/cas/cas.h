@@ -1,8 +1,8 @@
 /*
  * cas.h
- *		The room of versioned rows: what its files share.
+ *		Versioned rows: declarations shared by the files of src/cas.
  *
- * README.md lists the files, from top to bottom: each calls those below it.
+ * README.md lists the files from top to bottom; each calls those below it.
  */
 #ifndef PG_CAS_CAS_H
 #define PG_CAS_CAS_H
@@ -17,25 +17,24 @@
 #include "utils/rel.h"
 
 /*
- * The guard's name sorts after whatever people call their triggers, because
- * BEFORE triggers fire in the order of their names and the guard must see
- * what the others made of the row.
+ * BEFORE triggers fire in the order of their names.  The guard must see the
+ * row as the other triggers leave it, so its name sorts after theirs.
  */
 #define CAS_GUARD_TRIGGER	"zzz_cas_guard"
 
-/* Its witness must see what the statement made of it, and sorts before. */
+/* The witness must see the row as the statement sent it, so it sorts first. */
 #define CAS_WITNESS_TRIGGER	"!cas_witness"
 
-/* And this keeps TRUNCATE from starting the versions' sequence again. */
+/* Keeps TRUNCATE ... RESTART IDENTITY from resetting the version sequence. */
 #define CAS_TRUNCATE_TRIGGER	"cas_truncate"
 
 typedef enum CasWriters
 {
-	CAS_WRITERS_BUMP,			/* a client sends old + 1 */
-	CAS_WRITERS_ECHO			/* a client sends back what it read */
+	CAS_WRITERS_BUMP,			/* a client sends the old version plus one */
+	CAS_WRITERS_ECHO			/* a client sends back the version it read */
 } CasWriters;
 
-/* A list of names: of columns, or of object keys that make a path. */
+/* A list of column names, or a path of object keys. */
 typedef struct CasNames
 {
 	int			length;
@@ -62,53 +61,54 @@ typedef enum CasBigNumbers
 
 typedef enum CasVersions
 {
-	CAS_VERSIONS_ROW,			/* each row counts its own */
+	CAS_VERSIONS_ROW,			/* each row has its own counter */
 	CAS_VERSIONS_TABLE			/* all are drawn from one sequence */
 } CasVersions;
 
 /*
- * A guarded table's settings (settings.c).  Words are kept as their place
- * among the words that a setting can have.
+ * A guarded table's settings (settings.c).  A setting that is one of several
+ * keywords is stored as the keyword's position, which is the enum's value.
  */
 typedef struct CasSettings
 {
 	char	   *version_column;
-	char	   *payload_column; /* NULL: the row's columns are the payload */
+	char	   *payload_column; /* NULL if the row's columns are the payload */
 	int			writers;		/* CasWriters */
 	int			unversioned;	/* CasUnversioned */
 	int			versions;		/* CasVersions */
 	CasNames	ignore_columns;
-	CasNames	version_path;	/* object keys from the payload's top */
+	CasNames	version_path;	/* path from the payload's top */
 	int			enforce;		/* CasEnforce */
 	int			big_numbers;	/* CasBigNumbers */
-	CasNames	sequence;		/* schema and name; empty: versions count by row */
+	CasNames	sequence;		/* schema and name; empty unless versions are
+								 * the table's */
 } CasSettings;
 
-/* How many of them are arguments of cas_enable(). */
+/* Number of settings that are arguments of cas_enable(). */
 #define CAS_SETTINGS 9
 
 /*
- * The triggers that make a guard, among all of a relation (trigger.c), copied
- * from the relcache.
+ * All triggers of a relation, copied from the relcache, and the guard and its
+ * companions among them (trigger.c).
  */
 typedef struct CasTriggers
 {
 	int			n;
 	Trigger    *all;
-	Trigger    *guard;			/* these may be NULL */
+	Trigger    *guard;			/* NULL if missing, as the next two */
 	Trigger    *witness;
 	Trigger    *truncate;
 } CasTriggers;
 
 typedef enum CasProblemKind
 {
-	CAS_PROBLEM_BROKEN,			/* the guard cannot do its work */
+	CAS_PROBLEM_BROKEN,			/* the guard cannot work */
 	CAS_PROBLEM_UNFIT,			/* cas_enable() refuses the table */
-	CAS_PROBLEM_PARTITION,		/* so it does, but this is no fault */
-	CAS_PROBLEM_TOLD			/* cas_tables shows it */
+	CAS_PROBLEM_PARTITION,		/* as UNFIT, but not shown in cas_tables */
+	CAS_PROBLEM_TOLD			/* shown in cas_tables only */
 } CasProblemKind;
 
-/* What is wrong with a table (check.c). */
+/* A problem of a table (check.c). */
 typedef struct CasProblem
 {
 	CasProblemKind kind;
@@ -129,12 +129,12 @@ typedef struct CasKeyColumn
 	Oid			equals;			/* operator */
 
 	/*
-	 * Functions.  What they make in a FmgrInfo is for one statement, so none
-	 * is kept with the table.
+	 * OIDs of functions.  We keep no FmgrInfo, because the state that a
+	 * function stores there is valid for one statement only.
 	 */
 	Oid			equal;
 	Oid			compare;
-	Oid			hash;			/* InvalidOid: the type has none */
+	Oid			hash;			/* InvalidOid if the type has none */
 	Oid			input;
 	Oid			input_param;
 } CasKeyColumn;
@@ -154,67 +154,67 @@ typedef struct CasTable
 	char		guard_enabled;	/* pg_trigger.tgenabled */
 	AttrNumber	version;
 	Oid			version_type;	/* int2, int4 or int8 */
-	AttrNumber	payload;		/* 0: the row's columns are the payload */
+	AttrNumber	payload;		/* 0 if the row's columns are the payload */
 	Bitmapset  *ignored;		/* attribute numbers */
 
-	int			nkeys;			/* 0: no usable primary key */
+	int			nkeys;			/* 0 if there is no usable primary key */
 	CasKeyColumn *keys;
-	bool		keys_equal_image;	/* equal keys have equal images */
+	bool		keys_equal_image;	/* equal keys have identical images */
 	Oid			key_index;
 	Oid			key_constraint;
 
 	Oid			rowtype;
 	TupleDesc	desc;			/* a copy */
-	Bitmapset  *payload_columns;	/* which are the payload, if that is no
-									 * document */
-	Bitmapset  *exact;			/* whose JSON is read as the same image */
+	Bitmapset  *payload_columns;	/* columns of the payload */
+	Bitmapset  *exact;			/* columns of exact types, see payload.c */
 
-	bool		other_triggers; /* beside the guard and its companions */
-	bool		plain;			/* see direct.c */
-	bool		unique_key;		/* plain, and nothing but the key is unique */
+	bool		other_triggers; /* other than the guard and its companions */
+	bool		plain;			/* see plain.c and direct.c */
+	bool		unique_key;		/* plain, and only the key is unique */
 
-	const Bitmapset *answers[4];	/* columns of what an answer wants */
+	const Bitmapset *answers[4];	/* columns returned, by CAS_WANTS_ flags */
 	List	   *plans;			/* of CasPlan, see plan.c */
-	int			running;		/* of them, in this transaction at most */
-	LocalTransactionId running_in;
+	int			running;		/* maximum number of them that are running */
+	LocalTransactionId running_in;	/* transaction that running belongs to */
 
 	/* see sequence.c */
 	bool		floor_known;
-	int64		floor;			/* versions drawn must be beyond it */
+	int64		floor;			/* versions drawn must be larger */
 } CasTable;
 
 /* The value of a primary key. */
 typedef struct CasKey
 {
-	ItemPointerData tid;		/* a hint where its row is, see direct.c */
-	Datum		values[INDEX_MAX_KEYS];	/* in arrays, as many as there are */
+	ItemPointerData tid;		/* where the row was found last, or invalid */
+	Datum		values[INDEX_MAX_KEYS];	/* arrays of keys cut this short */
 } CasKey;
 
 /*
- * The row that this extension is about to write, to which the guard says yes
- * without a version in SET.  Who sets it puts the former one back on every
- * path; the guard clears it when it has seen the row.
+ * The row that this extension is about to UPDATE without mentioning its
+ * version.  The guard accepts that for this row only, and clears relid when it
+ * has seen the key.  A caller that sets it must restore the previous value on
+ * every path.
  */
 typedef struct GuardExpectation
 {
-	Oid			relid;			/* InvalidOid: none */
-	CasTable   *table;			/* what the key is of */
-	CasKey	   *key;			/* NULL: any row of the table */
+	Oid			relid;			/* InvalidOid if there is none */
+	CasTable   *table;			/* the table that the key belongs to */
+	CasKey	   *key;			/* NULL for any row of the table */
 } GuardExpectation;
 
 /* A version that a writer mentions. */
 typedef struct CasMention
 {
 	bool		mentioned;
-	bool		malformed;		/* what a document has there is no integer */
+	bool		malformed;		/* the value in the document is no integer */
 	bool		isnull;
 	int64		version;
 } CasMention;
 
-/* And the two places where it can. */
+/* What a statement mentions, in the two places where it can. */
 typedef struct CasSent
 {
-	CasMention	column;			/* by SET */
+	CasMention	column;			/* in the SET list */
 	CasMention	document;		/* at version_path, with writers => 'echo' */
 } CasSent;
 
@@ -225,19 +225,19 @@ typedef enum CasOutcome
 	CAS_UNCHANGED,
 	CAS_DELETED,
 	CAS_RENAMED,
-	/* nothing was written: */
+	/* these mean that nothing was written */
 	CAS_CONFLICT,
 	CAS_MISSING,
 	CAS_EXISTS
 } CasOutcome;
 
-/* A row as written, or as it now stands. */
+/* A row as it was written or found. */
 typedef struct CasRow
 {
-	char	   *id;				/* NULL: not asked for */
+	char	   *id;				/* NULL if not asked for */
 	bool		version_isnull;
 	int64		version;
-	Jsonb	   *payload;		/* NULL: not asked for, or not readable */
+	Jsonb	   *payload;		/* NULL if not asked for or not readable */
 } CasRow;
 
 /* One call of an SQL function on one guarded table (swap.c). */
@@ -245,38 +245,40 @@ typedef struct CasCall
 {
 	Relation	rel;
 	CasTable   *table;
-	Oid			function;		/* called; its schema is the extension's */
-	MemoryContext caller;		/* where answers are put; the call's own */
-	FmgrInfo   *compare;		/* of the key's columns; NULL: not needed yet */
+	Oid			function;		/* the SQL function called */
+	MemoryContext caller;		/* context of the call, for its results */
+	FmgrInfo   *compare;		/* comparison functions of the key's columns,
+								 * NULL until needed */
 	bool		payload_readable;	/* the caller has SELECT on all of it */
-	bool		keys_locked;	/* by cas_txn(), the missing ones, too */
+	bool		keys_locked;	/* cas_txn() has locked all keys, also those of
+								 * missing rows */
 	bool		connected;		/* to SPI */
 
 	/* see direct.c */
-	Oid			user;			/* for whom the following is true */
-	bool		direct_read;	/* the direct path is open */
+	Oid			user;			/* the role that the next two apply to */
+	bool		direct_read;	/* the direct path may be used */
 	bool		direct_write;
-	IndexScanDesc scan;			/* NULL: not gone that way yet */
+	IndexScanDesc scan;			/* NULL until the direct path is used */
 	TupleTableSlot *found;
 	TupleTableSlot *written;
 } CasCall;
 
-/* Whether an UPDATE of the call goes past SPI, if SQL would not refuse it. */
+/* Whether the call's UPDATEs use the direct path, unless they must fail. */
 static inline bool
 call_writes_directly(const CasCall *call)
 {
-	/* a function of the user's may have changed who we are */
+	/* a function called by cas_apply() may have changed the current role */
 	return call->direct_write && GetUserId() == call->user;
 }
 
 typedef enum CasLockMode
 {
 	CAS_LOCK_SHARE,
-	CAS_LOCK_NO_KEY_UPDATE,		/* enough to change what is not the key */
+	CAS_LOCK_NO_KEY_UPDATE,		/* for updates that leave the key unchanged */
 	CAS_LOCK_UPDATE
 } CasLockMode;
 
-/* What an answer has of its row beside the version. */
+/* What to return of a row besides its version. */
 #define CAS_WANTS_ID		0x1
 #define CAS_WANTS_PAYLOAD	0x2
 
@@ -288,30 +290,30 @@ typedef enum CasStatementKind
 	STATEMENT_LOCK_NO_KEY_UPDATE,
 	STATEMENT_LOCK_UPDATE,
 	STATEMENT_INSERT,
-	STATEMENT_INSERT_NEW_KEY,	/* the key's default makes one */
+	STATEMENT_INSERT_NEW_KEY,	/* the key comes from its default */
 	STATEMENT_UPDATE,
-	STATEMENT_DIFFERS,			/* finds what UPDATE should have written */
+	STATEMENT_DIFFERS,			/* finds the row that UPDATE would change */
 	STATEMENT_DELETE,
 	STATEMENT_RENAME
 } CasStatementKind;
 
-/* Values for columns, as a payload names them. */
+/* The column values that a payload writes. */
 typedef struct CasWrite
 {
-	Bitmapset  *columns;		/* to be written */
+	Bitmapset  *columns;		/* columns to write */
 	bool		comparable;		/* the caller may read all of them */
-	Datum	   *values;			/* by attribute number - 1 */
+	Datum	   *values;			/* indexed by attribute number - 1 */
 	bool	   *nulls;
 
 	/*
-	 * Columns that the payload names, too, but of which only a look at the row
-	 * says whether they are to be written: payload_settle() does.
+	 * Further columns that the payload names.  Whether they are written
+	 * depends on the row; payload_settle() decides that.
 	 */
 	Bitmapset  *unsettled;
 	Jsonb	   *payload;
 } CasWrite;
 
-/* What a look found in some columns, by attribute number - 1. */
+/* Values read from a row, indexed by attribute number - 1. */
 typedef struct CasLook
 {
 	const Bitmapset *columns;
@@ -323,40 +325,40 @@ typedef struct CasLook
 typedef struct CasStatement
 {
 	CasStatementKind kind;
-	CasKey	   *key;			/* NULL: INSERT_NEW_KEY has none */
-	int64		version;		/* where the kind compares it */
-	const CasWrite *write;		/* of INSERT, UPDATE and DIFFERS */
-	CasKey	   *new_key;		/* of RENAME */
-	Snapshot	snapshot;		/* InvalidSnapshot: a new one of its own */
-	bool		as_of;			/* the snapshot as it is, without what this
-								 * transaction has done since */
-	int			wants;			/* CAS_WANTS_ID and the like */
-	CasLook    *look;			/* filled with the row's; may be NULL */
+	CasKey	   *key;			/* NULL for INSERT_NEW_KEY */
+	int64		version;		/* expected version, if the kind compares it */
+	const CasWrite *write;		/* for INSERT, UPDATE and DIFFERS */
+	CasKey	   *new_key;		/* for RENAME */
+	Snapshot	snapshot;		/* InvalidSnapshot for a new one */
+	bool		as_of;			/* use the snapshot's curcid, so that later
+								 * changes of this transaction are not seen */
+	int			wants;			/* CAS_WANTS_ flags */
+	CasLook    *look;			/* columns to read as well, or NULL */
 } CasStatement;
 
 /* A saved plan of a statement (plan.c). */
 typedef struct CasPlan
 {
 	CasStatementKind kind;
-	const Bitmapset *returns;	/* columns, by attribute number */
-	bool		compares;		/* it writes only what differs */
-	Bitmapset  *columns;		/* that it writes, by attribute number */
-	char	   *arbiter;		/* the key's constraint, if it names that */
+	const Bitmapset *returns;	/* columns returned, by attribute number */
+	bool		compares;		/* it writes only if a column differs */
+	Bitmapset  *columns;		/* columns written, by attribute number */
+	char	   *arbiter;		/* constraint named in ON CONFLICT, or NULL */
 	SPIPlanPtr	plan;
-	MemoryContext mcxt;			/* in which all this is */
+	MemoryContext mcxt;			/* contains this struct */
 } CasPlan;
 
-/* What a swap is asked to do (swap.c). */
+/* Arguments of a swap (swap.c). */
 typedef struct CasSwap
 {
-	CasKey	   *key;			/* NULL: create makes one */
-	int64		expected;		/* version; on a conflict, what was taken for
-								 * it */
-	CasKey	   *new_key;		/* of rename */
-	Jsonb	   *document;		/* payload, patch, or apply's args: these may
-								 * be NULL */
-	FmgrInfo   *fn;				/* of apply */
-	int			wants;			/* of the row that it answers with */
+	CasKey	   *key;			/* NULL if create takes the key's default */
+	int64		expected;		/* expected version; set to the version in the
+								 * document if that is what conflicts */
+	CasKey	   *new_key;		/* for rename */
+	Jsonb	   *document;		/* payload, patch, or apply's args; the last
+								 * may be NULL */
+	FmgrInfo   *fn;				/* for apply */
+	int			wants;			/* CAS_WANTS_ flags of the row returned */
 } CasSwap;
 
 /* relation.c */
@@ -477,7 +479,7 @@ extern Jsonb *document_changes(Jsonb *old, Jsonb *new);
 extern CasNames cas_path_from_array(Datum array);
 
 /* absent.c */
-/* How many are locked one by one: by a transaction's creations, by a call. */
+/* Maximum number of single keys locked by a transaction and by one call. */
 #define ABSENT_MAX_KEYS 256
 #define ABSENT_MAX_NAMES 512
 
@@ -551,10 +553,10 @@ extern bool statement_read_as_of(CasCall *call, CasKey *key,
 
 /* row.c */
 /*
- * How often a row that keeps slipping away is looked for where row-level
- * security may be what hides it, or a trigger what suppresses it.  Each time
- * but the first, another session must have deleted and created it between two
- * of our statements.
+ * Attempts to write or lock a row that one statement sees and the next does
+ * not.  Either row-level security hides it, or a trigger suppresses the write,
+ * or other sessions delete and create the row between two of our statements,
+ * once for each attempt.
  */
 #define CAS_MAX_TRIES 5
 

@@ -1,11 +1,12 @@
 /*
  * direct.c
- *		The direct path: the statements of sql.c that swaps of plain tables
- *		are made of, without parser, planner and executor.
+ *		The direct path: run statements on plain tables without the parser, the
+ *		planner and the executor.
  *
- * Both paths serve the same kinds, with the same answers and errors;
- * test/t/190_cas_paths.pl drives both and compares.  A swap takes 0.81 of the
- * instructions of a hand-written prepared UPDATE this way, 1.16 through SPI.
+ * The results and errors are those of the SQL statements in sql.c;
+ * test/t/190_cas_paths.pl runs both paths and compares.  A swap takes 0.81 of
+ * the instructions of a hand-written prepared UPDATE this way, 1.16 through
+ * SPI.
  */
 #include "cas.h"
 
@@ -28,34 +29,42 @@
 #include "utils/snapmgr.h"
 
 /* ----------
- * Who may go this way
+ * When the direct path is used
  * ----------
  */
 
 /*
- * Note in a call whether its statements may go this way.  Rights on single
- * columns are left to the executor, and so is everything where somebody has
- * hooked into its checks, as an audit does.
+ * Decide whether the call may use the direct path.  rights are the privileges
+ * that the caller has on the table.
  */
 void
 direct_begin_call(CasCall *call, AclMode rights)
 {
+	/* Modules such as audits use the hook, so leave their calls to SPI. */
 	bool		plain = pg_cas_direct_path && call->table->plain &&
 		ExecutorCheckPerms_hook == NULL;
 
 	call->user = GetUserId();
 
-	/* an oid is enough to name the table to us, but SQL needs its schema */
+	/*
+	 * The caller may have passed the table as an OID, but SQL also checks
+	 * USAGE on its schema.
+	 */
 	if (plain && object_aclcheck(NamespaceRelationId,
 								 RelationGetNamespace(call->rel), call->user,
 								 ACL_USAGE) != ACLCHECK_OK)
 		plain = false;
+
+	/* Leave privileges on single columns to the executor. */
 	call->direct_read = plain && (rights & ACL_SELECT) != 0;
 	call->direct_write = call->direct_read && (rights & ACL_UPDATE) != 0;
 	call->scan = NULL;
 }
 
-/* Whether SQL refuses a write, which it does in its own words. */
+/*
+ * Return whether SQL would refuse the write.  SPI then runs it, and raises
+ * PostgreSQL's own error.
+ */
 static bool
 is_refused(CasTable *table, const CasWrite *write)
 {
@@ -72,11 +81,11 @@ is_refused(CasTable *table, const CasWrite *write)
 	return false;
 }
 
-/* Whether a statement of this kind may go this way. */
+/* Return whether direct_run() can run the statement. */
 bool
 direct_serves(const CasCall *call, const CasStatement *statement)
 {
-	/* a function of the user's may have changed who we are */
+	/* a function called by cas_apply() may have changed the current role */
 	if (!call->direct_read || GetUserId() != call->user)
 		return false;
 
@@ -104,22 +113,23 @@ direct_serves(const CasCall *call, const CasStatement *statement)
 /* ----------
  * Finding and locking
  *
- * To find, lock or update one row by its primary key, the executor does little
- * else than to call the index and the table's access method, as is done here;
- * the rest of what it costs is the setting up.
+ * For one row found by its primary key, the executor only calls the index and
+ * the table access method, as the functions below do; most of its cost is in
+ * the setup.
  *
- * Locks and snapshots are the executor's: under READ COMMITTED a statement has
- * a snapshot of its own, in which it finds the row and compares; if the row
- * was changed since, it waits, locks the newest version and compares again.
- * Under REPEATABLE READ and SERIALIZABLE that is 40001.  The access methods
- * take SSI's predicate locks themselves.
+ * Locks and snapshots are used as in the executor.  Under READ COMMITTED each
+ * statement takes a snapshot, finds the row in it and compares; if the row was
+ * changed since, it waits, locks the newest version and compares again.  Under
+ * REPEATABLE READ and SERIALIZABLE it raises 40001 then.  The access methods
+ * take SSI's predicate locks.
  * ----------
  */
 
-/* The snapshot that SPI would give the statement. */
+/* Push the snapshot that SPI would use for the statement. */
 static void
 push_snapshot(const CasStatement *statement)
 {
+	/* As SPI with read_only: use the snapshot as it is. */
 	if (statement->as_of)
 	{
 		PushActiveSnapshot(statement->snapshot);
@@ -135,7 +145,7 @@ push_snapshot(const CasStatement *statement)
 	}
 }
 
-/* Make what the statements of a call share. */
+/* Open the index scan and the slots that the statements of a call share. */
 static void
 open_state(CasCall *call)
 {
@@ -150,8 +160,8 @@ open_state(CasCall *call)
 }
 
 /*
- * Release it; it is made anew if need be.  After an error, the end of the
- * (sub)transaction does so.
+ * Close what open_state() has opened, if anything; the next statement opens it
+ * again.  After an error, the end of the (sub)transaction cleans up instead.
  */
 void
 direct_end_call(CasCall *call)
@@ -168,6 +178,7 @@ direct_end_call(CasCall *call)
 	call->scan = NULL;
 }
 
+/* Return whether the row in the slot has the key. */
 static bool
 has_key(CasTable *table, CasKey *key, TupleTableSlot *slot)
 {
@@ -184,9 +195,8 @@ has_key(CasTable *table, CasKey *key, TupleTableSlot *slot)
 }
 
 /*
- * Find the key's row in the active snapshot.  Where it was found last is a
- * good place to begin: a row that the snapshot sees there, with that key, is
- * the one.
+ * Find the row with the key that the active snapshot sees, and put it into the
+ * slot.
  */
 static bool
 find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
@@ -197,13 +207,17 @@ find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
 	MemoryContext old;
 	bool		found;
 
+	/*
+	 * Try the TID where this call saw the row last.  If the snapshot sees a
+	 * row with that key there, it is the row.
+	 */
 	if (ItemPointerIsValid(&key->tid) &&
 		table_tuple_fetch_row_version(call->rel, &key->tid,
 									  GetActiveSnapshot(), slot) &&
 		has_key(table, key, slot))
 		return true;
 
-	/* what the index keeps for its next scan must outlive this statement */
+	/* the index allocates scan state that must outlive this statement */
 	old = MemoryContextSwitchTo(call->caller);
 	for (int i = 0; i < table->nkeys; i++)
 	{
@@ -217,24 +231,23 @@ find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
 	index_rescan(scan, keys, table->nkeys, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 
-	/* a snapshot can have a row that is gone and the one in its place */
+	/*
+	 * An old snapshot may see a deleted row, and the row that this transaction
+	 * has inserted with the same key since.
+	 */
 	if (found && IsolationUsesXactSnapshot() &&
 		index_getnext_slot(scan, ForwardScanDirection, call->written))
 		found_raise_outdated(call);
 
-	/* nothing stays pinned while we wait or longer */
+	/* do not keep a buffer pinned while waiting for a lock */
 	table_index_fetch_reset(scan->xs_heapfetch);
 	MemoryContextSwitchTo(old);
 	return found;
 }
 
 /*
- * Lock the row that is in the slot, and have its newest version there.  False
- * if it is gone, or has another key by now.
- *
- * A row's lock is written to WAL, but no lock outlives a crash.  So it is no
- * reason for the commit to wait for the disk, if the transaction has no other:
- * a swap that has found a conflict has none.
+ * Lock the row in the slot, and put its newest version into the slot.  Return
+ * false if the row was deleted or has another key now.
  */
 static bool
 lock_row(CasCall *call, CasKey *key, LockTupleMode mode, TupleTableSlot *slot)
@@ -251,10 +264,17 @@ lock_row(CasCall *call, CasKey *key, LockTupleMode mode, TupleTableSlot *slot)
 	result = table_tuple_lock(call->rel, &tid, GetActiveSnapshot(), slot,
 							  GetCurrentCommandId(true), mode, LockWaitBlock,
 							  flags, &failure);
+
+	/*
+	 * Locking a row writes WAL, but a lock does not survive a crash.  If the
+	 * transaction writes nothing else, as a swap that finds a conflict, let
+	 * its commit not wait for the disk.
+	 */
 	XactLastRecEnd = written;
 	switch (result)
 	{
 		case TM_Ok:
+			/* if an update chain was followed, the key may have changed */
 			return !failure.traversed || has_key(call->table, key, slot);
 		case TM_SelfModified:
 			return false;
@@ -277,9 +297,8 @@ lock_row(CasCall *call, CasKey *key, LockTupleMode mode, TupleTableSlot *slot)
 /* ----------
  * Writing
  *
- * The guard does not fire.  What it would do for one of our own UPDATEs is
- * done here: the claim of the request, the next version, and the version
- * inside the document.
+ * The guard does not fire on this path.  Instead, these functions make the
+ * request's claim, set the next version, and write it into the document.
  * ----------
  */
 
@@ -300,7 +319,7 @@ differs(CasTable *table, TupleTableSlot *slot, const CasWrite *write,
 						 write->columns, but_ignored);
 }
 
-/* Put the row that an update makes of the old one into the slot new. */
+/* Form the new version of a row in the slot new. */
 static void
 form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
 		 TupleTableSlot *new)
@@ -312,6 +331,7 @@ form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
 	int64		version;
 	int			a = -1;
 
+	/* like the guard, advance the version if a column that counts differs */
 	version = cas_version_value(table, slot_getattr(old, table->version,
 													&isnull));
 	if (differs(table, old, write, true))
@@ -322,7 +342,7 @@ form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
 	memcpy(values, old->tts_values, sizeof(Datum) * table->desc->natts);
 	memcpy(nulls, old->tts_isnull, sizeof(bool) * table->desc->natts);
 
-	/* an UPDATE is what a dropped column's values go by */
+	/* like any UPDATE, store NULL for dropped columns */
 	for (int i = 0; i < table->desc->natts; i++)
 		if (TupleDescAttr(table->desc, i)->attisdropped)
 			nulls[i] = true;
@@ -335,7 +355,7 @@ form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
 	ExecStoreVirtualTuple(new);
 }
 
-/* Add a row's new version to the indexes. */
+/* Insert index entries for a row's new version. */
 static void
 insert_index_entries(CasCall *call, const CasWrite *write,
 					 TupleTableSlot *slot, TU_UpdateIndexes update)
@@ -347,7 +367,11 @@ insert_index_entries(CasCall *call, const CasWrite *write,
 	Bitmapset  *updated = NULL;
 	int			a = -1;
 
-	/* which columns an UPDATE sets is a hint to the indexes */
+	/*
+	 * The executor needs a range table entry, from which it takes the columns
+	 * set by the UPDATE: indexes on other columns get a hint that the entry's
+	 * key is unchanged.
+	 */
 	rte->rtekind = RTE_RELATION;
 	rte->relid = RelationGetRelid(call->rel);
 	rte->relkind = call->rel->rd_rel->relkind;
@@ -367,8 +391,8 @@ insert_index_entries(CasCall *call, const CasWrite *write,
 }
 
 /*
- * Update the row in the slot, if it has the version and the write changes it;
- * then *slot is its new version.
+ * Update the row in the slot old if it has the expected version and the write
+ * changes it.  Return whether it was updated; then new has the new version.
  */
 static bool
 update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
@@ -404,7 +428,10 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 				if (IsolationUsesXactSnapshot())
 					found_raise_outdated(call);
 
-				/* under its lock, nobody can be faster another time */
+				/*
+				 * Lock the newest version; then no other transaction can
+				 * change it before the next attempt.
+				 */
 				if (!lock_row(call, statement->key, LockTupleNoKeyExclusive,
 							  old))
 					return false;
@@ -426,8 +453,8 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 }
 
 /*
- * Do what a statement of this kind would do, with its arguments; see
- * statement_run().  direct_serves() has said yes.
+ * Run a statement; see statement_run().  direct_serves() must have returned
+ * true for it.
  */
 bool
 direct_run(CasCall *call, const CasStatement *statement, CasRow *row)
@@ -473,6 +500,8 @@ direct_run(CasCall *call, const CasStatement *statement, CasRow *row)
 					 statement->kind);
 		}
 	}
+
+	/* Remember the row's place for the call's next statement. */
 	if (!TTS_EMPTY(slot))
 		key->tid = slot->tts_tid;
 	if (found)

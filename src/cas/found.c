@@ -1,14 +1,13 @@
 /*
  * found.c
- *		What is taken of a row that a statement has found, or written.
+ *		Copy the values that a statement returns of its row.
  */
 #include "cas.h"
 
 #include "utils/datum.h"
 
 /*
- * The columns that a statement has to return.  What an answer wants is the
- * same each time, and kept with the table.
+ * Return the columns that a statement has to return.
  */
 const Bitmapset *
 found_columns(CasCall *call, const CasStatement *statement)
@@ -16,6 +15,7 @@ found_columns(CasCall *call, const CasStatement *statement)
 	CasTable   *table = call->table;
 	int			wants = statement->wants;
 
+	/* The sets without a look are kept with the table. */
 	if (table->answers[wants] == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(table->mcxt);
@@ -34,9 +34,9 @@ found_columns(CasCall *call, const CasStatement *statement)
 }
 
 /*
- * Take what a statement wants of a row: into the caller's memory, and the
- * look's.  values and nulls are the row's, at least those of
- * found_columns().
+ * Copy the values that the statement returns into *row, in the memory context
+ * of the call, and into its look.  values and nulls are the row's; only the
+ * columns of found_columns() need be set.
  */
 void
 found_take(CasCall *call, const CasStatement *statement,
@@ -48,6 +48,7 @@ found_take(CasCall *call, const CasStatement *statement,
 	int			v = table->version - 1;
 	int			a = -1;
 
+	/* What is not wanted may not be readable, so leave it NULL. */
 	row->id = NULL;
 	row->payload = NULL;
 	if (statement->wants & CAS_WANTS_ID)
@@ -71,6 +72,7 @@ found_take(CasCall *call, const CasStatement *statement,
 		row->payload = payload_of_row(table, values, nulls);
 	MemoryContextSwitchTo(old);
 
+	/* the look is allocated in the current context, so copy its values there */
 	while (look != NULL && (a = bms_next_member(look->columns, a)) >= 0)
 	{
 		Form_pg_attribute att = TupleDescAttr(table->desc, a - 1);
@@ -82,7 +84,7 @@ found_take(CasCall *call, const CasStatement *statement,
 	}
 }
 
-/* Raise 40001, for what PostgreSQL does not see itself. */
+/* Raise 40001 for a concurrent change that PostgreSQL does not detect. */
 void
 found_raise_outdated(CasCall *call)
 {

@@ -3,28 +3,27 @@
  *		The guard: a trigger that makes every writer of a guarded table advance
  *		the row's version.
  *
- * The guard fires BEFORE ROW, after all other such triggers, so that it sees
- * the row as it will be stored, and in ORIGIN mode, so that replication apply
- * brings the origin's versions along unchanged.
+ * The guard fires BEFORE ROW after all other such triggers, so that it sees
+ * the row as it will be stored.  It is enabled in ORIGIN mode, so that logical
+ * replication applies the origin's versions unchanged.
  *
- * A trigger sees what an UPDATE sets, not what it asks for in WHERE.  So it
- * cannot know which version a writer believes in unless the writer says it by
- * mentioning the version in SET, and there are two ways of saying it, between
- * which the table's owner chooses: a "bump" writer sends old + 1, an "echo"
- * writer sends back what it read.  The guard does not guess between them: one
- * that took both old and old + 1 would let a writer through that is stale by
- * one version.
+ * A trigger sees the SET list of an UPDATE, but not its WHERE clause.  So a
+ * writer can only tell the guard which version it has read by mentioning the
+ * version in SET.  The table's owner chooses one of two protocols: a "bump"
+ * writer sends the old version plus one, an "echo" writer sends the version
+ * that it read.  A guard that accepted both would accept a writer whose
+ * version is stale by one.
  *
- * It needs no lock of its own.  When a BEFORE ROW trigger runs, the executor
- * has locked the row's newest version, and OLD is that version: under READ
- * COMMITTED a writer that waited for another one is compared with what the
- * other committed.
+ * The guard takes no lock.  When a BEFORE ROW trigger runs, the executor has
+ * locked the row's newest version, and OLD is that version.  Under READ
+ * COMMITTED, a writer that waited for another one is thus compared with the
+ * row that the other one committed.
  *
- * The functions of this extension write under the caller's rights and may
- * not have any on the version column, so they cannot mention it; they have
- * compared it already, under the row's lock.  They announce the row that they
- * are about to write in guard_expectation, and the guard lets an unmentioned
- * version of that row, and of no other, pass where it would demand one.
+ * The functions of this extension compare the version themselves, under the
+ * row's lock.  They do not mention it in SET, because the caller may lack
+ * privileges on the version column.  Instead they announce the row in
+ * guard_expectation, and the guard accepts an UPDATE of that row, and of no
+ * other, without a version.
  */
 #include "cas.h"
 
@@ -50,8 +49,8 @@ PG_FUNCTION_INFO_V1(cas_truncate);
 GuardExpectation guard_expectation = {InvalidOid};
 
 /*
- * Whether the guard of a table would object to what this extension writes if
- * it did not announce it.
+ * Return whether the table's guard would refuse a write of this extension that
+ * was not announced.
  */
 bool
 cas_guard_wants_announcement(const CasTable *table)
@@ -62,15 +61,18 @@ cas_guard_wants_announcement(const CasTable *table)
 }
 
 /*
- * Whether the old row has the announced key.  A partition's columns may stand
- * elsewhere, and it may have a primary key of its own; so the key is read by
- * the description that it was made by, and its columns found by name.
+ * Return whether the old row has the announced key.
  */
 static bool
 is_expected_key(TriggerData *trigdata)
 {
 	CasTable   *table = guard_expectation.table;
 
+	/*
+	 * The key belongs to the table that was announced.  In a partition, the
+	 * columns may have other numbers and the primary key may be another one,
+	 * so look the columns up by name.
+	 */
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		CasKeyColumn *column = &table->keys[i];
@@ -92,9 +94,10 @@ is_expected_key(TriggerData *trigdata)
 }
 
 /*
- * Whether the old row is the announced one.  Triggers that fire before the
- * guard may write to the table, too; their rows have other keys, or the
- * announced write fails when it finds its row already modified.
+ * Return whether the old row is the announced one.  A trigger that fires
+ * before the guard may also write to the table.  Its rows have other keys; if
+ * it writes to the announced row, the announced write fails because the row
+ * was already modified.
  */
 static bool
 is_expected_row(TriggerData *trigdata)
@@ -106,18 +109,20 @@ is_expected_row(TriggerData *trigdata)
 		return true;
 	if (!is_expected_key(trigdata))
 		return false;
+
+	/* Accept one write only: AFTER triggers may UPDATE the same row. */
 	guard_expectation.relid = InvalidOid;
 	return true;
 }
 
 /* ----------
- * What the caller may know
+ * What errors may show
  * ----------
  */
 
 /*
- * Whether the guard's function was made SECURITY DEFINER, so that GetUserId()
- * is not the role that writes.
+ * Return whether the guard's function was altered to be SECURITY DEFINER; then
+ * GetUserId() is not the role that writes.
  */
 static bool
 runs_as_its_owner(TriggerData *trigdata)
@@ -142,9 +147,9 @@ may_read_column(Relation rel, AttrNumber attnum)
 }
 
 /*
- * Whether an error may show these columns of a row that the executor, not
- * the caller's query, has handed us.  With row-level security nothing can be
- * shown: the policies may hide the row from the caller.
+ * Return whether an error may show these columns of the row to the caller.
+ * The row comes from the executor, not from a query of the caller's, so
+ * privileges must be checked.
  */
 static bool
 may_show(TriggerData *trigdata, AttrNumber *attnums, int n)
@@ -153,6 +158,8 @@ may_show(TriggerData *trigdata, AttrNumber *attnums, int n)
 
 	if (runs_as_its_owner(trigdata))
 		return false;
+
+	/* Policies for SELECT may hide the row. */
 	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, true) ==
 		RLS_ENABLED)
 		return false;
@@ -190,9 +197,9 @@ detail_id(StringInfo detail, TriggerData *trigdata, CasTable *table)
 }
 
 /*
- * Write what is or would be refused to the server's log, if
- * pg_cas.log_conflicts says so.  detail is the error's, not yet ended; it is
- * left as it is.
+ * If pg_cas.log_conflicts is on, write a refused (or, with enforce => 'warn',
+ * accepted) UPDATE to the server's log.  detail is the error's DETAIL before
+ * detail_end(); it is not changed.
  */
 static void
 log_refusal(int sqlstate, const char *message, StringInfo detail)
@@ -226,10 +233,8 @@ cas_log_conflict(Relation rel, StringInfo detail)
  */
 
 /*
- * Whether an UPDATE is a foreign key's own action on the referencing table.
- * Those run without FORCE ROW LEVEL SECURITY and as the table's owner.  So
- * does what the owner's triggers do beneath them, and as somebody else what
- * somebody else's do; so the columns must be a foreign key's, too.
+ * Return whether an UPDATE is a foreign key's own action on the referencing
+ * table.
  */
 static bool
 is_foreign_key_action(TriggerData *trigdata)
@@ -237,10 +242,17 @@ is_foreign_key_action(TriggerData *trigdata)
 	Relation	rel = trigdata->tg_relation;
 	ListCell   *lc;
 
+	/*
+	 * Referential actions run without FORCE ROW LEVEL SECURITY and as the
+	 * table's owner.  So do statements of the owner's triggers that fire
+	 * during such an action; therefore the columns are checked below, too.
+	 */
 	if (!InNoForceRLSOperation() ||
 		(GetUserId() != rel->rd_rel->relowner &&
 		 GetUserId() != cas_owner(rel) && !runs_as_its_owner(trigdata)))
 		return false;
+
+	/* All columns in the SET list must belong to the same foreign key. */
 	foreach(lc, RelationGetFKeyList(rel))
 	{
 		ForeignKeyCacheInfo *fk = lfirst(lc);
@@ -252,6 +264,7 @@ is_foreign_key_action(TriggerData *trigdata)
 		{
 			AttrNumber	attnum = i + FirstLowInvalidHeapAttributeNumber;
 
+			/* generated columns are in tg_updatedcols without being set */
 			if (TupleDescAttr(RelationGetDescr(rel),
 							  attnum - 1)->attgenerated != '\0')
 				continue;
@@ -266,7 +279,8 @@ is_foreign_key_action(TriggerData *trigdata)
 }
 
 /*
- * Whether the new row differs from the old one in anything that counts.
+ * Return whether the new row differs from the old one in any column but the
+ * version; with but_ignored, also not counting ignore_columns.
  */
 static bool
 row_differs(TriggerData *trigdata, CasTable *table, bool but_ignored)
@@ -288,8 +302,8 @@ detail_version(StringInfo detail, const char *field, const CasMention *version)
 }
 
 /*
- * Raise PT409, or warn of it where the guard is a dry run.  sent is what the
- * writer takes the row's version to be, old what it is.
+ * Raise PT409, or a WARNING with enforce => 'warn'.  sent is the version that
+ * the writer assumes the row has, old the version that it has.
  */
 static void
 report_conflict(TriggerData *trigdata, CasTable *table,
@@ -319,7 +333,7 @@ report_conflict(TriggerData *trigdata, CasTable *table,
 			 errtablecol(rel, table->version)));
 }
 
-/* Raise PT428, or warn of it. */
+/* Raise PT428, or a WARNING with enforce => 'warn'. */
 static void
 report_unversioned(TriggerData *trigdata, CasTable *table)
 {
@@ -347,8 +361,8 @@ report_unversioned(TriggerData *trigdata, CasTable *table)
 }
 
 /*
- * Whether a mentioned version is not the protocol's.  If so, it is made what
- * the writer takes the row's version to be.
+ * Return whether a mentioned version conflicts with the old one.  If so, set
+ * *sent to the version that the writer assumes the row has, for DETAIL.
  */
 static bool
 is_conflict(const CasTable *table, CasMention *sent, const CasMention *old)
@@ -366,8 +380,8 @@ is_conflict(const CasTable *table, CasMention *sent, const CasMention *old)
 }
 
 /*
- * The version of a row that an UPDATE writes.  The order of the rules is the
- * contract's; each is one paragraph.
+ * Return the version of a row being updated.  The paragraphs are the rules of
+ * docs/rows.md, in the order given there.
  */
 static int64
 updated_version(TriggerData *trigdata, CasTable *table)
@@ -378,24 +392,27 @@ updated_version(TriggerData *trigdata, CasTable *table)
 	Datum		datum;
 	bool		expected;
 
-	/* A NULL, which only a guard that was off lets in, counts as 0. */
+	/* NULL counts as 0; it can only be stored while the guard is disabled. */
 	datum = slot_getattr(trigdata->tg_trigslot, table->version, &old.isnull);
 	if (!old.isnull)
 		old.version = cas_version_value(table, datum);
 
-	/* A foreign key's own action never fails, and advances what it changes. */
+	/* A foreign key's own action never fails; it advances the version. */
 	if (is_foreign_key_action(trigdata))
 		return row_differs(trigdata, table, true) ?
 			cas_next_version(rel, table, old.version) : old.version;
 
-	/* What this extension writes was compared already. */
+	/* This extension has compared the version of a row that it announced. */
 	sent = cas_sent_by_update(trigdata, table);
 	expected = cas_guard_wants_announcement(table) &&
 		is_expected_row(trigdata);
 	if (expected)
 		sent.document.mentioned = false;
 
-	/* A mentioned version must be the protocol's. */
+	/*
+	 * A mentioned version must follow the protocol.  With enforce => 'warn'
+	 * the report returns, and the version is advanced.
+	 */
 	if (is_conflict(table, &sent.column, &old))
 	{
 		report_conflict(trigdata, table, &sent.column, &old);
@@ -412,17 +429,17 @@ updated_version(TriggerData *trigdata, CasTable *table)
 		return row_differs(trigdata, table, false) ?
 			cas_next_version(rel, table, old.version) : old.version;
 
-	/* Not mentioned, and nothing changed that counts: no new version. */
+	/* Without a change outside of ignore_columns, the version stays. */
 	if (!row_differs(trigdata, table, true))
 		return old.version;
 
-	/* Else it is advanced, or was required. */
+	/* Otherwise it is advanced, unless the writer must mention it. */
 	if (table->settings.unversioned == CAS_UNVERSIONED_REJECT && !expected)
 		report_unversioned(trigdata, table);
 	return cas_next_version(rel, table, old.version);
 }
 
-/* The version of a row that an INSERT writes. */
+/* Return the version of a row being inserted. */
 static int64
 inserted_version(TriggerData *trigdata, CasTable *table)
 {
@@ -436,8 +453,9 @@ inserted_version(TriggerData *trigdata, CasTable *table)
 }
 
 /*
- * The tuple in the slot with the version, and the version inside the payload
- * document, as given; the tuple itself if it has them already.
+ * Return the tuple in the slot with the version set in its column and in its
+ * document; if it has that version already, return the tuple itself.  old is
+ * the slot of the old row, or NULL.
  */
 static HeapTuple
 with_version(HeapTuple tuple, TupleTableSlot *slot, TupleTableSlot *old,
@@ -454,14 +472,18 @@ with_version(HeapTuple tuple, TupleTableSlot *slot, TupleTableSlot *old,
 	memcpy(nulls, slot->tts_isnull, natts * sizeof(bool));
 	if (!image_set_version(table, old, values, nulls, version))
 		return tuple;
+
+	/* the executor copies tableoid from the tuple to its slot */
 	new = heap_form_tuple(desc, values, nulls);
 	new->t_tableOid = tuple->t_tableOid;
 	return new;
 }
 
 /*
- * cas_guard() RETURNS trigger: the guard.  cas_enable() makes the trigger.
- * Of a DELETE it only wants to know which request it works for.
+ * cas_guard() RETURNS trigger
+ *
+ * The guard.  cas_enable() creates the trigger.  On DELETE it only makes the
+ * request's claim.
  */
 Datum
 cas_guard(PG_FUNCTION_ARGS)
@@ -500,10 +522,11 @@ cas_guard(PG_FUNCTION_ARGS)
 }
 
 /*
- * cas_truncate() RETURNS trigger: has TRUNCATE ... RESTART IDENTITY, which is
- * about to start the sequence of the table's versions again, do so where it
- * stands.  The table is locked, so nobody draws from it meanwhile.
- * cas_enable() makes the trigger.
+ * cas_truncate() RETURNS trigger
+ *
+ * Makes TRUNCATE ... RESTART IDENTITY restart the version sequence at its
+ * current value instead of at its start value.  cas_enable() creates the
+ * trigger.
  */
 Datum
 cas_truncate(PG_FUNCTION_ARGS)
@@ -528,6 +551,10 @@ cas_truncate(PG_FUNCTION_ARGS)
 	if (!OidIsValid(sequence))
 		return PointerGetDatum(NULL);
 
+	/*
+	 * TRUNCATE restarts the sequence at seqstart after this trigger.  It has
+	 * locked the table, so nobody draws from the sequence meanwhile.
+	 */
 	catalog = table_open(SequenceRelationId, RowExclusiveLock);
 	tuple = SearchSysCacheCopy1(SEQRELID, ObjectIdGetDatum(sequence));
 	if (!HeapTupleIsValid(tuple))

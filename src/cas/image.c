@@ -1,11 +1,9 @@
 /*
  * image.c
- *		Rows by their stored images: whether a write changes one, and what it
- *		is with its next version.
+ *		Compare the stored images of two rows, and set the version in a row.
  *
- * The guard asks this of the rows that the executor hands it, the direct path
- * of those that it writes itself.  Both must come to the same answers, so they
- * have them from here.
+ * The guard and the direct path must decide in the same way, so both use these
+ * functions.
  */
 #include "cas.h"
 
@@ -19,7 +17,7 @@ column_differs(CasTable *table, AttrNumber attnum, Datum old, bool old_isnull,
 				   att->attlen))
 		return false;
 
-	/* what a document has at the version's path does not count */
+	/* ignore the version inside the document */
 	return attnum != table->payload ||
 		table->settings.version_path.length == 0 ||
 		old_isnull || new_isnull ||
@@ -27,7 +25,10 @@ column_differs(CasTable *table, AttrNumber attnum, Datum old, bool old_isnull,
 					   &table->settings.version_path);
 }
 
-/* The column after a: of those given or, if NULL, of all that count; or -1. */
+/*
+ * Return the next column to compare after a, or -1.  If columns is NULL,
+ * compare all but the version, generated and dropped columns.
+ */
 static int
 next_column(CasTable *table, const Bitmapset *columns, int a)
 {
@@ -45,9 +46,9 @@ next_column(CasTable *table, const Bitmapset *columns, int a)
 }
 
 /*
- * Whether a row with these values differs from the old one, by stored image,
- * in any of the columns; or, where columns is NULL, in any but the version and
- * what is generated.  Columns that are ignored can be left out, too.
+ * Return whether the new values differ from the old row, by stored image, in
+ * any of the columns; if columns is NULL, in any column but the version and
+ * generated ones.  With but_ignored, columns in ignore_columns are left out.
  */
 bool
 image_differs(CasTable *table, TupleTableSlot *old, const Datum *values,
@@ -69,8 +70,9 @@ image_differs(CasTable *table, TupleTableSlot *old, const Datum *values,
 }
 
 /*
- * Whether the version is written into a document as a JSON string: where one
- * stands in it, or, if it has no version, stood in the row's old one.
+ * Return whether the version is written into the document as a JSON string: if
+ * the document has a string there or, without a version, the old row's
+ * document has one.
  */
 static bool
 version_is_string(CasTable *table, Jsonb *document, TupleTableSlot *old)
@@ -89,9 +91,9 @@ version_is_string(CasTable *table, Jsonb *document, TupleTableSlot *old)
 }
 
 /*
- * Put the version into a row's values: into its column and, if there is a
- * path, into the payload document.  False if it is there already.  old is the
- * row as it was, or NULL.
+ * Set the version in a row's values: in its column and, if there is a
+ * version_path, in the document.  Return false if that changes nothing.  old
+ * is the old row, or NULL for an INSERT.
  */
 bool
 image_set_version(CasTable *table, TupleTableSlot *old, Datum *values,
@@ -106,6 +108,7 @@ image_set_version(CasTable *table, TupleTableSlot *old, Datum *values,
 	values[v] = cas_version_datum(table, version);
 	nulls[v] = false;
 
+	/* Compare images, so that the row is not copied if it has the version. */
 	if (path->length > 0 && !nulls[p])
 	{
 		Jsonb	   *document = DatumGetJsonbP(values[p]);

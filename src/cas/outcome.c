@@ -1,12 +1,12 @@
 /*
  * outcome.c
- *		What comes of a swap: its name, and the error that it is for those who
- *		do not ask for an outcome.
+ *		The names of a swap's outcomes, and the errors raised for them.
  */
 #include "cas.h"
 
 #include "utils/lsyscache.h"
 
+/* Return the outcome as the try forms return it. */
 const char *
 outcome_name(CasOutcome outcome)
 {
@@ -33,8 +33,8 @@ outcome_name(CasOutcome outcome)
 }
 
 /*
- * Start an error's DETAIL; the id is what the caller gave, the position where
- * in a cas_txn(), or NULL.
+ * Begin an error's DETAIL.  position is the operation's position in the
+ * request of a cas_txn(), or NULL.
  */
 static void
 begin_detail(StringInfo detail, CasCall *call, const CasKey *key,
@@ -48,8 +48,9 @@ begin_detail(StringInfo detail, CasCall *call, const CasKey *key,
 }
 
 /*
- * Raise what an outcome means, if nothing was written, and log a conflict
- * even if it is not to be raised.  For CAS_EXISTS, key is the one taken.
+ * If raise is true, raise the error for an outcome with which nothing was
+ * written.  A conflict is logged in either case, as pg_cas.log_conflicts says.
+ * For CAS_EXISTS, key is the key that is taken.
  */
 void
 outcome_report(CasCall *call, const CasKey *key, int64 expected,
@@ -69,6 +70,7 @@ outcome_report(CasCall *call, const CasKey *key, int64 expected,
 		case CAS_RENAMED:
 			break;
 		case CAS_CONFLICT:
+			/* do not format the DETAIL if nobody will see it */
 			if (!raise && !pg_cas_log_conflicts)
 				break;
 			begin_detail(&detail, call, key, position);

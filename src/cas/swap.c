@@ -2,10 +2,10 @@
  * swap.c
  *		Compare and write one row.
  *
- * Everything here is ordinary SQL (statement.c), run with the caller's rights:
- * so privileges, row-level security, constraints, triggers, partitions and
- * the rest do what they do for a statement of the caller's own.  The row's
- * own lock is the lock; nothing else decides who wins.
+ * All reads and writes are ordinary SQL statements (statement.c), run with the
+ * caller's rights.  Privileges, row-level security, constraints, triggers and
+ * partition routing have the same effects as for a statement that the caller
+ * sends.  Concurrent swaps are serialized by the row's own lock only.
  */
 #include "cas.h"
 
@@ -18,7 +18,7 @@
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 
-/* An answer without a row. */
+/* Fill *row with nothing but the id, and return the outcome. */
 static CasOutcome
 no_row(CasCall *call, CasKey *key, CasOutcome outcome, CasRow *row)
 {
@@ -31,7 +31,7 @@ no_row(CasCall *call, CasKey *key, CasOutcome outcome, CasRow *row)
 	return outcome;
 }
 
-/* Whether a row has the expected version. */
+/* Return whether a row has the expected version. */
 static bool
 matches(const CasRow *row, int64 expected)
 {
@@ -39,14 +39,16 @@ matches(const CasRow *row, int64 expected)
 }
 
 /*
- * Lock a row that is to be written whatever its version is, which the write
- * then expects.
+ * Lock a row that will be written regardless of its version.  Return false if
+ * there is none.
  */
 static bool
 lock_to_write(CasCall *call, CasKey *key, int wants, CasRow *row)
 {
 	if (!row_lock(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, NULL, row))
 		return false;
+
+	/* The write will compare the version, so it must have one. */
 	if (row->version_isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -68,9 +70,8 @@ raise_suppressed(CasCall *call, const char *what)
 }
 
 /*
- * Run a statement that writes.  *row is then the row as it is when the call
- * ends: triggers and foreign keys may have written to it, too.  More commands
- * have run then than ours.
+ * Run a statement that writes, and set *row to the row as it is at the end of
+ * the call.
  */
 static bool
 run_write(CasCall *call, const CasStatement *write, CasRow *row)
@@ -84,6 +85,11 @@ run_write(CasCall *call, const CasStatement *write, CasRow *row)
 	command = GetCurrentCommandId(false);
 	if (!statement_run(call, write, row))
 		return false;
+
+	/*
+	 * If more commands than ours have run, triggers or foreign keys may have
+	 * written to the row after RETURNING was computed: read it again.
+	 */
 	if (GetCurrentCommandId(false) <= command + 1)
 		return true;
 	if (key == NULL)
@@ -97,8 +103,8 @@ run_write(CasCall *call, const CasStatement *write, CasRow *row)
 }
 
 /*
- * Write to a row of the expected version: true if it was written.  That
- * nothing was has several reasons, see swap_update().
+ * Update the row if it has the version, and return whether it was written.
+ * There are several reasons why it may not be; see swap_update().
  */
 static bool
 write_row(CasCall *call, const CasSwap *swap, int64 version,
@@ -113,9 +119,9 @@ write_row(CasCall *call, const CasSwap *swap, int64 version,
 }
 
 /*
- * What it comes to that nothing was written to a row that we have locked at
- * the version: the payload is the row's already, or a trigger has suppressed
- * the write.
+ * Decide why nothing was written to a row that we hold locked at the expected
+ * version: return CAS_UNCHANGED if the payload is already stored; raise 09000
+ * if a trigger suppressed the UPDATE.
  */
 static CasOutcome
 unchanged_or_raise(CasCall *call, CasKey *key, int64 version,
@@ -133,9 +139,10 @@ unchanged_or_raise(CasCall *call, CasKey *key, int64 version,
 }
 
 /*
- * Lock a row again that we have locked at the version, and look at more of it.
- * It may be not what we locked any more, because a function that computed the
- * payload has written to it, too; going on would lose what that wrote.
+ * Lock a row again that we have locked at the version, and read the columns of
+ * look, if given.  Raise 27000 if the row has another version now: then the
+ * function that computed the payload has written to it, and to continue would
+ * overwrite that.
  */
 static void
 lock_again(CasCall *call, const CasSwap *swap, int64 version, CasLook *look,
@@ -161,6 +168,7 @@ write_locked(CasCall *call, const CasSwap *swap, int64 version,
 	CasWrite	write;
 	CasLook    *look;
 
+	/* Some payloads must be compared with the row before they are written. */
 	payload_read(call, swap->key, payload, false, &write);
 	look = payload_look(call, &write);
 	if (look != NULL)
@@ -170,6 +178,8 @@ write_locked(CasCall *call, const CasSwap *swap, int64 version,
 	}
 	if (write_row(call, swap, version, &write, row))
 		return CAS_UPDATED;
+
+	/* Fails if the UPDATE found nothing because the version has changed. */
 	lock_again(call, swap, version, NULL, row);
 	return unchanged_or_raise(call, swap->key, version, &write);
 }
@@ -181,16 +191,6 @@ write_locked(CasCall *call, const CasSwap *swap, int64 version,
 
 /*
  * Replace a row's payload if it has the expected version.
- *
- * This is first tried as one statement, "UPDATE ... WHERE key AND version", as
- * it would be written by hand.  It waits for whoever holds the row, and then
- * the executor compares again with what that one committed.  If it finds
- * nothing to write, that says too little: the row may be missing, hidden, of
- * another version, equal to what was to be written, or deleted and created
- * again while we waited.  So then the row is locked, by a statement of its own
- * with a snapshot of its own, and what that returns is the truth until the end
- * of the transaction.  Where the payload takes a look at the row, we begin
- * there, and so do the server-driven writes, which compare with nothing.
  */
 CasOutcome
 swap_update(CasCall *call, CasSwap *swap, CasRow *row)
@@ -200,12 +200,24 @@ swap_update(CasCall *call, CasSwap *swap, CasRow *row)
 	CasWrite	write;
 	CasLook    *look;
 
+	/*
+	 * First try a single UPDATE ... WHERE key AND version.  If another
+	 * transaction holds the row, it waits and then compares with the row that
+	 * the other one committed.  A payload that must be compared with the row
+	 * first begins with the lock instead.
+	 */
 	payload_read(call, swap->key, swap->document, false, &write);
 	look = payload_look(call, &write);
 	if (look == NULL && !contradicts &&
 		write_row(call, swap, swap->expected, &write, row))
 		return CAS_UPDATED;
 
+	/*
+	 * Nothing was written.  The row may be missing or hidden, have another
+	 * version, be equal to the payload, or have been deleted and created again
+	 * while we waited.  Lock it to find out: that statement takes a new
+	 * snapshot, and its result stays valid until the end of the transaction.
+	 */
 	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
 				  look, row))
 		return no_row(call, swap->key, CAS_MISSING, row);
@@ -217,7 +229,10 @@ swap_update(CasCall *call, CasSwap *swap, CasRow *row)
 		return CAS_CONFLICT;
 	}
 
-	/* Equal already, or of this version only since we waited. */
+	/*
+	 * The row is equal to the payload, or it got the expected version only
+	 * after the UPDATE's snapshot was taken: try again under the lock.
+	 */
 	payload_settle(call, &write, look);
 	if (write_row(call, swap, swap->expected, &write, row))
 		return CAS_UPDATED;
@@ -225,8 +240,8 @@ swap_update(CasCall *call, CasSwap *swap, CasRow *row)
 }
 
 /*
- * Whether a merge patch has to see the row.  One that sets columns to values
- * that are no objects says all by itself.
+ * Whether applying the patch requires the current row.  A patch that sets
+ * columns can be applied without it if none of its values is an object.
  */
 static bool
 patch_needs_row(CasCall *call, Jsonb *patch)
@@ -235,7 +250,10 @@ patch_needs_row(CasCall *call, Jsonb *patch)
 		document_holds_objects(patch);
 }
 
-/* What a patch makes of a row's payload: all of it, or what it names. */
+/*
+ * Apply a merge patch to a row's payload.  For a payload of columns, return
+ * only the columns that the patch names.
+ */
 static Jsonb *
 patched(CasCall *call, Jsonb *payload, Jsonb *patch)
 {
@@ -287,7 +305,7 @@ swap_merge(CasCall *call, const CasSwap *swap, CasRow *row)
 						row);
 }
 
-/* What a function makes of a row's payload, which may be NULL. */
+/* Call the function of cas_apply().  The payload and args may be NULL. */
 static Jsonb *
 applied(CasCall *call, FmgrInfo *fn, Jsonb *payload, Jsonb *args)
 {
@@ -299,7 +317,12 @@ applied(CasCall *call, FmgrInfo *fn, Jsonb *payload, Jsonb *args)
 	fcinfo->args[0].isnull = payload == NULL;
 	fcinfo->args[1].value = JsonbPGetDatum(args);
 	fcinfo->args[1].isnull = args == NULL;
-	direct_end_call(call);		/* what is open might be in fn's way */
+
+	/*
+	 * Do not keep the key's index open while fn runs: commands on it, such as
+	 * REINDEX, would be refused.
+	 */
+	direct_end_call(call);
 	if (fn->fn_strict && (payload == NULL || args == NULL))
 		fcinfo->isnull = true;
 	else
@@ -315,7 +338,7 @@ applied(CasCall *call, FmgrInfo *fn, Jsonb *payload, Jsonb *args)
 }
 
 /*
- * Replace a row's payload by what fn makes of it, whatever its version.
+ * Replace a row's payload by the result of fn, whatever its version.
  */
 CasOutcome
 swap_apply(CasCall *call, const CasSwap *swap, CasRow *row)
@@ -327,6 +350,8 @@ swap_apply(CasCall *call, const CasSwap *swap, CasRow *row)
 		return no_row(call, swap->key, CAS_MISSING, row);
 	version = row->version;
 	payload = applied(call, swap->fn, row->payload, swap->document);
+
+	/* Write only the columns that fn has changed. */
 	if (call->table->payload == 0 && row->payload != NULL &&
 		JB_ROOT_IS_OBJECT(payload))
 		payload = document_changes(row->payload, payload);
@@ -334,8 +359,8 @@ swap_apply(CasCall *call, const CasSwap *swap, CasRow *row)
 }
 
 /*
- * Create a row, or say what stands in its place.  Without a key, its default
- * is to make one; then a key that is taken is an error.
+ * Create a row, or return the existing row with that key in *row.  Without a
+ * key, the key's default is used; then a conflict raises an error.
  */
 CasOutcome
 swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
@@ -355,8 +380,9 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 		absent_key_create(call, key);
 
 	/*
-	 * INSERT does not mind a row that the snapshot has and that is gone since;
-	 * the snapshot would then have two of one key.
+	 * INSERT succeeds if the row was deleted after the snapshot was taken, and
+	 * then the snapshot would show two rows with the same key.  Locking the
+	 * row raises 40001 in that case.
 	 */
 	if (key != NULL && IsolationUsesXactSnapshot() &&
 		row_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, swap->wants, row))
@@ -371,7 +397,10 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 							 row))
 			return CAS_EXISTS;
 
-		/* It is gone again; or policies hide it; or a trigger said no. */
+		/*
+		 * The conflicting row was deleted meanwhile, or policies hide it, or a
+		 * trigger has suppressed the INSERT.
+		 */
 		if (key != NULL && row_has_policies(call))
 			return no_row(call, key, CAS_EXISTS, row);
 		if (key == NULL || tries >= CAS_MAX_TRIES)
@@ -380,7 +409,7 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 	}
 }
 
-/* Whether the caller's policies for DELETE let it come to a row. */
+/* Whether the policies for DELETE let the caller delete the row. */
 static bool
 may_delete(CasCall *call, CasKey *key)
 {
@@ -388,9 +417,9 @@ may_delete(CasCall *call, CasKey *key)
 }
 
 /*
- * Delete a row if it has the expected version.  That takes no right to
- * UPDATE, but to lock a row does; a caller without it gets the answer from
- * the latest committed row, unlocked.
+ * Delete a row if it has the expected version.  The caller need not have the
+ * UPDATE privilege that locking a row requires; without it, the outcome is
+ * decided by the latest committed row, unlocked.
  */
 CasOutcome
 swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
@@ -411,7 +440,10 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 		if (!matches(row, swap->expected))
 			return CAS_CONFLICT;
 
-		/* Of this version only since we waited; or a trigger said no. */
+		/*
+		 * The row got the expected version only after the DELETE's snapshot
+		 * was taken, or a trigger has suppressed the DELETE.
+		 */
 		if (tries >= CAS_MAX_TRIES)
 			raise_suppressed(call, "deletion");
 		CHECK_FOR_INTERRUPTS();
@@ -419,8 +451,8 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 }
 
 /*
- * Change the key of a row that we have locked; false if the new one is taken
- * by somebody who came in between.
+ * Change the key of a row that we have locked.  Return false if another
+ * transaction has inserted a row with the new key meanwhile.
  */
 static bool
 change_key(CasCall *call, const CasSwap *swap, CasRow *row)
@@ -433,7 +465,10 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 		.new_key = swap->new_key,.wants = swap->wants
 	};
 
-	/* not below the subtransaction, with which the connection would end */
+	/*
+	 * Connect to SPI before the subtransaction begins, since its end would
+	 * close the connection.
+	 */
 	statement_connect(call);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(mcxt);
@@ -456,7 +491,11 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 		MemoryContextSwitchTo(mcxt);
 		CurrentResourceOwner = owner;
 
-		/* in a partition the key's constraint has a name of its own */
+		/*
+		 * Raise the error again unless the new key is taken: either we find
+		 * the row that has it, or, if that is hidden, the error is about the
+		 * key's constraint.  (In a partition that has another name.)
+		 */
 		constraint = get_constraint_name(call->table->key_constraint);
 		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
 			(!row_lock_or_read(call, swap->new_key, CAS_LOCK_NO_KEY_UPDATE,
@@ -473,20 +512,23 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 }
 
 /*
- * Lock a key that a row is to get; true if it is taken, by *row.
+ * Reserve a key for a row that is about to be renamed.  Return true if a row
+ * already has it, and return that row in *row.
  */
 static bool
 claim_key(CasCall *call, CasKey *key, int wants, CasRow *row)
 {
 	if (row_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row))
 		return true;
+
+	/* Look again after locking the key, which may have waited. */
 	absent_key_create(call, key);
 	return row_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row);
 }
 
 /*
- * Give a row another key, if it has the expected version and the key is free.
- * Its own key is not.  The two are locked in their order, as everywhere.
+ * Give a row another key, if it has the expected version and no row has that
+ * key, not even the row itself.
  */
 CasOutcome
 swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
@@ -496,6 +538,8 @@ swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
 	int			wants = swap->wants;
 	CasRow		other;
 	bool		new_first = cas_key_compare(call, new_key, key) < 0;
+
+	/* Lock the two keys in their order, so that renames cannot deadlock. */
 	bool		taken = new_first && claim_key(call, new_key, wants, &other);
 
 	if (!row_lock(call, key, CAS_LOCK_UPDATE, wants, NULL, row))
@@ -537,7 +581,7 @@ swap_put(CasCall *call, CasSwap *swap, CasRow *row)
 		if (swap_create(call, swap, row) == CAS_CREATED)
 			return CAS_CREATED;
 
-		/* it was created meanwhile; if we can't see it, give up */
+		/* another session has created it; give up if we cannot see it */
 		if (row->version_isnull ||
 			(tries >= CAS_MAX_TRIES && row_has_policies(call)))
 			return CAS_EXISTS;

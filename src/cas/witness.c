@@ -1,11 +1,12 @@
 /*
  * witness.c
- *		What a statement says of the version, as it was sent.
+ *		Record the version that a statement sends, for the guard.
  *
- * That and what other BEFORE triggers assign to the row look alike by the
- * time the guard fires, and a trigger that counts versions itself is just what
- * a table may have had before: it would make any stale UPDATE look right.  So
- * there is a second trigger, the witness, which fires first and remembers.
+ * When the guard fires, it cannot tell a version that the statement set from
+ * one that another BEFORE trigger assigned.  A table may have a trigger that
+ * counts versions, and with it any stale UPDATE would look up to date.
+ * Therefore a second trigger, the witness, fires first and records the
+ * version.
  */
 #include "cas.h"
 
@@ -16,10 +17,12 @@
 PG_FUNCTION_INFO_V1(cas_witness);
 
 /*
- * What UPDATEs have sent for rows that the guard has yet to see.  There are
- * several only while triggers between the witness and the guard do UPDATEs
- * themselves, one for each level of that; so the newest for a row is the right
- * one, and those that an error has left behind are never asked for.
+ * The versions sent by UPDATEs whose rows the guard has not seen yet.  There
+ * is more than one only if triggers between the witness and the guard run
+ * UPDATEs themselves, one for each nesting level.  Therefore the newest entry
+ * for a row is the right one.  Entries that an error has left behind do no
+ * harm, because the witness adds a newer one for the row before the guard
+ * looks.
  */
 typedef struct Witnessed
 {
@@ -35,8 +38,9 @@ static int	newest = 0;
 
 /*
  * The row that the last INSERT was about to write: the version that it sent
- * and the one that the guard gave it.  Where it meets another row, ON CONFLICT
- * DO UPDATE follows at once, and its EXCLUDED has the latter.
+ * and the version that the guard set.  If it conflicts with another row, ON
+ * CONFLICT DO UPDATE follows at once, and EXCLUDED has the version that the
+ * guard set.
  */
 static struct
 {
@@ -47,7 +51,7 @@ static struct
 	int64		written;
 }			inserted;
 
-/* Whether an UPDATE has the column in its SET list. */
+/* Return whether the column is in the SET list of an UPDATE. */
 static bool
 is_set(TriggerData *trigdata, AttrNumber attnum)
 {
@@ -55,6 +59,7 @@ is_set(TriggerData *trigdata, AttrNumber attnum)
 						 trigdata->tg_updatedcols);
 }
 
+/* Return the version in the column of a row. */
 static CasMention
 column_mention(CasTable *table, TupleTableSlot *slot)
 {
@@ -66,6 +71,7 @@ column_mention(CasTable *table, TupleTableSlot *slot)
 	return mention;
 }
 
+/* Return the version inside the document of a row. */
 static CasMention
 document_mention(CasTable *table, TupleTableSlot *slot)
 {
@@ -81,7 +87,7 @@ document_mention(CasTable *table, TupleTableSlot *slot)
 		cas_document_version(table, DatumGetJsonbP(datum));
 }
 
-/* What an INSERT sends; its columns are all mentioned. */
+/* Return what an INSERT sends.  It counts as mentioning all columns. */
 CasSent
 cas_sent_by_insert(TriggerData *trigdata, CasTable *table)
 {
@@ -93,7 +99,7 @@ cas_sent_by_insert(TriggerData *trigdata, CasTable *table)
 }
 
 /*
- * Remember it, and what the guard makes of it.
+ * Record what an INSERT has sent, and the version that the guard sets.
  */
 void
 cas_remember_insert(TriggerData *trigdata, CasTable *table,
@@ -107,9 +113,10 @@ cas_remember_insert(TriggerData *trigdata, CasTable *table,
 }
 
 /*
- * In an UPDATE that follows an INSERT of the same command, its number stands
- * for what the statement sent.  No row has that number yet, and nobody could
- * know it.
+ * Replace the version from EXCLUDED by the version that the INSERT of the same
+ * command sent.  If an UPDATE mentions the version that the guard set for the
+ * INSERT, it must come from EXCLUDED: no row has that version yet, so no
+ * client can know it.
  */
 static CasMention
 as_sent(CasTable *table, CasMention mention, CasMention by_insert)
@@ -124,7 +131,8 @@ as_sent(CasTable *table, CasMention mention, CasMention by_insert)
 }
 
 /*
- * Whether an UPDATE sets what can mention a version: then it has a witness.
+ * Return whether an UPDATE sets a column that can mention a version.  Only
+ * then does the witness record it.
  */
 static bool
 may_mention(TriggerData *trigdata, CasTable *table)
@@ -135,7 +143,7 @@ may_mention(TriggerData *trigdata, CasTable *table)
 		 is_set(trigdata, table->payload));
 }
 
-/* What an UPDATE's new row says of the version. */
+/* Return the version that an UPDATE's new row has now. */
 static CasSent
 read_update(TriggerData *trigdata, CasTable *table)
 {
@@ -153,8 +161,8 @@ read_update(TriggerData *trigdata, CasTable *table)
 }
 
 /*
- * What an UPDATE has sent: what the witness saw, or, where there is no
- * witness, what the row has by now.
+ * Return the version that an UPDATE has sent: the one that the witness has
+ * recorded or, if there is no witness trigger, the one in the new row.
  */
 CasSent
 cas_sent_by_update(TriggerData *trigdata, CasTable *table)
@@ -163,6 +171,8 @@ cas_sent_by_update(TriggerData *trigdata, CasTable *table)
 
 	if (!may_mention(trigdata, table))
 		return none;
+
+	/* Search backwards from the newest entry, and remove what is found. */
 	for (int i = 0; i < MAX_WITNESSED; i++)
 	{
 		int			n = (newest + MAX_WITNESSED - i) % MAX_WITNESSED;
@@ -180,9 +190,10 @@ cas_sent_by_update(TriggerData *trigdata, CasTable *table)
 }
 
 /*
- * cas_witness() RETURNS trigger: remembers what an UPDATE sends as the
- * version, before other triggers assign to it.  cas_enable() makes the
- * trigger.
+ * cas_witness() RETURNS trigger
+ *
+ * Records the version that an UPDATE sends, before other triggers assign to
+ * it.  cas_enable() creates the trigger.
  */
 Datum
 cas_witness(PG_FUNCTION_ARGS)
@@ -206,6 +217,7 @@ cas_witness(PG_FUNCTION_ARGS)
 	{
 		CasSent		sent = read_update(trigdata, table);
 
+		/* a ring: with deeper nesting, the oldest entry is overwritten */
 		newest = (newest + 1) % MAX_WITNESSED;
 		witnessed[newest].relid = table->relid;
 		witnessed[newest].tid = trigdata->tg_trigtuple->t_self;
