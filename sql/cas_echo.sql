@@ -167,6 +167,10 @@ ALTER SEQUENCE s_v_seq RESTART;
 \c -
 SET search_path = cas_echo, public;
 SELECT raises('INSERT INTO s VALUES (20, 0)');
+-- nor has the refusal made it look as if it were drawn from
+\c -
+SET search_path = cas_echo, public;
+SELECT raises('INSERT INTO s VALUES (20, 0)');
 SELECT raises('UPDATE s SET n = 1 WHERE id = 1');
 SELECT cas_enable('s');
 INSERT INTO s VALUES (20, 0) RETURNING v > 1800 AS beyond;

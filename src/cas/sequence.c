@@ -311,6 +311,18 @@ raise_behind(Relation rel, CasTable *table)
 }
 
 /*
+ * Whether a version is drawn so that it does not repeat after a failover
+ * (base/history.c).  Numbers that somebody began above the limit, and columns
+ * that are too narrow for such numbers, are left to the sequence alone.
+ */
+static bool
+draws_from_history(const CasTable *table, int64 after)
+{
+	return table->version_type == INT8OID &&
+		Max(after, table->floor) < HISTORY_LIMIT;
+}
+
+/*
  * At a session's first draw: the greatest version that the sequence must be
  * beyond.  A promoted logical subscriber and a restore of the data alone
  * bring rows along whose versions the sequence knows nothing of.
@@ -321,13 +333,23 @@ raise_behind(Relation rel, CasTable *table)
  * what ANALYZE knows is asked.
  */
 static void
-find_floor(Relation rel, CasTable *table, Oid sequence)
+find_floor(Relation rel, CasTable *table, Oid sequence, int64 after)
 {
-	int64		last;
-	bool		drawn = cas_sequence_last(sequence, &last);
+	int64		next;
+	bool		drawn = cas_sequence_last(sequence, &next);
 
 	table->floor = greatest_version(rel, table->version, table->version_type,
 									!drawn);
+
+	/*
+	 * Refuse before a first number is drawn.  Once it has been drawn from, a
+	 * sequence tells the next session nothing, and the table would not be read
+	 * again.
+	 */
+	if (!drawn && draws_from_history(table, after))
+		next = Max(next, history_floor() + 1);
+	if (!drawn && next <= table->floor)
+		raise_behind(rel, table);
 	table->floor_known = true;
 }
 
@@ -352,11 +374,8 @@ cas_draw_version(Relation rel, CasTable *table, int64 after)
 				 errhint("Call cas_enable() again to make a new one."),
 				 errtable(rel)));
 	if (!table->floor_known)
-		find_floor(rel, table, sequence);
-
-	/* Numbers that somebody began above the limit are left to themselves. */
-	if (table->version_type == INT8OID &&
-		Max(after, table->floor) < HISTORY_LIMIT)
+		find_floor(rel, table, sequence, after);
+	if (draws_from_history(table, after))
 		version = history_draw(sequence, 1);
 	else
 		version = nextval_internal(sequence, false);
