@@ -1,10 +1,10 @@
 /*
  * check.c
- *		What is wrong with a table: one list.
+ *		Find the problems of a table that is, or will be, guarded.
  *
- * cas_enable() raises the first of those that it cannot put right, cas_tables
- * shows all of them, and whoever uses the table is stopped by the first with
- * which the guard cannot do its work.
+ * cas_enable() raises the first problem that it cannot fix, and the view
+ * cas_tables shows all of them.  A use of the table raises the first problem
+ * with which the guard cannot work.
  */
 #include "cas.h"
 
@@ -21,14 +21,14 @@
 
 PG_FUNCTION_INFO_V1(cas_table_settings);
 
-/* What is being looked at, and what was found so far. */
+/* The table being checked, and the problems found so far. */
 typedef struct Check
 {
 	Relation	rel;
 	const CasSettings *settings;
 	const CasTriggers *triggers;
 	Bitmapset  *key;			/* columns of the primary key */
-	AttrNumber	version;		/* 0: missing */
+	AttrNumber	version;		/* 0 if missing */
 	List	   *problems;
 } Check;
 
@@ -36,7 +36,7 @@ static CasProblem *add(Check *check, CasProblemKind kind, int sqlstate,
 					   const char *hint, const char *text,...)
 			pg_attribute_printf(5, 6);
 
-/* Add a problem, and return it; hint may be NULL. */
+/* Add a problem and return it.  hint may be NULL. */
 static CasProblem *
 add(Check *check, CasProblemKind kind, int sqlstate, const char *hint,
 	const char *text,...)
@@ -65,7 +65,10 @@ add(Check *check, CasProblemKind kind, int sqlstate, const char *hint,
 	return problem;
 }
 
-/* The table itself; false if it is none, and there is nothing more to say. */
+/*
+ * Check the relation itself.  Return false if it is not a table; then nothing
+ * else can be checked.
+ */
 static bool
 check_relation(Check *check)
 {
@@ -90,6 +93,8 @@ check_relation(Check *check)
 	if (RELATION_IS_OTHER_TEMP(check->rel))
 		add(check, CAS_PROBLEM_UNFIT, ERRCODE_FEATURE_NOT_SUPPORTED, NULL,
 			"it is a temporary table of another session");
+
+	/* A partition gets its guard from the partitioned table. */
 	if (form->relispartition)
 		add(check, CAS_PROBLEM_PARTITION, ERRCODE_WRONG_OBJECT_TYPE,
 			"Enable the partitioned table: its partitions are guarded with it.",
@@ -106,8 +111,8 @@ check_relation(Check *check)
 }
 
 /*
- * The primary key must be there, decide at once, and be a btree: one WITHOUT
- * OVERLAPS is an exclusion constraint, whose idea of equal is another.
+ * Check the primary key.  It must not be deferrable, and it must be a unique
+ * btree index.
  */
 static void
 check_key(Check *check)
@@ -126,6 +131,11 @@ check_key(Check *check)
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
 		check->key = bms_add_member(check->key,
 									index->rd_index->indkey.values[i]);
+
+	/*
+	 * A primary key WITHOUT OVERLAPS is an exclusion constraint, which does
+	 * not compare for equality.
+	 */
 	if (index->rd_index->indisexclusion ||
 		(index->rd_rel->relam != BTREE_AM_OID &&
 		 index->rd_rel->relkind == RELKIND_INDEX))
@@ -135,7 +145,7 @@ check_key(Check *check)
 	relation_close(index, AccessShareLock);
 }
 
-/* The column of that name, or NULL. */
+/* Return the column of this name, or NULL. */
 static Form_pg_attribute
 find_column(Relation rel, const char *name)
 {
@@ -151,7 +161,7 @@ find_column(Relation rel, const char *name)
 	return NULL;
 }
 
-/* And its number, or 0. */
+/* Return the attribute number of the column of this name, or 0. */
 AttrNumber
 cas_find_column(Relation rel, const char *name)
 {
@@ -160,7 +170,7 @@ cas_find_column(Relation rel, const char *name)
 	return att != NULL ? att->attnum : InvalidAttrNumber;
 }
 
-/* A column that is no longer there under its name. */
+/* Add a problem for a column that does not exist. */
 static CasProblem *
 add_missing(Check *check, const char *what, const char *name)
 {
@@ -175,6 +185,7 @@ check_version(Check *check)
 	const char *name = check->settings->version_column;
 	Form_pg_attribute att = find_column(check->rel, name);
 
+	/* If the column is missing, cas_enable() may add it. */
 	if (att == NULL)
 	{
 		if (get_attnum(RelationGetRelid(check->rel), name) < 0)
@@ -213,6 +224,8 @@ check_payload(Check *check)
 		add_missing(check, "payload column", name);
 		return;
 	}
+
+	/* A domain over jsonb is allowed. */
 	if (getBaseType(att->atttypid) != JSONBOID)
 		add(check, CAS_PROBLEM_BROKEN, ERRCODE_DATATYPE_MISMATCH, NULL,
 			"payload column \"%s\" is not of type jsonb", name)->column = att->attnum;
@@ -252,6 +265,7 @@ check_triggers(Check *check)
 	const CasTriggers *triggers = check->triggers;
 	Trigger    *misplaced = cas_misplaced_trigger(triggers);
 
+	/* It could change the version without being noticed. */
 	if (misplaced != NULL)
 		add(check, CAS_PROBLEM_UNFIT, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 			"BEFORE triggers fire in the order of their names. Rename the trigger with ALTER TRIGGER ... RENAME TO.",
@@ -266,6 +280,8 @@ check_triggers(Check *check)
 	if (cas_trigger_is_off(triggers->witness))
 		add(check, CAS_PROBLEM_TOLD, 0, NULL,
 			"the guard's witness is missing or disabled");
+
+	/* A statement trigger is not cloned to partitions. */
 	if (check->settings->versions == CAS_VERSIONS_TABLE &&
 		!check->rel->rd_rel->relispartition &&
 		cas_trigger_is_off(triggers->truncate))
@@ -274,8 +290,8 @@ check_triggers(Check *check)
 }
 
 /*
- * A rule that does something else instead for some rows: PostgreSQL cannot
- * say which rows such a statement returns.
+ * Look for a conditional DO INSTEAD rule.  With such a rule PostgreSQL does
+ * not support RETURNING.
  */
 static void
 check_rules(Check *check)
@@ -305,8 +321,9 @@ check_sequence(Check *check)
 }
 
 /*
- * All that is wrong with a table that has, or is to have, these settings and
- * has these triggers, as a list of CasProblem.  The caller holds a lock on it.
+ * Return the problems of a table with these triggers, and with the settings
+ * that it has or will have, as a list of CasProblem.  The caller holds a lock
+ * on the table.
  */
 List *
 cas_check(Relation rel, const CasSettings *settings,
@@ -327,8 +344,8 @@ cas_check(Relation rel, const CasSettings *settings,
 }
 
 /*
- * Read the settings of a guarded table, and return what keeps its guard from
- * its work, or NULL.
+ * Read the settings of a guarded table, and return the first problem with
+ * which its guard cannot work, or NULL.
  */
 CasProblem *
 cas_check_guard(Relation rel, const CasTriggers *triggers,
@@ -342,6 +359,8 @@ cas_check_guard(Relation rel, const CasTriggers *triggers,
 		return add(&check, CAS_PROBLEM_BROKEN,
 				   ERRCODE_INVALID_PARAMETER_VALUE,
 				   "Use cas_enable() to make the guard.", "%s", malformed);
+
+	/* Only these checks find problems of kind CAS_PROBLEM_BROKEN. */
 	check_version(&check);
 	check_payload(&check);
 	check_ignored(&check);
@@ -356,7 +375,7 @@ cas_check_guard(Relation rel, const CasTriggers *triggers,
 }
 
 /*
- * Raise a problem; what is said before it is what cannot be done.
+ * Raise a problem.  before tells what cannot be done because of it.
  */
 void
 cas_raise_problem(Relation rel, const char *before, const CasProblem *problem)
@@ -374,7 +393,7 @@ cas_raise_problem(Relation rel, const char *before, const CasProblem *problem)
  * ----------
  */
 
-/* All problems of a guarded table as one text, or NULL. */
+/* Return all problems of a guarded table as one text, or NULL. */
 static char *
 problems_text(Relation rel, const CasTriggers *triggers,
 			  CasSettings *settings)
@@ -398,9 +417,10 @@ problems_text(Relation rel, const CasTriggers *triggers,
 }
 
 /*
- * cas_table_settings(rel regclass) RETURNS record: the settings of a guarded
- * table or partition and what is wrong with it; all NULL if there is no such.
- * Internal: the view cas_tables is made of it.
+ * cas_table_settings(rel regclass) RETURNS record
+ *
+ * Returns the settings and the problems of a guarded table or partition; all
+ * columns are NULL if it does not exist.  For the view cas_tables.
  */
 Datum
 cas_table_settings(PG_FUNCTION_ARGS)
@@ -417,6 +437,8 @@ cas_table_settings(PG_FUNCTION_ARGS)
 	memset(nulls, true, sizeof(nulls));
 	if (rel != NULL)
 		cas_find_triggers(rel, &triggers);
+
+	/* If the settings are malformed, only the problem is returned. */
 	if (triggers.guard != NULL)
 	{
 		problems = problems_text(rel, &triggers, &settings);
@@ -428,7 +450,10 @@ cas_table_settings(PG_FUNCTION_ARGS)
 	}
 	else if (rel != NULL)
 	{
-		/* the view asks about what had one: its function was replaced */
+		/*
+		 * The view lists triggers whose function is cas_guard(), but somebody
+		 * has replaced that function.
+		 */
 		values[CAS_SETTINGS] = CStringGetTextDatum("it has no guard");
 		nulls[CAS_SETTINGS] = false;
 	}

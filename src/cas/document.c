@@ -1,15 +1,14 @@
 /*
  * document.c
- *		JSON documents: merge patch, the version inside them, and whether
- *		two of them are the same.
+ *		JSON documents: merge patches, the version inside a document, and
+ *		comparisons.
  *
- * "The same" is by stored image, byte for byte, as PostgreSQL's *= operator
- * has it: 1.0 and 1.00 are equal numbers and different documents, and a
- * client that sends the second wants the second to be there.
+ * Documents are compared by their stored image, byte for byte, as PostgreSQL's
+ * operator *= does for records.  1.0 and 1.00 are equal numbers but different
+ * documents, and a client that sends the second expects it to be stored.
  *
- * A document may carry its row's version at a path.  The guard writes it
- * there on every write, so what a client sent at the path does not matter,
- * and it is left out when documents are compared.
+ * A document may contain its row's version at a path.  The guard sets it on
+ * every write, so it is left out of comparisons.
  */
 #include "cas.h"
 
@@ -20,7 +19,7 @@
 #include "utils/datum.h"
 #include "utils/numeric.h"
 
-/* Names in a path; each is a level of recursion. */
+/* Maximum number of names in a path; each takes one level of recursion. */
 #define MAX_PATH_LENGTH 100
 
 static bool
@@ -35,14 +34,14 @@ same_bytes(Jsonb *a, Jsonb *b)
 	return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
 }
 
-/* Whether two values found inside documents have the same image. */
+/* Return whether two values inside documents have the same image. */
 bool
 document_same_values(JsonbValue *a, JsonbValue *b)
 {
 	return same_bytes(JsonbValueToJsonb(a), JsonbValueToJsonb(b));
 }
 
-/* Whether a value found inside a document is itself an object. */
+/* Return whether a value inside a document is an object. */
 static bool
 is_object_value(const JsonbValue *value)
 {
@@ -50,7 +49,7 @@ is_object_value(const JsonbValue *value)
 		JsonContainerIsObject(value->val.binary.data);
 }
 
-/* The value under a key, or NULL; object may be NULL. */
+/* Return the value of a key, or NULL.  object may be NULL. */
 static JsonbValue *
 lookup(JsonbContainer *object, const JsonbValue *key)
 {
@@ -61,8 +60,8 @@ lookup(JsonbContainer *object, const JsonbValue *key)
 }
 
 /*
- * Push the merge of two objects onto state.  target may be NULL, which is the
- * empty object: what RFC 7396 makes of a target that is none.
+ * Push the merge of two objects.  A NULL target stands for the empty object,
+ * which RFC 7396 uses in place of a target that is not an object.
  */
 static JsonbValue *
 push_merged(JsonbParseState **state, JsonbContainer *target,
@@ -78,6 +77,7 @@ push_merged(JsonbParseState **state, JsonbContainer *target,
 
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 
+	/* first the target's fields that the patch does not mention */
 	if (target != NULL)
 	{
 		bool		keep = false;
@@ -92,6 +92,7 @@ push_merged(JsonbParseState **state, JsonbContainer *target,
 		}
 	}
 
+	/* then the patch's fields, except nulls, which remove a field */
 	it = JsonbIteratorInit(patch);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
@@ -120,13 +121,14 @@ push_merged(JsonbParseState **state, JsonbContainer *target,
 }
 
 /*
- * RFC 7396, JSON Merge Patch: what patch makes of target.
+ * Apply a JSON Merge Patch (RFC 7396) to target.
  */
 Jsonb *
 document_merge(Jsonb *target, Jsonb *patch)
 {
 	JsonbParseState *state = NULL;
 
+	/* A patch that is not an object replaces the target. */
 	if (!is_object(patch))
 		return patch;
 	return JsonbValueToJsonb(push_merged(&state,
@@ -136,8 +138,8 @@ document_merge(Jsonb *target, Jsonb *patch)
 }
 
 /*
- * Whether any value of an object is an object: then, and only then, merging
- * it into a row depends on what the row holds.
+ * Return whether any value of an object is an object.  Only then does the
+ * result of merging it depend on the target's values.
  */
 bool
 document_holds_objects(Jsonb *object)
@@ -153,7 +155,8 @@ document_holds_objects(Jsonb *object)
 }
 
 /*
- * The fields of document that names has, too; null where document lacks them.
+ * Return an object with the fields that names has, and the values of document,
+ * or null for fields that document lacks.
  */
 Jsonb *
 document_pick(Jsonb *document, Jsonb *names)
@@ -179,7 +182,8 @@ document_pick(Jsonb *document, Jsonb *names)
 }
 
 /*
- * The fields of new that old lacks, or has with another value.
+ * Return an object with the fields of new that old does not have with the same
+ * value.
  */
 Jsonb *
 document_changes(Jsonb *old, Jsonb *new)
@@ -226,8 +230,8 @@ raise_path_blocked(const CasNames *path, int depth)
 }
 
 /*
- * Push object with version at the path's keys from depth on; object may be
- * NULL, then it is made.
+ * Push object with the version set at the path, of which the first depth names
+ * lead to object.  A NULL object stands for the empty one.
  */
 static JsonbValue *
 push_stamped(JsonbParseState **state, JsonbContainer *object,
@@ -242,6 +246,7 @@ push_stamped(JsonbParseState **state, JsonbContainer *object,
 	key.val.string.val = path->names[depth];
 	key.val.string.len = strlen(path->names[depth]);
 
+	/* all other fields are copied */
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	if (object != NULL)
 	{
@@ -276,8 +281,9 @@ push_stamped(JsonbParseState **state, JsonbContainer *object,
 }
 
 /*
- * The document with the version at the path, as a JSON string or number,
- * parents made as needed.  Raises 22023 if something on the way is no object.
+ * Return the document with the version set at the path, as a JSON string or a
+ * number.  Missing objects on the path are created.  Raise 22023 if a value on
+ * the path is not an object.
  */
 Jsonb *
 document_stamp(Jsonb *document, const CasNames *path, int64 version,
@@ -303,7 +309,7 @@ document_stamp(Jsonb *document, const CasNames *path, int64 version,
 										  &v));
 }
 
-/* Whether the path can be written into the document. */
+/* Return whether the version could be set at the path in the document. */
 static bool
 path_fits(Jsonb *document, const CasNames *path)
 {
@@ -317,6 +323,7 @@ path_fits(Jsonb *document, const CasNames *path)
 													 strlen(path->names[i]),
 													 NULL);
 
+		/* What is missing will be created. */
 		if (v == NULL)
 			return true;
 		if (!is_object_value(v))
@@ -327,8 +334,8 @@ path_fits(Jsonb *document, const CasNames *path)
 }
 
 /*
- * Whether two documents are the same, what stands at the path left out.  A
- * document that has no room for the path is the same as no other.
+ * Return whether two documents are the same, not counting the value at the
+ * path.  A document in which the path cannot be created never compares equal.
  */
 bool
 document_same(Jsonb *a, Jsonb *b, const CasNames *path)
@@ -339,14 +346,14 @@ document_same(Jsonb *a, Jsonb *b, const CasNames *path)
 		return false;
 	if (!path_fits(a, path) || !path_fits(b, path))
 		return false;
+
+	/* set the same value at the path in both */
 	return same_bytes(document_stamp(a, path, 0, false),
 					  document_stamp(b, path, 0, false));
 }
 
 /*
- * Whether two column values have the same image.  Equal pointers into the
- * TOAST table are equal without a look at what they point to, which is what
- * an UPDATE that does not mention a large column has in both rows.
+ * Return whether two column values have the same image.
  */
 bool
 datum_same(Datum a, bool a_isnull, Datum b, bool b_isnull, bool typbyval,
@@ -354,8 +361,15 @@ datum_same(Datum a, bool a_isnull, Datum b, bool b_isnull, bool typbyval,
 {
 	if (a_isnull || b_isnull)
 		return a_isnull && b_isnull;
+
+	/* the same value, or the same pointer */
 	if (a == b)
 		return true;
+
+	/*
+	 * If an UPDATE does not set a large column, both rows have the same TOAST
+	 * pointer.  Then the values are equal and need not be fetched.
+	 */
 	if (typlen == -1 &&
 		VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(a)) &&
 		VARATT_IS_EXTERNAL_ONDISK(DatumGetPointer(b)) &&
@@ -365,6 +379,7 @@ datum_same(Datum a, bool a_isnull, Datum b, bool b_isnull, bool typbyval,
 	return datum_image_eq(a, b, typbyval, typlen);
 }
 
+/* Convert a text array to a path. */
 CasNames
 cas_path_from_array(Datum array)
 {

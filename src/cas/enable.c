@@ -1,12 +1,12 @@
 /*
  * enable.c
- *		Put a table under compare-and-swap, change how, and take it off again.
+ *		Put a table under compare-and-swap, change its settings, or disable it.
  *
- * Everything is done by the ordinary commands, with the caller's rights: ALTER
- * TABLE adds the version, CREATE TRIGGER the guard.  What is to be done is
- * found out first, under a lock that is released; then the lock that it takes
- * is asked for, once: who asks for a weak one and then for a stronger one
- * meets those in a deadlock who have read the table and now write it.
+ * All changes are made by ordinary commands with the caller's rights, such as
+ * ALTER TABLE and CREATE TRIGGER (prepare.c).  This file finds out what has to
+ * be done, under a weak lock that it releases.  Then it takes the one lock
+ * that the changes need.  To upgrade the weak lock instead could deadlock with
+ * transactions that have read the table and then write it.
  */
 #include "enable.h"
 
@@ -27,11 +27,11 @@ PG_FUNCTION_INFO_V1(cas_enable);
 PG_FUNCTION_INFO_V1(cas_disable);
 
 /* ----------
- * What is to be done
+ * Finding out what to do
  * ----------
  */
 
-/* Settings of cas_enable() that do not go together. */
+/* Raise 22023 for combinations of settings that are not supported. */
 static void
 check_settings(const CasSettings *settings)
 {
@@ -49,8 +49,8 @@ check_settings(const CasSettings *settings)
 }
 
 /*
- * The settings as they are to be: those that the guard has, or the defaults,
- * and over them what the call gives.
+ * Compute the new settings: those of the present guard, or the defaults,
+ * overridden by the arguments of the call.
  */
 static void
 find_settings(Relation rel, CasEnabling *enabling, CasSettings *present)
@@ -66,12 +66,13 @@ find_settings(Relation rel, CasEnabling *enabling, CasSettings *present)
 		settings->version_column = present->version_column != NULL ?
 			present->version_column : "resource_version";
 
-	/* without a document there is no path in it, unless the call gives one */
+	/* payload_column => '' also removes the path, unless the call sets one */
 	if (settings->payload_column == NULL && present->payload_column != NULL &&
 		settings->version_path.names == present->version_path.names)
 		settings->version_path.length = 0;
 	check_settings(settings);
 
+	/* Another column can only be named if the present one was renamed. */
 	if (!enabling->is_new &&
 		strcmp(settings->version_column, present->version_column) != 0 &&
 		cas_find_column(rel, present->version_column) != 0)
@@ -85,9 +86,7 @@ find_settings(Relation rel, CasEnabling *enabling, CasSettings *present)
 }
 
 /*
- * Raise the first problem that cas_enable() cannot put right.  A version
- * column that is not there is one only where a guard has lost it, and the call
- * does not say which it is now.
+ * Raise the first problem that cas_enable() cannot fix.
  */
 static void
 check_table(Relation rel, CasEnabling *enabling)
@@ -100,6 +99,11 @@ check_table(Relation rel, CasEnabling *enabling)
 	{
 		CasProblem *problem = lfirst(lc);
 
+		/*
+		 * A missing version column is added.  But if the present guard's
+		 * column is missing, and the call does not name another one, the
+		 * column was probably renamed.
+		 */
 		if (problem->kind == CAS_PROBLEM_TOLD ||
 			(problem->missing_version && !lost))
 			continue;
@@ -110,7 +114,7 @@ check_table(Relation rel, CasEnabling *enabling)
 }
 
 
-/* Whether a trigger would be what the guard needs but for its arguments. */
+/* Return whether a trigger's definition is right, not counting arguments. */
 static bool
 has_shape(const Trigger *trigger, int events, int level)
 {
@@ -118,14 +122,14 @@ has_shape(const Trigger *trigger, int events, int level)
 		trigger->tgnattr == 0 && trigger->tgqual == NULL;
 }
 
-/* The lock that the triggers take, given the settings' SQL. */
+/* Return the lock needed to create, replace or drop the triggers. */
 static LOCKMODE
 triggers_lock(const CasEnabling *enabling, const CasSettings *present)
 {
 	const CasTriggers *triggers = &enabling->triggers;
 	bool		by_table = enabling->settings.versions == CAS_VERSIONS_TABLE;
 
-	/* one comes or goes */
+	/* a trigger is added or dropped */
 	if (!cas_trigger_is_named(triggers->guard, CAS_GUARD_TRIGGER) ||
 		!cas_trigger_is_named(triggers->witness, CAS_WITNESS_TRIGGER) ||
 		(by_table &&
@@ -133,7 +137,7 @@ triggers_lock(const CasEnabling *enabling, const CasSettings *present)
 		(!by_table && triggers->truncate != NULL))
 		return AccessExclusiveLock;
 
-	/* one is replaced */
+	/* a trigger is replaced */
 	if (!has_shape(triggers->guard,
 				   TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE |
 				   TRIGGER_TYPE_DELETE, TRIGGER_TYPE_ROW) ||
@@ -147,7 +151,10 @@ triggers_lock(const CasEnabling *enabling, const CasSettings *present)
 	return NoLock;
 }
 
-/* Whether a sequence is the owner's and ahead of the table's versions. */
+/*
+ * Return whether the sequence belongs to the table's owner and is not below
+ * the table's greatest version.
+ */
 static bool
 sequence_is_right(Relation rel, const CasEnabling *enabling)
 {
@@ -167,8 +174,8 @@ sequence_is_right(Relation rel, const CasEnabling *enabling)
 }
 
 /*
- * Find out what is to be done to a table, and the lock that it takes.  The
- * table is locked by the caller, be it weakly.
+ * Find out what has to be done to a table, and which lock that needs.  The
+ * caller holds at least AccessShareLock on the table.
  */
 static void
 look(Relation rel, CasEnabling *enabling)
@@ -186,6 +193,7 @@ look(Relation rel, CasEnabling *enabling)
 	enabling->check_version = enabling->is_new ||
 		strcmp(settings->version_column, present.version_column) != 0;
 
+	/* The sequence may exist from before cas_disable(). */
 	enabling->sequence =
 		cas_find_sequence(enabling->relid, settings->version_column,
 						  present.sequence.length > 0 ?
@@ -202,11 +210,14 @@ look(Relation rel, CasEnabling *enabling)
 	enabling->drop_sequence = OidIsValid(enabling->sequence) &&
 		settings->versions == CAS_VERSIONS_ROW &&
 		present.versions == CAS_VERSIONS_TABLE;
+
+	/* Existing documents need the version if its path is new. */
 	enabling->stamp = settings->version_path.length > 0 &&
 		(enabling->is_new || present.payload_column == NULL ||
 		 strcmp(present.payload_column, settings->payload_column) != 0 ||
 		 !cas_same_names(&present.version_path, &settings->version_path));
 
+	/* ALTER TABLE ADD COLUMN needs the strongest lock. */
 	enabling->lock = enabling->add_version ? AccessExclusiveLock :
 		triggers_lock(enabling, &present);
 	if (enabling->lock == NoLock && !enabling->sequence_right)
@@ -214,8 +225,7 @@ look(Relation rel, CasEnabling *enabling)
 }
 
 /*
- * Only a table's owner may change it.  This is asked before a lock is, which
- * others would wait for, and again under the lock.
+ * Raise an error unless the caller owns the table.
  */
 static void
 check_owner(Oid relid)
@@ -231,14 +241,19 @@ check_owner(Oid relid)
 }
 
 /*
- * Open a table of the caller's.  A lock that others would notice is taken on
- * its partitions as well, in the order in which commands take it.
+ * Open and lock a table that the caller owns.  Also lock its partitions,
+ * unless the lock is AccessShareLock.
  */
 static Relation
 open_own_table(Oid relid, LOCKMODE lockmode, const char *function)
 {
 	Relation	rel;
 
+	/*
+	 * Check the owner first, so that nobody can make others wait for a lock on
+	 * a table of somebody else.  The owner may change while we wait, so check
+	 * again.
+	 */
 	check_owner(relid);
 	rel = try_relation_open(relid, lockmode);
 	if (rel == NULL)
@@ -246,17 +261,20 @@ open_own_table(Oid relid, LOCKMODE lockmode, const char *function)
 	check_owner(relid);
 	if (lockmode != AccessShareLock)
 	{
+		/* This is also the order in which commands lock partitions. */
 		if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 			(void) find_all_inheritors(relid, lockmode, NULL);
 
-		/* such as by the call of cas_apply() whose function calls us */
+		/* A function called by cas_apply() could call us. */
 		CheckTableNotInUse(rel, function);
 	}
 	return rel;
 }
 
 /*
- * cas_enable(rel regclass, ...) RETURNS void, see the install script.
+ * cas_enable(rel regclass, ...) RETURNS void
+ *
+ * Puts a table under compare-and-swap, or changes its settings.
  */
 Datum
 cas_enable(PG_FUNCTION_ARGS)
@@ -268,7 +286,9 @@ cas_enable(PG_FUNCTION_ARGS)
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
-	cas_settings_from_arguments(fcinfo, &given);	/* or raise */
+
+	/* Check the arguments before taking a lock; the result is not used. */
+	cas_settings_from_arguments(fcinfo, &given);
 	require_writable(fcinfo);
 	enabling.relid = PG_GETARG_OID(0);
 
@@ -279,6 +299,10 @@ cas_enable(PG_FUNCTION_ARGS)
 	if (lock == NoLock)
 		PG_RETURN_VOID();
 
+	/*
+	 * The table may have been changed while we waited for the lock.  If the
+	 * changes need a stronger lock now, give up instead of upgrading it.
+	 */
 	rel = open_own_table(enabling.relid, lock, "cas_enable");
 	look(rel, &enabling);
 	if (enabling.lock == AccessExclusiveLock && lock != AccessExclusiveLock)
@@ -289,7 +313,7 @@ cas_enable(PG_FUNCTION_ARGS)
 				 errhint("Call cas_enable() again."),
 				 errtable(rel)));
 
-	/* commands refuse a table that somebody has open; the lock is kept */
+	/* Commands refuse a table that is open, so close it and keep the lock. */
 	relation_close(rel, NoLock);
 	if (enabling.lock == NoLock)
 		PG_RETURN_VOID();
@@ -299,8 +323,10 @@ cas_enable(PG_FUNCTION_ARGS)
 }
 
 /*
- * cas_disable(rel regclass) RETURNS void: removes the guard; keeps the column
- * and the sequence, so that versions go on if it is enabled again.
+ * cas_disable(rel regclass) RETURNS void
+ *
+ * Drops the guard and its companions.  The version column and the sequence are
+ * kept, so that versions continue if the table is enabled again.
  */
 Datum
 cas_disable(PG_FUNCTION_ARGS)
@@ -314,7 +340,10 @@ cas_disable(PG_FUNCTION_ARGS)
 	require_writable(fcinfo);
 	enabling.relid = PG_GETARG_OID(0);
 
-	/* what is refused needs no lock, and what is done one */
+	/*
+	 * Check under a weak lock first, so that a call that fails does not block
+	 * others.  Then check again under the lock that the commands need.
+	 */
 	for (LOCKMODE lock = AccessShareLock;; lock = AccessExclusiveLock)
 	{
 		rel = open_own_table(enabling.relid, lock, "cas_disable");

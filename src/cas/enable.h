@@ -1,29 +1,30 @@
 /*
  * enable.h
- *		What enable.c finds out and prepare.c does.
+ *		Declarations shared by enable.c, which finds out what has to be done,
+ *		and prepare.c, which does it.
  */
 #ifndef PG_CAS_ENABLE_H
 #define PG_CAS_ENABLE_H
 
 #include "cas.h"
 
-/* A table to be enabled: what it is to become, and what that takes. */
+/* A table to be enabled, and what has to be done. */
 typedef struct CasEnabling
 {
 	FunctionCallInfo fcinfo;
 	Oid			relid;
-	char	   *name;			/* qualified, as SQL reads it */
-	CasSettings settings;		/* as they are to be */
-	CasTriggers triggers;		/* as they are; a copy */
+	char	   *name;			/* qualified and quoted */
+	CasSettings settings;		/* the new settings */
+	CasTriggers triggers;		/* the present triggers, copied */
 	bool		is_new;			/* there is no guard yet */
-	bool		add_version;	/* the column is missing */
-	bool		check_version;	/* it is another than before */
-	Oid			owner;			/* the table's */
-	Oid			sequence;		/* that there is, or InvalidOid */
-	bool		sequence_right;	/* it is the owner's, and ahead */
+	bool		add_version;	/* the version column must be added */
+	bool		check_version;	/* its values must be checked */
+	Oid			owner;			/* of the table */
+	Oid			sequence;		/* the existing one, or InvalidOid */
+	bool		sequence_right;	/* its owner and value are right */
 	bool		drop_sequence;
-	bool		stamp;			/* documents lack the version */
-	LOCKMODE	lock;			/* NoLock: nothing is to be done */
+	bool		stamp;			/* write the version into documents */
+	LOCKMODE	lock;			/* NoLock if there is nothing to do */
 } CasEnabling;
 
 /* prepare.c */

@@ -72,7 +72,7 @@ found_take(CasCall *call, const CasStatement *statement,
 		row->payload = payload_of_row(table, values, nulls);
 	MemoryContextSwitchTo(old);
 
-	/* the look is allocated in the current context, so copy its values there */
+	/* a look belongs to the current context, not to that of the call */
 	while (look != NULL && (a = bms_next_member(look->columns, a)) >= 0)
 	{
 		Form_pg_attribute att = TupleDescAttr(table->desc, a - 1);

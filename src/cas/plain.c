@@ -1,7 +1,7 @@
 /*
  * plain.c
- *		Whether a guarded table is plain, so that the direct path (direct.c)
- *		may serve it.
+ *		Decide whether a guarded table is plain, so that the direct path
+ *		(direct.c) may be used.
  */
 #include "cas.h"
 
@@ -10,9 +10,9 @@
 #include "catalog/pg_type.h"
 
 /*
- * Whether each index is one that decides at once.  One that is deferrable, or
- * excludes by other operators, has checks that wait for their time.
- * *unique_key is set to whether the primary key is the only unique one.
+ * Return whether all indexes are immediate.  Deferrable and exclusion
+ * constraints need checks that the direct path does not make.  Set *unique_key
+ * to whether the primary key is the only unique index.
  */
 static bool
 indexes_are_immediate(Relation rel, bool *unique_key)
@@ -37,37 +37,37 @@ indexes_are_immediate(Relation rel, bool *unique_key)
 }
 
 /*
- * Whether a guarded table is plain: nothing has to happen on its rows but
- * what its columns, its indexes and the guard say.  All of this is cached in
- * rel; that it has changed, an invalidation says.  table->unique_key is set,
- * too.
+ * Return whether a guarded table is plain: a write of a row involves nothing
+ * but its columns, its indexes and the guard.  Also set table->unique_key.
+ * All properties are in rel's relcache entry, so a change of them invalidates
+ * the cached table.
  */
 bool
 cas_is_plain(Relation rel, CasTable *table)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
 
-	/* an ordinary table by itself */
+	/* a heap table that is no partition and has no children */
 	if (rel->rd_rel->relkind != RELKIND_RELATION ||
 		rel->rd_rel->relam != HEAP_TABLE_AM_OID ||
 		rel->rd_rel->relispartition || rel->rd_rel->relhassubclass)
 		return false;
 
-	/* no triggers but ours: foreign keys are triggers, too */
+	/* no triggers but ours; foreign keys are triggers, too */
 	if (table->other_triggers)
 		return false;
 
-	/* nothing that changes a statement or hides rows */
+	/* no rules and no row-level security */
 	if (rel->rd_rules != NULL || rel->rd_rel->relrowsecurity)
 		return false;
 
-	/* nothing that is computed from a row or must be true of it */
+	/* no generated columns and no CHECK constraints */
 	if (constr != NULL && (constr->has_generated_stored ||
 						   has_virtual_columns(constr) ||
 						   constr->num_check > 0))
 		return false;
 
-	/* a document whose type is a domain has its CHECKs */
+	/* a domain over jsonb may have CHECK constraints */
 	if (table->payload != 0 &&
 		TupleDescAttr(table->desc, table->payload - 1)->atttypid != JSONBOID)
 		return false;

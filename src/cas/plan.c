@@ -1,10 +1,10 @@
 /*
  * plan.c
- *		The plans of the statements that swaps are made of.
+ *		Saved plans of the statements that swaps run.
  *
- * They are saved with the table (table.c), by the kind of the statement, the
- * columns that it writes, and those that it returns.  A saved plan that the
- * catalogs have moved away from is made anew from the names of today.
+ * Plans are kept with the cached table (table.c).  They are looked up by the
+ * kind of the statement, the columns that it writes, and the columns that it
+ * returns.
  */
 #include "cas.h"
 
@@ -13,13 +13,14 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-/* Plans kept per table: the columns that payloads name make ever new ones. */
+/*
+ * Maximum number of plans kept per table.  Each set of columns that payloads
+ * name needs a plan of its own.
+ */
 #define MAX_PLANS 64
 
 /*
- * Prepare the statement that a plan describes.  A search by primary key has
- * one good plan, so none is made anew per call; but in a partitioned table,
- * planning for the key at hand is what leaves the other partitions alone.
+ * Prepare the statement that a plan describes.
  */
 static SPIPlanPtr
 prepare(CasCall *call, const CasPlan *plan)
@@ -31,6 +32,11 @@ prepare(CasCall *call, const CasPlan *plan)
 	bool		partitioned;
 	SPIPlanPtr	prepared;
 
+	/*
+	 * A search by primary key has only one good plan, so always use the
+	 * generic one.  In a partitioned table, planning for the given key avoids
+	 * locking the other partitions.
+	 */
 	partitioned = call->rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	prepared = SPI_prepare_cursor(sql_build(call, plan), n, types,
 								  partitioned ? 0 : CURSOR_OPT_GENERIC_PLAN);
@@ -46,7 +52,7 @@ free_plan(void *plan)
 	SPI_freeplan((SPIPlanPtr) plan);
 }
 
-/* Have a plan freed when a memory context is. */
+/* Free a plan when a memory context is deleted. */
 static void
 free_plan_with(MemoryContext mcxt, MemoryContextCallback *callback,
 			   SPIPlanPtr plan)
@@ -75,8 +81,8 @@ find_plan(CasTable *table, const CasPlan *wanted)
 }
 
 /*
- * Whether an outer call may be running a plan of the table.  After an error in
- * one, it seems so to the end of the transaction.
+ * Return whether an outer call may be running a plan of the table.  After an
+ * error in a plan, the count stays too high until the end of the transaction.
  */
 static bool
 is_running(CasTable *table)
@@ -84,7 +90,7 @@ is_running(CasTable *table)
 	return table->running > 0 && table->running_in == my_lxid();
 }
 
-/* Around the running of a plan. */
+/* Call these before and after running a plan. */
 void
 plan_begin(CasTable *table)
 {
@@ -99,8 +105,8 @@ plan_end(CasTable *table)
 }
 
 /*
- * Take a plan from the table, and free it, at the end of the transaction if it
- * may be running.
+ * Remove a plan from the table and free it.  If it may be running, free it at
+ * the end of the transaction.
  */
 static void
 retire_plan(CasTable *table, CasPlan *plan)
@@ -113,8 +119,8 @@ retire_plan(CasTable *table, CasPlan *plan)
 }
 
 /*
- * Keep a prepared plan with the table.  It has a memory context of its own,
- * whose end is the plan's.  An error on the way leaves nothing behind.
+ * Keep a prepared plan with the table, in a memory context of its own.
+ * Deleting the context frees the plan.
  */
 static void
 keep_plan(CasTable *table, const CasPlan *wanted, SPIPlanPtr prepared)
@@ -137,16 +143,17 @@ keep_plan(CasTable *table, const CasPlan *wanted, SPIPlanPtr prepared)
 	table->plans = lappend(table->plans, plan);
 	MemoryContextSwitchTo(old);
 
-	/* from here on, nothing fails */
+	/*
+	 * Nothing below can fail.  After an error above, the new context is freed
+	 * with its parent, and the plan with SPI's context.
+	 */
 	SPI_keepplan(prepared);
 	free_plan_with(mcxt, callback, prepared);
 	MemoryContextSetParent(mcxt, table->mcxt);
 }
 
 /*
- * The plan for a statement of the kind.  Plans are saved with the table; one
- * that the catalogs have moved away from is made anew, since its text may
- * hold names of the past.
+ * Return the plan for a statement, preparing it if there is no valid one.
  */
 SPIPlanPtr
 plan_for(CasCall *call, const CasStatement *statement)
@@ -172,14 +179,18 @@ plan_for(CasCall *call, const CasStatement *statement)
 				 table->key_constraint);
 	}
 
-	/* to rename the constraint does not make the plan invalid, yet it is */
+	/*
+	 * The text of an invalid plan may contain former names of columns or
+	 * tables, so do not let SPI replan it.  Renaming the constraint does not
+	 * invalidate a plan, although its text names the constraint.
+	 */
 	plan = find_plan(table, &wanted);
 	if (plan != NULL && SPI_plan_is_valid(plan->plan) &&
 		(wanted.arbiter == NULL ||
 		 strcmp(plan->arbiter, wanted.arbiter) == 0))
 		return plan->plan;
 
-	/* the oldest makes room */
+	/* replace the invalid plan or, if there are too many, the oldest */
 	prepared = prepare(call, &wanted);
 	if (plan == NULL && list_length(table->plans) >= MAX_PLANS)
 		plan = linitial(table->plans);

@@ -1,6 +1,6 @@
 /*
  * populate.c
- *		What makes rows of JSON objects.
+ *		Convert JSON objects to column values.
  */
 #include "cas.h"
 
@@ -11,8 +11,9 @@
 #include "utils/fmgroids.h"
 
 /*
- * A row of NULLs, for jsonb_populate_record() to start from: it checks
- * domains on what it makes up itself, even on columns nobody named.
+ * Return a row of NULLs to pass to jsonb_populate_record().  If that function
+ * creates the row itself, it checks domains of all columns, also of those that
+ * the object does not name.
  */
 static Datum
 empty_row(TupleDesc desc)
@@ -26,14 +27,9 @@ empty_row(TupleDesc desc)
 }
 
 /*
- * Turn a JSON object into column values: those it names have its values, the
- * others are NULL.  Names that are no columns are passed over.  The arrays
- * have room for all columns of the table.
- *
- * jsonb_populate_record() takes the row type from the call's expression.  What
- * it learns of that and of the domains in it, it keeps in the FmgrInfo, which
- * therefore is this call's alone: the types may be altered any time after,
- * and an error leaves it half filled.
+ * Convert a JSON object to column values.  Columns that the object does not
+ * name are NULL; names that are not columns are ignored.  The arrays must have
+ * room for all columns of the table.
  */
 void
 cas_populate(CasTable *table, Jsonb *object, Datum *values, bool *nulls)
@@ -44,6 +40,12 @@ cas_populate(CasTable *table, Jsonb *object, Datum *values, bool *nulls)
 	HeapTupleHeader header;
 	HeapTupleData tuple;
 
+	/*
+	 * jsonb_populate_record() takes the row type from the call's expression,
+	 * and caches what it finds out about the type and its domains in the
+	 * FmgrInfo.  Do not reuse that: the types may be altered later, and an
+	 * error leaves the cache incomplete.
+	 */
 	fmgr_info(F_JSONB_POPULATE_RECORD, &populate);
 	fmgr_info_set_expr((Node *) makeFuncExpr(F_JSONB_POPULATE_RECORD,
 											 table->rowtype,

@@ -1,9 +1,8 @@
 /*
  * prepare.c
- *		The commands that put a table under compare-and-swap, and take it off.
+ *		Run the commands that put a table under compare-and-swap or disable it.
  *
- * They are the ordinary ones and run with the caller's rights, on a table that
- * is locked already.
+ * They run with the caller's rights, on a table that is already locked.
  */
 #include "enable.h"
 
@@ -28,7 +27,7 @@
 
 static void execute(const char *command,...) pg_attribute_printf(1, 2);
 
-/* Run one command, of text made here, as the caller. */
+/* Format a command and run it as the caller. */
 static void
 execute(const char *command,...)
 {
@@ -53,10 +52,7 @@ execute(const char *command,...)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(rc));
 }
 
-/*
- * Policies may hide rows even from the owner; then what we ask of the table
- * fails rather than be answered wrongly.
- */
+/* Connect to SPI and set row_security, until end_commands(). */
 static int
 begin_commands(void)
 {
@@ -64,6 +60,11 @@ begin_commands(void)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+
+	/*
+	 * With FORCE ROW LEVEL SECURITY, policies hide rows even from the owner.
+	 * Let our queries fail then instead of returning wrong results.
+	 */
 	set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
 					  GUC_ACTION_SAVE, true, 0, false);
 	return nest;
@@ -84,7 +85,10 @@ cas_raise_no_relation(Oid relid)
 			 errmsg("relation with OID %u does not exist", relid)));
 }
 
-/* A relation's name as SQL reads it, or 42P01 if it has been dropped. */
+/*
+ * Return a relation's name, qualified and quoted; raise 42P01 if it has been
+ * dropped.
+ */
 static char *
 qualified_name(Oid relid)
 {
@@ -102,8 +106,8 @@ qualified_name(Oid relid)
  */
 
 /*
- * A column that is there already must have a version in every row; the hint
- * is the UPDATE to run.
+ * Raise an error if a row has no valid version in an existing column.  The
+ * hint is the UPDATE to run.
  */
 static void
 check_versions(const CasEnabling *enabling)
@@ -130,12 +134,12 @@ check_versions(const CasEnabling *enabling)
 }
 
 /*
- * The version column is added if it is missing.  With a constant default that
- * rewrites nothing; existing rows read 1.
+ * Add the version column if it is missing; else check the existing one.
  */
 static void
 prepare_version(const CasEnabling *enabling)
 {
+	/* The default is constant, so the table is not rewritten. */
 	if (enabling->add_version)
 		execute("ALTER TABLE %s ADD COLUMN %s pg_catalog.int8 DEFAULT 1 NOT NULL",
 				enabling->name,
@@ -149,6 +153,7 @@ prepare_version(const CasEnabling *enabling)
  * ----------
  */
 
+/* Set the settings' sequence. */
 void
 cas_name_sequence(CasSettings *settings, Oid sequence)
 {
@@ -164,8 +169,8 @@ cas_name_sequence(CasSettings *settings, Oid sequence)
 }
 
 /*
- * Make a sequence for a table's versions if there is none, have it belong to
- * the version column, and set it beyond the greatest version that there is.
+ * Create the sequence for a table's versions if there is none, make the
+ * version column own it, and set it to the greatest version if it is below.
  */
 static void
 prepare_sequence(CasEnabling *enabling)
@@ -189,6 +194,8 @@ prepare_sequence(CasEnabling *enabling)
 		enabling->sequence = get_relname_relid(relname, schema);
 	}
 	cas_name_sequence(settings, enabling->sequence);
+
+	/* A superuser may have created it for the table of another role. */
 	execute("ALTER SEQUENCE %s OWNER TO %s", qualified_name(enabling->sequence),
 			quote_identifier(GetUserNameFromId(enabling->owner, false)));
 	execute("ALTER SEQUENCE %s OWNED BY %s.%s",
@@ -210,7 +217,7 @@ prepare_sequence(CasEnabling *enabling)
  * ----------
  */
 
-/* The schema of the functions of ours: where cas_enable() is. */
+/* Return the quoted schema of the trigger functions: that of cas_enable(). */
 static char *
 function_schema(const CasEnabling *enabling)
 {
@@ -224,7 +231,7 @@ function_schema(const CasEnabling *enabling)
 	return (char *) quote_identifier(name);
 }
 
-/* A trigger's firing mode, where it is not the usual one. */
+/* The firing mode of a trigger, if it is not the default. */
 typedef struct FiringMode
 {
 	Oid			relid;
@@ -232,7 +239,7 @@ typedef struct FiringMode
 	char		mode;
 } FiringMode;
 
-/* Note the mode of a trigger that is, or will be, called name. */
+/* Add the mode of a trigger that has, or will have, this name. */
 static List *
 note_mode(List *modes, Relation rel, const Trigger *trigger, const char *name)
 {
@@ -248,8 +255,8 @@ note_mode(List *modes, Relation rel, const Trigger *trigger, const char *name)
 }
 
 /*
- * The firing modes of a table's guard and its companions, and of those of its
- * partitions, which may each have their own.
+ * Return the firing modes of the guard and its companions, of the table and of
+ * its partitions, which can have other modes.
  */
 static List *
 firing_modes(Oid relid)
@@ -271,7 +278,7 @@ firing_modes(Oid relid)
 	return modes;
 }
 
-/* CREATE OR REPLACE TRIGGER makes them the usual ones; put them back. */
+/* Restore the modes, which CREATE OR REPLACE TRIGGER resets to the default. */
 static void
 restore_firing_modes(List *modes, bool by_table)
 {
@@ -291,14 +298,14 @@ restore_firing_modes(List *modes, bool by_table)
 	}
 }
 
-/* Whether a trigger is there, under that name. */
+/* Return whether a trigger exists and has this name. */
 bool
 cas_trigger_is_named(const Trigger *trigger, const char *name)
 {
 	return trigger != NULL && strcmp(trigger->tgname, name) == 0;
 }
 
-/* Drop what has another name than we give it, or is not needed any more. */
+/* Drop a trigger if it is not wanted any more or has the wrong name. */
 static void
 drop_trigger(const CasEnabling *enabling, const Trigger *trigger,
 			 const char *name, bool wanted)
@@ -309,8 +316,8 @@ drop_trigger(const CasEnabling *enabling, const Trigger *trigger,
 }
 
 /*
- * The functions' owner may have moved or replaced them.  What does not guard
- * does not become a guard.
+ * Raise an error if the triggers just created do not call our C functions: the
+ * owner of the SQL functions may have replaced them.
  */
 static void
 check_triggers(const CasEnabling *enabling)
@@ -330,7 +337,7 @@ check_triggers(const CasEnabling *enabling)
 	relation_close(rel, NoLock);
 }
 
-/* Make the guard, its arguments being the settings, and its companions. */
+/* Create or replace the guard and its companions. */
 static void
 prepare_triggers(const CasEnabling *enabling)
 {
@@ -339,6 +346,7 @@ prepare_triggers(const CasEnabling *enabling)
 	const char *schema = function_schema(enabling);
 	List	   *modes = firing_modes(enabling->relid);
 
+	/* Triggers with other names were made by hand or renamed. */
 	drop_trigger(enabling, triggers->guard, CAS_GUARD_TRIGGER, true);
 	drop_trigger(enabling, triggers->witness, CAS_WITNESS_TRIGGER, true);
 	drop_trigger(enabling, triggers->truncate, CAS_TRUNCATE_TRIGGER, by_table);
@@ -349,8 +357,8 @@ prepare_triggers(const CasEnabling *enabling)
 			cas_settings_arguments(&enabling->settings));
 
 	/*
-	 * UPDATE OF the version would spare most statements the call, but such a
-	 * trigger keeps the column's type from being altered.
+	 * UPDATE OF the version column would save the call for most statements,
+	 * but such a trigger would prevent ALTER COLUMN TYPE.
 	 */
 	execute("CREATE OR REPLACE TRIGGER \"%s\" BEFORE UPDATE ON %s "
 			"FOR EACH ROW EXECUTE FUNCTION %s.cas_witness()",
@@ -364,8 +372,7 @@ prepare_triggers(const CasEnabling *enabling)
 }
 
 /*
- * Write the version into the documents that lack it, by the guard, which does
- * so on every write; we announce the rows, so it demands no version of us.
+ * Write the version into the documents that lack it.
  */
 static void
 stamp_documents(const CasEnabling *enabling)
@@ -379,6 +386,12 @@ stamp_documents(const CasEnabling *enabling)
 	for (int i = 0; i < settings->version_path.length; i++)
 		appendStringInfo(&path, "%s%s", i > 0 ? ", " : "",
 						 quote_literal_cstr(settings->version_path.names[i]));
+
+	/*
+	 * An UPDATE that sets the payload to itself makes the guard write the
+	 * version.  Announce it for all rows, so that the guard does not require
+	 * the UPDATE to mention the version.
+	 */
 	PG_TRY();
 	{
 		guard_expectation.relid = enabling->relid;
@@ -402,12 +415,12 @@ stamp_documents(const CasEnabling *enabling)
 }
 
 /* ----------
- * All of it
+ * Entry points
  * ----------
  */
 
 /*
- * Do what enable.c has found that a table needs.
+ * Make the changes to a table that enable.c has found to be necessary.
  */
 void
 cas_prepare(CasEnabling *enabling)
@@ -418,6 +431,8 @@ cas_prepare(CasEnabling *enabling)
 	if (enabling->settings.versions == CAS_VERSIONS_TABLE)
 		prepare_sequence(enabling);
 	prepare_triggers(enabling);
+
+	/* The guard draws from the sequence until it is replaced. */
 	if (enabling->drop_sequence)
 		execute("DROP SEQUENCE %s", qualified_name(enabling->sequence));
 	if (enabling->stamp)

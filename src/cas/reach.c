@@ -1,14 +1,14 @@
 /*
  * reach.c
- *		Whether the policies of row-level security let the caller's DELETE
- *		come to a row.
+ *		Find out whether row-level security lets the caller delete a row.
  *
- * They may hide one that those for SELECT and UPDATE have shown us.  Policies
- * are asked before conditions, so a DELETE with a condition that says no, and
- * notes that it was asked, tells.  The condition is a function of ours, in the
- * schema that nobody may use but the extension's owner.  So it cannot be
- * named; in its place, the statement has a column, for which the parser is
- * given the call.
+ * The policies for DELETE may hide a row that those for SELECT and UPDATE
+ * show.  Policies are evaluated before other quals, so we run a DELETE whose
+ * qual records that it was evaluated and returns false.
+ *
+ * The qual is the function cas_internal.cas_reached().  The caller has no
+ * USAGE on that schema, so the statement cannot name the function.  Instead it
+ * contains a column reference, which a parser hook replaces by the call.
  */
 #include "cas.h"
 
@@ -25,10 +25,10 @@
 
 PG_FUNCTION_INFO_V1(cas_reached);
 
-/* Whether cas_reached() was called. */
+/* Set when cas_reached() is called. */
 static bool reached = false;
 
-/* The types of the parameters. */
+/* The types of the statement's parameters. */
 typedef struct ReachParameters
 {
 	Oid			types[INDEX_MAX_KEYS];
@@ -36,7 +36,9 @@ typedef struct ReachParameters
 } ReachParameters;
 
 /*
- * cas_reached() RETURNS boolean: false, and notes the call.  Internal.
+ * cas_reached() RETURNS boolean
+ *
+ * Records that it was called, and returns false.
  */
 Datum
 cas_reached(PG_FUNCTION_ARGS)
@@ -45,6 +47,7 @@ cas_reached(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(false);
 }
 
+/* Parser hook: replace the column reference cas_reached by the call. */
 static Node *
 call_for_column(ParseState *pstate, ColumnRef *column)
 {
@@ -54,6 +57,8 @@ call_for_column(ParseState *pstate, ColumnRef *column)
 		!IsA(linitial(column->fields), String) ||
 		strcmp(strVal(linitial(column->fields)), "cas_reached") != 0)
 		return NULL;
+
+	/* Look the function up without the caller's privileges on its schema. */
 	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
 							   CStringGetDatum("cas_reached"),
 							   PointerGetDatum(buildoidvector(NULL, 0)),
@@ -64,6 +69,7 @@ call_for_column(ParseState *pstate, ColumnRef *column)
 								 InvalidOid, COERCE_EXPLICIT_CALL);
 }
 
+/* Set up the parser: parameters, and the hook. */
 static void
 set_up_parser(ParseState *pstate, void *arg)
 {
@@ -74,8 +80,8 @@ set_up_parser(ParseState *pstate, void *arg)
 }
 
 /*
- * Whether a DELETE of the caller's would come to the row with the key.  The
- * call is connected to SPI.
+ * Return whether the policies for DELETE let the caller delete the row with
+ * the key.  The call must be connected to SPI.
  */
 bool
 reach_by_delete(CasCall *call, CasKey *key)
@@ -96,6 +102,8 @@ reach_by_delete(CasCall *call, CasKey *key)
 		params->params[i].pflags = PARAM_FLAG_CONST;
 		params->params[i].ptype = table->keys[i].type;
 	}
+
+	/* As in sql.c, but with the qual, and without RETURNING. */
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "DELETE FROM %s%s AS t",
 					 call->rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ?
@@ -107,6 +115,8 @@ reach_by_delete(CasCall *call, CasKey *key)
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare_params failed: %s",
 			 SPI_result_code_string(SPI_result));
+
+	/* The qual is false, so the DELETE neither locks the row nor waits. */
 	reached = false;
 	rc = SPI_execute_plan_extended(plan, &options);
 	if (rc != SPI_OK_DELETE)
