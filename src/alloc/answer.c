@@ -108,7 +108,7 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 					 errmsg("pool \"%s\" has nothing to give out yet",
 							pool->name),
 					 errdetail_internal("%s", detail_end(&detail)),
-					 errhint("What has been released is cooling down; try again after ready_at.")));
+					 errhint("Released units are cooling down; try again after ready_at.")));
 			break;
 		default:
 			detail_text(&detail, "reason", alloc_outcome_name(answer->outcome));

@@ -444,7 +444,7 @@ range_parse(PoolKind kind_id, const char *text, bool whole, int *width,
 	if ((to.value - from.value) >> family->range_bits != 0)
 		raise_malformed("range", text,
 						psprintf("it is larger than %s", family->most),
-						"Name the parts that are needed.");
+						"Add only the parts that are needed.");
 	*width = from.width;
 	*first = from.value;
 	*last = to.value;

@@ -22,13 +22,13 @@ named_require_fit(const Range *range, const char *text, int chunk_bits,
 							   "range %s holds the last of all addresses" :
 							   "range %s is too long for port chunks", text),
 					  chunk_bits == 0 ? "End the range before it." :
-					  psprintf("Its addresses must be alike in their first %d bits.",
+					  psprintf("Its addresses must have the same first %d bits.",
 							   chunk_bits));
 	/* Only with port chunks can different values have the same slots. */
 	for (int i = 0; chunk_bits > 0 && i < nothers; i++)
 	{
 		if (ranges_collide(range, &others[i], chunk_bits))
-			raise_invalid(psprintf("range %s differs from another one of the pool in its first %d bits only",
+			raise_invalid(psprintf("range %s differs from another range of the pool only in its first %d bits",
 								   text, chunk_bits),
 						  "A pool with port chunks cannot tell such addresses apart; make a pool for each.");
 	}

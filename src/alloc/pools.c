@@ -143,7 +143,7 @@ accept_existing(Oid nsp, const char *name, PoolKind kind, bool if_not_exists)
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("pool \"%s\" already exists", name),
 				 errdetail_internal("%s", detail_end(&detail)),
-				 errhint("With if_not_exists => true that is no error.")));
+				 errhint("Use if_not_exists => true to accept the existing pool.")));
 	}
 	if (pool_open(nsp, name, RIGHT_USE)->kind != kind)
 		ereport(ERROR,

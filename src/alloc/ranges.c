@@ -432,7 +432,7 @@ alloc_reserve(PG_FUNCTION_ARGS)
 				  VALUES(pool, first, last)) > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_EXCLUSION_VIOLATION),
-				 errmsg("range %s overlaps with one that is reserved",
+				 errmsg("range %s overlaps with a reserved range",
 						named.text)));
 	owner_sql("INSERT INTO @alloc_reserved (pool, first, last) "
 			  "VALUES ($1, $2, $3)",

@@ -125,5 +125,5 @@ resolve_check_size(const Pool *pool, const Request *request)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("no range of pool \"%s\" has room for a /%d", pool->name,
 					request->masklen),
-			 errhint("Ask for a greater masklen, or grow the pool by a range that holds one.")));
+			 errhint("Request a larger masklen, or add a range to the pool that has room for it.")));
 }

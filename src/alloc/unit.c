@@ -75,7 +75,7 @@ raise_stuck(const Pool *pool, const pg_uuid_t *key, const char *function,
 	detail_int(&detail, "rounds", MAX_IDLE_ROUNDS);
 	ereport(ERROR,
 			(errcode(ERRCODE_INTERNAL_ERROR),
-			 errmsg("%s() gets nowhere in pool \"%s\", and there is nobody to wait for",
+			 errmsg("%s() cannot make progress in pool \"%s\", although no transaction is in its way",
 					function, pool->name),
 			 errdetail_internal("%s", detail_end(&detail)),
 			 errhint("See alloc_verify().")));
@@ -381,7 +381,7 @@ check_generation(const Pool *pool, const SlotRow *unit,
 				 errmsg("the key has been allocated anew since generation %lld",
 						(long long) *generation),
 				 errdetail_internal("%s", detail_end(&detail)),
-				 errhint("What you held has been released or has run out.")));
+				 errhint("The unit that you held has been released or has run out.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("the key has no generation %lld yet",

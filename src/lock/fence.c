@@ -1,11 +1,11 @@
 /*
  * fence.c
- *		Fences: the numbers that tell a holder from its successors.
+ *		Fences: numbers that distinguish a holder from its successors.
  *
  * All fences, of locks and of leases, are drawn from one sequence, lock_fence,
- * so that no name's can fall when the name is purged and made again.  A fence
- * is drawn once the lock is held; so the order of a name's fences is the order
- * of its holders.
+ * so the fences of a name do not fall if the name is purged and created again.
+ * A fence is drawn after the lock has been taken, so the order of a name's
+ * fences is the order of its holders.
  */
 #include "lock.h"
 
@@ -20,16 +20,18 @@
 #define FENCE_SEQUENCE "lock_fence"
 
 /*
- * The sequence's increment in the install script: a number of the sequence is
- * good for this many fences, those after the number before it.
+ * The sequence's increment in the install script.  A number of the sequence
+ * stands for this many fences, which end with the number itself.
  */
 #define FENCES_PER_NUMBER 32
 
 /*
- * The lock around each use of the sequence.  To skip fences is to read the
- * sequence and then to set it, and numbers drawn in between would be issued
- * twice.  No lock on the sequence could prevent that without waiting for
- * transactions that have drawn, which keep theirs to the end.
+ * Build the tag of the lock that is held around each use of the sequence.
+ *
+ * Skipping fences reads the sequence and then sets it; numbers drawn in
+ * between would be issued twice.  A lock on the sequence itself cannot prevent
+ * that without waiting for transactions that have drawn a number, since they
+ * keep their lock until they end.
  */
 static void
 fence_locktag(LOCKTAG *tag, Oid relid)
@@ -38,14 +40,8 @@ fence_locktag(LOCKTAG *tag, Oid relid)
 }
 
 /*
- * See that no number drawn until now can be issued again.  The transaction has
- * used the sequence, and so has it locked to its end.
- *
- * A sequence writes WAL ahead for 32 numbers at a time, and nobody flushes
- * that WAL before a commit.  After a crash the server may therefore issue the
- * same numbers again, and a fence that has left the server, for a device that
- * compares fences, cannot be recalled.  So whoever draws flushes the last
- * record of the sequence's page, whoever wrote it; most calls find that done.
+ * Make sure that no number drawn so far can be issued again.  The transaction
+ * has used the sequence, and therefore has locked it until its end.
  */
 static void
 flush_sequence(Oid relid)
@@ -54,6 +50,14 @@ flush_sequence(Oid relid)
 	Buffer		buffer = ReadBuffer(seq, 0);
 	XLogRecPtr	lsn;
 
+	/*
+	 * A sequence writes WAL in advance for 32 numbers, and that WAL is only
+	 * flushed by a commit.  So after a crash the server could issue the same
+	 * numbers again, although a fence may already have been passed on to a
+	 * device that compares fences.  Therefore flush the record that changed
+	 * the sequence's page last, whoever wrote it.  For most calls that is
+	 * already done.
+	 */
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	lsn = PageGetLSN(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
@@ -63,8 +67,8 @@ flush_sequence(Oid relid)
 }
 
 /*
- * Draw a number that cannot come again.  This is the one place where fences
- * come from.  False: it would have to wait.
+ * Draw a number that cannot be issued again.  All fences come from here.
+ * Returns false if the call would have to wait.
  */
 static bool
 draw_number(NameTable *names, Datum name, const Patience *patience,
@@ -73,6 +77,7 @@ draw_number(NameTable *names, Datum name, const Patience *patience,
 	Oid			relid = internal_relation(FENCE_SEQUENCE);
 	LOCKTAG		tag;
 
+	/* Without a deadline, nextval() locks the sequence. */
 	if (patience->waiting != WAIT_ALWAYS &&
 		!wait_for_relation(relid, RowExclusiveLock, patience))
 		return false;
@@ -81,10 +86,12 @@ draw_number(NameTable *names, Datum name, const Patience *patience,
 		return false;
 	*number = history_draw(relid, FENCES_PER_NUMBER);
 	LockRelease(&tag, ShareLock, false);
+	/* without the lock, so that others need not wait for the disk with us */
 	flush_sequence(relid);
 	return true;
 }
 
+/* Raise 55000. */
 pg_noreturn static void
 report_fallen(void)
 {
@@ -92,19 +99,21 @@ report_fallen(void)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("sequence \"%s\" is not as pg_cas left it",
 					FENCE_SEQUENCE),
-			 errdetail("It has given a fence that is not larger than the last one."),
+			 errdetail("It has returned a fence that is not larger than the last one."),
 			 errhint("Call lock_fence_advance().")));
 }
 
 /*
- * The next fence for the name, whose row has the former one.  The caller holds
- * all the locks that it draws fences for.  False: it would have to wait.
- * Raises 55000 if the sequence has been set back.
+ * Return the next fence for the name, whose row has the fence former.  The
+ * caller must have taken all locks that it needs fences for.  Returns false if
+ * the call would have to wait.  Raises 55000 if the sequence has been set
+ * back.
  */
 bool
 fence_next(NameTable *names, Datum name, int64 former,
 		   const Patience *patience, int64 *fence)
 {
+	/* use up the fences of the number drawn last before drawing another */
 	if (names->drawn == names->drawn_last)
 	{
 		if (!draw_number(names, name, patience, &names->drawn_last))
@@ -117,9 +126,7 @@ fence_next(NameTable *names, Datum name, int64 former,
 	return true;
 }
 
-/*
- * Skip this many fences.  The caller's role must have UPDATE on the sequence.
- */
+/* Skip so many fences.  The current role must have UPDATE on the sequence. */
 void
 fence_advance(int64 by)
 {
@@ -128,6 +135,7 @@ fence_advance(int64 by)
 	int64		fence;
 
 	fence_locktag(&tag, relid);
+	/* keeps others from drawing between nextval() and setval() */
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	fence = nextval_internal(relid, true);
 	if (pg_add_s64_overflow(fence, by, &fence) || fence > HISTORY_LIMIT)
@@ -138,7 +146,7 @@ fence_advance(int64 by)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"%s\" is out of range", "by"),
-				 errhint("After a promotion fences go on from 4 for each microsecond since 2025; they may not be ahead of that.")));
+				 errhint("After a promotion, fences continue at 4 per microsecond since 2025, and they must not be ahead of that.")));
 	DirectFunctionCall2(setval_oid, ObjectIdGetDatum(relid),
 						Int64GetDatum(fence));
 	LockRelease(&tag, ExclusiveLock, false);

@@ -1,7 +1,7 @@
 /*
  * functions.c
- *		The SQL functions of named resources and leases: check the arguments,
- *		call, shape the answer.
+ *		The SQL functions for named resources and leases, which check their
+ *		arguments, call the other files, and build the result.
  */
 #include "lock.h"
 
@@ -29,15 +29,13 @@ PG_FUNCTION_INFO_V1(lease_release);
 PG_FUNCTION_INFO_V1(lease_guard);
 PG_FUNCTION_INFO_V1(lease_set_owner);
 
-/* Most names of a call; each takes 40 bytes of memory, and a row. */
+/* Maximal number of names in a call.  Each takes 40 bytes and a row. */
 #define MAX_NAMES 10000000
 
-/* What lock_holders shows of a holder's request, in bytes. */
+/* Maximal length of the request that lock_holders shows, in bytes. */
 #define MAX_REQUEST 256
 
-/*
- * Add the array's names to the resources.
- */
+/* Append the names in the array to the resources.  Returns the new number. */
 static int
 add_resources(Resource *resources, int n, ArrayType *array,
 			  const char *argument, HoldMode mode)
@@ -62,7 +60,7 @@ add_resources(Resource *resources, int n, ArrayType *array,
 	return n;
 }
 
-/* qsort comparator: of equal names the exclusive one first. */
+/* qsort comparator: by name; of equal names the exclusive one first */
 static int
 compare_resources(const void *left, const void *right)
 {
@@ -75,8 +73,8 @@ compare_resources(const void *left, const void *right)
 }
 
 /*
- * Sort the resources into the order in which they are taken, fold those of the
- * same name into the strongest, and return how many are left.
+ * Sort the resources into the order in which they are taken.  Of those with
+ * the same name only the strongest is kept.  Returns how many are left.
  */
 static int
 sort_resources(Resource *resources, int n)
@@ -92,10 +90,10 @@ sort_resources(Resource *resources, int n)
 }
 
 /*
- * The resources that the call's first two arguments name, in the order in
- * which they are taken: byte order, each wholly before the next, so that calls
- * cannot deadlock with one another.  Transactions that call twice can, and the
- * deadlock detector sees them.
+ * Return the resources that the first two arguments name, in the order in
+ * which they are taken: by the bytes of their names.  So two calls cannot
+ * deadlock.  Transactions that call more than once can, and the deadlock
+ * detector sees them.
  */
 static Resource *
 resource_arguments(FunctionCallInfo fcinfo, int *n)
@@ -126,9 +124,7 @@ resource_arguments(FunctionCallInfo fcinfo, int *n)
 	return resources;
 }
 
-/*
- * How long does the call wait, from now on?
- */
+/* Read the argument wait: how long the call may wait from now on. */
 static Patience
 wait_argument(FunctionCallInfo fcinfo, int argno)
 {
@@ -144,8 +140,8 @@ wait_argument(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * What else lock_acquire() and lock_try_acquire() ask for: a transaction that
- * goes on.
+ * Raise 25P01 outside a transaction block, where the locks would be released
+ * at once, and 25006 if the transaction is read-only.
  */
 static void
 require_transaction(FunctionCallInfo fcinfo, const char *function)
@@ -154,12 +150,15 @@ require_transaction(FunctionCallInfo fcinfo, const char *function)
 	if (!IsTransactionBlock() && call_is_top_level(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_ACTIVE_SQL_TRANSACTION),
-				 errmsg("%s outside a transaction block would be gone at once",
+				 errmsg("%s can only be used in transaction blocks",
 						function),
 				 errhint("Use BEGIN first.")));
 }
 
-/* The request that this transaction has claimed, cut to be shown, or 0. */
+/*
+ * The request that this transaction has claimed, truncated for lock_holders; 0
+ * if there is none.
+ */
 static Datum
 request_shown(void)
 {
@@ -173,12 +172,8 @@ request_shown(void)
 }
 
 /*
- * Hold the resources until the transaction's end.  False: the call would have
- * to wait; what it has taken is the caller's to undo.
- *
- * The rows that this writes are worth nothing after a crash: no lock and no
- * snapshot outlives it, and the fences are on disk.  So they are no reason for
- * the commit to wait until it is on disk, if it has no other.
+ * Take the resources until the end of the transaction.  Returns false if the
+ * call would have to wait; then the caller has to undo what has been taken.
  */
 static bool
 take_resources(Resource *resources, int n, const Patience *patience)
@@ -196,6 +191,10 @@ take_resources(Resource *resources, int n, const Patience *patience)
 		CHECK_FOR_INTERRUPTS();
 		taken = resource_take(&names, &resources[i], patience);
 	}
+
+	/*
+	 * Draw the fences after all names have been taken; see resource_fence().
+	 */
 	since = GetCurrentTimestamp();
 	request = request_shown();
 	for (int i = 0; i < n && taken; i++)
@@ -206,12 +205,20 @@ take_resources(Resource *resources, int n, const Patience *patience)
 								   patience);
 	}
 	names_close(&names);
+
+	/*
+	 * What we have written is worth nothing after a crash: no lock and no
+	 * snapshot survives it, and the fences have been flushed.  So the
+	 * transaction need not wait for the disk when it commits, unless it has
+	 * written something else.
+	 */
 	XactLastRecEnd = written;
 	return taken;
 }
 
 /*
- * lock_acquire(exclusive text[], shared text[], wait interval)
+ * lock_acquire(exclusive text[], shared text[], wait interval) RETURNS TABLE
+ * (name, mode, fence)
  */
 Datum
 lock_acquire(PG_FUNCTION_ARGS)
@@ -227,6 +234,7 @@ lock_acquire(PG_FUNCTION_ARGS)
 	patience = wait_argument(fcinfo, 2);
 	require_transaction(fcinfo, "lock_acquire()");
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	/* either takes all or raises an error, since it may wait */
 	(void) take_resources(resources, n, &patience);
 
 	modes[HOLD_SHARED] = CStringGetTextDatum(hold_mode_name(HOLD_SHARED));
@@ -247,12 +255,7 @@ lock_acquire(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/*
- * Hold all the resources, or none of them.
- *
- * A row's lock can be given back only with a subtransaction: so there is one
- * of ours around the taking.  An error must not leave it behind.
- */
+/* Take all resources, or none of them. */
 static bool
 take_all_or_none(Resource *resources, int n)
 {
@@ -261,6 +264,7 @@ take_all_or_none(Resource *resources, int n)
 	ResourceOwner owner = CurrentResourceOwner;
 	volatile bool taken = false;
 
+	/* Row locks can only be released by rolling back a subtransaction. */
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -272,6 +276,10 @@ take_all_or_none(Resource *resources, int n)
 		ErrorData  *error;
 
 		MemoryContextSwitchTo(context);
+
+		/*
+		 * The caller may catch the error, so our subtransaction must end here.
+		 */
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
@@ -290,9 +298,7 @@ take_all_or_none(Resource *resources, int n)
 	return taken;
 }
 
-/*
- * lock_try_acquire(exclusive text[], shared text[]) RETURNS boolean
- */
+/* lock_try_acquire(exclusive text[], shared text[]) RETURNS boolean */
 Datum
 lock_try_acquire(PG_FUNCTION_ARGS)
 {
@@ -305,9 +311,7 @@ lock_try_acquire(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(take_all_or_none(resources, n));
 }
 
-/*
- * lock_assert(name text, mode text)
- */
+/* lock_assert(name text, mode text) RETURNS void */
 Datum
 lock_assert(PG_FUNCTION_ARGS)
 {
@@ -324,6 +328,7 @@ lock_assert(PG_FUNCTION_ARGS)
 	mode = word_argument(fcinfo, 1, "mode", modes) == 0 ?
 		HOLD_EXCLUSIVE : HOLD_SHARED;
 
+	/* No lock is needed: a name that we hold cannot change or be purged. */
 	names_open(&names, NAME_LOCK, false);
 	if (names_find(&names, name))
 		held = holders_mine(&names, &xid);
@@ -347,8 +352,10 @@ lock_assert(PG_FUNCTION_ARGS)
 }
 
 /*
- * lock_fence_advance(by bigint): a definer's function, the definer being the
- * role that installed the extension.
+ * lock_fence_advance(by bigint) RETURNS void
+ *
+ * A SECURITY DEFINER function of the role that installed the extension,
+ * because it sets the sequence.
  */
 Datum
 lock_fence_advance(PG_FUNCTION_ARGS)
@@ -368,8 +375,9 @@ lock_fence_advance(PG_FUNCTION_ARGS)
 }
 
 /*
- * lock_reap(batch int) RETURNS bigint: the part of pg_cas_reap() for unused
- * names of locks and leases.
+ * lock_reap(batch int) RETURNS bigint
+ *
+ * The part of pg_cas_reap() that purges unused names of locks and leases.
  */
 Datum
 lock_reap(PG_FUNCTION_ARGS)
@@ -391,9 +399,8 @@ lock_reap(PG_FUNCTION_ARGS)
 }
 
 /*
- * Common part of lease_acquire() and lease_try_acquire(), whose first three
- * arguments are the same.  What is granted is on disk when the client is told:
- * it commits with this statement, whatever synchronous_commit says.
+ * Common part of lease_acquire() and lease_try_acquire(), which have their
+ * first three arguments in common.
  */
 static void
 acquire_lease(FunctionCallInfo fcinfo, const char *function,
@@ -413,17 +420,27 @@ acquire_lease(FunctionCallInfo fcinfo, const char *function,
 	(void) positive_interval_after(GetCurrentTimestamp(), ttl, "ttl");
 
 	require_writable(fcinfo);
+
+	/*
+	 * The lease is granted when the statement commits, so it must not be part
+	 * of a longer transaction.
+	 */
 	PreventInTransactionBlock(call_is_top_level(fcinfo), function);
 
 	lease_take(name, DatumGetTextPP(holder), ttl,
 			   PG_GETARG_BOOL(reenter_argno), patience, grant);
+
+	/*
+	 * The client must not be told of a grant that a crash could undo, whatever
+	 * synchronous_commit says.
+	 */
 	if (grant->granted)
 		ForceSyncCommit();
 }
 
 /*
- * lease_acquire(name text, holder text, ttl interval, wait interval,
- *				 reenter boolean) RETURNS bigint
+ * lease_acquire(name text, holder text, ttl interval, wait interval, reenter
+ * boolean) RETURNS bigint
  */
 Datum
 lease_acquire(PG_FUNCTION_ARGS)
@@ -433,7 +450,7 @@ lease_acquire(PG_FUNCTION_ARGS)
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	patience = wait_argument(fcinfo, 3);
-	/* With no time to wait, nobody is waited for, not for an instant. */
+	/* With no time to wait, do not wait at all, not even for short locks. */
 	if (patience.waiting == WAIT_UNTIL &&
 		patience.deadline <= GetCurrentTimestamp())
 		patience.waiting = WAIT_NEVER;
@@ -445,6 +462,7 @@ lease_acquire(PG_FUNCTION_ARGS)
 
 /*
  * lease_try_acquire(name text, holder text, ttl interval, reenter boolean)
+ * RETURNS TABLE (fence, holder, expires_at)
  */
 Datum
 lease_try_acquire(PG_FUNCTION_ARGS)
@@ -468,7 +486,8 @@ lease_try_acquire(PG_FUNCTION_ARGS)
 }
 
 /*
- * Check the argument name and the second one, and open the leases.
+ * Check the argument name and the second one, and open the table of leases.
+ * Returns the name.
  */
 static Datum
 open_lease(FunctionCallInfo fcinfo, const char *second, NameTable *names)
@@ -484,9 +503,7 @@ open_lease(FunctionCallInfo fcinfo, const char *second, NameTable *names)
 	return name;
 }
 
-/*
- * lease_renew(name text, fence bigint, ttl interval) RETURNS timestamptz
- */
+/* lease_renew(name text, fence bigint, ttl interval) RETURNS timestamptz */
 Datum
 lease_renew(PG_FUNCTION_ARGS)
 {
@@ -505,9 +522,7 @@ lease_renew(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(expires_at);
 }
 
-/*
- * lease_release(name text, fence bigint) RETURNS boolean
- */
+/* lease_release(name text, fence bigint) RETURNS boolean */
 Datum
 lease_release(PG_FUNCTION_ARGS)
 {
@@ -520,9 +535,7 @@ lease_release(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(released);
 }
 
-/*
- * lease_guard(name text, fence bigint) RETURNS void
- */
+/* lease_guard(name text, fence bigint) RETURNS void */
 Datum
 lease_guard(PG_FUNCTION_ARGS)
 {
@@ -534,9 +547,7 @@ lease_guard(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * lease_set_owner(name text, owner text) RETURNS void
- */
+/* lease_set_owner(name text, owner text) RETURNS void */
 Datum
 lease_set_owner(PG_FUNCTION_ARGS)
 {

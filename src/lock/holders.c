@@ -1,9 +1,9 @@
 /*
  * holders.c
- *		Who holds a name: read from its row, and for the view lock_holders
- *		from all rows of lock_name and from the lock manager.
+ *		Who holds a name: read from its row, and for the view lock_holders from
+ *		all rows of lock_name and from the lock manager.
  *
- * Nothing is kept of who holds what but the rows themselves.
+ * No other record is kept of who holds what.
  */
 #include "lock.h"
 
@@ -28,22 +28,25 @@
 
 PG_FUNCTION_INFO_V1(lock_holders_read);
 
-/* The mode as SQL says it. */
+/* The mode as a word of SQL. */
 const char *
 hold_mode_name(HoldMode mode)
 {
 	return mode == HOLD_SHARED ? "shared" : "exclusive";
 }
 
-/* What of a row's header says who holds it. */
+/* The fields of a row's header that say who holds it. */
 typedef struct RowLocks
 {
 	TransactionId xmin;			/* invalid if frozen */
-	TransactionId xmax;			/* invalid if there is none */
+	TransactionId xmax;			/* invalid if not set */
 	uint16		infomask;
 } RowLocks;
 
-/* xmin, xmax and infomask belong together under the buffer's lock only. */
+/*
+ * Read the fields from the header.  The buffer must be locked, because xmin,
+ * xmax and infomask are consistent only under the buffer lock.
+ */
 static RowLocks
 row_locks(HeapTupleHeader tuple)
 {
@@ -57,6 +60,7 @@ row_locks(HeapTupleHeader tuple)
 	return locks;
 }
 
+/* The same for the row in the slot. */
 static RowLocks
 slot_locks(NameTable *names)
 {
@@ -70,10 +74,9 @@ slot_locks(NameTable *names)
 }
 
 /*
- * List who has locked the row, in a palloc'd array; return how many.  Some may
- * have ended, and one may be there more than once.  Of leases, guards are
- * sharers; on a resource's row, FOR KEY SHARE is only what an update leaves of
- * its own lock on the new version.
+ * List the transactions that have locked the row, in a palloc'd array, and
+ * return how many there are.  Some may have ended, and one may be listed more
+ * than once.
  */
 static int
 list_holders(NameKind kind, RowLocks locks, RowHolder **holders)
@@ -90,13 +93,17 @@ list_holders(NameKind kind, RowLocks locks, RowHolder **holders)
 										 HEAP_XMAX_IS_LOCKED_ONLY(infomask));
 	list = palloc((Max(nmembers, 0) + 2) * sizeof(RowHolder));
 
-	/* Who wrote this version did so as the exclusive holder. */
+	/* This version was written by an exclusive holder. */
 	if (TransactionIdIsValid(locks.xmin))
 	{
 		list[n].xid = locks.xmin;
 		list[n++].mode = HOLD_EXCLUSIVE;
 	}
 
+	/*
+	 * The guards of a lease count as sharers.  On a resource's row, FOR KEY
+	 * SHARE is only what an update leaves of its own lock on the new version.
+	 */
 	if (TransactionIdIsValid(locks.xmax) && !multi &&
 		!(HEAP_XMAX_IS_KEYSHR_LOCKED(infomask) && kind == NAME_LOCK))
 	{
@@ -123,8 +130,8 @@ list_holders(NameKind kind, RowLocks locks, RowHolder **holders)
 }
 
 /*
- * How does this transaction hold the row in the slot?  Tell also by which of
- * its (sub)transactions.
+ * How does this transaction hold the row in the slot?  *xid is set to the
+ * (sub)transaction that has taken the lock.
  */
 HoldMode
 holders_mine(NameTable *names, TransactionId *xid)
@@ -144,7 +151,10 @@ holders_mine(NameTable *names, TransactionId *xid)
 	return held;
 }
 
-/* The running top transaction that this is part of, or an invalid one. */
+/*
+ * The top-level transaction of a running (sub)transaction.  Returns an invalid
+ * id if it has ended.
+ */
 static TransactionId
 running_top(TransactionId xid)
 {
@@ -156,8 +166,9 @@ running_top(TransactionId xid)
 }
 
 /*
- * List the running transactions that hold the row in the slot, each once and
- * by its top transaction, in a palloc'd array; return how many.
+ * List the running transactions that hold the row in the slot, in a palloc'd
+ * array, and return how many there are.  Each is listed once, by its top-level
+ * id.
  */
 int
 holders_running(NameTable *names, RowHolder **holders)
@@ -171,6 +182,7 @@ holders_running(NameTable *names, RowHolder **holders)
 		RowHolder	holder = list[i];
 		int			j = 0;
 
+		/* fold subtransactions into one holder, with the strongest mode */
 		holder.xid = running_top(holder.xid);
 		if (!TransactionIdIsValid(holder.xid))
 			continue;
@@ -188,40 +200,42 @@ holders_running(NameTable *names, RowHolder **holders)
  * The view lock_holders.
  */
 
-/* A line of it: of who holds a name, or who waits for it. */
+/* A row of the view: a transaction that holds a name or waits for it. */
 typedef struct Holding
 {
 	text	   *name;
 	HoldMode	mode;
-	TransactionId xid;			/* of a holder; */
+	TransactionId xid;			/* of a holder; invalid for a waiter */
 	int			pid;			/* of a waiter */
-	TimestampTz since;			/* 0: not known */
+	TimestampTz since;			/* 0 if not known */
 	text	   *request;
 } Holding;
 
-/* Those who wait for the names that have this hash. */
+/* The waiters for the names that have a certain hash. */
 typedef struct Line
 {
 	uint64		hash;			/* key */
-	List	   *waiters;		/* of LockInstanceData */
-	bool		named;			/* their lines of the view are made */
+	List	   *waiters;		/* list of LockInstanceData */
+	bool		named;			/* their rows of the view have been added */
 } Line;
 
+/* The state of a call of lock_holders_read(). */
 typedef struct HoldersView
 {
 	LockData   *locks;
-	HTAB	   *lines;			/* of those that there are */
-	TransactionId oldest;		/* no older transaction is running, */
-	MultiXactId oldest_multi;	/* and no older multixact; on a standby, which
-								 * does not know, invalid */
+	HTAB	   *lines;			/* names that have waiters */
+	TransactionId oldest;		/* all older transactions have ended */
+	MultiXactId oldest_multi;	/* all older multixacts have ended; invalid on
+								 * a standby, where that is not known */
 	Holding    *holdings;
 	int			n;
 	int			size;
 } HoldersView;
 
 /*
- * Can the row's header be that of a held name?  Of nearly all it says at once
- * that it cannot: that is what keeps the view cheap beside many names.
+ * Can this be the header of a row that is held?  For nearly all rows the
+ * header alone tells that it cannot, which keeps the view cheap if there are
+ * many names.
  */
 static bool
 may_be_held(const HoldersView *view, RowLocks locks)
@@ -237,6 +251,7 @@ may_be_held(const HoldersView *view, RowLocks locks)
 	return !TransactionIdPrecedes(locks.xmax, view->oldest);
 }
 
+/* Append a row to the view. */
 static void
 add_holding(HoldersView *view, const Holding *holding)
 {
@@ -249,12 +264,7 @@ add_holding(HoldersView *view, const Holding *holding)
 	view->holdings[view->n++] = *holding;
 }
 
-/*
- * Add those who hold the row.  Who has written a version that is not committed
- * has left there since when and for which request.  A version that was made
- * for a new name has neither, and for an instant an unfrozen xmin: that says
- * nothing.
- */
+/* Add the holders of a row to the view. */
 static void
 add_holders(HoldersView *view, NameTable *names, HeapTuple row)
 {
@@ -265,6 +275,12 @@ add_holders(HoldersView *view, NameTable *names, HeapTuple row)
 	bool		isnull;
 	Datum		since = heap_getattr(row, Anum_lock_since, desc, &isnull);
 
+	/*
+	 * A version that is not committed has the time and the request of the
+	 * transaction that wrote it.  The version inserted for a new name has
+	 * neither, and for an instant has an xmin that is not frozen yet, which
+	 * does not make its inserter a holder.
+	 */
 	if (isnull)
 		locks.xmin = InvalidTransactionId;
 	n = list_holders(NAME_LOCK, locks, &holders);
@@ -290,7 +306,7 @@ add_holders(HoldersView *view, NameTable *names, HeapTuple row)
 	pfree(holders);
 }
 
-/* Add those who wait for the name, if they have not been. */
+/* Add the waiters for a name to the view, unless that has been done. */
 static void
 add_waiters(HoldersView *view, Datum name)
 {
@@ -307,11 +323,16 @@ add_waiters(HoldersView *view, Datum name)
 		Holding		holding = {.pid = lock->pid, .since = lock->waitStart};
 
 		holding.name = DatumGetTextPCopy(name);
+
+		/*
+		 * The head of the line has the queue lock and waits for something
+		 * else.
+		 */
 		holding.mode = lock->waitLockMode == ShareLock ||
 			(lock->holdMask & LOCKBIT_ON(ShareLock)) != 0 ?
 			HOLD_SHARED : HOLD_EXCLUSIVE;
 
-		/* The head of the line waits for something else. */
+		/* Then that wait's beginning is in another entry of the lock table. */
 		for (int i = 0; i < view->locks->nelements && holding.since == 0; i++)
 			if (view->locks->locks[i].pid == lock->pid)
 				holding.since = view->locks->locks[i].waitStart;
@@ -320,8 +341,8 @@ add_waiters(HoldersView *view, Datum name)
 }
 
 /*
- * Walk the pages of the table: of each row only the header is looked at, or if
- * anybody waits for any name, the name.
+ * Walk over the pages of the table.  Only the header of each row is read, and
+ * the name if there is any waiter.
  */
 static void
 read_rows(HoldersView *view, NameTable *names)
@@ -338,6 +359,11 @@ read_rows(HoldersView *view, NameTable *names)
 		CHECK_FOR_INTERRUPTS();
 		buffer = ReadBufferExtended(names->rel, MAIN_FORKNUM, block,
 									RBM_NORMAL, strategy);
+
+		/*
+		 * Copy the page, so as not to keep it locked while we look up
+		 * transactions.
+		 */
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		memcpy(copy.data, BufferGetPage(buffer), BLCKSZ);
 		UnlockReleaseBuffer(buffer);
@@ -363,11 +389,7 @@ read_rows(HoldersView *view, NameTable *names)
 	FreeAccessStrategy(strategy);
 }
 
-/*
- * Find who waits: those who hold or want a name's queue lock, the head of the
- * line included, which waits for the row; and of the users of its upgrade lock
- * the upgrader, who alone has that mode.
- */
+/* Find the waiters in the lock table. */
 static void
 read_lines(HoldersView *view)
 {
@@ -387,6 +409,11 @@ read_lines(HoldersView *view)
 		Line	   *line;
 		bool		found;
 
+		/*
+		 * Whoever holds or wants the queue lock of a name waits, including the
+		 * head of the line, which waits for the row.  Of the users of the
+		 * upgrade lock only the upgrader waits, and only it has this mode.
+		 */
 		if (tag->locktag_type != LOCKTAG_ADVISORY ||
 			tag->locktag_field1 != MyDatabaseId ||
 			(tag->locktag_field4 != LOCK_QUEUE &&
@@ -403,7 +430,7 @@ read_lines(HoldersView *view)
 	}
 }
 
-/* qsort comparator: by name, waiters last, then by transaction. */
+/* qsort comparator: by name, then holders by transaction, then waiters */
 static int
 compare_holdings(const void *left, const void *right)
 {
@@ -421,9 +448,9 @@ compare_holdings(const void *left, const void *right)
 }
 
 /*
- * A holder that has written the name's row is found at the version before,
- * too, and one that has locked it in several subtransactions at each lock:
- * leave one line of each.
+ * Keep one row for each holder of a name.  A holder that has written the row
+ * is found at the former version, too, and one that has locked it in several
+ * subtransactions is found once for each.
  */
 static void
 fold_holdings(HoldersView *view)
@@ -451,6 +478,7 @@ fold_holdings(HoldersView *view)
 	view->n = kept;
 }
 
+/* Return the rows of the view. */
 static void
 put_holdings(HoldersView *view, ReturnSetInfo *answer)
 {
@@ -464,6 +492,7 @@ put_holdings(HoldersView *view, ReturnSetInfo *answer)
 		Datum		values[7];
 		bool		nulls[7] = {false};
 
+		/* a transaction usually has several names, in succession */
 		if (waiting)
 			pid = holding->pid;
 		else if (xid != holding->xid)
@@ -487,7 +516,8 @@ put_holdings(HoldersView *view, ReturnSetInfo *answer)
 }
 
 /*
- * May the role see who holds which names?  Those may who can lock them.
+ * May the current role see the view's rows?  Those who may execute
+ * lock_acquire() can, and members of pg_monitor.
  */
 static bool
 may_see_holders(void)
@@ -508,10 +538,12 @@ may_see_holders(void)
 }
 
 /*
- * lock_holders_read(): the rows of the view lock_holders.
+ * lock_holders_read() RETURNS TABLE (name, mode, pid, waiting, since, request,
+ * transaction)
  *
- * Which rows are locked is known to their headers only, so all are looked at:
- * 100,000 names take some 5 ms.  The locks of the cluster are read once.
+ * The rows of the view lock_holders.  All rows of lock_name are read, because
+ * only their headers say which are locked: 100,000 names take about 5 ms.  The
+ * lock table is read once.
  */
 Datum
 lock_holders_read(PG_FUNCTION_ARGS)
@@ -525,6 +557,7 @@ lock_holders_read(PG_FUNCTION_ARGS)
 
 	view.holdings = palloc(view.size * sizeof(Holding));
 	names_open(&names, NAME_LOCK, false);
+	/* Rows locked by older transactions are not held any more. */
 	view.oldest = names.latest->xmin;
 	view.oldest_multi = RecoveryInProgress() ? InvalidMultiXactId :
 		GetOldestMultiXactId();

@@ -1,11 +1,12 @@
 /*
  * lease.c
- *		Leases: locks for work that is longer than a transaction.
+ *		Leases: locks for work that takes longer than a transaction.
  *
- * A lease is a row of lease_state: who holds it, until when, under which
- * fence.  It is held after the transaction that acquired it, so no lock can
- * stand for it; the row's lock only orders those who look at and change it,
- * and the time that decides is the server's, read once the row is locked.
+ * A lease is a row of lease_state: its holder, its end, and its fence.  It
+ * outlasts the transaction that acquired it, so it cannot be represented by a
+ * lock.  The row's lock only orders the calls that read and change the row.
+ * The server's clock decides whether a lease has expired, and is read after
+ * the row has been locked.
  */
 #include "lock.h"
 
@@ -20,27 +21,24 @@
 #include "utils/wait_event.h"
 
 /*
- * Of those who wait for a lease, the first looks again after as many
- * milliseconds, first and at most.
+ * Pause of the first in line before it looks at the lease again, in
+ * milliseconds: the first one, and the longest.
  */
 #define FIRST_PAUSE 5
 #define LONGEST_PAUSE 100
 
-/*
- * How often a lease may be found changed, or locked by nobody, without there
- * being anybody to wait for.
- */
+/* How often a call may have to try again without anybody to wait for. */
 #define MAX_ROUNDS 1000
 
 typedef enum LeaseStatus
 {
 	LEASE_MISSING,				/* there is no such row */
-	LEASE_FENCED,				/* another fence is the current one */
+	LEASE_FENCED,				/* the row has another fence */
 	LEASE_RELEASED,
 	LEASE_CURRENT
 } LeaseStatus;
 
-/* What lease_take() was called with. */
+/* The arguments of lease_take(), and the state of its wait. */
 typedef struct LeaseRequest
 {
 	Datum		name;
@@ -49,14 +47,15 @@ typedef struct LeaseRequest
 	bool		reenter;
 	const Patience *patience;
 	TimestampTz waiting_since;
-	int			pause;			/* of the head of the line, in milliseconds */
+	int			pause;			/* milliseconds until the next look */
 } LeaseRequest;
 
 static const Patience forever = {WAIT_ALWAYS};
 
 /*
- * A lease belongs to the role that made it, or that it was given to; its
- * members share it.  One that nobody has had yet belongs to nobody.
+ * Does the lease have an owner?  That is the role that first acquired it or
+ * that it was given to; its members share the lease.  A lease that was never
+ * acquired has no owner.
  */
 static bool
 has_owner(NameTable *names)
@@ -64,6 +63,7 @@ has_owner(NameTable *names)
 	return !slot_attisnull(names->slot, Anum_lease_owner_name);
 }
 
+/* Raise 42501 unless the current role may use the lease. */
 static void
 check_owner(NameTable *names, Datum name)
 {
@@ -82,9 +82,7 @@ check_owner(NameTable *names, Datum name)
 						TextDatumGetCString(name))));
 }
 
-/*
- * Raise PT423.
- */
+/* Raise PT423. */
 void
 lease_report_held(Datum name, const LeaseGrant *grant)
 {
@@ -110,7 +108,7 @@ lease_report_held(Datum name, const LeaseGrant *grant)
 			 errdetail_internal("%s", detail_end(&detail))));
 }
 
-/* Note who has the lease in the slot, expired or not. */
+/* Note who has the lease in the slot, even if it has expired. */
 static void
 note_holder(NameTable *names, LeaseGrant *grant)
 {
@@ -127,7 +125,7 @@ note_holder(NameTable *names, LeaseGrant *grant)
 
 /*
  * Is the lease in the slot held at that time, so that the request cannot have
- * it?  Note who has it.
+ * it?  Notes who has it.
  */
 static bool
 is_held(NameTable *names, const LeaseRequest *request, TimestampTz now,
@@ -140,7 +138,7 @@ is_held(NameTable *names, const LeaseRequest *request, TimestampTz now,
 						PointerGetDatum(request->holder)) == 0);
 }
 
-/* What it means that the time to wait for a lease is over: PT423. */
+/* Raise PT423 because the time to wait for a lease is over. */
 pg_noreturn static void
 report_still_held(NameTable *names, Datum name)
 {
@@ -153,8 +151,8 @@ report_still_held(NameTable *names, Datum name)
 }
 
 /*
- * Grant the lease whose row is in the slot, locked.  False: it would have to
- * wait.
+ * Grant the lease whose row is locked and in the slot.  Returns false if the
+ * call would have to wait for its fence.
  */
 static bool
 grant_lease(NameTable *names, const LeaseRequest *request, TimestampTz now,
@@ -178,6 +176,7 @@ grant_lease(NameTable *names, const LeaseRequest *request, TimestampTz now,
 	replace[Anum_lease_acquired - 1] = true;
 	values[Anum_lease_expires - 1] = TimestampTzGetDatum(grant->expires_at);
 	replace[Anum_lease_expires - 1] = true;
+	/* at its first grant a lease gets its owner: the caller or pg_cas.owner */
 	if (!has_owner(names))
 	{
 		Oid			owner = new_owner(NULL);
@@ -197,6 +196,7 @@ grant_lease(NameTable *names, const LeaseRequest *request, TimestampTz now,
 	return true;
 }
 
+/* Raise 55P03. */
 pg_noreturn static void
 report_lock_timeout(Datum name)
 {
@@ -212,12 +212,12 @@ report_lock_timeout(Datum name)
 }
 
 /*
- * At the head of the line for a lease that is held, wait a while.  False: the
- * time is over.
+ * Called at the head of the line for a lease that is held: wait a while.
+ * Returns false if the call must not wait any longer.
  *
- * A lease is held by no transaction, so there is no lock to wait for: sleep
- * until it expires, and look now and then whether it was released, which is
- * one look into an index.
+ * A lease is held by no transaction, so there is no lock to wait for.  Sleep
+ * until it expires, and look now and then whether it has been released, which
+ * costs an index lookup.
  */
 static bool
 sleep_a_while(LeaseRequest *request, TimestampTz now, TimestampTz expires_at)
@@ -236,6 +236,7 @@ sleep_a_while(LeaseRequest *request, TimestampTz now, TimestampTz expires_at)
 		case WAIT_ALWAYS:
 			break;
 	}
+	/* a sleep is no lock wait, so apply lock_timeout here */
 	if (LockTimeout > 0)
 	{
 		TimestampTz limit =
@@ -246,6 +247,7 @@ sleep_a_while(LeaseRequest *request, TimestampTz now, TimestampTz expires_at)
 		until = Min(until, limit);
 	}
 
+	/* The caller checks for interrupts. */
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 Min(TimestampDifferenceMilliseconds(now, until) + 1,
 						 request->pause),
@@ -256,20 +258,15 @@ sleep_a_while(LeaseRequest *request, TimestampTz now, TimestampTz expires_at)
 }
 
 /*
- * At the head of the line: wait for the lease as long as the request's
+ * Called at the head of the line: wait for the lease as long as the request's
  * patience allows, and take it.
  *
- * A holder that was stopped beyond its lease's end and then goes on must not
- * write.  It cannot know, but the row does: lease_guard() compares the fence
- * that the holder presents and keeps the row FOR KEY SHARE until its
- * transaction ends.  Taking over and releasing lock the row FOR UPDATE, so
- * they wait for guarded writes in progress; renewing takes FOR NO KEY UPDATE,
- * which gets along with guards.
- *
- * A row lock cannot be given back; so that the row is not locked while its
- * lease turns out to be held after all, it is locked only in the version that
- * was looked at, and those who keep us from that are waited for without
- * locking it.
+ * A holder that was stopped beyond the end of its lease must not write when it
+ * goes on.  It cannot know, but the row does: lease_guard() compares the
+ * holder's fence with the row's and locks the row FOR KEY SHARE until its
+ * transaction ends.  Takeover and release lock the row FOR UPDATE, so they
+ * wait for guarded transactions.  Renewing takes FOR NO KEY UPDATE, which does
+ * not conflict with guards.
  */
 static void
 take_at_head(NameTable *names, LeaseRequest *request, LeaseGrant *grant)
@@ -285,6 +282,7 @@ take_at_head(NameTable *names, LeaseRequest *request, LeaseGrant *grant)
 		if (++rounds > MAX_ROUNDS)
 			elog(ERROR, "row of lease \"%s\" can be neither locked nor waited for",
 				 TextDatumGetCString(name));
+		/* see what has been committed while we slept or waited */
 		names_refresh(names);
 		if (!names_find(names, name))
 			names_create(names, name);
@@ -292,6 +290,7 @@ take_at_head(NameTable *names, LeaseRequest *request, LeaseGrant *grant)
 		snapshots_check(names, name);
 
 		now = GetCurrentTimestamp();
+		/* If another holder's lease has not expired, do not lock its row. */
 		if (is_held(names, request, now, grant))
 		{
 			if (!sleep_a_while(request, now, grant->expires_at))
@@ -300,6 +299,11 @@ take_at_head(NameTable *names, LeaseRequest *request, LeaseGrant *grant)
 			continue;
 		}
 
+		/*
+		 * A row lock cannot be given back.  So that we do not lock the row of
+		 * a lease that is held again, lock it only in the version that we have
+		 * looked at, and wait for others without locking it.
+		 */
 		switch (names_lock_as_found(names, LockTupleExclusive))
 		{
 			case TM_Ok:
@@ -307,6 +311,10 @@ take_at_head(NameTable *names, LeaseRequest *request, LeaseGrant *grant)
 				return;
 
 			case TM_WouldBlock:
+				/*
+				 * A guarded transaction, or a session that is changing the
+				 * lease.
+				 */
 				if (request->patience->waiting == WAIT_NEVER)
 					return;
 				if (wait_for_holder(names, name, request->patience))
@@ -321,12 +329,12 @@ take_at_head(NameTable *names, LeaseRequest *request, LeaseGrant *grant)
 }
 
 /*
- * Acquire the lease, unless another holder has it as long as patience lasts.
- * Its own transaction commits at once (the caller sees to that).
+ * Acquire the lease, unless another holder has it for as long as the patience
+ * lasts.  The caller makes sure that the transaction commits at once.
  *
- * Those who want a lease stand in line, in order of arrival, at its queue
- * lock.  Others act on a lease that they hold, and may have the row locked
- * already: they do not queue.
+ * Callers that want a lease stand in line at its queue lock, in order of
+ * arrival.  Calls by the holder do not, because they may have locked the row
+ * already.
  */
 void
 lease_take(Datum name, text *holder, Interval *ttl, bool reenter,
@@ -345,6 +353,11 @@ lease_take(Datum name, text *holder, Interval *ttl, bool reenter,
 
 	if (!wait_to_open(&names, NAME_LEASE, patience))
 		return;
+
+	/*
+	 * Check the owner before standing in line, and note the holder in case
+	 * that the call must not wait.
+	 */
 	if (names_find(&names, name))
 	{
 		check_owner(&names, name);
@@ -361,9 +374,7 @@ lease_take(Datum name, text *holder, Interval *ttl, bool reenter,
 	names_close(&names);
 }
 
-/*
- * Lock the lease's row.  False: there is none.
- */
+/* Lock the lease's row.  Returns false if there is none. */
 static bool
 lock_row(NameTable *names, Datum name, HoldMode mode, LockTupleMode tuplemode)
 {
@@ -373,6 +384,10 @@ lock_row(NameTable *names, Datum name, HoldMode mode, LockTupleMode tuplemode)
 		if (round == MAX_ROUNDS)
 			elog(ERROR, "row of lease \"%s\" vanishes each time that it is found",
 				 TextDatumGetCString(name));
+
+		/*
+		 * Before waiting; and below, as it may have been given away meanwhile.
+		 */
 		check_owner(names, name);
 		if (wait_for_row(names, name, mode, tuplemode, &forever) == TM_Ok)
 		{
@@ -380,15 +395,15 @@ lock_row(NameTable *names, Datum name, HoldMode mode, LockTupleMode tuplemode)
 			snapshots_check(names, name);
 			return true;
 		}
-		/* It was purged; it may have been made again. */
+		/* It was purged, but may have been created again. */
 		names_refresh(names);
 	}
 	return false;
 }
 
 /*
- * Lock the lease's row and report the status of the given fence.  The current
- * one is 0 if nobody holds the lease.
+ * Lock the lease's row and return the status of the given fence.  *current is
+ * set to the current fence, or to 0 if nobody holds the lease.
  */
 static LeaseStatus
 lock_lease(NameTable *names, Datum name, int64 fence, HoldMode mode,
@@ -407,9 +422,7 @@ lock_lease(NameTable *names, Datum name, int64 fence, HoldMode mode,
 	return released ? LEASE_RELEASED : LEASE_CURRENT;
 }
 
-/*
- * Raise PT412.
- */
+/* Raise PT412. */
 pg_noreturn static void
 report_fenced(Datum name, int64 fence, int64 current)
 {
@@ -433,9 +446,7 @@ report_fenced(Datum name, int64 fence, int64 current)
 			 errhint("Stop the work that was done under it.")));
 }
 
-/*
- * Raise PT404.
- */
+/* Raise PT404. */
 pg_noreturn static void
 report_not_held(Datum name)
 {
@@ -450,13 +461,15 @@ report_not_held(Datum name)
 }
 
 /*
- * Keep off takeover and release until the transaction's end, or raise PT412.
+ * Raise PT412 unless the fence is the current one, and keep others from taking
+ * over or releasing the lease until the transaction ends.
  */
 void
 lease_hold_off(NameTable *names, Datum name, int64 fence)
 {
 	int64		current;
 
+	/* does not conflict with renewals */
 	switch (lock_lease(names, name, fence, HOLD_SHARED, LockTupleKeyShare,
 					   &current))
 	{
@@ -470,9 +483,7 @@ lease_hold_off(NameTable *names, Datum name, int64 fence)
 	}
 }
 
-/*
- * Let the lease end so long from now, and return when that is.
- */
+/* Let the lease expire ttl from now, and return when that is. */
 TimestampTz
 lease_prolong(NameTable *names, Datum name, int64 fence, Interval *ttl)
 {
@@ -503,9 +514,7 @@ lease_prolong(NameTable *names, Datum name, int64 fence, Interval *ttl)
 	return expires_at;
 }
 
-/*
- * Release the lease; false: there was nothing to release.
- */
+/* Release the lease.  Returns false if there was nothing to release. */
 bool
 lease_give_up(NameTable *names, Datum name, int64 fence)
 {
@@ -518,6 +527,7 @@ lease_give_up(NameTable *names, Datum name, int64 fence)
 					   LockTupleExclusive, &current))
 	{
 		case LEASE_CURRENT:
+			/* The row remains, with the fence, until the name is purged. */
 			nulls[Anum_lease_holder - 1] = true;
 			replace[Anum_lease_holder - 1] = true;
 			values[Anum_lease_expires - 1] =
@@ -537,8 +547,8 @@ lease_give_up(NameTable *names, Datum name, int64 fence)
 }
 
 /*
- * Give the lease to a role, which the caller must be able to become, or raise
- * PT404.  Its holder goes on holding it.
+ * Give the lease to a role, which the current role must be able to set.  The
+ * lease remains held.  Raises PT404 if there is no such lease.
  */
 void
 lease_give_to(NameTable *names, Datum name, const char *owner)

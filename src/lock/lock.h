@@ -1,7 +1,8 @@
 /*
  * lock.h
- *		What the files of this room share: rows found by name, who holds them,
- *		and how long a call may wait for them.
+ *		Declarations shared by the files of this folder.
+ *
+ * README.md lists the files, explains the terms and gives the lock order.
  */
 #ifndef PG_CAS_LOCK_H
 #define PG_CAS_LOCK_H
@@ -19,26 +20,28 @@
 #include "utils/timestamp.h"
 
 /*
- * Our heavyweight locks are of the advisory class, told from one another and
- * from those of SQL's pg_advisory_lock(), which uses 1 and 2, by the tag's
- * fourth field.
+ * Our heavyweight locks are of the advisory class.  The fourth field of the
+ * tag distinguishes them from one another, and from those of
+ * pg_advisory_lock(), which uses 1 and 2.
  */
-#define LOCK_QUEUE			0x6C01	/* before a resource's row */
-#define LOCK_UPGRADE		0x6C02	/* of who upgrades a resource */
-#define LEASE_QUEUE			0x6C03	/* before a lease's row */
-#define LOCK_FENCE			0x6C04	/* around the sequence of fences */
+#define LOCK_QUEUE			0x6C01	/* line for a resource's row */
+#define LOCK_UPGRADE		0x6C02	/* upgrade of a resource's lock */
+#define LEASE_QUEUE			0x6C03	/* line for a lease's row */
+#define LOCK_FENCE			0x6C04	/* use of the sequence of fences */
 
-/* Longest name, in bytes; an index entry must have room for it. */
+/* Maximal length of a name in bytes; limited by the size of index entries. */
 #define MAX_RESOURCE_NAME	1024
 
-/* Columns of both tables. */
+/* Columns of both tables */
 #define Anum_name			1
 #define Anum_fence			2
 
-/* Columns of lock_name: what its last exclusive holder has left. */
+/* Columns of lock_name, set by the last exclusive holder */
 #define Anum_lock_since		3
 #define Anum_lock_request	4
 #define Natts_lock_name		4
+
+/* Columns of lease_state */
 
 #define Anum_lease_holder	3
 #define Anum_lease_owner	4
@@ -66,30 +69,30 @@ typedef enum NameKind
 typedef struct NameTable
 {
 	NameKind	kind;
-	uint16		queue;			/* class of its names' queue locks */
+	uint16		queue;			/* class of the names' queue locks */
 	Relation	rel;
 	Relation	index;
-	BlockNumber nblocks;		/* as it was opened */
+	BlockNumber nblocks;		/* number of blocks when opened */
 	IndexScanDesc scan;
 	CatalogIndexState indexes;	/* NULL unless opened for writing */
-	bool		plain;			/* no expressions or predicates in these; */
-	EState	   *executor;		/* else what writes their entries, */
-	ResultRelInfo *executor_rel;	/* once it is needed */
-	TupleTableSlot *slot;		/* the row found last, */
-	ItemPointerData tid;		/* and where it lies */
+	bool		plain;			/* can CatalogIndexInsert() write them? */
+	EState	   *executor;		/* if not, writes their entries */
+	ResultRelInfo *executor_rel;	/* both NULL until needed */
+	TupleTableSlot *slot;		/* the row found last */
+	ItemPointerData tid;		/* ... and its place */
 	Snapshot	latest;			/* registered */
-	int64		drawn;			/* the last fence given out, */
-	int64		drawn_last;		/* and the last one that was drawn with it */
+	int64		drawn;			/* the last fence that was used */
+	int64		drawn_last;		/* the last fence of the number drawn */
 } NameTable;
 
 /* A resource that a call takes. */
 typedef struct Resource
 {
 	Datum		name;
-	HoldMode	mode;			/* asked for; once taken, held */
-	bool		fence_due;		/* taken now as the exclusive holder */
-	int64		fence;			/* the row's */
-	ItemPointerData tid;		/* if due, where the row lies */
+	HoldMode	mode;			/* mode requested; after taking, mode held */
+	bool		fence_due;		/* taken exclusively by this call */
+	int64		fence;			/* the fence in the row */
+	ItemPointerData tid;		/* the row's place, if fence_due */
 } Resource;
 
 /* A transaction that holds a row's lock. */
@@ -102,36 +105,42 @@ typedef struct RowHolder
 /* How long a call waits. */
 typedef enum Waiting
 {
-	WAIT_ALWAYS,				/* under lock_timeout */
-	WAIT_UNTIL,					/* an error at the deadline */
-	WAIT_NEVER					/* the answer is that it cannot be had */
+	WAIT_ALWAYS,				/* no limit but lock_timeout */
+	WAIT_UNTIL,					/* raises an error at the deadline */
+	WAIT_NEVER					/* returns false instead of waiting */
 } Waiting;
 
 typedef struct Patience
 {
 	Waiting		waiting;
-	TimestampTz deadline;		/* of WAIT_UNTIL */
+	TimestampTz deadline;		/* for WAIT_UNTIL */
 
-	/* Raises what the deadline means; without it, that is 55P03. */
+	/* Raises the error at the deadline; if NULL, that is 55P03. */
 	void		(*report) (NameTable *names, Datum name);
 } Patience;
 
-/* What asking for a lease came to. */
+/* The result of lease_take(). */
 typedef struct LeaseGrant
 {
 	bool		granted;
 	int64		fence;			/* if granted */
-	text	   *holder;			/* who has it now; NULL if it is nobody's yet,
-								 * or its table is locked */
+	text	   *holder;			/* the current holder; NULL if nobody holds the
+								 * lease yet, or its table is locked */
 	TimestampTz expires_at;		/* if there is a holder */
 } LeaseGrant;
 
-/* What a resource's {column}s are. */
+/* What is known of the columns that a resource names. */
 typedef struct PatternColumns
 {
-	bool		any;			/* are there any? */
-	bool		hidden;			/* one that the current role cannot read? */
+	bool		any;			/* it names at least one */
+	bool		hidden;			/* the current role cannot read all of them */
 } PatternColumns;
+
+/* name.c */
+extern int	names_compare(Datum left, Datum right);
+extern Datum names_checked(Datum name, const char *argument);
+extern uint64 names_hash(Datum name);
+extern void names_locktag(LOCKTAG *tag, Datum name, uint16 lock_class);
 
 /* name_rows.c */
 extern Oid	names_relation(NameKind kind);
@@ -151,10 +160,6 @@ extern void names_write_fence(NameTable *names, const Resource *resource,
 							  TimestampTz since, Datum request);
 extern Datum names_get(NameTable *names, int attnum, bool *isnull);
 extern int64 names_fence(NameTable *names);
-extern int	names_compare(Datum left, Datum right);
-extern Datum names_checked(Datum name, const char *argument);
-extern uint64 names_hash(Datum name);
-extern void names_locktag(LOCKTAG *tag, Datum name, uint16 lock_class);
 
 /* holders.c */
 extern const char *hold_mode_name(HoldMode mode);

@@ -1,11 +1,11 @@
 /*
  * name_rows.c
- *		Rows that are found by name, made on first use, and locked.
+ *		Rows that are found by name, created on first use, and locked.
  *
- * A resource is a row of lock_name, a lease a row of lease_state; the row's
- * own tuple lock is the lock.  Both tables are read and written as nextval()
- * does its sequence: through the heap's own functions, without a query, so
- * that no trigger, policy, operator or search_path comes in between.
+ * A resource is a row of lock_name, a lease a row of lease_state, and the
+ * row's own tuple lock is the lock.  Both tables are read and written through
+ * functions of the heap, without queries, as nextval() does with its sequence.
+ * So no trigger, policy, operator or search_path can interfere.
  */
 #include "lock.h"
 
@@ -16,7 +16,6 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
-#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -25,14 +24,14 @@
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
-/* The tables, in cas_internal. */
+/* The tables, in the schema cas_internal. */
 static const char *const relnames[] =
 {
 	[NAME_LOCK] = "lock_name",
 	[NAME_LEASE] = "lease_state",
 };
 
-/* The table of this kind of names. */
+/* The OID of the table for this kind of names. */
 Oid
 names_relation(NameKind kind)
 {
@@ -40,10 +39,10 @@ names_relation(NameKind kind)
 }
 
 /*
- * The tables have the shape that the install script made, for nobody but a
- * superuser can alter them; but a superuser may add indexes.  Are all indexes
- * such that CatalogIndexInsert() can write their entries?  It asserts that they
- * have no expressions, predicates, deferrable or exclusion constraints.
+ * Can CatalogIndexInsert() write the entries of all of these indexes?  It
+ * asserts that they have no expressions, predicates, deferrable or exclusion
+ * constraints.  The table is as the install script created it, since only a
+ * superuser can alter it; but a superuser may have added indexes.
  */
 static bool
 has_plain_indexes(CatalogIndexState indexes)
@@ -60,7 +59,7 @@ has_plain_indexes(CatalogIndexState indexes)
 	return true;
 }
 
-/* Open the table of this kind of names. */
+/* Open the table for this kind of names. */
 void
 names_open(NameTable *names, NameKind kind, bool writing)
 {
@@ -80,15 +79,13 @@ names_open(NameTable *names, NameKind kind, bool writing)
 
 	names->nblocks = RelationGetNumberOfBlocks(names->rel);
 	names->slot = table_slot_create(names->rel, NULL);
+	/* with SnapshotAny; see names_find_version() */
 	names->scan = index_beginscan(names->rel, names->index, SnapshotAny, NULL,
 								  1, 0);
 	names->latest = RegisterSnapshot(GetLatestSnapshot());
 }
 
-/*
- * Close it, keeping the locks on the tables until the transaction's end, and
- * let the statement's later calls see what was written.
- */
+/* Close the table, but keep its lock until the transaction ends. */
 void
 names_close(NameTable *names)
 {
@@ -103,15 +100,14 @@ names_close(NameTable *names)
 	if (names->indexes != NULL)
 	{
 		CatalogCloseIndexes(names->indexes);
+		/* let later calls of the same statement see what was written */
 		CommandCounterIncrement();
 	}
 	index_close(names->index, NoLock);
 	table_close(names->rel, NoLock);
 }
 
-/*
- * From here on, names_find() sees what has been committed until now.
- */
+/* Let names_find() see from now on what has been committed until now. */
 void
 names_refresh(NameTable *names)
 {
@@ -120,20 +116,9 @@ names_refresh(NameTable *names)
 	names->latest = RegisterSnapshot(GetLatestSnapshot());
 }
 
-/* What the name's locks and its remembered place are found by. */
-uint64
-names_hash(Datum name)
-{
-	text	   *value = DatumGetTextPP(name);
-
-	return hash_bytes_extended((const unsigned char *) VARDATA_ANY(value),
-							   VARSIZE_ANY_EXHDR(value), 0);
-}
-
 /*
- * Find the version that the snapshot sees among those that the index entry
- * stands for, and leave it in the slot.  This is what the table's access
- * method does for the executor, but for the pruning: see make_room().
+ * Find the version that the snapshot sees among those that an index entry
+ * stands for, and store it in the slot.
  */
 static bool
 fetch_version(NameTable *names, ItemPointerData tid, Snapshot snapshot,
@@ -145,6 +130,10 @@ fetch_version(NameTable *names, ItemPointerData tid, Snapshot snapshot,
 	bool		first = true;
 	bool		found = false;
 
+	/*
+	 * The table access method would do this for us, but it would also prune
+	 * the page; see make_room().
+	 */
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	while (!found &&
 		   heap_hot_search_buffer(&tid, names->rel, buffer, SnapshotAny,
@@ -163,17 +152,9 @@ fetch_version(NameTable *names, ItemPointerData tid, Snapshot snapshot,
 }
 
 /*
- * Find the name's row as the snapshot sees it, and leave it in the slot.
- *
- * A waiter that has been let in must see what the previous holder wrote,
- * whatever its statement's snapshot says, and a SERIALIZABLE transaction must
- * not leave predicate locks on rows that are locked for real.  So the index is
- * scanned with SnapshotAny, for which neither the heap nor the index takes
- * predicate locks, and each version is then held against an MVCC snapshot that
- * was taken before the scan.  (SnapshotSelf would be simpler, but can miss a
- * row whose update commits just then: the new version's index entry may lie on
- * a part of the page that has been read.)  The version found need not be the
- * newest; names_lock() follows the chain of updates to its end.
+ * Find the name's row as the snapshot sees it, and store it in the slot.  The
+ * version found need not be the newest; names_lock() follows the update chain
+ * to its end.
  */
 bool
 names_find_version(NameTable *names, Datum name, Snapshot snapshot,
@@ -183,6 +164,16 @@ names_find_version(NameTable *names, Datum name, Snapshot snapshot,
 	ItemPointer tid;
 	bool		found = false;
 
+	/*
+	 * A waiter that gets its turn must see what the previous holder wrote,
+	 * whatever the snapshot of its statement shows, and under SERIALIZABLE it
+	 * must not take predicate locks on rows that it really locks.  So we scan
+	 * the index with SnapshotAny, for which neither the heap nor the index
+	 * takes predicate locks, and check each version against an MVCC snapshot
+	 * that was taken before the scan.  SnapshotSelf would be simpler, but
+	 * could miss a row while an update of it commits: the new version's index
+	 * entry may be on a part of the page that has already been read.
+	 */
 	ExecClearTuple(slot);
 	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ, name);
@@ -191,16 +182,15 @@ names_find_version(NameTable *names, Datum name, Snapshot snapshot,
 											  ForwardScanDirection)) != NULL)
 		found = fetch_version(names, *tid, snapshot, slot);
 
-	/* The slot has its own pin; keep none on the index. */
+	/* The slot has a pin of its own; keep none on the index. */
 	index_rescan(names->scan, NULL, 1, NULL, 0);
 	return found;
 }
 
 /*
- * Where this backend last saw the rows of names: by the hash of the name, the
- * latest one of those that share a place.  It may be wrong, whatever has been
- * done to the table meanwhile, and is only tried first.  Without it, a call of
- * 8 names takes 23 % more instructions.
+ * Where this backend last saw the rows of names, in a table by the hash of the
+ * name.  An entry may be outdated, so it is only tried first, and checked.
+ * Without this table, a call with 8 names takes 23 % more instructions.
  */
 #define NUM_SEEN 4096
 
@@ -211,6 +201,9 @@ static struct
 	uint64		hash;
 }			seen[NUM_SEEN];
 
+/*
+ * Remember where a name's row is, replacing another name with the same place.
+ */
 static void
 remember_place(NameTable *names, uint64 hash, ItemPointer tid)
 {
@@ -220,9 +213,9 @@ remember_place(NameTable *names, uint64 hash, ItemPointer tid)
 }
 
 /*
- * Is the name's row, as it was last committed, where we last saw it?  If what
- * is there has the name and is visible, then that is it, whatever has been
- * there in between.
+ * Find the name's row, as last committed, where we saw it last.  If the row at
+ * that place has the name and is visible, it is the right one, whatever has
+ * happened to the table in between.
  */
 static bool
 find_again(NameTable *names, Datum name, uint64 hash)
@@ -243,11 +236,12 @@ find_again(NameTable *names, Datum name, uint64 hash)
 }
 
 /*
- * See that the page of the row in the slot has room for new versions.
+ * Make sure that the page of the row in the slot has room for new versions.
  *
- * Pages are made half full.  The executor would prune such a page at every
- * visit from the first update on, which costs several times what the update
- * does; we let old versions gather, and remove many of them at a time.
+ * The table has a fillfactor of 50.  From the first update on, the executor
+ * would try to prune the page at every visit, which costs several times as
+ * much as the update itself.  We let old versions accumulate, and remove many
+ * at a time.
  */
 static void
 make_room(NameTable *names)
@@ -259,7 +253,7 @@ make_room(NameTable *names)
 	if (!PageIsFull(page) && PageGetHeapFreeSpace(page) >= BLCKSZ / 8)
 		return;
 
-	/* Pruning moves the rows on the page, so nobody may be looking at them. */
+	/* Pruning moves the rows on the page, so release our pin before it. */
 	ExecClearTuple(names->slot);
 	buffer = ReadBuffer(names->rel, ItemPointerGetBlockNumber(&names->tid));
 	heap_page_prune_opt(names->rel, buffer);
@@ -270,7 +264,8 @@ make_room(NameTable *names)
 }
 
 /*
- * Find the name's row as it was last committed, or as we wrote it ourselves.
+ * Find the name's row as last committed, or as written by this transaction,
+ * and store it in the slot.
  */
 bool
 names_find(NameTable *names, Datum name)
@@ -288,9 +283,8 @@ names_find(NameTable *names, Datum name)
 }
 
 /*
- * Write the index entries of a row that has been written, where there are
- * indexes of every sort.  Somebody's own may call functions: not as the
- * caller, who has not asked for that.
+ * Write the index entries of a row by means of the executor, which can do it
+ * for any index.
  */
 static void
 write_entries(NameTable *names, TupleTableSlot *row, TU_UpdateIndexes update)
@@ -305,6 +299,11 @@ write_entries(NameTable *names, TupleTableSlot *row, TU_UpdateIndexes update)
 		ExecOpenIndices(names->executor_rel, false);
 	}
 	ResetPerTupleExprContext(names->executor);
+
+	/*
+	 * An index that is not ours may call functions, which must not run with
+	 * the rights of the caller.
+	 */
 	owner_enter(&scope);
 	list_free(ExecInsertIndexTuples(names->executor_rel, row, names->executor,
 									update != TU_None, false, NULL, NIL,
@@ -354,24 +353,21 @@ update_row(NameTable *names, ItemPointer tid, HeapTuple tuple)
 }
 
 /*
- * Let a row that we have inserted stand by itself, whatever becomes of our
- * transaction, like a number drawn from a sequence: mark its xmin as frozen.
+ * Mark the xmin of a row that we have inserted as frozen, so that the row
+ * exists whatever becomes of our transaction, like a number drawn from a
+ * sequence.
  *
- * Were a new name's row an ordinary insertion, everybody else who wants that
- * name would wait for the inserting transaction, sharers of the name included;
- * a rollback would take the row away from under those that wait; and an older
+ * If a new name's row were an ordinary insertion, everybody else who wants the
+ * name would wait for the inserting transaction, even sharers.  A rollback
+ * would remove the row that others wait for.  And a transaction with an older
  * snapshot, which cannot see the row, would be told of a later holder that
- * there never was.  That is what the full page in the WAL, once a name, buys.
+ * never existed.  The price is a full page in the WAL for each new name.
  *
- * The mark is the last step, in one WAL record.  Before it, a crash or an
- * error leaves an ordinary dead row.  The record holds the whole page: what
- * changes otherwise on it, hint bits, need not be logged, so replay may not
- * rely on the page that it finds.
- *
- * As a frozen row is there for old snapshots too, one that stands between a
- * name's purge and its making sees two rows, which a dump could not restore.
- * So the rows of lock_name, which nobody needs, are not dumped; of lease_state,
- * only leases that are held are, which rows just made or purged are not.
+ * Old snapshots see a frozen row, too.  If a name was purged and created
+ * again, a snapshot in between sees two rows, which a dump could not restore.
+ * So the rows of lock_name, which nobody needs, are not dumped, and of
+ * lease_state only leases that are held, whose rows have not just been created
+ * or purged.
  */
 static void
 freeze_row(NameTable *names, ItemPointer tid)
@@ -383,6 +379,13 @@ freeze_row(NameTable *names, ItemPointer tid)
 	HeapTupleHeader header;
 
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+
+	/*
+	 * This is the last step, in one WAL record.  A crash or an error before it
+	 * leaves an ordinary dead row.  The record must contain the whole page,
+	 * because other changes to it, such as hint bits, need not be logged, and
+	 * so the page that replay finds may differ.
+	 */
 	page = GenericXLogRegisterBuffer(xlog, buffer,
 									 GENERIC_XLOG_FULL_IMAGE);
 	header = (HeapTupleHeader)
@@ -394,9 +397,9 @@ freeze_row(NameTable *names, ItemPointer tid)
 }
 
 /*
- * Make a row for the name, and leave it in the slot.  The caller holds the
- * name's queue lock in ExclusiveLock mode, and has not found it since; so no
- * two sessions make the same one, and the unique index is the last word.
+ * Create a row for the name, and store it in the slot.  The caller holds the
+ * name's queue lock exclusively and has looked for the name since it got that,
+ * so no two sessions create the same row; the unique index would detect it.
  */
 void
 names_create(NameTable *names, Datum name)
@@ -422,9 +425,11 @@ names_create(NameTable *names, Datum name)
 }
 
 /*
- * Lock the row that names_find() found, in its newest version.  TM_Ok: that is
- * in the slot, locked until the transaction's end.  TM_WouldBlock: the policy
- * forbade to wait; try again as you like.  TM_Deleted: the name was purged.
+ * Lock the newest version of the row that names_find() has found.  Returns
+ *
+ *   TM_Ok: the version is in the slot, and locked until the transaction ends
+ *   TM_WouldBlock: the policy does not allow to wait; the caller may try again
+ *   TM_Deleted: the name was purged
  */
 TM_Result
 names_lock(NameTable *names, LockTupleMode mode, LockWaitPolicy policy)
@@ -433,7 +438,7 @@ names_lock(NameTable *names, LockTupleMode mode, LockWaitPolicy policy)
 	TM_FailureData failure;
 	TM_Result	result;
 
-	/* Hold no pin while waiting. */
+	/* Keep no pin while we wait. */
 	ExecClearTuple(names->slot);
 	result = table_tuple_lock(names->rel, &tid, SnapshotAny, names->slot,
 							  GetCurrentCommandId(true), mode, policy,
@@ -461,11 +466,14 @@ names_lock(NameTable *names, LockTupleMode mode, LockWaitPolicy policy)
 }
 
 /*
- * Lock the row that names_find() found if it is still the newest version, and
- * without waiting.  TM_Ok: it is locked until the transaction's end, and is as
- * it was found.  TM_WouldBlock: a transaction that is running has locked or
- * changed it; it is in the slot.  TM_Updated, TM_Deleted: there is a later
- * version, or the name was purged; nothing was locked.
+ * Lock the row that names_find() has found if it is still the newest version,
+ * without waiting.  Returns
+ *
+ *   TM_Ok: the row is as it was found, and locked until the transaction ends
+ *   TM_WouldBlock: a running transaction has locked or changed it; the row is
+ *     in the slot
+ *   TM_Updated, TM_Deleted: there is a later version, or the name was purged;
+ *     nothing was locked
  */
 TM_Result
 names_lock_as_found(NameTable *names, LockTupleMode mode)
@@ -495,8 +503,9 @@ names_lock_as_found(NameTable *names, LockTupleMode mode)
 }
 
 /*
- * Write what its exclusive holder leaves in the row of a resource: the fence,
- * since when it holds it, and its request, if any.
+ * Write a new version of a resource's row, with what an exclusive holder
+ * leaves there: the fence, the time since when it holds the lock, and its
+ * request, if any.
  */
 void
 names_write_fence(NameTable *names, const Resource *resource,
@@ -518,9 +527,7 @@ names_write_fence(NameTable *names, const Resource *resource,
 	heap_freetuple(new);
 }
 
-/*
- * Write a new version of the locked row in the slot.  The slot is empty then.
- */
+/* Write a new version of the locked row in the slot, which is emptied. */
 void
 names_update(NameTable *names, const Datum *values, const bool *nulls,
 			 const bool *replace)
@@ -537,14 +544,14 @@ names_update(NameTable *names, const Datum *values, const bool *nulls,
 	heap_freetuple(new);
 }
 
-/* The row's column. */
+/* A column of the row in the slot. */
 Datum
 names_get(NameTable *names, int attnum, bool *isnull)
 {
 	return slot_getattr(names->slot, attnum, isnull);
 }
 
-/* The row's fence. */
+/* The fence of the row in the slot. */
 int64
 names_fence(NameTable *names)
 {
@@ -552,48 +559,4 @@ names_fence(NameTable *names)
 	Datum		fence = names_get(names, Anum_fence, &isnull);
 
 	return isnull ? 0 : DatumGetInt64(fence);
-}
-
-/* Order of names: that of their bytes, which is that of the indexes. */
-int
-names_compare(Datum left, Datum right)
-{
-	text	   *a = DatumGetTextPP(left);
-	text	   *b = DatumGetTextPP(right);
-	int			alen = VARSIZE_ANY_EXHDR(a);
-	int			blen = VARSIZE_ANY_EXHDR(b);
-	int			order = memcmp(VARDATA_ANY(a), VARDATA_ANY(b),
-							   Min(alen, blen));
-
-	return order != 0 ? order : alen - blen;
-}
-
-/*
- * Return the name, not toasted, or raise 22023.
- */
-Datum
-names_checked(Datum name, const char *argument)
-{
-	text	   *value = DatumGetTextPP(name);
-	int			len = VARSIZE_ANY_EXHDR(value);
-
-	if (len == 0 || len > MAX_RESOURCE_NAME)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid name in argument \"%s\"", argument),
-				 errhint("A name has 1 to %d bytes.", MAX_RESOURCE_NAME)));
-	return PointerGetDatum(value);
-}
-
-/*
- * The name's heavyweight lock of this class.  Names whose hashes are the same
- * wait for one another a little; nothing else depends on it.
- */
-void
-names_locktag(LOCKTAG *tag, Datum name, uint16 lock_class)
-{
-	uint64		hash = names_hash(name);
-
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId,
-						 (uint32) (hash >> 32), (uint32) hash, lock_class);
 }

@@ -1,6 +1,7 @@
 /*
  * pattern.c
- *		Resources that name columns: repo:{name} is one for each row.
+ *		Resources that name columns: repo:{name} is a different resource for
+ *		each row.
  */
 #include "lock.h"
 
@@ -12,7 +13,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
-/* What takes the place of the values of a column. */
+/* Function that returns the text to put in the place of {column}. */
 typedef char *(*ColumnValue) (Relation rel, int attnum, void *arg);
 
 /* A row of the table. */
@@ -23,8 +24,8 @@ typedef struct Row
 } Row;
 
 /*
- * Put the resource's name together, column by column.  {{ and }} stand for
- * single braces.  Raises 22023 if the resource is malformed, 42703 if there is
+ * Build the resource's name by replacing each {column}; {{ and }} stand for
+ * single braces.  Raises 22023 if a brace is unmatched, and 42703 if there is
  * no such column.
  */
 static char *
@@ -56,6 +57,7 @@ expand(const char *resource, Relation rel, ColumnValue value, void *arg)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("unmatched brace in resource \"%s\"", resource),
 					 errhint("Write {column} for a column's value, {{ and }} for braces.")));
+		/* a column's name is taken as it is, without quotes */
 		column = pnstrdup(p + 1, end - p - 1);
 		attnum = get_attnum(RelationGetRelid(rel), column);
 		if (attnum <= 0)
@@ -71,9 +73,8 @@ expand(const char *resource, Relation rel, ColumnValue value, void *arg)
 }
 
 /*
- * The value as text, which is the same whatever the writer's settings: two who
- * write the same row must mean the same resource.  Only the output function
- * runs under changed settings; a domain's is that of its base type.
+ * Return the value as text, independent of the settings of the session.  Two
+ * sessions that write the same row must need the same resource.
  */
 static char *
 stable_text(Oid type, Datum value)
@@ -113,6 +114,7 @@ stable_text(Oid type, Datum value)
 			break;
 
 		default:
+			/* Only the output function runs under these settings. */
 			level = NewGUCNestLevel();
 			for (int i = 0; i < lengthof(settings); i++)
 				if (strcmp(GetConfigOption(settings[i].name, false, false),
@@ -123,6 +125,7 @@ stable_text(Oid type, Datum value)
 											 GUC_ACTION_SAVE, true, 0, false);
 	}
 
+	/* for a domain, that is the function of its base type */
 	getTypeOutputInfo(type, &output, &isvarlena);
 	result = OidOutputFunctionCall(output, value);
 	if (level != -1)
@@ -130,7 +133,7 @@ stable_text(Oid type, Datum value)
 	return result;
 }
 
-/* A ColumnValue: the row's. */
+/* A ColumnValue that returns the row's value. */
 static char *
 row_value(Relation rel, int attnum, void *arg)
 {
@@ -140,6 +143,7 @@ row_value(Relation rel, int attnum, void *arg)
 	bool		isnull;
 
 	value = heap_getattr(row->tuple, attnum, row->desc, &isnull);
+	/* any name for a null could be another row's as well */
 	if (isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_CAS_REQUIRED),
@@ -149,7 +153,10 @@ row_value(Relation rel, int attnum, void *arg)
 	return stable_text(att->atttypid, value);
 }
 
-/* A ColumnValue: notes that there are columns, and which cannot be read. */
+/*
+ * A ColumnValue that notes that there are columns, and whether the current
+ * role can read them all.
+ */
 static char *
 note_column(Relation rel, int attnum, void *arg)
 {
@@ -157,6 +164,7 @@ note_column(Relation rel, int attnum, void *arg)
 	Oid			relid = RelationGetRelid(rel);
 
 	columns->any = true;
+	/* SELECT on the table or on the column is enough */
 	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
 		pg_attribute_aclcheck(relid, attnum, GetUserId(),
 							  ACL_SELECT) != ACLCHECK_OK)
@@ -164,7 +172,7 @@ note_column(Relation rel, int attnum, void *arg)
 	return "";
 }
 
-/* The resource of a row of the table. */
+/* The name of the resource for a row of the table. */
 char *
 pattern_of_row(const char *resource, Relation rel, TupleDesc desc,
 			   HeapTuple tuple)
@@ -175,8 +183,8 @@ pattern_of_row(const char *resource, Relation rel, TupleDesc desc,
 }
 
 /*
- * Check the resource, say what columns it names, and return the text without
- * their values.
+ * Check the resource, find out about the columns that it names, and return the
+ * text without their values.
  */
 char *
 pattern_without_row(const char *resource, Relation rel,

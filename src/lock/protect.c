@@ -1,11 +1,11 @@
 /*
  * protect.c
- *		Tables that may be written only under a resource's lock.
+ *		Tables that can be written only under a resource's lock.
  *
- * lock_protect() puts a trigger on the table.  Its setting, the resource, is
- * the trigger's argument, so that dump, restore and rename carry it along.
- * The resource may name columns: of repo:{name} each row has its own, and an
- * UPDATE that moves a row from one to another needs both.
+ * lock_protect() creates a trigger on the table.  The resource is the
+ * trigger's argument, so dump, restore and rename preserve it.  The resource
+ * can name columns: with repo:{name} each row has a resource of its own, and
+ * an UPDATE that moves a row from one to another needs both locks.
  */
 #include "lock.h"
 
@@ -35,19 +35,21 @@ PG_FUNCTION_INFO_V1(lock_protect);
 PG_FUNCTION_INFO_V1(lock_unprotect);
 PG_FUNCTION_INFO_V1(lock_protect_trigger);
 
-/* The triggers' names, which sort before zzz_cas_guard. */
+/* Names of the triggers; they sort before zzz_cas_guard. */
 #define ROW_TRIGGER			"lock_protect"
 #define TRUNCATE_TRIGGER	"lock_protect_truncate"
 
 /*
- * The name that was last found to be held, and by which transaction.  A lock
- * is given back only by a rollback, which takes the (sub)transaction id along
- * under which it was taken: as long as that is one of ours, the name is held.
+ * The name that was last found to be held, and the (sub)transaction that took
+ * the lock.  A lock is released before the transaction ends only by a rollback
+ * of that subtransaction, so as long as its id is one of ours, the name is
+ * held.
  */
 static char held_name[MAX_RESOURCE_NAME + 1];
 static TransactionId held_xid = InvalidTransactionId;
 static LocalTransactionId held_lxid = InvalidLocalTransactionId;
 
+/* Raise 42P01. */
 pg_noreturn static void
 report_no_table(Oid relid)
 {
@@ -56,7 +58,7 @@ report_no_table(Oid relid)
 			 errmsg("relation with OID %u does not exist", relid)));
 }
 
-/* The table's name, for SQL. */
+/* The table's qualified name, for SQL and messages. */
 static char *
 qualified_name(Oid relid)
 {
@@ -68,9 +70,7 @@ qualified_name(Oid relid)
 	return quote_qualified_identifier(schema, name);
 }
 
-/*
- * Raise PT428 unless the transaction holds the resource exclusively.
- */
+/* Raise PT428 unless the transaction holds the resource exclusively. */
 static void
 require_resource(Relation rel, const char *resource, const char *name)
 {
@@ -81,6 +81,7 @@ require_resource(Relation rel, const char *resource, const char *name)
 	PatternColumns columns;
 	StringInfoData detail;
 
+	/* Usually a statement writes many rows that belong to one resource. */
 	if (held_lxid == my_lxid() && strcmp(name, held_name) == 0 &&
 		TransactionIdIsCurrentTransactionId(held_xid))
 		return;
@@ -98,7 +99,7 @@ require_resource(Relation rel, const char *resource, const char *name)
 		return;
 	}
 
-	/* What may not be read may not be told either. */
+	/* Do not reveal values of columns or rows that the role cannot read. */
 	pattern_without_row(resource, rel, &columns);
 	if (columns.hidden ||
 		(columns.any && check_enable_rls(RelationGetRelid(rel), InvalidOid,
@@ -120,14 +121,15 @@ require_resource(Relation rel, const char *resource, const char *name)
 }
 
 /*
- * The trigger: AFTER INSERT, UPDATE or DELETE for each row, BEFORE TRUNCATE
- * for each statement; its argument is the resource.
+ * lock_protect_trigger(resource) RETURNS trigger
  *
- * It is an AFTER ROW trigger because it must judge the row as it is written,
- * after all that BEFORE triggers and generated columns make of it; a BEFORE
- * trigger sees only what the triggers before it, in the order of their names,
- * have made.  A row that needs a lock which is not held ends the statement, so
- * nothing would be gained by asking earlier.
+ * AFTER INSERT, UPDATE or DELETE for each row, and BEFORE TRUNCATE.
+ *
+ * It is an AFTER trigger because the row must be judged as it is written,
+ * after all BEFORE triggers and with its generated columns.  A BEFORE trigger
+ * sees only what the triggers with smaller names have made of the row.
+ * Nothing would be gained by checking earlier: if a lock is missing, the
+ * statement fails in any case.
  */
 Datum
 lock_protect_trigger(PG_FUNCTION_ARGS)
@@ -144,7 +146,7 @@ lock_protect_trigger(PG_FUNCTION_ARGS)
 		   TRIGGER_FIRED_AFTER(trigdata->tg_event))))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("lock_protect_trigger() is for the triggers that lock_protect() makes")));
+				 errmsg("lock_protect_trigger() must be called by a trigger that lock_protect() created")));
 
 	rel = trigdata->tg_relation;
 	resource = trigdata->tg_trigger->tgargs[0];
@@ -154,6 +156,7 @@ lock_protect_trigger(PG_FUNCTION_ARGS)
 		PatternColumns columns;
 		char	   *name = pattern_without_row(resource, rel, &columns);
 
+		/* there is no row to take the resource from */
 		if (columns.any)
 			ereport(ERROR,
 					(errcode(ERRCODE_CAS_REQUIRED),
@@ -166,14 +169,15 @@ lock_protect_trigger(PG_FUNCTION_ARGS)
 	}
 
 	/*
-	 * What an output function does may have the relation's description built
-	 * anew: keep this one.
+	 * An output function may cause the relation's descriptor to be rebuilt, so
+	 * keep this one.
 	 */
 	desc = RelationGetDescr(rel);
 	IncrTupleDescRefCount(desc);
 	require_resource(rel, resource,
 					 pattern_of_row(resource, rel, desc,
 									trigdata->tg_trigtuple));
+	/* an UPDATE may move the row to another resource */
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 		require_resource(rel, resource,
 						 pattern_of_row(resource, rel, desc,
@@ -183,8 +187,8 @@ lock_protect_trigger(PG_FUNCTION_ARGS)
 }
 
 /*
- * Raise an error unless the caller owns the relation and it is not one of
- * pg_cas.
+ * Raise 42501 unless the current role owns the relation, and 42809 if it
+ * belongs to pg_cas.
  */
 static void
 require_owner(Oid relid)
@@ -208,7 +212,7 @@ require_owner(Oid relid)
 						qualified_name(relid))));
 }
 
-/* See that the table is one that the triggers can watch. */
+/* Raise 42809 unless our triggers can watch the table. */
 static void
 require_protectable(Relation rel)
 {
@@ -239,17 +243,22 @@ require_protectable(Relation rel)
 }
 
 /*
- * Open a table that its owner wants to protect or not, and lock it and its
- * partitions in this mode, which must do for all that follows: a transaction
- * that has read the table and now writes it would be in the way of a stronger
- * lock, and we in its way.
+ * Open a table for its owner to protect or unprotect it, and lock it and its
+ * partitions in the given mode.
+ *
+ * The mode must be strong enough for all that follows.  Upgrading it later
+ * could deadlock with a transaction that has read the table and then writes to
+ * it.
  */
 static Relation
 open_protectable(Oid relid, LOCKMODE lockmode, List **tables)
 {
 	Relation	rel;
 
-	/* Before locking what may be somebody else's, and again under the lock. */
+	/*
+	 * Check the owner before waiting for a lock on another role's table, and
+	 * again under the lock.
+	 */
 	require_owner(relid);
 	rel = try_relation_open(relid, lockmode);
 	if (rel == NULL)
@@ -260,9 +269,7 @@ open_protectable(Oid relid, LOCKMODE lockmode, List **tables)
 	return rel;
 }
 
-/*
- * Execute a command as the caller.
- */
+/* Execute a command as the current role. */
 static void
 execute(const char *command)
 {
@@ -274,8 +281,8 @@ execute(const char *command)
 }
 
 /*
- * Does the table have the trigger of this name, and in which mode does it
- * fire?  Raises 42710 if that is not one of ours.
+ * Does the table have a trigger of this name?  *enabled is set to its firing
+ * mode.  Raises 42710 if the trigger is not one of ours.
  */
 static bool
 find_trigger(Oid relid, const char *name, Oid function, char *enabled)
@@ -316,8 +323,8 @@ find_trigger(Oid relid, const char *name, Oid function, char *enabled)
 }
 
 /*
- * The triggers' function, and its name for SQL.  It lies in the extension's
- * schema.
+ * Return the OID of the triggers' function and its qualified name, for SQL.
+ * The function is in the extension's schema.
  */
 static Oid
 trigger_function(char **name)
@@ -339,8 +346,8 @@ trigger_function(char **name)
 }
 
 /*
- * Create one of the triggers, or replace it, which keeps it firing always if
- * it does so.  Both take no more than SHARE ROW EXCLUSIVE.
+ * Create or replace one of the triggers.  CREATE TRIGGER and ALTER TABLE
+ * ENABLE ALWAYS TRIGGER need no more than SHARE ROW EXCLUSIVE.
  */
 static void
 put_trigger(Oid relid, const char *name, const char *events,
@@ -357,17 +364,13 @@ put_trigger(Oid relid, const char *name, const char *events,
 					 name, events, table,
 					 strcmp(name, ROW_TRIGGER) == 0 ? "ROW" : "STATEMENT",
 					 function_name, quote_literal_cstr(resource)));
+	/* Replacing the trigger has reset its firing mode. */
 	if (enabled == TRIGGER_FIRES_ALWAYS)
 		execute(psprintf("ALTER TABLE %s ENABLE ALWAYS TRIGGER %s",
 						 table, name));
 }
 
-/*
- * lock_protect(rel regclass, resource text)
- *
- * PostgreSQL clones row triggers to partitions, those attached later included,
- * but no triggers on TRUNCATE; the present partitions get one each.
- */
+/* lock_protect(rel regclass, resource text) RETURNS void */
 Datum
 lock_protect(PG_FUNCTION_ARGS)
 {
@@ -384,6 +387,7 @@ lock_protect(PG_FUNCTION_ARGS)
 	resource = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	rel = open_protectable(PG_GETARG_OID(0), ShareRowExclusiveLock, &tables);
 	name = pattern_without_row(resource, rel, &columns);
+	/* the resource is one name, so check its length now */
 	if (!columns.any)
 		(void) names_checked(CStringGetTextDatum(name), "resource");
 	relation_close(rel, NoLock);
@@ -393,6 +397,11 @@ lock_protect(PG_FUNCTION_ARGS)
 	{
 		Oid			relid = lfirst_oid(cell);
 
+		/*
+		 * PostgreSQL clones row triggers to all partitions, also those
+		 * attached later, but not triggers on TRUNCATE.  So create one of
+		 * these on each of the present partitions.
+		 */
 		if (cell == list_head(tables))
 			put_trigger(relid, ROW_TRIGGER, "AFTER INSERT OR UPDATE OR DELETE",
 						resource);
@@ -419,11 +428,7 @@ any_trigger(List *tables, Oid function)
 	return false;
 }
 
-/*
- * lock_unprotect(rel regclass)
- *
- * To drop a trigger takes ACCESS EXCLUSIVE: only if there is one.
- */
+/* lock_unprotect(rel regclass) RETURNS void */
 Datum
 lock_unprotect(PG_FUNCTION_ARGS)
 {
@@ -440,6 +445,11 @@ lock_unprotect(PG_FUNCTION_ARGS)
 	relid = PG_GETARG_OID(0);
 	require_owner(relid);
 	function = trigger_function(&function_name);
+
+	/*
+	 * Dropping a trigger takes ACCESS EXCLUSIVE, so do nothing if there is
+	 * none.
+	 */
 	if (!any_trigger(find_all_inheritors(relid, NoLock, NULL), function))
 		PG_RETURN_VOID();
 	rel = open_protectable(relid, AccessExclusiveLock, &tables);
@@ -450,7 +460,7 @@ lock_unprotect(PG_FUNCTION_ARGS)
 	{
 		char	   *table = qualified_name(lfirst_oid(cell));
 
-		/* The row trigger of a partition goes with the parent's. */
+		/* The row triggers of partitions are dropped with the parent's. */
 		if (cell == list_head(tables) &&
 			find_trigger(relid, ROW_TRIGGER, function, &enabled))
 			execute(psprintf("DROP TRIGGER %s ON %s", ROW_TRIGGER, table));

@@ -1,13 +1,14 @@
 /*
  * resource.c
- *		Locks on named resources: what a holder is, and how one becomes it.
+ *		Locks on named resources: what it means to hold one, and how it is
+ *		taken.
  *
- * A resource's lock is the tuple lock of its row in lock_name: FOR SHARE for a
- * sharer, FOR NO KEY UPDATE for an exclusive holder, who then writes its fence
- * into the row.  The write matters: a tuple lock leaves no trace once it is
- * given back, while an older snapshot does not see the new version, which
- * tells it that something may have changed under the lock, in whatever table
- * (snapshots.c).
+ * The lock on a resource is the tuple lock on its row in lock_name: FOR SHARE
+ * for a sharer, FOR NO KEY UPDATE for an exclusive holder, which then writes
+ * its fence into the row.  The write matters.  A tuple lock leaves no trace
+ * after it is released, but an older snapshot does not see the new version of
+ * the row.  That tells its transaction that something may have changed under
+ * the lock, in any table (snapshots.c).
  */
 #include "lock.h"
 
@@ -15,9 +16,10 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
-/* How often a name's row can vanish before the head of its line. */
+/* How often a name's row can vanish while we are at the head of the line. */
 #define MAX_ROUNDS 5
 
+/* Raise 40P01. */
 pg_noreturn static void
 report_upgrade_deadlock(Datum name)
 {
@@ -34,19 +36,16 @@ report_upgrade_deadlock(Datum name)
 }
 
 /*
- * Turn our share of the row that was found into an exclusive lock.  False: it
- * would have to wait.
+ * Turn our shared lock on the row in the slot into an exclusive one.  Returns
+ * false if the call would have to wait.
  *
- * Two sharers who both want to be exclusive can only wait for each other.
- * There is no need to let deadlock_timeout go by: an upgrader holds the name's
- * upgrade lock in ShareUpdateExclusiveLock mode for as long as it waits, and
- * who finds that taken gives up.
+ * Besides the queue lock, a name has an upgrade lock.  It is taken in three
+ * modes:
  *
- * New sharers must not overtake an upgrader, or they could starve it.  It
- * cannot stand in line, so the upgrade lock is also a second line: at the head
- * of the first, a sharer takes it in RowShareLock mode for as long as it asks
- * for the row, and the upgrader in ExclusiveLock mode before it waits for
- * those that have the row.
+ * - ShareUpdateExclusiveLock by an upgrader, as long as it waits
+ * - RowShareLock by a sharer at the head of the line, as long as it asks for
+ *   the row
+ * - ExclusiveLock by the upgrader, before it waits for the holders of the row
  */
 static bool
 upgrade(NameTable *names, Datum name, const Patience *patience)
@@ -54,6 +53,12 @@ upgrade(NameTable *names, Datum name, const Patience *patience)
 	LOCKTAG		tag;
 
 	names_locktag(&tag, name, LOCK_UPGRADE);
+
+	/*
+	 * Two sharers that both want the exclusive lock can only wait for each
+	 * other.  Do not let them wait for deadlock_timeout: the second one gives
+	 * up.
+	 */
 	if (LockAcquire(&tag, ShareUpdateExclusiveLock, false, true) ==
 		LOCKACQUIRE_NOT_AVAIL)
 	{
@@ -61,6 +66,11 @@ upgrade(NameTable *names, Datum name, const Patience *patience)
 			return false;
 		report_upgrade_deadlock(name);
 	}
+
+	/*
+	 * New sharers must not overtake an upgrader, or they could starve it.  It
+	 * cannot stand in line, so this lock makes them wait behind it.
+	 */
 	if (!wait_for_lock(names, name, HOLD_EXCLUSIVE, &tag, ExclusiveLock,
 					   patience))
 		return false;
@@ -80,22 +90,22 @@ upgrade(NameTable *names, Datum name, const Patience *patience)
 }
 
 /*
- * Stand in line for the name, make its row if there is none, lock it, and
- * leave the line.  found says that the row is in the slot.  The caller does
- * not hold the row.  False: it would have to wait.
+ * Stand in line for the name, create its row if there is none, lock it, and
+ * leave the line.  found says that the row is in the slot.  Returns false if
+ * the call would have to wait.
  *
- * Row locks alone are not fair: whoever asks at the moment that the holder
- * goes gets the row, and sharers that keep coming starve an exclusive waiter.
- * So those who want a name stand in line at a heavyweight lock first, its
- * queue lock, which the lock manager grants in order of arrival; only the head
- * of the line asks for the row.  Exclusive waiters take the queue lock in
- * ExclusiveLock mode, sharers in ShareLock mode so that they wait for the row
- * side by side; a sharer that comes after an exclusive waiter stands behind
- * it.  The queue lock is given back as soon as the row is ours: a call keeps
- * one of them at a time, however many names it has.
+ * Row locks alone are not fair.  Whoever asks at the moment when the holder
+ * leaves gets the row, and sharers that keep coming starve a call that waits
+ * for the exclusive lock.  So callers stand in line at a heavyweight lock
+ * first, the name's queue lock, which the lock manager grants in order of
+ * arrival.  Only the head of the line asks for the row.  The queue lock is
+ * taken in ExclusiveLock mode for an exclusive lock and in ShareLock mode for
+ * a shared one, so that sharers wait for the row side by side, but behind an
+ * exclusive waiter that came first.  It is released as soon as we have the
+ * row, so a call holds only one at a time, however many names it has.
  *
- * A transaction that already holds the row must not queue: the head of the
- * queue may be waiting for that row.
+ * The caller must not hold the row already, because the head of the line may
+ * be waiting for it.
  */
 static bool
 stand_in_line(NameTable *names, Datum name, bool found, HoldMode mode,
@@ -113,9 +123,10 @@ stand_in_line(NameTable *names, Datum name, bool found, HoldMode mode,
 		return false;
 
 	/*
-	 * A row that is not there is made by who is alone at the head of the line.
-	 * The loop ends: a purge needs the head of the line, too, so once we have
-	 * that, the row can vanish once, by a purge that was under way.
+	 * If the row is missing, it is created by whoever is alone at the head of
+	 * the line.  The loop terminates: a purge needs the queue lock, too, so
+	 * after we have that, the row can vanish only once, by a purge that was
+	 * under way.
 	 */
 	for (int round = 0; result == TM_Deleted; round++)
 	{
@@ -127,7 +138,7 @@ stand_in_line(NameTable *names, Datum name, bool found, HoldMode mode,
 		{
 			if (lockmode != ExclusiveLock)
 			{
-				/* Sharers that met a purge come here. */
+				/* sharers get here if a purge was faster */
 				LockRelease(&tag, lockmode, false);
 				lockmode = ExclusiveLock;
 				if (!wait_for_lock(names, name, mode, &tag, lockmode,
@@ -139,6 +150,7 @@ stand_in_line(NameTable *names, Datum name, bool found, HoldMode mode,
 				names_create(names, name);
 		}
 		found = false;
+		/* wait behind an upgrader; see upgrade() */
 		if (mode == HOLD_SHARED &&
 			!wait_for_lock(names, name, mode, &upgrade, RowShareLock,
 						   patience))
@@ -153,15 +165,12 @@ stand_in_line(NameTable *names, Datum name, bool found, HoldMode mode,
 }
 
 /*
- * Hold the resource in its mode until the transaction's end; the mode is then
- * the one in which we hold it, the stronger one if we held it already.  The
- * row's fence is ours only if we are not due for a new one.  False: it would
- * have to wait; the caller rolls back what was taken.
- *
- * Nothing is remembered in the backend.  Whether this transaction holds a
- * resource is read from the row: the row's newest version is ours, or among
- * its lockers is one of our transaction ids.  Ids of subtransactions that were
- * rolled back are no longer ours, so savepoints need no care.
+ * Take the resource in its mode until the end of the transaction.
+ * resource->mode is set to the mode in which we hold it, which is stronger if
+ * we did already.  resource->fence is set to the fence in the row; if
+ * resource->fence_due is set, that is a former holder's, and the caller has to
+ * draw a new one.  Returns false if the call would have to wait; then the
+ * caller rolls back what it has taken.
  */
 bool
 resource_take(NameTable *names, Resource *resource, const Patience *patience)
@@ -171,6 +180,12 @@ resource_take(NameTable *names, Resource *resource, const Patience *patience)
 	bool		found = names_find(names, name);
 	HoldMode	held = found ? holders_mine(names, &xid) : HOLD_NONE;
 
+	/*
+	 * Nothing is remembered in the backend.  The row says whether this
+	 * transaction holds the resource: it has written the newest version, or
+	 * one of its ids is among the lockers.  The ids of subtransactions that
+	 * were rolled back are not ours any more, so savepoints need no care.
+	 */
 	if (held >= resource->mode)
 		resource->mode = held;
 	else
@@ -190,9 +205,10 @@ resource_take(NameTable *names, Resource *resource, const Patience *patience)
 }
 
 /*
- * Give the exclusive holder its fence, and write it into the row.  The caller
- * has taken all the call's resources: fences are drawn together, which changes
- * nothing for those who wait for one of them.
+ * Draw the fence of an exclusive holder and write it into the row.  The caller
+ * has taken all resources of the call, so that their fences can be drawn
+ * together.  For others, who wait for the locks anyway, this makes no
+ * difference.
  */
 bool
 resource_fence(NameTable *names, Resource *resource, TimestampTz since,

@@ -1,8 +1,8 @@
 /*
  * snapshots.c
- *		What old snapshots have to do with names: whose snapshot does not see
- *		a name's last holder is sent away, and a name is not purged while a
- *		snapshot may have to be told of its last holder.
+ *		Names and old snapshots.  A transaction whose snapshot is older than a
+ *		name's last holder is refused the name.  A name is not purged as long
+ *		as a running snapshot may be older than its last holder.
  */
 #include "lock.h"
 
@@ -16,9 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-/*
- * Who wrote the version in the slot?
- */
+/* The transaction that wrote the version in the slot. */
 static TransactionId
 row_xmin(NameTable *names)
 {
@@ -27,9 +25,7 @@ row_xmin(NameTable *names)
 	return HeapTupleHeaderGetXmin(slot->base.tuple->t_data);
 }
 
-/*
- * Is the row that of a lease which was granted and not released?
- */
+/* Is the row that of a lease that was granted and has not been released? */
 static bool
 leased(NameTable *names, TupleTableSlot *row)
 {
@@ -37,6 +33,7 @@ leased(NameTable *names, TupleTableSlot *row)
 		!slot_attisnull(row, Anum_lease_holder);
 }
 
+/* Raise 40001. */
 pg_noreturn static void
 report_later_holder(Datum name)
 {
@@ -49,18 +46,12 @@ report_later_holder(Datum name)
 			 errmsg("could not serialize access due to a later holder of \"%s\"",
 					TextDatumGetCString(name)),
 			 errdetail_internal("%s", detail_end(&detail)),
-			 errhint("Retry the transaction; take its locks first, or under READ COMMITTED.")));
+			 errhint("Retry the transaction. Let it take its locks first, or use READ COMMITTED.")));
 }
 
 /*
  * Raise 40001 if the transaction's snapshot is older than the last change of
- * holder of the locked row.  A lease's renewal is none.  What we wrote after
- * we were checked is nobody else's, though this statement does not see it yet.
- *
- * Only an exclusive holder writes a new version of a row of lock_name.  So a
- * snapshot that does not see the newest version is older than the last
- * exclusive holder's commit.  That a purged name cannot hide this is the care
- * of snapshots_purge().
+ * holder of the locked row.  The renewal of a lease is not such a change.
  */
 void
 snapshots_check(NameTable *names, Datum name)
@@ -70,11 +61,22 @@ snapshots_check(NameTable *names, Datum name)
 	bool		same;
 	bool		isnull;
 
+	/*
+	 * Only an exclusive holder writes a new version of a row of lock_name, so
+	 * a snapshot that does not see the newest version is older than the commit
+	 * of the last exclusive holder.  (snapshots_purge() sees to it that a
+	 * purge cannot hide this.)  A version of our own was written after we had
+	 * been checked.
+	 */
 	if (!IsolationUsesXactSnapshot() ||
 		TransactionIdIsCurrentTransactionId(row_xmin(names)) ||
 		table_tuple_satisfies_snapshot(names->rel, names->slot, snapshot))
 		return;
 
+	/*
+	 * The newest version may be a renewal.  Compare the fence and the state
+	 * with those in the version that the snapshot sees.
+	 */
 	old = table_slot_create(names->rel, NULL);
 	same = names_find_version(names, name, snapshot, old) &&
 		DatumGetInt64(slot_getattr(old, Anum_fence, &isnull)) ==
@@ -86,8 +88,8 @@ snapshots_check(NameTable *names, Datum name)
 }
 
 /*
- * Walk all rows, as names_find() sees them: leave the next one in the slot, or
- * return false.
+ * Go on to the next row of a scan of all rows, as names_find() sees them,
+ * which is then in the slot.  Returns false if there is none.
  */
 static bool
 next_row(NameTable *names, TableScanDesc scan)
@@ -106,14 +108,8 @@ next_row(NameTable *names, TableScanDesc scan)
 }
 
 /*
- * Purge up to so many names that nobody holds or waits for, and of the leases
- * only those that were released; return how many that were.  What is not to be
- * purged is not locked; and what looks as if it were is looked at again once
- * it is locked, which keeps its row for us until our transaction ends.
- *
- * A row that was written after the horizon stays, for some running snapshot
- * may not see its newest version: made again, the name could not tell that
- * snapshot's owner that it is too old.
+ * Purge up to batch names that nobody holds or waits for.  Leases must have
+ * been released.  Returns how many were purged.
  */
 int64
 snapshots_purge(NameTable *names, int batch)
@@ -128,15 +124,28 @@ snapshots_purge(NameTable *names, int batch)
 		bool		isnull;
 		LOCKTAG		tag;
 
+		/*
+		 * Skip what must not be purged, without locking it.  A row that was
+		 * written after the horizon must stay, because a running snapshot may
+		 * not see its newest version: if the name was purged and created
+		 * again, the transaction with that snapshot would not be told that it
+		 * is too old.
+		 */
 		if (leased(names, names->slot) ||
 			!TransactionIdPrecedes(row_xmin(names), horizon) ||
 			holders_mine(names, &xid) != HOLD_NONE)
 			continue;
 		names_locktag(&tag, names_get(names, Anum_name, &isnull),
 					  names->queue);
+		/* somebody holds the queue lock: the name is in use */
 		if (LockAcquire(&tag, ExclusiveLock, false, true) ==
 			LOCKACQUIRE_NOT_AVAIL)
 			continue;
+
+		/*
+		 * Check again what may have changed before we had the lock, which
+		 * keeps the row for us until our transaction ends.
+		 */
 		if (names_lock(names, LockTupleExclusive, LockWaitSkip) == TM_Ok &&
 			TransactionIdPrecedes(row_xmin(names), horizon) &&
 			!leased(names, names->slot))

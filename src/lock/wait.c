@@ -1,11 +1,11 @@
 /*
  * wait.c
- *		Waiting, until a deadline that is one call's.
+ *		Waiting, up to a deadline for the whole call.
  *
  * All waits are for heavyweight locks, so that lock_timeout, cancel,
- * pg_blocking_pids() and the deadlock detector see them.  A lock is asked for
- * without waiting first: then a call that must not wait is done, and one that
- * may knows that it has to.
+ * pg_blocking_pids() and the deadlock detector see them.  A lock is first
+ * requested without waiting.  If that fails, a call that must not wait is
+ * finished, and any other call knows that it has to wait.
  */
 #include "lock.h"
 
@@ -20,28 +20,28 @@
 
 typedef enum WaitKind
 {
-	FOR_RELATION,				/* its lock is kept */
-	FOR_LOCK,					/* likewise */
-	FOR_ROW,					/* the one found; likewise */
-	FOR_TURN,					/* those who are about to lock the row found */
-	FOR_TRANSACTION				/* its end */
+	FOR_RELATION,				/* to lock a relation */
+	FOR_LOCK,					/* to take a heavyweight lock */
+	FOR_ROW,					/* to lock the row that was found */
+	FOR_TURN,					/* for others that are about to lock that row */
+	FOR_TRANSACTION				/* for a transaction to end */
 } WaitKind;
 
-/* What is waited for, and by whom. */
+/* What a call waits for. */
 typedef struct WaitTarget
 {
 	WaitKind	kind;
-	NameTable  *names;			/* but for FOR_RELATION */
+	NameTable  *names;			/* NULL for FOR_RELATION */
 	Datum		name;
 	HoldMode	mode;
 	Oid			relid;			/* FOR_RELATION */
 	const LOCKTAG *tag;			/* FOR_LOCK */
-	LOCKMODE	lockmode;		/* of these two */
+	LOCKMODE	lockmode;		/* FOR_RELATION, FOR_LOCK */
 	LockTupleMode tuplemode;	/* FOR_ROW */
 	TransactionId xid;			/* FOR_TRANSACTION */
 } WaitTarget;
 
-/* Add the holders that others are waiting for to an error's DETAIL. */
+/* Add the holders of a name, without ourselves, to an error's DETAIL. */
 static void
 detail_holders(StringInfo detail, NameTable *names, Datum name)
 {
@@ -50,6 +50,7 @@ detail_holders(StringInfo detail, NameTable *names, Datum name)
 	int			n;
 
 	appendStringInfoString(detail, ", \"holders\": [");
+	/* the holders may have changed while we waited */
 	names_refresh(names);
 	if (names_find(names, name))
 	{
@@ -73,9 +74,7 @@ detail_holders(StringInfo detail, NameTable *names, Datum name)
 	appendStringInfoChar(detail, ']');
 }
 
-/*
- * Raise 55P03, and say who holds what.
- */
+/* Raise 55P03, with the holders in DETAIL. */
 pg_noreturn static void
 report_unavailable(const WaitTarget *target)
 {
@@ -93,7 +92,7 @@ report_unavailable(const WaitTarget *target)
 				 errmsg("could not lock relation \"%s\" of pg_cas in time",
 						relation != NULL ? relation : "?"),
 				 errdetail_internal("%s", detail_end(&detail)),
-				 errhint("Another session is rewriting or altering it, or waits for doing so.")));
+				 errhint("Another session is rewriting or altering it, or is waiting to do so.")));
 	}
 
 	resource = TextDatumGetCString(target->name);
@@ -106,7 +105,7 @@ report_unavailable(const WaitTarget *target)
 			 errdetail_internal("%s", detail_end(&detail))));
 }
 
-/* Is the call's time over? */
+/* Is the call's deadline over? */
 static bool
 is_over(const Patience *patience)
 {
@@ -114,7 +113,10 @@ is_over(const Patience *patience)
 		GetCurrentTimestamp() >= patience->deadline;
 }
 
-/* Raise what a wait ends in, the call's deadline or lock_timeout. */
+/*
+ * Raise the error for the end of a wait, which is due to the call's deadline
+ * or to lock_timeout.
+ */
 pg_noreturn static void
 report_timeout(const WaitTarget *target, const Patience *patience)
 {
@@ -124,6 +126,10 @@ report_timeout(const WaitTarget *target, const Patience *patience)
 	report_unavailable(target);
 }
 
+/*
+ * Wait, under lock_timeout only.  What is locked remains locked, except in the
+ * case of FOR_TURN.
+ */
 static TM_Result
 wait_without_deadline(const WaitTarget *target)
 {
@@ -143,6 +149,7 @@ wait_without_deadline(const WaitTarget *target)
 			return names_lock(names, target->tuplemode, LockWaitBlock);
 
 		case FOR_TURN:
+			/* Others hold this lock while they wait for the row. */
 			LockTuple(names->rel, &names->tid, AccessExclusiveLock);
 			UnlockTuple(names->rel, &names->tid, AccessExclusiveLock);
 			break;
@@ -155,34 +162,28 @@ wait_without_deadline(const WaitTarget *target)
 }
 
 /*
- * Set the timer behind lock_timeout to the moment at which the call must end,
- * or to that of lock_timeout if it comes earlier.  The lock manager leaves the
- * timer alone while lock_timeout is 0.
- *
- * lock_timeout bounds each single wait, and one row can mean several (one for
- * each sharer).  A call's deadline is for all of them together.
+ * Set the timer of lock_timeout to the call's deadline, or to the end of
+ * lock_timeout if that comes earlier.
  */
 static void
 start_timer(const Patience *patience, int lock_timeout)
 {
 	TimestampTz until = patience->deadline;
 
+	/*
+	 * lock_timeout limits each single wait, and locking one row can mean
+	 * several waits (one for each sharer).  The call's deadline is for all of
+	 * them.
+	 */
 	if (lock_timeout > 0)
 		until = Min(until, TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
 													   lock_timeout));
+	/* With lock_timeout = 0 the lock manager leaves the timer alone. */
 	LockTimeout = 0;
 	enable_timeout_at(LOCK_TIMEOUT, until);
 }
 
-/*
- * Wait, as long as the call's patience and lock_timeout allow.
- *
- * Either way the wait ends in a 55P03 whose text knows no resources.  It is
- * caught and replaced by one that names the resource and its holders.  There
- * is no subtransaction around the wait: the error always goes on.  What we do
- * in between is to read, with nothing held but what the transaction's end
- * releases.
- */
+/* Wait for as long as the call's patience and lock_timeout allow. */
 static TM_Result
 wait_for(const WaitTarget *target, const Patience *patience)
 {
@@ -199,6 +200,13 @@ wait_for(const WaitTarget *target, const Patience *patience)
 	if (target->names != NULL)
 		ExecClearTuple(target->names->slot);
 
+	/*
+	 * Both limits raise a 55P03 whose message does not say which resource is
+	 * meant.  Replace it by one that names the resource and its holders.  No
+	 * subtransaction is needed for this, because an error is always raised.
+	 * In between we only read, and hold nothing that is not released at the
+	 * end of the transaction.
+	 */
 	PG_TRY();
 	{
 		if (limited)
@@ -206,7 +214,7 @@ wait_for(const WaitTarget *target, const Patience *patience)
 		result = wait_without_deadline(target);
 		if (limited)
 		{
-			/* If it has just fired, it is still to be reported as such. */
+			/* If the timer has just fired, let the error be raised here. */
 			disable_timeout(LOCK_TIMEOUT, true);
 			CHECK_FOR_INTERRUPTS();
 			LockTimeout = lock_timeout;
@@ -232,9 +240,7 @@ wait_for(const WaitTarget *target, const Patience *patience)
 	return result;
 }
 
-/*
- * Lock a relation of ours.  False: it would have to wait.
- */
+/* Lock a relation of ours.  Returns false if the call would have to wait. */
 bool
 wait_for_relation(Oid relid, LOCKMODE lockmode, const Patience *patience)
 {
@@ -251,13 +257,14 @@ wait_for_relation(Oid relid, LOCKMODE lockmode, const Patience *patience)
 }
 
 /*
- * Open the table for writing.  False: it would have to wait, for somebody who
- * rewrites it (VACUUM FULL) or its index, or waits for doing so.
+ * Open the table for writing.  Returns false if the call would have to wait
+ * for a session that rewrites the table (VACUUM FULL) or its index, or that
+ * waits to do so.
  */
 bool
 wait_to_open(NameTable *names, NameKind kind, const Patience *patience)
 {
-	/* With no deadline of its own, the call waits like any. */
+	/* A call without a deadline waits in names_open(). */
 	if (patience->waiting != WAIT_ALWAYS)
 	{
 		Oid			relid = names_relation(kind);
@@ -283,7 +290,8 @@ wait_to_open(NameTable *names, NameKind kind, const Patience *patience)
 }
 
 /*
- * Take a heavyweight lock of the name's.  False: it would have to wait.
+ * Take a heavyweight lock of the name.  Returns false if the call would have
+ * to wait.
  */
 bool
 wait_for_lock(NameTable *names, Datum name, HoldMode mode, const LOCKTAG *tag,
@@ -305,9 +313,9 @@ wait_for_lock(NameTable *names, Datum name, HoldMode mode, const LOCKTAG *tag,
 }
 
 /*
- * Lock the row that was found, in its newest version, which is then in the
- * slot.  TM_Deleted: it has been purged meanwhile.  TM_WouldBlock: it would
- * have to wait.
+ * Lock the newest version of the row that was found, and store it in the slot.
+ * Returns TM_Deleted if the name has been purged in the meantime, and
+ * TM_WouldBlock if the call would have to wait.
  */
 TM_Result
 wait_for_row(NameTable *names, Datum name, HoldMode mode,
@@ -326,9 +334,9 @@ wait_for_row(NameTable *names, Datum name, HoldMode mode,
 }
 
 /*
- * Wait for one of those who keep us from locking the row in the slot, which
- * names_lock_as_found() has left there, without locking it.  False: there is
- * nobody (any more).
+ * Wait for one of the transactions that keep us from locking the row in the
+ * slot, where names_lock_as_found() has left it, but do not lock the row.
+ * Returns false if there is none, or none any more.
  */
 bool
 wait_for_holder(NameTable *names, Datum name, const Patience *patience)
@@ -349,7 +357,7 @@ wait_for_holder(NameTable *names, Datum name, const Patience *patience)
 		return true;
 	}
 
-	/* Somebody whom the row's lock has been promised, perhaps. */
+	/* Perhaps another session has the right to lock the row next. */
 	if (ConditionalLockTuple(names->rel, &names->tid, AccessExclusiveLock))
 	{
 		UnlockTuple(names->rel, &names->tid, AccessExclusiveLock);
