@@ -15,6 +15,7 @@ from fuzz import Difference, psycopg
 from swaps_check import Epoch
 from swaps_lists import Lists
 from swaps_rows import ACCOUNTS, KEYS, Table, row_of
+from threads import Threads
 
 WORKERS = 5
 STEPS = 40      # of each worker in an epoch
@@ -48,13 +49,11 @@ class Turns(Lists):
                       self.list, self.list, self.list))()
 
 
-class Swaps:
+class Swaps(Threads):
     """The run."""
 
     def __init__(self, fuzz):
-        self.fuzz, self.random = fuzz, fuzz.random
-        self.epoch, self.story, self.failure = 0, [], None
-        self.admin = fuzz.admin
+        super().__init__(fuzz)
         self.admin.execute(
             'CREATE FUNCTION plus(p jsonb, args jsonb) RETURNS jsonb LANGUAGE sql AS '
             "$$SELECT p || jsonb_build_object('w', args -> 'w', "
@@ -89,49 +88,28 @@ class Swaps:
     def work(self):
         """An epoch."""
         r = self.random
-        self.epoch += 1
+        self.begin_epoch()
         self.single = r.random() < 0.4      # one call, one transaction
         self.renames = r.random() < 0.5
-        self.cancels = r.random() < 0.2
         self.storms = self.single and not self.renames and r.random() < 0.6
         self.many = r.choice((0, 0, 0.01, 0.1))
         # where most is done
         self.near = r.sample(self.tables, r.choice((1, 2, 4)))
         self.keys = r.choice((range(KEYS), range(ACCOUNTS, KEYS), range(4, 8)))
-        self.story, self.committed, self.failed = [], [], []
+        self.committed, self.failed = [], []
         for worker in self.workers:
             worker.auto_level = r.choice(('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ',
                                           'SERIALIZABLE'))
-            worker.conn.execute(f"SET default_transaction_isolation = '{worker.auto_level}'")
-            worker.conn.execute(f"SET pg_cas.direct_path = {r.choice(('on', 'off'))}")
-        threads = [worker.start(STEPS) for worker in self.workers]
-        self.disturb(threads)
-        for thread in threads:
-            thread.join()
-        if self.failure:
-            raise self.failure
+            worker.set('default_transaction_isolation', worker.auto_level)
+            worker.set('pg_cas.direct_path', r.choice(('on', 'off')))
+        self.together(STEPS)
         after = self.read_tables()
         Epoch(self.tables, self.there, after, self.committed, self.failed).check()
         self.there = after
-        self.fuzz.done += STEPS * WORKERS
 
-    def disturb(self, threads):
-        """Do something to the tables and sessions as long as they work."""
-        r = self.random
-        self.admin.execute("SET lock_timeout = '50ms'")
-        while any(thread.is_alive() for thread in threads):
-            threads[0].join(r.random() * 0.02)
-            try:
-                if self.cancels and r.random() < 0.7:
-                    self.admin.execute('SELECT pg_cancel_backend(%s)',
-                                       (r.choice(self.workers).pid,))
-                elif r.random() < 0.1:
-                    self.change(r.choice(self.tables))
-            except psycopg.errors.LockNotAvailable:
-                pass
-            except psycopg.errors.DeadlockDetected:
-                pass
-        self.admin.execute('SET lock_timeout = 0')
+    def disturb(self):
+        if self.random.random() < 0.1:
+            self.change(self.random.choice(self.tables))
 
     def change(self, table):
         what = self.random.choice(('VACUUM', 'VACUUM FULL', 'ANALYZE', 'REINDEX TABLE', 'enable',
@@ -151,14 +129,6 @@ class Swaps:
         elif ' ' not in what or what in ('VACUUM FULL', 'REINDEX TABLE'):
             self.admin.execute(f'{what} {table.name}')
 
-    def told(self, rows):
-        """The calls that have to do with some rows, in the order of their answers."""
-        names = [(t.name, f'{t.key(k)}') for t, k in rows]
-        for begin, end, who, query, values, answer in sorted(self.story, key=lambda c: c[1]):
-            text = psycopg.ClientCursor(self.admin).mogrify(query, values or None)
-            if not values or not names or any(t in text and k in text for t, k in names):
-                yield f'{begin} to {end} {who}: {text}\n    -- {str(answer)[:600]}'
-
 
 def run(fuzz):
     swaps = Swaps(fuzz)
@@ -167,5 +137,5 @@ def run(fuzz):
             fuzz.done -= 1
             swaps.work()
     except Difference as difference:
-        fuzz.story = list(swaps.told(getattr(difference, 'rows', ())))
+        fuzz.story = swaps.told([(t.name, t.key(k)) for t, k in getattr(difference, 'rows', ())])
         raise

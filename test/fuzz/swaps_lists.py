@@ -37,17 +37,18 @@ class Lists(Work):
             compare = []
         answer = self.call(rows + [(p[0], p[4]) for p in plan if p[4] is not None],
                            'SELECT cas_txn(%s, %s, %s)', Json(compare), Json(success),
-                           Json(failure), refused=self.refused(compare, plan))
+                           Json(failure), refused=self.refused(rows, compare, plan))
         if answer is not None:
             self.judge_txn(compare, success, failure, plan, answer[0], rows)
             self.done()
 
-    def refused(self, compare, plan):
+    def refused(self, rows, compare, plan):
         """What the list may end with: nothing is there where a comparison has
         held that it is absent, but for plain INSERTs."""
         absent = {(c['table'], c['id']) for c in compare if 'absent' in c}
-        taken = any(table.inserted or (table.name, table.key(k)) not in absent
+        taken = any((table.name, table.key(k)) not in absent
                     for table, k, what, _, _ in plan if what in ('create', 'put'))
+        taken = taken or any(table.inserted for table, _ in rows)
         return ('PT409', 'PT404') + ('23505',) * (taken or self.run.renames)
 
     def shuffled(self, rows, success, plan):

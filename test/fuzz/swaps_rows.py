@@ -5,12 +5,11 @@ life it is in, which begins with a creation and ends with a deletion, and the
 write that made the version.
 """
 
-import threading
-import time
 import uuid
 from collections import namedtuple
 
-from fuzz import Raised, Session, psycopg
+from fuzz import Raised, psycopg
+from threads import Thread
 
 Json = psycopg.types.json.Jsonb
 
@@ -29,10 +28,6 @@ Read = namedtuple('Read', 'table key row begin end held')
 Write = namedtuple('Write', 'txn table key row life before key_before how delta')
 # A call that failed with 40001
 Failure = namedtuple('Failure', 'call rows begin end')
-
-
-def now():
-    return time.monotonic_ns()
 
 
 class Table:
@@ -116,38 +111,14 @@ class Txn:
         return f'{self.worker}, {self.level}, committed {self.sent} to {self.acked}'
 
 
-class Worker(Session):
-    """A session in a thread of its own."""
+class Worker(Thread):
+    """A session that knows what it did to rows."""
 
     def __init__(self, run, name, random):
-        self.run, self.random = run, random
-        self.txn = None
+        super().__init__(run, name, random)
         self.auto_level = 'READ COMMITTED'
         self.cache = {}         # (table, key): Row or None, as last seen
         self.writes = 0
-        super().__init__(run.fuzz, name)
-
-    def connect(self):
-        super().connect()
-        self.conn.execute("SET lock_timeout = '15s'")
-        self.conn.execute("SET deadlock_timeout = '20ms'")
-
-    def rows(self, query, *values):
-        self.begin_at = now()
-        answer = None
-        try:
-            cursor = self.conn.execute(query, values or None)
-            answer = cursor.fetchall() if cursor.description else []
-            return answer
-        except psycopg.Error as error:
-            answer = error.sqlstate
-            raise
-        finally:
-            self.end_at = now()
-            self.run.story.append((self.begin_at, self.end_at, self.name, query, values, answer))
-
-    def expect(self, true, what):
-        self.fuzz.expect(true, f'{self.name}: {what}')
 
     def tag(self):
         """A name for a write, or a life, that nothing else has."""
@@ -194,24 +165,6 @@ class Worker(Session):
         self.wrote(table, k, None, 'gone', row.version, life=row.life)
 
     # ---- transactions ----
-
-    def must(self, query):
-        """What succeeds, if it is not cancelled."""
-        while True:
-            try:
-                return self.rows(query)
-            except psycopg.errors.QueryCanceled:
-                if not self.run.cancels:
-                    raise
-
-    def may(self, query):
-        """What succeeds, or is cancelled, and the transaction with it."""
-        answer = self.ask(query)
-        if isinstance(answer, Raised):
-            self.expect(answer.state == '57014' and self.run.cancels, f'{query}: {answer}')
-            self.failed()
-            return False
-        return True
 
     def begin(self):
         level = self.random.choice(('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ',
@@ -271,21 +224,3 @@ class Worker(Session):
         super().kill()
         self.forget()
         self.txn = None
-
-    def go(self, steps):
-        """An epoch's work, in a thread."""
-        try:
-            for _ in range(steps):
-                if self.run.failure:
-                    return
-                self.step()
-            if self.txn:
-                self.commit()
-        except Exception as error:      # to be raised where the run is
-            self.run.failure = self.run.failure or error
-            self.conn.close()
-
-    def start(self, steps):
-        thread = threading.Thread(target=self.go, args=(steps,))
-        thread.start()
-        return thread
