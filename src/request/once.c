@@ -191,16 +191,21 @@ find_or_insert(FunctionCallInfo fcinfo, Asked *asked,
 		OwnLook		look = own_look(results, asked->keys, 2, &rival);
 
 		CHECK_FOR_INTERRUPTS();
-		if (XactReadOnly && look != LOOK_FOUND)
+		if (look != LOOK_FOUND &&
+			(XactReadOnly ||
+			 (look == LOOK_NONE && IsolationUsesXactSnapshot())))
 		{
 			/*
-			 * A read-only transaction cannot begin a request, and need not
-			 * wait for one: it can only return a committed result.  A dirty
-			 * scan can miss that, an MVCC snapshot does not.
+			 * A dirty scan can miss a row that is being updated, an MVCC
+			 * snapshot does not.  A read-only transaction cannot begin a
+			 * request, and need not wait for one: it can only return a
+			 * committed result.  One whose snapshot is to last would fail
+			 * below, for its snapshot has the row.
 			 */
-			if (!own_find_latest(results, asked->keys, 2))
+			if (own_find_latest(results, asked->keys, 2))
+				look = LOOK_FOUND;
+			else
 				require_writable(fcinfo);
-			look = LOOK_FOUND;
 		}
 		switch (look)
 		{
