@@ -1,9 +1,7 @@
 -- Claim: what a session knows of pools is bounded, whole and follows changes,
 -- and what a call uses is not forgotten under it.
 CREATE SCHEMA alloc_cache_test;
-SET search_path = alloc_cache_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_cache_test, public, cas_test;
 CREATE FUNCTION known() RETURNS TABLE (pools bigint, bytes numeric) LANGUAGE sql AS $$
     SELECT count(*), sum(total_bytes) FROM pg_backend_memory_contexts WHERE name = 'pg_cas pool' $$;
 

@@ -2,9 +2,7 @@
 -- cut, drained and grown back while units ran out or cooled in it; a block is
 -- given out only if it lies wholly in one range that is given out.
 CREATE SCHEMA alloc_cut_test;
-SET search_path = alloc_cut_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_cut_test, public, cas_test;
 -- the units that are held, and those that overlap
 CREATE VIEW held AS SELECT pool, key, value FROM alloc_units ORDER BY pool, address, value;
 CREATE VIEW twice AS

@@ -2,9 +2,7 @@
 -- so; no call crashes or goes round for ever, and none gives out a value that
 -- is not the pool's.
 CREATE SCHEMA alloc_fault_test;
-SET search_path = alloc_fault_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_fault_test, public, cas_test;
 CREATE FUNCTION id(pool text) RETURNS int LANGUAGE sql AS 'SELECT id FROM cas_internal.alloc_pool WHERE name = $1';
 \set VERBOSITY sqlstate
 -- each call, in a subtransaction that is rolled back: what it raises, or that

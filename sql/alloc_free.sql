@@ -1,9 +1,7 @@
 -- Claim: alloc_free lists exactly what an allocation could have, and takes
 -- nothing; alloc_reservations shows what is reserved, to who may see it.
 CREATE SCHEMA alloc_free_test;
-SET search_path = alloc_free_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_free_test, public, cas_test;
 SELECT alloc_pool_create('i', '{0-9, 20-29, 40-40}', 'int', 'lowest', cooldown => '1 hour');
 SELECT * FROM alloc_free('i');
 SELECT count(alloc_int('i', k(n), v)) FROM (VALUES (1, 0), (2, 1), (3, 5), (4, 29), (5, 40)) AS t(n, v);

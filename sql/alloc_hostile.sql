@@ -2,9 +2,7 @@
 -- refuses it or a call ends with an error that says what is wrong; once it is
 -- mended, the same session goes on.
 CREATE SCHEMA alloc_hostile_test;
-SET search_path = alloc_hostile_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_hostile_test, public, cas_test;
 CREATE FUNCTION tried(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     answer text;

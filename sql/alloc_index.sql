@@ -2,9 +2,7 @@
 -- as without them; and what a transaction has changed it can change again, in
 -- pools of every kind.
 CREATE SCHEMA alloc_index_test;
-SET search_path = alloc_index_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_index_test, public, cas_test;
 CREATE TABLE pools (pool text PRIMARY KEY, masklen int);
 INSERT INTO pools VALUES ('any', NULL), ('lowest', NULL), ('random', NULL), ('chunks', NULL), ('prefix', 31);
 SELECT alloc_pool_create(s, '{0-9}', 'int', s) FROM unnest('{any, lowest, random}'::text[]) AS s;

@@ -1,9 +1,7 @@
 -- Claim: what looks at units works in parallel queries, and what changes them
 -- says that it cannot; a call for many keys costs no more for each than one.
 CREATE SCHEMA alloc_parallel_test;
-SET search_path = alloc_parallel_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_parallel_test, public, cas_test;
 SELECT alloc_pool_create('i', '{0-999}', 'int'), alloc_pool_create('c', '{10.0.0.0/24}', port_chunk => 4096),
        alloc_pool_create('p', '{10.0.0.0/22}', 'prefix');
 SELECT n, (SELECT count(DISTINCT value) FROM alloc_many('i', ARRAY(SELECT k(i) FROM generate_series(1, n) AS i))),

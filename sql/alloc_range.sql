@@ -1,9 +1,7 @@
 -- Claim: ranges are read as people write them, arrays of cidr and int8range
 -- included; one that is refused is named, with what is wrong with it.
 CREATE SCHEMA alloc_range_test;
-SET search_path = alloc_range_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_range_test, public, cas_test;
 CREATE FUNCTION tried(range text, kind text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     shown text;

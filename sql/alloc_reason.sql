@@ -1,9 +1,7 @@
 -- Claim: who gets nothing is told the true reason, and when there may be
 -- something; a vain try changes nothing; searches do not read notes.
 CREATE SCHEMA alloc_reason_test;
-SET search_path = alloc_reason_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_reason_test, public, cas_test;
 -- the SQLSTATE and what DETAIL says, without the times
 CREATE FUNCTION raised(statement text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
@@ -64,7 +62,7 @@ SELECT outcome, date_trunc('hour', ready_at - now() + '1 min') AS after FROM all
 SELECT alloc_pool_create('v', '{10.0.0.0/30}', 'prefix'), alloc_pool_create('vi', '{0-3}', 'int');
 SELECT alloc_prefix('v', k(1), 32, '10.0.0.1', ttl => '10 ms'), alloc_prefix('v', k(2), 32, '10.0.0.2');
 SELECT alloc_int('vi', k(1), 1, ttl => '10 ms'), alloc_int('vi', k(2), 2);
-DO $$ BEGIN WHILE (SELECT count(*) FROM alloc_units WHERE pool IN ('v', 'vi') AND key = alloc_reason_test.k(1)) > 0 LOOP PERFORM pg_sleep(0.001); END LOOP; END $$;
+DO $$ BEGIN WHILE (SELECT count(*) FROM alloc_units WHERE pool IN ('v', 'vi') AND key = cas_test.k(1)) > 0 LOOP PERFORM pg_sleep(0.001); END LOOP; END $$;
 SELECT outcome FROM alloc_try_prefix('v', k(1), 31, '10.0.0.2/31') UNION ALL SELECT outcome FROM alloc_try_prefix('v', k(1), 30)
 UNION ALL SELECT outcome FROM alloc_try_int('vi', k(1), 2);
 SELECT pool, value, reason FROM alloc_history WHERE pool IN ('v', 'vi');

@@ -2,9 +2,7 @@
 -- units are reserved, drain or lie across ranges: nothing is negative, nothing
 -- counted twice, and what is open is reserved, allocated, cooling or free.
 CREATE SCHEMA alloc_report_test;
-SET search_path = alloc_report_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_report_test, public, cas_test;
 -- the same from the units listed, value by value
 CREATE FUNCTION recount(of_pool text) RETURNS TABLE (capacity bigint, reserved bigint, allocated bigint, free bigint) LANGUAGE sql AS $$
     WITH v(list) AS (

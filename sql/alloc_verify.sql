@@ -2,9 +2,7 @@
 -- functions' back, alloc_rebuild mends what can be recomputed, and whatever
 -- is damaged no unit is given out twice.
 CREATE SCHEMA alloc_verify_test;
-SET search_path = alloc_verify_test, public;
-CREATE FUNCTION k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
-    AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
+SET search_path = alloc_verify_test, public, cas_test;
 CREATE FUNCTION problems() RETURNS SETOF text LANGUAGE sql AS $$
     SELECT pool || ': ' || problem || ': ' || regexp_replace(detail, 'range \d+', 'range') FROM alloc_verify() $$;
 SELECT alloc_pool_create('a', '{0-9}', 'int');

@@ -7,17 +7,10 @@
 \pset format unaligned
 SET client_min_messages = warning;
 CREATE SCHEMA cas_corners;
-SET search_path = cas_corners, public;
+SET search_path = cas_corners, public, cas_test;
 RESET client_min_messages;
 
 -- The SQLSTATE of a statement, or "no error".
-CREATE FUNCTION raises(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-	EXECUTE statement;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	RETURN SQLSTATE;
-END $$;
 
 -- A domain's CHECK that reads the table which is being written: the value that
 -- it forbids stays forbidden, as a key and in a payload.
@@ -31,9 +24,9 @@ END $$;
 CREATE DOMAIN no_a AS text CHECK (looks(VALUE) AND VALUE NOT LIKE 'a%');
 CREATE TABLE named (id no_a PRIMARY KEY, other no_a);
 SELECT cas_enable('named');
-SELECT raises($$SELECT 'abc'::no_a$$);
-SELECT raises($$SELECT cas_create('named', 'abc', '{}')$$);
-SELECT raises($$SELECT cas_create('named', 'xyz', '{"other": "abc"}')$$);
+SELECT left(raises($$SELECT 'abc'::no_a$$), 5);
+SELECT left(raises($$SELECT cas_create('named', 'abc', '{}')$$), 5);
+SELECT left(raises($$SELECT cas_create('named', 'xyz', '{"other": "abc"}')$$), 5);
 SELECT count(*) FROM named;
 
 -- A CHECK that catches its own errors sees them as they are.
@@ -69,9 +62,9 @@ CREATE POLICY i ON shown FOR INSERT WITH CHECK (true);
 CREATE POLICY u ON shown FOR UPDATE USING (false);
 SET ROLE regress_cas_corners;
 SET statement_timeout = '30s';
-SELECT raises($$SELECT cas_put('shown', 1, '{"n": 2}')$$);
+SELECT left(raises($$SELECT cas_put('shown', 1, '{"n": 2}')$$), 5);
 BEGIN ISOLATION LEVEL REPEATABLE READ;
-SELECT raises($$SELECT cas_put('shown', 1, '{"n": 2}')$$);
+SELECT left(raises($$SELECT cas_put('shown', 1, '{"n": 2}')$$), 5);
 ROLLBACK;
 RESET statement_timeout;
 RESET ROLE;
@@ -85,7 +78,7 @@ CREATE TABLE document (id int PRIMARY KEY, doc jsonb);
 INSERT INTO document VALUES (1, '{"v": 5}');
 SET search_path = cas_corners_evil, pg_catalog, cas_corners, public;
 SELECT cas_enable('document', payload_column => 'doc', version_path => '{v}');
-SET search_path = cas_corners, public;
+SET search_path = cas_corners, public, cas_test;
 SELECT doc FROM document;
 
 -- However many versioned updates a trigger does between, the witness knows
@@ -104,7 +97,7 @@ CREATE TRIGGER counts BEFORE UPDATE ON counted FOR EACH ROW EXECUTE FUNCTION cou
 SELECT cas_enable('counted');
 INSERT INTO counted VALUES (1, 0);
 UPDATE counted SET n = 1;
-SELECT raises('UPDATE counted SET n = 99, resource_version = 1');
+SELECT left(raises('UPDATE counted SET n = 99, resource_version = 1'), 5);
 SELECT * FROM counted;
 
 -- Where the guard does not fire, there is no swap.
@@ -112,7 +105,7 @@ CREATE TABLE replicated (id int PRIMARY KEY, n int);
 SELECT cas_enable('replicated');
 INSERT INTO replicated VALUES (1, 1);
 SET session_replication_role = replica;
-SELECT raises($$SELECT cas_update('replicated', 1, 1, '{"n": 2}')$$);
+SELECT left(raises($$SELECT cas_update('replicated', 1, 1, '{"n": 2}')$$), 5);
 RESET session_replication_role;
 
 -- A heartbeat beside a large document does not write the document.
@@ -137,7 +130,7 @@ BEGIN
 	RETURN NULL;
 END $$;
 CREATE TRIGGER follows AFTER UPDATE ON strict FOR EACH ROW EXECUTE FUNCTION follows();
-SELECT raises($$SELECT cas_update('strict', 1, 1, '{"seen": 7}')$$);
+SELECT left(raises($$SELECT cas_update('strict', 1, 1, '{"seen": 7}')$$), 5);
 
 -- The key's constraint renamed, with another search_path than before.
 CREATE TABLE renamed (id int PRIMARY KEY);
@@ -146,7 +139,7 @@ SELECT cas_create('renamed', 1, '{}');
 ALTER INDEX renamed_pkey RENAME TO renamed_key;
 SET search_path = public;
 SELECT cas_create('cas_corners.renamed', 2, '{}');
-SET search_path = cas_corners, public;
+SET search_path = cas_corners, public, cas_test;
 
 -- Who may only make triggers cannot have the owner's sequence dropped.
 CREATE TABLE invoiced (id int PRIMARY KEY, resource_version bigint NOT NULL DEFAULT 1);

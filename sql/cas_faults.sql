@@ -3,18 +3,7 @@
 \pset format unaligned
 \pset tuples_only on
 CREATE SCHEMA cas_faults;
-SET search_path = cas_faults, public;
-CREATE FUNCTION raises(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	hint text;
-BEGIN
-	EXECUTE command;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
-	RETURN concat_ws(E'\n', SQLSTATE || ' ' || SQLERRM, '  hint: ' || nullif(hint, ''));
-END
-$$;
+SET search_path = cas_faults, public, cas_test;
 
 -- A partition may have a primary key of its own, with other columns, in
 -- another order, of another type: its rows are named by the table's key.

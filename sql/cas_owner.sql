@@ -11,20 +11,9 @@ GRANT CREATE ON DATABASE :"db" TO regress_cas_ext;
 CREATE SCHEMA cas_owner AUTHORIZATION regress_cas_ext;
 CREATE SCHEMA elsewhere AUTHORIZATION regress_cas_ext;
 SET ROLE regress_cas_ext;
-SET search_path = cas_owner;
+SET search_path = cas_owner, cas_test;
 CREATE EXTENSION pg_cas;
 
-CREATE FUNCTION raises(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-BEGIN
-	EXECUTE command;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-	RETURN concat_ws(' ', SQLSTATE, SQLERRM, CASE WHEN SQLSTATE LIKE 'PT%' THEN detail END);
-END
-$$;
 CREATE TABLE team (name text PRIMARY KEY);
 CREATE TABLE t (id int PRIMARY KEY, n int, team text REFERENCES team ON UPDATE CASCADE);
 CREATE TABLE plain (id int PRIMARY KEY, n int);
@@ -81,7 +70,7 @@ ALTER FUNCTION cas_guard() SET search_path = pg_catalog;
 ALTER FUNCTION cas_witness() SET work_mem = '1MB';
 \c -
 SET ROLE regress_cas_ext;
-SET search_path = cas_owner;
+SET search_path = cas_owner, cas_test;
 SELECT * FROM use();
 SELECT cas_enable('t', unversioned => 'reject', enforce => 'error');
 SELECT cas_enable('plain', versions => 'table', writers => 'echo');
@@ -92,7 +81,7 @@ ALTER FUNCTION cas_guard() SECURITY DEFINER;
 ALTER FUNCTION cas_witness() SECURITY DEFINER;
 \c -
 SET ROLE regress_cas_ext;
-SET search_path = cas_owner;
+SET search_path = cas_owner, cas_test;
 SELECT * FROM use();
 ALTER FUNCTION cas_guard() SECURITY INVOKER RESET ALL;
 ALTER FUNCTION cas_witness() SECURITY INVOKER RESET ALL;
@@ -119,7 +108,7 @@ CREATE OR REPLACE FUNCTION cas_guard() RETURNS trigger LANGUAGE plpgsql AS
 	'BEGIN RETURN CASE TG_OP WHEN ''DELETE'' THEN OLD ELSE NEW END; END';
 \c -
 SET ROLE regress_cas_ext;
-SET search_path = cas_owner;
+SET search_path = cas_owner, cas_test;
 SELECT raises($$SELECT cas_update('t', 1, 5, '{"n": 1}')$$);
 SELECT raises($$SELECT * FROM cas_get('plain', 1)$$);
 SELECT problem FROM cas_tables;
@@ -143,21 +132,10 @@ CREATE SCHEMA cas_owner AUTHORIZATION regress_cas_ext;
 SET search_path = public;
 CREATE EXTENSION pg_cas;
 SET ROLE regress_cas_ext;
-SET search_path = cas_owner, public;
+SET search_path = cas_owner, public, cas_test;
 CREATE TABLE s (id int PRIMARY KEY, n int);
 SELECT cas_enable('s', writers => 'echo', versions => 'table');
 INSERT INTO s VALUES (1, 0), (2, 0);
-CREATE FUNCTION raises(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-BEGIN
-	EXECUTE command;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-	RETURN concat_ws(' ', SQLSTATE, SQLERRM, CASE WHEN SQLSTATE LIKE 'PT%' THEN detail END);
-END
-$$;
 CREATE FUNCTION told() RETURNS text LANGUAGE sql AS
 	$$SELECT coalesce(problem, 'none') FROM cas_tables WHERE rel = 's'::regclass$$;
 CREATE FUNCTION written() RETURNS text LANGUAGE plpgsql AS $$

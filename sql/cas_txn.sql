@@ -5,7 +5,7 @@
 \pset format unaligned
 \pset tuples_only on
 CREATE SCHEMA cas_txn;
-SET search_path = cas_txn, public;
+SET search_path = cas_txn, public, cas_test;
 
 -- An answer, one comparison or result a line.
 CREATE FUNCTION lines(answer jsonb) RETURNS SETOF text LANGUAGE sql AS $$
@@ -20,25 +20,6 @@ $$;
 
 -- What a command raises: SQLSTATE and message, the detail's position, which
 -- is asked of it as of JSON, the rest of the detail, the fields.
-CREATE FUNCTION raises(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	message text; detail text; hint text; s text; t text; c text; n text;
-BEGIN
-	EXECUTE command;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS message = MESSAGE_TEXT,
-		detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT,
-		s = SCHEMA_NAME, t = TABLE_NAME, c = COLUMN_NAME, n = CONSTRAINT_NAME;
-	detail = nullif(detail, '');
-	RETURN concat_ws(E'\n', SQLSTATE || ' ' || message,
-		'  at ' || (detail::jsonb ->> 'position'),
-		'  with ' || nullif(detail::jsonb - 'position', '{}')::text,
-		'  hint: ' || nullif(hint, ''),
-		'  on: ' || nullif(concat_ws(' ', nullif(s, ''), nullif(t, ''),
-			nullif(c, ''), nullif(n, '')), ''));
-END
-$$;
 
 CREATE TABLE doc (id text PRIMARY KEY, body jsonb, v bigint NOT NULL DEFAULT 1,
 	CONSTRAINT small CHECK ((body ->> 'n')::int < 1000));

@@ -3,7 +3,7 @@
 -- any one of them missing raises 42501.  Who may not read a column does not
 -- learn its values from answers or errors.
 CREATE SCHEMA rights_cas;
-SET search_path = rights_cas, public;
+SET search_path = rights_cas, public, cas_test;
 \set SHOW_CONTEXT never
 CREATE ROLE regress_cas_clerk;
 CREATE ROLE regress_cas_blind;
@@ -29,27 +29,6 @@ INSERT INTO col VALUES (1, 5, 10, '{}', 'one@example.org'),
 CREATE FUNCTION inc(payload jsonb, args jsonb) RETURNS jsonb
     LANGUAGE sql AS $$SELECT jsonb_set($1, '{n}', '7')$$;
 REVOKE EXECUTE ON FUNCTION inc FROM PUBLIC;
-
--- Run one statement that returns one value, as a role; the answer is that
--- value, or the SQLSTATE and the DETAIL.  Nothing is kept.
-CREATE FUNCTION try_as(who text, statement text) RETURNS text
-    LANGUAGE plpgsql AS $$
-DECLARE
-    answer text;
-    detail text;
-BEGIN
-    BEGIN
-        PERFORM set_config('role', who, true);
-        EXECUTE statement INTO answer;
-        RAISE EXCEPTION USING ERRCODE = 'ZZZZZ', MESSAGE = coalesce(answer, 'null');
-    EXCEPTION WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-        answer := CASE SQLSTATE WHEN 'ZZZZZ' THEN SQLERRM
-            ELSE concat_ws(' ', SQLSTATE, nullif(detail, '')) END;
-    END;
-    RETURN answer;
-END
-$$;
 
 -- With all the privileges named, the answer; then those that could be taken
 -- away and the call still didn't raise 42501.

@@ -3,34 +3,13 @@
 -- answer shows anything of it, and a role change in one session changes what
 -- is seen, though the plans are kept.
 CREATE SCHEMA rights_cas_policies;
-SET search_path = rights_cas_policies, public;
+SET search_path = rights_cas_policies, public, cas_test;
 \set SHOW_CONTEXT never
 CREATE ROLE regress_cas_ann;
 CREATE ROLE regress_cas_bob;
 CREATE ROLE regress_cas_owner;
 GRANT USAGE, CREATE ON SCHEMA rights_cas_policies
     TO regress_cas_ann, regress_cas_bob, regress_cas_owner;
-
--- The answer of a statement that returns one value, or the SQLSTATE and the
--- DETAIL.  Nothing is kept.
-CREATE FUNCTION try_as(who text, statement text) RETURNS text
-    LANGUAGE plpgsql AS $$
-DECLARE
-    answer text;
-    detail text;
-BEGIN
-    BEGIN
-        PERFORM set_config('role', who, true);
-        EXECUTE statement INTO answer;
-        RAISE EXCEPTION USING ERRCODE = 'ZZZZZ', MESSAGE = coalesce(answer, 'null');
-    EXCEPTION WHEN OTHERS THEN
-        GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-        answer := CASE SQLSTATE WHEN 'ZZZZZ' THEN SQLERRM
-            ELSE concat_ws(' ', SQLSTATE, nullif(detail, '')) END;
-    END;
-    RETURN answer;
-END
-$$;
 
 CREATE TABLE own (id text PRIMARY KEY, who text, d jsonb DEFAULT '{}');
 ALTER TABLE own OWNER TO regress_cas_owner;

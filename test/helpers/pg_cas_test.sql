@@ -17,7 +17,7 @@ SET check_function_bodies = off;	-- tables of tests are named in them
 -- ----------
 
 -- The key number n.
-CREATE FUNCTION cas_test.k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE
+CREATE FUNCTION cas_test.k(n int) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE
 	AS $$ SELECT lpad(n::text, 32, '0')::uuid $$;
 
 -- What a command raises, in full.
@@ -40,6 +40,47 @@ EXCEPTION WHEN OTHERS THEN
 			nullif(c, ''), nullif(n, '')), ''));
 END
 $$;
+
+-- What a statement that returns one value answers to a role, or the SQLSTATE and
+-- the DETAIL of what it raises.  Nothing of it is kept.
+CREATE FUNCTION cas_test.try_as(who text, statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	answer text; detail text;
+BEGIN
+	BEGIN
+		PERFORM set_config('role', who, true);
+		EXECUTE statement INTO answer;
+		RAISE EXCEPTION USING ERRCODE = 'ZZZZZ', MESSAGE = coalesce(answer, 'null');
+	EXCEPTION WHEN OTHERS THEN
+		GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+		answer := CASE SQLSTATE WHEN 'ZZZZZ' THEN SQLERRM
+			ELSE concat_ws(' ', SQLSTATE, nullif(detail, '')) END;
+	END;
+	RETURN answer;
+END
+$$;
+
+-- Runs a query and tells each row that it returns in one line, a NOTICE, where
+-- a table would take five:
+--
+--   CALL say($$SELECT outcome, value FROM alloc_try_int('pool', k(1))$$);
+--   s2: NOTICE:  outcome allocated, value 0
+CREATE PROCEDURE cas_test.say(query text) LANGUAGE plpgsql AS $$
+DECLARE
+	r record;
+BEGIN
+	FOR r IN EXECUTE query LOOP
+		RAISE NOTICE '%', (SELECT string_agg(format('%s %s', name,
+				coalesce(value, 'null')), ', ' ORDER BY n)
+			FROM json_each_text(row_to_json(r)) WITH ORDINALITY AS c (name, value, n));
+	END LOOP;
+	IF NOT FOUND THEN
+		RAISE NOTICE 'no row';
+	END IF;
+END $$;
+
+-- Takes the snapshot of a transaction whose isolation level lets it keep one.
+CREATE PROCEDURE cas_test.take_snapshot() LANGUAGE sql AS 'SELECT 1';
 
 -- A spec's own oracle says "ok" or what is wrong.
 CREATE PROCEDURE cas_test.is_ok(what text) LANGUAGE plpgsql AS $$
@@ -264,6 +305,13 @@ BEGIN
 	IF wrong IS NOT NULL THEN
 		RAISE EXCEPTION '%', wrong;
 	END IF;
+END $$;
+
+-- Release all units and drop all pools.
+CREATE PROCEDURE cas_test.drop_pools() LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM alloc_release(pool, key) FROM alloc_units;
+	PERFORM alloc_pool_drop(pool) FROM alloc_pools;
 END $$;
 
 -- Nobody holds anything or is in line.  Says nothing if it is so.
