@@ -5,23 +5,9 @@
 \pset format unaligned
 \pset tuples_only on
 CREATE SCHEMA cas_echo;
-SET search_path = cas_echo, public;
+SET search_path = cas_echo, public, cas_test;
 
 -- What a command raises: SQLSTATE and message, and detail.
-CREATE FUNCTION raises(command text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-	detail text;
-BEGIN
-	EXECUTE command;
-	RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-	IF SQLSTATE LIKE 'PT%' THEN
-		detail = detail::jsonb;
-	END IF;
-	RETURN concat_ws(' ', SQLSTATE, SQLERRM, detail);
-END
-$$;
 
 --
 -- A document that carries its version, as plain writers send it back.
@@ -140,7 +126,7 @@ SELECT cas_enable('s', 'v', writers => 'echo', versions => 'table');
 INSERT INTO s SELECT i, 0 FROM generate_series(1, 10) AS i;
 SELECT setval('s_v_seq', 3);
 \c -
-SET search_path = cas_echo, public;
+SET search_path = cas_echo, public, cas_test;
 -- the row's own version is not the greatest
 SELECT raises('INSERT INTO s VALUES (11, 0)');
 SELECT raises('UPDATE s SET n = 1 WHERE id = 1');
@@ -154,7 +140,7 @@ CREATE INDEX ON s (v);
 SELECT setval('s_v_seq', 3);
 SELECT raises('INSERT INTO s VALUES (11, 0)');
 \c -
-SET search_path = cas_echo, public;
+SET search_path = cas_echo, public, cas_test;
 SELECT raises('INSERT INTO s VALUES (11, 0)');
 SELECT cas_enable('s');
 INSERT INTO s VALUES (11, 0) RETURNING v;
@@ -165,11 +151,11 @@ INSERT INTO s (id, n, pad) SELECT i, 0, repeat('x', 1000) FROM generate_series(1
 SELECT pg_relation_size('s') > 128 * 8192 AS large;
 ALTER SEQUENCE s_v_seq RESTART;
 \c -
-SET search_path = cas_echo, public;
+SET search_path = cas_echo, public, cas_test;
 SELECT raises('INSERT INTO s VALUES (20, 0)');
 -- nor has the refusal made it look as if it were drawn from
 \c -
-SET search_path = cas_echo, public;
+SET search_path = cas_echo, public, cas_test;
 SELECT raises('INSERT INTO s VALUES (20, 0)');
 SELECT raises('UPDATE s SET n = 1 WHERE id = 1');
 SELECT cas_enable('s');
