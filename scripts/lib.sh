@@ -1,33 +1,34 @@
 # shellcheck shell=bash
-# lib.sh: a stage of its own for each run of scripts/test and scripts/demo.
+# lib.sh: private folder and servers for each run of scripts/test and
+# scripts/demo.
 #
-# Nothing is built in the checkout and nothing is installed into the system's
-# PostgreSQL.  A run makes one private folder, the stage:
+# Nothing is built in the checkout, and nothing is installed into the system's
+# PostgreSQL.  Each run has a private folder, the stage:
 #
 #   pg/      a copy of the PostgreSQL installation.  PostgreSQL finds its files
-#            relative to its programs, so the copy's pg_config, PGXS and server
-#            use the copy, and "make install" goes into it.
-#   src/     a copy of the checkout, built there with whatever is in it
-#   data/    a throw-away server; its socket is in socket/ and it listens
-#            nowhere else, so no port can be taken
+#            relative to its programs, so pg_config, PGXS and the server of the
+#            copy use the copy, and "make install" installs into it.
+#   src/     a copy of the checkout, including uncommitted changes, built there
+#   data/    a server; its socket is in socket/ and it does not listen on TCP,
+#            so no port can be taken
 #
-# These folders belong to an unprivileged user, who alone can enter them: the
-# caller or, if that is root (whom PostgreSQL refuses), a system user, who
-# needs no access to the checkout, and cannot write where root does.  On exit,
-# however it comes about, what was started is stopped and the stage removed;
-# other runs have other stages.  A script's on_leave function, if it has one,
-# gets the exit status after that.
+# These folders belong to an unprivileged user, and only that user can enter
+# them.  It is the caller, unless that is root, whom PostgreSQL refuses.  Then it
+# is a system user, who needs no access to the checkout.  On exit, for whatever
+# reason, everything that was started is stopped and the stage is removed.  Other
+# runs have other stages.  If a script defines a function on_leave, this is called
+# with the exit status after that.
 #
 # Sourced by bash scripts with set -euo pipefail.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-stage=          # the folder, once it is made
+stage=          # the folder, once it has been created
 job=            # the process group of what is running
 helpers=()      # the process groups of what runs beside it
 bin=            # the private PostgreSQL's programs
 
-# What the caller's environment says about other servers and other makes is
-# not for us.  What is for us begins with PG_CAS_ or PG_TEST_, or is PG_CONFIG.
+# Ignore the caller's settings for other servers and for make.  Only PG_CONFIG
+# and variables that begin with PG_CAS_ or PG_TEST_ are meant for us.
 for name in ${!PG*}; do
     case $name in
         PG_CAS_* | PG_TEST_* | PG_CONFIG) ;;
@@ -37,8 +38,8 @@ done
 unset name MAKEFLAGS MFLAGS MAKELEVEL TESTDIR CDPATH
 export LC_ALL=C.UTF-8 TZ=UTC
 
-# A sanitizer's report ends its process.  What a program has not freed when it
-# ends is no fault: PostgreSQL's free little.
+# A report of a sanitizer ends the process.  Leaks are not reported, because
+# PostgreSQL's programs do not free their memory before they end.
 export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:disable_coredump=0
 export UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1
 umask 022
@@ -48,7 +49,7 @@ die() {
     exit 1
 }
 
-# The user for whom the stage is, made if need be.
+# Determine the user that owns the stage, and create it if necessary.
 if [ "$(id -u)" = 0 ]; then
     user=pgcas
 else
@@ -78,8 +79,8 @@ as_user() {
     )
 }
 
-# Run a function or command as a process group of its own, so that a signal
-# that ends this script ends all of it, and at once.
+# Run a function or command in a process group of its own, so that a signal that
+# ends this script also ends all of its processes at once.
 in_group() {
     local status=0
 
@@ -92,7 +93,7 @@ in_group() {
     return $status
 }
 
-# Run a command beside the others until the script ends, or stop_helpers.
+# Run a command in the background until the script ends, or stop_helpers is called.
 start_helper() {
     set -m
     "$@" </dev/null &
@@ -110,7 +111,7 @@ stop_helpers() {
     helpers=()
 }
 
-# Stop every server of the stage, by the process that wrote its postmaster.pid.
+# Stop all servers of the stage, by the process ids in their postmaster.pid.
 stop_servers() {
     local pidfile
 
@@ -151,8 +152,8 @@ trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Make the stage's folder: where that user may run programs, with a path that
-# is short enough for a socket.
+# Create the stage's folder in a place where that user can run programs, with a
+# path that is short enough for a socket.
 make_folder() {
     local parent
 
@@ -170,7 +171,8 @@ make_folder() {
     rm "$stage/probe"
 }
 
-# The PostgreSQL to copy: the caller's choice, or the newest with its headers.
+# Print the pg_config of the PostgreSQL to copy: the caller's choice, or the
+# newest one with server headers.
 find_pg_config() {
     local dir
 
@@ -188,7 +190,7 @@ find_pg_config() {
     command -v pg_config || die "no pg_config"
 }
 
-# The stage, with both copies in it.
+# Create the stage with both copies.
 make_stage() {
     local pg_config dirs objects=() i
 
@@ -198,7 +200,7 @@ make_stage() {
     mapfile -t dirs < <("$pg_config" --bindir --sharedir --pkglibdir \
         --includedir-server --libdir)
 
-    # A PostgreSQL of its own folder has its libpq there.
+    # If PostgreSQL is installed in a folder of its own, libpq is there, too.
     [ "${dirs[4]}" = "$(dirname "${dirs[0]}")/lib" ] || unset 'dirs[4]'
     mkdir -m 700 "$stage"/{pg,src,data,socket,tmp}
     for i in "${dirs[@]}"; do
@@ -209,8 +211,8 @@ make_stage() {
     [ "$("$bin/pg_config" --sharedir)" = "$stage/pg${dirs[1]}" ] ||
         die "the PostgreSQL of $pg_config does not work from another folder"
 
-    # Objects in the checkout may be another PostgreSQL's.  Only a test that
-    # runs a script in its own stage knows better.
+    # Objects in the checkout may have been built for another PostgreSQL.  Only
+    # a test that runs a script in its own stage can tell that they were not.
     [ -n "${PG_CAS_KEEP_OBJECTS:-}" ] ||
         objects=(--exclude='*.o' --exclude='*.bc' --exclude='*.so')
     tar -C "$root" -cf - --exclude=./.git --exclude=./tmp_check \
@@ -221,7 +223,7 @@ make_stage() {
     PATH=$bin:$PATH
 }
 
-# make in the stage's copy of the checkout.  PG_CAS_MAKE has more arguments.
+# Run make in the stage's copy of the checkout, with the arguments in PG_CAS_MAKE.
 stage_make() {
     local clang
 
@@ -234,8 +236,8 @@ stage_make() {
         ${PG_CAS_MAKE:-}
 }
 
-# Build and install into the stage, with warnings for errors.  Fails with the
-# compiler's output.
+# Build and install into the stage, with warnings treated as errors.  If this
+# fails, print the output of the compiler.
 build() {
     in_group stage_make -j "$(nproc)" COPT=-Werror all \
         >"$stage/build.log" 2>&1 &&
@@ -243,9 +245,9 @@ build() {
         { cat "$stage/build.log"; return 1; }
 }
 
-# start_server LINE...: start the stage's server, with these lines in its
-# configuration, and point libpq's environment to it.  Trust is for those who
-# reach the socket: its folder is the user's alone.
+# start_server LINE...: start the stage's server with these lines in its
+# configuration, and set the environment of libpq accordingly.  The authentication
+# method is trust, since only the user can enter the socket's folder.
 start_server() {
     export PGHOST=$stage/socket PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
     as_user initdb -D "$stage/data" -U postgres -A trust -N --no-locale \

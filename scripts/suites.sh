@@ -1,10 +1,8 @@
 # shellcheck shell=bash
-# suites.sh: how scripts/test runs each suite, judges what came of it, and
-# counts.
+# suites.sh: runs the suites of scripts/test, evaluates the results, and counts.
 #
-# Besides what the tests say of themselves, every server's log is searched for
-# what no test may cause (scripts/log-faults); each log that has such a thing
-# counts as one failure.
+# Besides the results of the tests, every server's log is searched for faults
+# (scripts/log-faults).  Each log with a fault counts as one failure.
 #
 # Sourced by scripts/test, after lib.sh.
 
@@ -12,7 +10,7 @@ passed=0
 failed=0
 summary=()
 
-# The tests of each suite, as the Makefile finds them.
+# Print the tests of a suite, in the same way as the Makefile finds them.
 names() {
     (
         cd "$root"
@@ -25,7 +23,7 @@ names() {
     ) || :
 }
 
-# Add a suite's count: its name, passed, failed, and a remark.
+# Add the result of a suite: name, passed, failed, and a remark.
 count() {
     passed=$((passed + $2))
     failed=$((failed + $3))
@@ -36,7 +34,7 @@ heading() {
     printf '\n== %s\n' "$*"
 }
 
-# Show a file of what went wrong, if there is one.
+# Show a file that describes failures, if it exists.
 show() {
     if [ -s "$1" ]; then
         heading "${1#"$stage"/src/}"
@@ -44,8 +42,8 @@ show() {
     fi
 }
 
-# log_is_clean TEST FILE [OFFSET]: else show what is wrong with it, and where
-# what has crashed was.
+# log_is_clean TEST FILE [OFFSET]: fail if the log contains faults, and show them,
+# with the stacks of processes that crashed.
 log_is_clean() {
     local faults
 
@@ -56,7 +54,7 @@ log_is_clean() {
     return 1
 }
 
-# The stacks of the processes that have left a core; a core is shown once.
+# Show the stacks of processes that have left a core; each core is shown once.
 show_stacks() {
     local core
 
@@ -77,15 +75,16 @@ log_size() {
     stat -c %s "$stage/data/server.log" 2>/dev/null || echo 0
 }
 
-# The lines of pg_regress that say that a test passed, in the words of 13 to
-# 15 and of 16 and later.  The helpers, which make puts first, do not count.
+# Count the tests that passed in the output of pg_regress, which differs between
+# versions up to 15 and later ones.  The helpers, which make puts first, do not
+# count.
 count_ok() {
     grep -v ' pg_cas_test ' "$1" |
         grep -cE '^(test|  ) .* \.\.\. ok( |$)|^ok [0-9]+ ' || :
 }
 
-# pg_regress gives up at a test that has no expected file; with an empty one
-# it fails and its output is shown.
+# pg_regress aborts at a test without an expected file.  With an empty file the
+# test fails, and its output is shown.
 expect_nothing() {
     local dir=$1 name
 
@@ -99,8 +98,8 @@ expect_nothing() {
     done
 }
 
-# make, its output in a log and, without pg_regress' preliminaries and
-# pointers to files that will be gone, on the screen.
+# Run make with its output in a log and on the screen, without the preliminaries
+# of pg_regress and references to files that will be removed.
 logged_make() {
     local log=$1
 
@@ -111,8 +110,8 @@ logged_make() {
         -e '^(# )?(The differences|file "|above is saved|A copy of)'
 }
 
-# run_pg_regress SUITE EXPECTED OUTPUT NAME...: the suite whose expected files
-# and whose output are in these folders.
+# run_pg_regress SUITE EXPECTED OUTPUT NAME...: run the tests of a suite, whose
+# expected files and output are in these folders.
 run_pg_regress() {
     local suite=$1 expected=$2 output=$stage/src${3:+/$3} log=$stage/$1.log
     local ok offset remark=${PGOPTIONS:+, with $PGOPTIONS}
@@ -141,7 +140,7 @@ run_regress() {
     fi
 }
 
-# Those that need points to wait at come last.
+# The specs in test/points run last, because they need the module there.
 run_isolation() {
     local name specs=() points=()
 
@@ -157,7 +156,7 @@ run_isolation() {
     [ ${#points[@]} = 0 ] || run_points "${points[@]}"
 }
 
-# Specs with the module of test/points, which is in the stage only.
+# Run the specs that need the module in test/points, which is built in the stage.
 run_points() {
     if in_group stage_make -C test/points COPT=-Werror all install \
         >"$stage/points.log" 2>&1; then
@@ -168,8 +167,8 @@ run_points() {
     fi
 }
 
-# The tests of versioned rows run once more with all swaps through SQL, which
-# is to make no difference.
+# Run the tests of versioned rows a second time with the direct path turned off.
+# The results must be the same.
 on_both_paths() {
     local where=("${@:1:3}")
 
@@ -179,8 +178,8 @@ on_both_paths() {
         run_pg_regress "${where[@]}" "$@"
 }
 
-# What must be true of a database after whatever happened in it: allocation is
-# sound, and so is every index of ours.
+# Queries that must return nothing in any database: alloc_verify(), and a check of
+# all indexes of the extension.
 sound="
 CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog;
 SELECT 'alloc_verify', v::text FROM alloc_verify() AS v;
@@ -192,8 +191,8 @@ JOIN pg_class AS c ON c.oid = i.indexrelid AND c.relam = 403
 WHERE d.refclassid = 'pg_extension'::regclass
     AND d.classid = 'pg_class'::regclass;"
 
-# The files of the regress suite, each in a database of its own, while its
-# statements are cancelled at random.  What they answer is of no account.
+# Run the files of the regress suite, each in a database of its own, while their
+# statements are cancelled at random.  Their output is not compared.
 run_cancelled() {
     local name offset out seed=$cancel ok=0 faults
 
@@ -225,15 +224,15 @@ run_cancelled() {
     count cancelled "$ok" $(($# - ok)) ", seeds from $cancel"
 }
 
-# Each file's assertions are counted.  A file that fails without a failed
-# assertion, because it died or stopped short, counts as one failure.
+# Count the assertions of each file.  A file that fails without a failed assertion,
+# because it crashed or ended early, counts as one failure.
 run_tap() {
     local log=$stage/tap.log name rc oks not_oks skips file clean
     local all_oks=0 all_not_oks=0 all_skips=0
 
     for name; do
         rc=0
-        # whatever it says, the servers' folders may have a core
+        # Even if the test has passed, a server may have left a core.
         PG_TEST_NOCLEAN=1 in_group stage_make prove PROVE_FLAGS=--verbose \
             PROVE_TESTS="test/t/$name.pl" >"$log" 2>&1 || rc=$?
         skips=$(grep -cE '^ok [0-9]+.* # (skip|TODO)|^not ok .*# TODO| \.+ skipped: ' \
