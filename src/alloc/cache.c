@@ -5,10 +5,10 @@
  * A pool's row is kept until the trigger on its table reports a change
  * (pool.c).  The pool's ranges and reservations, which are not in that row,
  * are kept together with what the backend has learned about free slots.  All
- * of this is valid for one epoch of the pool.  Whoever changes a range or a
- * reservation, or frees slots before the frontier (frontier.c), assigns a new
- * epoch.  Epochs are drawn from a sequence, so a number whose change was
- * rolled back is never used again for another change.
+ * of this is valid for one epoch of the pool.  A change to a range or a
+ * reservation, or anything else that frees slots before the frontier
+ * (frontier.c), assigns a new epoch.  Epochs are drawn from a sequence, so a
+ * number whose change was rolled back is never used again for another change.
  */
 #include "postgres.h"
 

@@ -332,8 +332,8 @@ find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
 			}
 
 			/*
-			 * No gap before this row.  Whoever is inserting it may roll back,
-			 * and so the caller may have to wait.
+			 * No gap before this row.  If a transaction is inserting it, that
+			 * may roll back, so the caller may have to wait for it.
 			 */
 			wait_add_row(&search->store->waits, &row);
 			if (TransactionIdIsValid(row.inserter) && !stuck)

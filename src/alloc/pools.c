@@ -76,10 +76,10 @@ wait_for_users(Change *change)
 			return;
 
 		/*
-		 * Nobody can change more rows while the pool is locked.  But waiting
-		 * with the lock would keep everybody out, perhaps for an idle
-		 * transaction, so unlock the pool meanwhile.  If others keep coming,
-		 * wait with the lock in the end.
+		 * While the pool is locked, no other transaction can change its rows.
+		 * But waiting with the lock would keep all others out, perhaps for an
+		 * idle transaction.  So unlock the pool while we wait, except in the
+		 * end, if others keep coming.
 		 */
 		if (round < MAX_UNLOCKS)
 			pool_unlock(&change->use);

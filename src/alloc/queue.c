@@ -28,7 +28,10 @@ take_first(Search *search, SlotScan *scan)
 
 	while (!taken && slot_scan_next(scan, &row))
 	{
-		/* The caller may have to wait for whoever is changing this row. */
+		/*
+		 * The caller may have to wait for a transaction that is changing this
+		 * row.
+		 */
 		wait_add_row(&search->store->waits, &row);
 		taken = row_state(&row, search->now) == BLOCK_FREE &&
 			space_open(&search->pool->space, row.lo, row.order) &&

@@ -180,7 +180,7 @@ typedef struct Usage
 	u128		free_slots;
 } Usage;
 
-/* The number of values that have so many slots. */
+/* The number of values that a number of slots stands for. */
 static u128
 values_of(const Pool *pool, u128 slots)
 {

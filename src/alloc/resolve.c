@@ -19,8 +19,8 @@ place_of_block(const Space *space, u128 lo, int order)
 }
 
 /*
- * Express what is requested in slots of the pool.  Raises 22023 if it is
- * nothing that the pool could have.
+ * Set the request's fields that are in slots of the pool.  Raises 22023 if the
+ * pool could never have such a unit.
  */
 void
 resolve_request(const Pool *pool, Request *request)
@@ -92,7 +92,7 @@ resolve_request(const Pool *pool, Request *request)
 		request->place = place_of_block(space, request->lo, request->order);
 }
 
-/* Is the unit what is requested? */
+/* Does the unit match the request? */
 bool
 resolve_is_same(const Request *request, const SlotRow *unit)
 {

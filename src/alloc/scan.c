@@ -73,9 +73,10 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 	else if (IsMVCCSnapshot(snapshot) && IsolationIsSerializable())
 	{
 		/*
-		 * An MVCC scan would take predicate locks, and the call would conflict
-		 * with everybody who writes near to what it reads.  SnapshotAny takes
-		 * none: visit all versions and pick those that the snapshot sees.
+		 * An MVCC scan would take predicate locks, so the call would conflict
+		 * with all transactions that write near to what it reads.  SnapshotAny
+		 * takes none: visit all versions and pick those that the snapshot
+		 * sees.
 		 */
 		scan->picked = snapshot;
 		snapshot = SnapshotAny;

@@ -154,7 +154,10 @@ search_exact(Search *search, SlotRow *holder)
 		case BLOCK_BUSY:
 			return OUTCOME_BUSY;
 		case BLOCK_FREE:
-			/* whoever was faster is in store->waits, or is found next time */
+			/*
+			 * the transaction that was faster is in store->waits, or will be
+			 * found
+			 */
 			return take_block(search, search->request->lo, NULL) ?
 				OUTCOME_ALLOCATED : OUTCOME_BUSY;
 	}

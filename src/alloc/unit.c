@@ -432,7 +432,7 @@ static void
 wait_for_unit(Store *store, const Pool *pool, const SlotRow *unit,
 			  const char *function, int *idle)
 {
-	/* whoever was in the way may have ended before we could note it */
+	/* the other transaction may have ended before we could note it */
 	if (store->waits.n == 0 && ++*idle > MAX_IDLE_ROUNDS)
 		raise_stuck(pool, &unit->key, function, unit);
 	for (int i = 0; i < store->waits.n; i++)

@@ -54,9 +54,9 @@ flush_sequence(Oid relid)
 	 * A sequence writes WAL in advance for 32 numbers, and that WAL is only
 	 * flushed by a commit.  So after a crash the server could issue the same
 	 * numbers again, although a fence may already have been passed on to a
-	 * device that compares fences.  Therefore flush the record that changed
-	 * the sequence's page last, whoever wrote it.  For most calls that is
-	 * already done.
+	 * device that compares fences.  Therefore flush WAL up to the last change
+	 * of the sequence's page, which another transaction may have made.  For
+	 * most calls that is already done.
 	 */
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	lsn = PageGetLSN(BufferGetPage(buffer));
@@ -126,7 +126,10 @@ fence_next(NameTable *names, Datum name, int64 former,
 	return true;
 }
 
-/* Skip so many fences.  The current role must have UPDATE on the sequence. */
+/*
+ * Skip the given number of fences.  The current role must have UPDATE on the
+ * sequence.
+ */
 void
 fence_advance(int64 by)
 {

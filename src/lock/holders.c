@@ -410,9 +410,10 @@ read_lines(HoldersView *view)
 		bool		found;
 
 		/*
-		 * Whoever holds or wants the queue lock of a name waits, including the
-		 * head of the line, which waits for the row.  Of the users of the
-		 * upgrade lock only the upgrader waits, and only it has this mode.
+		 * All holders of a name's queue lock, and all that request it, are
+		 * waiters, including the head of the line, which waits for the row.
+		 * Of the users of the upgrade lock only the upgrader waits, and only
+		 * it has this mode.
 		 */
 		if (tag->locktag_type != LOCKTAG_ADVISORY ||
 			tag->locktag_field1 != MyDatabaseId ||

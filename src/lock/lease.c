@@ -385,9 +385,7 @@ lock_row(NameTable *names, Datum name, HoldMode mode, LockTupleMode tuplemode)
 			elog(ERROR, "row of lease \"%s\" vanishes each time that it is found",
 				 TextDatumGetCString(name));
 
-		/*
-		 * Before waiting; and below, as it may have been given away meanwhile.
-		 */
+		/* Check the owner before waiting, and again under the lock. */
 		check_owner(names, name);
 		if (wait_for_row(names, name, mode, tuplemode, &forever) == TM_Ok)
 		{

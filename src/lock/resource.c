@@ -94,15 +94,15 @@ upgrade(NameTable *names, Datum name, const Patience *patience)
  * leave the line.  found says that the row is in the slot.  Returns false if
  * the call would have to wait.
  *
- * Row locks alone are not fair.  Whoever asks at the moment when the holder
- * leaves gets the row, and sharers that keep coming starve a call that waits
- * for the exclusive lock.  So callers stand in line at a heavyweight lock
- * first, the name's queue lock, which the lock manager grants in order of
- * arrival.  Only the head of the line asks for the row.  The queue lock is
- * taken in ExclusiveLock mode for an exclusive lock and in ShareLock mode for
- * a shared one, so that sharers wait for the row side by side, but behind an
- * exclusive waiter that came first.  It is released as soon as we have the
- * row, so a call holds only one at a time, however many names it has.
+ * Row locks alone are not fair.  A transaction that asks at the moment when
+ * the holder ends gets the row, and sharers that keep coming starve a call
+ * that waits for the exclusive lock.  So callers stand in line at a
+ * heavyweight lock first, the name's queue lock, which the lock manager grants
+ * in order of arrival.  Only the head of the line asks for the row.  The queue
+ * lock is taken in ExclusiveLock mode for an exclusive lock and in ShareLock
+ * mode for a shared one, so that sharers wait for the row side by side, but
+ * behind an exclusive waiter that came first.  It is released as soon as we
+ * have the row, so a call holds only one at a time, however many names it has.
  *
  * The caller must not hold the row already, because the head of the line may
  * be waiting for it.
@@ -123,8 +123,8 @@ stand_in_line(NameTable *names, Datum name, bool found, HoldMode mode,
 		return false;
 
 	/*
-	 * If the row is missing, it is created by whoever is alone at the head of
-	 * the line.  The loop terminates: a purge needs the queue lock, too, so
+	 * If the row is missing, the call that is alone at the head of the line
+	 * creates it.  The loop terminates: a purge needs the queue lock, too, so
 	 * after we have that, the row can vanish only once, by a purge that was
 	 * under way.
 	 */
