@@ -285,5 +285,29 @@ SELECT cas_update('ruled', 1, 2, '{"n": 3}');
 SELECT * FROM ruled;
 SELECT * FROM audit;
 
+-- What changes nothing has no triggers fire, and no rules apply.
+SELECT outcome, version FROM cas_try_update('ruled', 1, 3, '{"n": 3}');
+SELECT count(*) FROM audit;
+CREATE TABLE fired (id int PRIMARY KEY, n int, doc jsonb);
+SELECT cas_enable('fired');
+INSERT INTO fired VALUES (1, 1, '{"a": 1.0}');
+SELECT outcome, version FROM cas_try_update('fired', 1, 1, '{"n": 1, "doc": {"a": 1.0}}');
+SELECT outcome, version FROM cas_try_update('fired', 1, 1, '{"n": 1, "doc": {"a": 1.00}}');
+CREATE FUNCTION jot() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO audit VALUES (0, NEW.n);
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER note BEFORE UPDATE ON fired FOR EACH ROW EXECUTE FUNCTION jot();
+SELECT outcome, version FROM cas_try_update('fired', 1, 2, '{"n": 1, "doc": {"a": 1.00}}');
+SELECT count(*) FROM audit;
+DROP TRIGGER note ON fired;
+CREATE TRIGGER note AFTER UPDATE ON fired FOR EACH ROW EXECUTE FUNCTION jot();
+SELECT outcome, version FROM cas_try_update('fired', 1, 2, '{"n": 1, "doc": {"a": 1.00}}');
+SELECT count(*) FROM audit;
+SELECT outcome, version FROM cas_try_update('fired', 1, 2, '{"n": 2}');
+SELECT count(*) FROM audit;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_triggers CASCADE;

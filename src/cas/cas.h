@@ -169,6 +169,7 @@ typedef struct CasTable
 	Bitmapset  *exact;			/* columns of exact types, see payload.c */
 
 	bool		other_triggers; /* other than the guard and its companions */
+	bool		guard_compares; /* an UPDATE need not, see statement.c */
 	bool		plain;			/* see plain.c and direct.c */
 	bool		unique_key;		/* plain, and only the key is unique */
 
@@ -200,6 +201,8 @@ typedef struct GuardExpectation
 	Oid			relid;			/* InvalidOid if there is none */
 	CasTable   *table;			/* the table that the key belongs to */
 	CasKey	   *key;			/* NULL for any row of the table */
+	const Bitmapset *columns;	/* if not NULL, suppress an UPDATE that changes
+								 * none of these */
 } GuardExpectation;
 
 /* A version that a writer mentions. */
@@ -381,6 +384,7 @@ extern void cas_settings_values(const CasSettings *settings, Datum *values,
 /* trigger.c */
 extern void cas_find_triggers(Relation rel, CasTriggers *found);
 extern bool cas_has_other_triggers(const CasTriggers *triggers);
+extern bool cas_others_change_updates(const CasTriggers *triggers);
 extern Trigger *cas_misplaced_trigger(const CasTriggers *triggers);
 extern bool cas_trigger_is_off(const Trigger *trigger);
 

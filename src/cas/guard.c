@@ -292,6 +292,22 @@ row_differs(TriggerData *trigdata, CasTable *table, bool but_ignored)
 						 new->tts_isnull, NULL, but_ignored);
 }
 
+/*
+ * Whether an UPDATE that this extension has announced changes none of the
+ * columns that it sets, and need not be made then.
+ */
+static bool
+changes_nothing(TriggerData *trigdata, CasTable *table)
+{
+	TupleTableSlot *new = trigdata->tg_newslot;
+
+	if (guard_expectation.columns == NULL)
+		return false;
+	slot_getallattrs(new);
+	return !image_differs(table, trigdata->tg_trigslot, new->tts_values,
+						  new->tts_isnull, guard_expectation.columns, false);
+}
+
 static void
 detail_version(StringInfo detail, const char *field, const CasMention *version)
 {
@@ -384,13 +400,12 @@ is_conflict(const CasTable *table, CasMention *sent, const CasMention *old)
  * docs/rows.md, in the order given there.
  */
 static int64
-updated_version(TriggerData *trigdata, CasTable *table)
+updated_version(TriggerData *trigdata, CasTable *table, bool expected)
 {
 	Relation	rel = trigdata->tg_relation;
 	CasMention	old = {true};
 	CasSent		sent;
 	Datum		datum;
-	bool		expected;
 
 	/* NULL counts as 0; it can only be stored while the guard is disabled. */
 	datum = slot_getattr(trigdata->tg_trigslot, table->version, &old.isnull);
@@ -404,8 +419,6 @@ updated_version(TriggerData *trigdata, CasTable *table)
 
 	/* This extension has compared the version of a row that it announced. */
 	sent = cas_sent_by_update(trigdata, table);
-	expected = cas_guard_wants_announcement(table) &&
-		is_expected_row(trigdata);
 	if (expected)
 		sent.document.mentioned = false;
 
@@ -490,6 +503,7 @@ cas_guard(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	CasTable   *table;
+	bool		expected;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -515,10 +529,14 @@ cas_guard(PG_FUNCTION_ARGS)
 											trigdata->tg_trigslot, NULL, table,
 											inserted_version(trigdata,
 															 table)));
+	expected = is_expected_row(trigdata);
+	if (expected && changes_nothing(trigdata, table))
+		return PointerGetDatum(NULL);
 	return PointerGetDatum(with_version(trigdata->tg_newtuple,
 										trigdata->tg_newslot,
 										trigdata->tg_trigslot, table,
-										updated_version(trigdata, table)));
+										updated_version(trigdata, table,
+														expected)));
 }
 
 /*

@@ -101,6 +101,23 @@ cas_has_other_triggers(const CasTriggers *triggers)
 		(triggers->witness != NULL) + (triggers->truncate != NULL);
 }
 
+/* Whether other triggers than ours may change, or suppress, an UPDATE's row. */
+bool
+cas_others_change_updates(const CasTriggers *triggers)
+{
+	for (int i = 0; i < triggers->n; i++)
+	{
+		Trigger    *trigger = &triggers->all[i];
+
+		if (trigger != triggers->guard && trigger != triggers->witness &&
+			TRIGGER_FOR_ROW(trigger->tgtype) &&
+			TRIGGER_FOR_BEFORE(trigger->tgtype) &&
+			TRIGGER_FOR_UPDATE(trigger->tgtype))
+			return true;
+	}
+	return false;
+}
+
 /*
  * A trigger that could change the row behind the guard's back, or NULL: one
  * BEFORE ROW, on INSERT or UPDATE, that fires after the guard, or before its
