@@ -58,6 +58,7 @@ call_check_rules(CasCall *call, bool inserts)
 	{
 		RewriteRule *rule = rules->rules[i];
 
+		/* a DO ALSO rule on DELETE does not matter to an INSERT */
 		if (rule->enabled == RULE_DISABLED ||
 			!(rule->isInstead || (inserts && rule->event != CMD_DELETE)))
 			continue;

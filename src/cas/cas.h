@@ -522,7 +522,6 @@ extern CasLook *payload_look(CasCall *call, const CasWrite *write);
 extern void payload_settle(CasCall *call, CasWrite *write,
 						   const CasLook *look);
 
-
 /* found.c */
 extern const Bitmapset *found_columns(CasCall *call,
 									  const CasStatement *statement);

@@ -103,6 +103,8 @@ check_relation(Check *check)
 		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE,
 			"Updates through the parent would pass the guard by.",
 			"it inherits from another table");
+
+	/* no lock on the children, since only their existence matters */
 	if (is_table && find_inheritance_children(relid, NoLock) != NIL)
 		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE,
 			"Their rows would not be guarded.",
@@ -202,6 +204,8 @@ check_version(Check *check)
 			"A version is a smallint, an integer or a bigint.",
 			"version column \"%s\" is of type %s", name,
 			format_type_be(att->atttypid))->column = att->attnum;
+
+	/* the guard could not set the version of such a column */
 	if (att->attgenerated != '\0' || att->attidentity != '\0')
 		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE, NULL,
 			"version column \"%s\" is generated", name)->column = att->attnum;
@@ -246,6 +250,7 @@ check_ignored(Check *check)
 	{
 		Form_pg_attribute att = find_column(check->rel, names->names[i]);
 
+		/* a change of the key or the version always counts */
 		if (att == NULL)
 			add_missing(check, "ignored column", names->names[i]);
 		else if (bms_is_member(att->attnum, check->key))
@@ -275,6 +280,8 @@ check_triggers(Check *check)
 			"after the guard" : "before the guard's witness");
 	if (triggers->guard == NULL)
 		return;
+
+	/* The owner may have disabled them for a while, so this is no error. */
 	if (cas_trigger_is_off(triggers->guard))
 		add(check, CAS_PROBLEM_TOLD, 0, NULL, "the guard is disabled");
 	if (cas_trigger_is_off(triggers->witness))
@@ -331,6 +338,7 @@ cas_check(Relation rel, const CasSettings *settings,
 {
 	Check		check = {rel, settings, triggers};
 
+	/* check_key() and check_version() find columns that others look at */
 	if (!check_relation(&check))
 		return check.problems;
 	check_key(&check);
@@ -409,6 +417,7 @@ problems_text(Relation rel, const CasTriggers *triggers,
 	{
 		CasProblem *problem = lfirst(lc);
 
+		/* it is no problem of a table that has its guard as a partition */
 		if (problem->kind != CAS_PROBLEM_PARTITION)
 			appendStringInfo(&text, "%s%s", text.len > 0 ? "; " : "",
 							 problem->text);

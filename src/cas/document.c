@@ -104,6 +104,7 @@ push_merged(JsonbParseState **state, JsonbContainer *target,
 		{
 			JsonbValue *old = lookup(target, &key);
 
+			/* even without such an object in the target, drop the nulls */
 			pushJsonbValue(state, WJB_KEY, &key);
 			push_merged(state,
 						old && is_object_value(old) ?
@@ -266,11 +267,13 @@ push_stamped(JsonbParseState **state, JsonbContainer *object,
 		}
 	}
 
+	/* the last name gets the version, the others lead to objects */
 	pushJsonbValue(state, WJB_KEY, &key);
 	if (depth + 1 == path->length)
 		pushJsonbValue(state, WJB_VALUE, version);
 	else
 	{
+		/* do not replace a value that the client has sent */
 		old = lookup(object, &key);
 		if (old != NULL && !is_object_value(old))
 			raise_path_blocked(path, depth + 1);
@@ -292,6 +295,7 @@ document_stamp(Jsonb *document, const CasNames *path, int64 version,
 	JsonbParseState *state = NULL;
 	JsonbValue	v;
 
+	/* there is no place for the version in an array or a scalar */
 	if (!is_object(document))
 		raise_path_blocked(path, 0);
 	if (as_string)
@@ -340,6 +344,7 @@ path_fits(Jsonb *document, const CasNames *path)
 bool
 document_same(Jsonb *a, Jsonb *b, const CasNames *path)
 {
+	/* mostly they are identical, and need not be stamped */
 	if (same_bytes(a, b))
 		return true;
 	if (path->length == 0)
@@ -390,6 +395,8 @@ cas_path_from_array(Datum array)
 
 	deconstruct_array(arr, TEXTOID, -1, false, TYPALIGN_INT, &elements,
 					  &nulls, &path.length);
+
+	/* push_stamped() recurses once for each name */
 	if (path.length > MAX_PATH_LENGTH)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

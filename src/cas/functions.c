@@ -1,12 +1,12 @@
 /*
  * functions.c
- *		The SQL functions on versioned rows: check the arguments, have swap.c
- *		do the work, shape the answer.
+ *		SQL functions of versioned rows: check the arguments, call swap.c, and
+ *		form the result.
  *
- * Each swap has two forms that differ in how they answer.  cas_update() and
- * its like return the new version and raise what is in the way; the cas_try_
- * forms return an outcome with the row.  The SQL overloads for text and
- * anyelement ids share their C function, which asks for the argument's type.
+ * Each swap has two forms.  cas_update() and similar functions return the new
+ * version and raise an error if nothing could be written; the cas_try_ forms
+ * return an outcome and the row.  The SQL overloads for text and anyelement
+ * ids share a C function, which finds out the type of its argument.
  */
 #include "cas.h"
 
@@ -43,7 +43,7 @@ PG_FUNCTION_INFO_V1(cas_merge);
 PG_FUNCTION_INFO_V1(cas_apply);
 PG_FUNCTION_INFO_V1(cas_put);
 
-/* The keys of a swap, which it points to. */
+/* The keys that a CasSwap points to. */
 typedef struct SwapKeys
 {
 	CasKey		key;
@@ -51,8 +51,8 @@ typedef struct SwapKeys
 } SwapKeys;
 
 /*
- * What a function does: read the swap's arguments from the third on, and do
- * it.
+ * The part of a call that differs between functions: read the arguments from
+ * the third on, and run the swap.
  */
 typedef CasOutcome (*SwapFunction) (FunctionCallInfo fcinfo, CasCall *call,
 									CasSwap *swap, SwapKeys *keys,
@@ -63,7 +63,7 @@ typedef CasOutcome (*SwapFunction) (FunctionCallInfo fcinfo, CasCall *call,
  * ----------
  */
 
-/* Begin a call on the table that is the first argument. */
+/* Begin a call on the table given by the first argument. */
 static void
 begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
 {
@@ -92,6 +92,7 @@ get_key(FunctionCallInfo fcinfo, int argno, const char *name, CasCall *call,
 {
 	Oid			type = get_fn_expr_argtype(fcinfo->flinfo, argno);
 
+	/* if called without an expression, take the argument for text */
 	require_argument(fcinfo, argno, name);
 	cas_key_from_argument(call->table, PG_GETARG_DATUM(argno),
 						  OidIsValid(type) ? type : TEXTOID, key);
@@ -124,7 +125,7 @@ get_document(FunctionCallInfo fcinfo, int argno, const char *name)
  * ----------
  */
 
-/* An answer of the composite type that the function returns. */
+/* Form the result of a try form, of the composite type that it returns. */
 static Datum
 make_result(FunctionCallInfo fcinfo, CasOutcome outcome, CasRow *row)
 {
@@ -132,6 +133,7 @@ make_result(FunctionCallInfo fcinfo, CasOutcome outcome, CasRow *row)
 	Datum		values[4];
 	bool		nulls[4] = {false, false, false, false};
 
+	/* The descriptor is kept for the function's next call in the statement. */
 	if (desc == NULL)
 	{
 		MemoryContext old;
@@ -153,7 +155,8 @@ make_result(FunctionCallInfo fcinfo, CasOutcome outcome, CasRow *row)
 }
 
 /*
- * Do a swap from first to last, and answer as the form asks.
+ * Run a swap: read the arguments, call the function, report the outcome, and
+ * form the result.
  */
 static Datum
 do_swap(FunctionCallInfo fcinfo, SwapFunction function, bool try_form)
@@ -165,6 +168,8 @@ do_swap(FunctionCallInfo fcinfo, SwapFunction function, bool try_form)
 	CasOutcome	outcome;
 
 	begin_call(&call, fcinfo, RowExclusiveLock);
+
+	/* The plain forms return only the version, so read nothing else. */
 	swap.wants = try_form ? call_answer_wants(&call) : 0;
 	if (!PG_ARGISNULL(1))
 	{
@@ -172,6 +177,8 @@ do_swap(FunctionCallInfo fcinfo, SwapFunction function, bool try_form)
 		swap.key = &keys.key;
 	}
 	outcome = function(fcinfo, &call, &swap, &keys, &row);
+
+	/* after a rename, the key that is taken is the new one */
 	outcome_report(&call, swap.new_key && outcome == CAS_EXISTS ?
 				   swap.new_key : swap.key, swap.expected, outcome, &row,
 				   NULL, !try_form);
@@ -186,7 +193,7 @@ do_swap(FunctionCallInfo fcinfo, SwapFunction function, bool try_form)
  * ----------
  */
 
-/* (rel, id, payload jsonb); id NULL: the key's default makes one */
+/* (rel, id, payload jsonb); if id is NULL, the key's default is used */
 static CasOutcome
 create(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 	   CasRow *row)
@@ -258,6 +265,8 @@ apply(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 
 	require_argument(fcinfo, 1, "id");
 	require_argument(fcinfo, 2, "fn");
+
+	/* check the function before the row is locked */
 	call_check_apply_function(PG_GETARG_OID(2));
 	fmgr_info(PG_GETARG_OID(2), &fn);
 	swap->fn = &fn;
@@ -358,7 +367,7 @@ cas_put(PG_FUNCTION_ARGS)
  * ----------
  */
 
-/* Add a row to the answer of a function that RETURNS SETOF cas_row. */
+/* Add a row to the result of a function that RETURNS SETOF cas_row. */
 static void
 return_row(FunctionCallInfo fcinfo, CasRow *row)
 {
@@ -397,7 +406,7 @@ compare_keys(const void *a, const void *b, void *call)
 	return cas_key_compare(call, a, b);
 }
 
-/* An array of ids from its text form. */
+/* Convert the text form of an array of ids; raise 22023 if it is malformed. */
 static ArrayType *
 array_from_text(text *array)
 {
@@ -415,8 +424,10 @@ array_from_text(text *array)
 	{
 		ErrorData  *error;
 
+		/* Report what array_in() objects to as an invalid argument. */
 		if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
 			PG_RE_THROW();
+		/* leave ErrorContext, where FlushErrorState() frees everything */
 		MemoryContextSwitchTo(mcxt);
 		error = CopyErrorData();
 		FlushErrorState();
@@ -429,8 +440,8 @@ array_from_text(text *array)
 }
 
 /*
- * The keys in an array of ids, ordered, each once: *n of *size bytes.  An array
- * without a type, as literals and drivers' parameters are, comes as text.
+ * Return the distinct keys in an array of ids, in their order: *n keys of
+ * *size bytes each.
  */
 static char *
 get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n,
@@ -448,6 +459,8 @@ get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n,
 	char		typalign;
 
 	require_argument(fcinfo, argno, "ids");
+
+	/* Literals and untyped parameters are resolved as text. */
 	if (get_fn_expr_argtype(fcinfo->flinfo, argno) == TEXTOID)
 		array = array_from_text(PG_GETARG_TEXT_PP(argno));
 	else
@@ -457,6 +470,7 @@ get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n,
 	deconstruct_array(array, type, typlen, typbyval, typalign, &ids, &nulls,
 					  &nids);
 
+	/* There may be very many ids, so allocate only the columns in use. */
 	*size = offsetof(CasKey, values) + sizeof(Datum) * call->table->nkeys;
 	keys = MemoryContextAllocHuge(CurrentMemoryContext,
 								  *size * Max(nids, 1));
@@ -472,6 +486,7 @@ get_keys(FunctionCallInfo fcinfo, int argno, CasCall *call, int *n,
 	}
 	qsort_arg(keys, nids, *size, compare_keys, call);
 
+	/* Remove duplicates, which are adjacent now. */
 	*n = 0;
 	for (int i = 0; i < nids; i++)
 		if (i == 0 ||
@@ -500,9 +515,10 @@ get_lock_mode(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * cas_lock(rel regclass, ids, mode text) RETURNS SETOF cas_row: rows are
- * locked, and returned, in the order of their keys, whatever the order of the
- * ids, so that two calls cannot deadlock with each other.
+ * cas_lock(rel regclass, ids, mode text) RETURNS SETOF cas_row
+ *
+ * Locks rows and returns them, in the order of their keys and not of the ids,
+ * so that two calls cannot deadlock with each other.
  */
 Datum
 cas_lock(PG_FUNCTION_ARGS)
@@ -521,6 +537,8 @@ cas_lock(PG_FUNCTION_ARGS)
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+
+		/* a missing row is left out of the result */
 		if (row_lock(&call, (CasKey *) (keys + i * size), mode,
 					 call_answer_wants(&call), NULL, &row))
 			return_row(fcinfo, &row);

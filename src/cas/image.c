@@ -38,6 +38,7 @@ next_column(CasTable *table, const Bitmapset *columns, int a)
 	{
 		Form_pg_attribute att = TupleDescAttr(table->desc, a - 1);
 
+		/* generated columns depend on others, and are not computed yet */
 		if (!att->attisdropped && att->attgenerated == '\0' &&
 			a != table->version)
 			return a;
@@ -70,9 +71,8 @@ image_differs(CasTable *table, TupleTableSlot *old, const Datum *values,
 }
 
 /*
- * Return whether the version is written into the document as a JSON string: if
- * the document has a string there or, without a version, the old row's
- * document has one.
+ * Return whether the version is written into the document as a JSON string,
+ * and not as a number.
  */
 static bool
 version_is_string(CasTable *table, Jsonb *document, TupleTableSlot *old)
@@ -82,6 +82,10 @@ version_is_string(CasTable *table, Jsonb *document, TupleTableSlot *old)
 	bool		isnull = true;
 	Datum		former = 0;
 
+	/*
+	 * Keep the type of the version in the document or, if it has none, in the
+	 * old row's document.
+	 */
 	if (value == NULL && old != NULL)
 		former = slot_getattr(old, table->payload, &isnull);
 	if (!isnull)

@@ -1,7 +1,7 @@
 /*
  * key.c
- *		Primary keys: what a key is made of, how one is read from an argument
- *		and shown as an id, and the order of two.
+ *		Primary keys: load a key's definition, convert ids to keys and back,
+ *		and compare keys.
  */
 #include "cas.h"
 
@@ -19,6 +19,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+/* Load the definition of the key column i of the index. */
 static void
 load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 {
@@ -34,6 +35,7 @@ load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 	column->typmod = att->atttypmod;
 	column->collation = index->rd_indcollation[i];
 
+	/* use the index's operators, which need not be the type's default */
 	column->equals = get_opfamily_member(opfamily, opcintype, opcintype,
 										 BTEqualStrategyNumber);
 	if (!OidIsValid(column->equals))
@@ -45,7 +47,7 @@ load_key_column(CasKeyColumn *column, Relation rel, Relation index, int i)
 	getTypeInputInfo(column->type, &column->input, &column->input_param);
 }
 
-/* Whether an index of a partition is its part of the table's primary key. */
+/* Return whether a partition's index belongs to the table's primary key. */
 static bool
 is_part_of_primary_key(Oid indexid)
 {
@@ -55,9 +57,12 @@ is_part_of_primary_key(Oid indexid)
 
 	if (!get_rel_relispartition(indexid))
 		return false;
+	/* there are none while a detach is pending */
 	ancestors = get_partition_ancestors(indexid);
 	if (ancestors == NIL)
 		return false;
+
+	/* the last ancestor is the topmost table's index */
 	tuple = SearchSysCache1(INDEXRELID,
 							ObjectIdGetDatum(llast_oid(ancestors)));
 	if (!HeapTupleIsValid(tuple))
@@ -68,10 +73,8 @@ is_part_of_primary_key(Oid indexid)
 }
 
 /*
- * The index of a table's primary key, if that decides at once: a deferrable
- * one does not.  A partition's rows are named by the key of the table that it
- * is part of.  It may have a primary key of its own, with other columns, if
- * a unique index answers the table's.
+ * Return the index of a table's primary key, or InvalidOid if there is none or
+ * it is deferrable.
  */
 static Oid
 find_key_index(Relation rel)
@@ -82,6 +85,12 @@ find_key_index(Relation rel)
 
 	if (!rel->rd_rel->relispartition)
 		return RelationGetPrimaryKeyIndex(rel, false);
+
+	/*
+	 * The rows of a partition are identified by the key of the partitioned
+	 * table.  The partition may have another primary key itself, if a unique
+	 * index of it is attached to the table's.
+	 */
 	indexes = RelationGetIndexList(rel);	/* a copy */
 	foreach(lc, indexes)
 		if (!OidIsValid(found) && is_part_of_primary_key(lfirst_oid(lc)))
@@ -90,6 +99,7 @@ find_key_index(Relation rel)
 	return found;
 }
 
+/* Load the key's definition into *table; nkeys stays 0 if it is unusable. */
 void
 cas_load_key(CasTable *table, Relation rel)
 {
@@ -112,7 +122,7 @@ cas_load_key(CasTable *table, Relation rel)
 	index_close(index, AccessShareLock);
 }
 
-/* Whether two values of a key's column are equal, as its index has it. */
+/* Compare two values of a key column by the index's equality operator. */
 bool
 cas_key_column_equal(const CasKeyColumn *column, Datum a, Datum b)
 {
@@ -120,7 +130,7 @@ cas_key_column_equal(const CasKeyColumn *column, Datum a, Datum b)
 											 a, b));
 }
 
-/* What the id of a table looks like, for hints. */
+/* Return a hint that describes the ids of a table. */
 static char *
 expected_id(CasTable *table)
 {
@@ -142,8 +152,8 @@ expected_id(CasTable *table)
 }
 
 /*
- * In a PG_CATCH(): raise the error again.  Whatever a key's type objects to
- * is, to the caller, a malformed argument.
+ * In a PG_CATCH(): raise the error again, as 22023 if a type's input function
+ * or a domain has refused the id.
  */
 pg_noreturn static void
 rethrow_malformed_key(CasTable *table, MemoryContext mcxt)
@@ -151,7 +161,7 @@ rethrow_malformed_key(CasTable *table, MemoryContext mcxt)
 	int			category = ERRCODE_TO_CATEGORY(geterrcode());
 	ErrorData  *error;
 
-	/* a domain's constraints are of the second */
+	/* a domain's CHECK raises an error of the second category */
 	if (category != ERRCODE_DATA_EXCEPTION &&
 		category != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		PG_RE_THROW();
@@ -172,7 +182,7 @@ raise_malformed_key(CasTable *table, const char *problem)
 			 errhint("%s", expected_id(table))));
 }
 
-/* A key as an object with just its columns. */
+/* Read a key from an object that has exactly the key's columns. */
 static void
 composite_key(CasTable *table, Jsonb *id, CasKey *key)
 {
@@ -181,6 +191,8 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 
 	if (!JB_ROOT_IS_OBJECT(id))
 		raise_malformed_key(table, "it is not a JSON object");
+
+	/* equal in number and all columns present: there are no other fields */
 	if (JB_ROOT_COUNT(id) != table->nkeys)
 		raise_malformed_key(table, "it has too few or too many fields");
 	for (int i = 0; i < table->nkeys; i++)
@@ -189,6 +201,7 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 										 NULL) == NULL)
 			raise_malformed_key(table, "a field is missing");
 
+	/* This converts the fields as a payload's, by the table's row type. */
 	values = palloc(sizeof(Datum) * table->desc->natts);
 	nulls = palloc(sizeof(bool) * table->desc->natts);
 	cas_populate(table, id, values, nulls);
@@ -202,6 +215,7 @@ composite_key(CasTable *table, Jsonb *id, CasKey *key)
 	}
 }
 
+/* Read a key from text: JSON if it has several columns. */
 static void
 key_from_text(CasTable *table, char *id, CasKey *key)
 {
@@ -224,7 +238,7 @@ is_integer(Oid type)
 	return type == INT2OID || type == INT4OID || type == INT8OID;
 }
 
-/* A cast function may also take a typmod, and whether it is explicit. */
+/* Call a cast function, which may also take a typmod and an explicit flag. */
 static Datum
 call_cast(Oid cast, Datum value, Oid collation)
 {
@@ -243,8 +257,8 @@ call_cast(Oid cast, Datum value, Oid collation)
 }
 
 /*
- * A key of one column from a value of another type, which must have an
- * implicit cast to the column's; integers may be of any width.
+ * Read a key of one column from a value of any type with an implicit cast to
+ * the column's type.  Raise 42804 for other types.
  */
 static void
 key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
@@ -255,6 +269,7 @@ key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
 	Oid			cast = InvalidOid;
 	CoercionPathType path = COERCION_PATH_RELABELTYPE;
 
+	/* Integers may have any width, so that a literal fits a smallint key. */
 	if (type != key_type)
 		path = find_coercion_pathway(key_type, type,
 									 is_integer(type) &&
@@ -280,7 +295,10 @@ key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
 					 errhint("Cast the id, or give its text form.")));
 	}
 
-	/* a length has its say as for text, and so has a domain */
+	/*
+	 * Apply a typmod by going through the text form, and check a domain's
+	 * constraints.
+	 */
 	if (typmod >= 0)
 		key_from_text(table, render_text(key_type, key->values[0]), key);
 	else if (column->type != key_type)
@@ -288,18 +306,20 @@ key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
 }
 
 /*
- * A key from an argument of any type: text, the key's own type, one with an
- * implicit cast to it, or jsonb for a key of several columns.
+ * Read a key from an argument, which may be text, of the key's type, of a type
+ * with an implicit cast to it, or json or jsonb for a key of several columns.
  */
 void
 cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 {
 	MemoryContext mcxt = CurrentMemoryContext;
 
+	/* a value of a domain is one of its base type */
 	ItemPointerSetInvalid(&key->tid);
 	type = getBaseType(type);
 	PG_TRY();
 	{
+		/* a text key needs no conversion */
 		if (type == TEXTOID && table->nkeys == 1 &&
 			table->keys[0].type == TEXTOID)
 			key->values[0] = id;
@@ -321,7 +341,7 @@ cas_key_from_argument(CasTable *table, Datum id, Oid type, CasKey *key)
 	PG_END_TRY();
 }
 
-/* A key from an object of its columns, be it but one. */
+/* Read a key from an object of its columns, even if there is only one. */
 void
 cas_key_from_object(CasTable *table, Jsonb *id, CasKey *key)
 {
@@ -339,14 +359,14 @@ cas_key_from_object(CasTable *table, Jsonb *id, CasKey *key)
 	PG_END_TRY();
 }
 
-/* A key from the text form of an id. */
+/* Read a key from the text form of an id. */
 void
 cas_key_from_text(CasTable *table, char *id, CasKey *key)
 {
 	cas_key_from_argument(table, CStringGetTextDatum(id), TEXTOID, key);
 }
 
-/* A composite key as the JSON object of its columns. */
+/* Return a key of several columns as a JSON object. */
 static char *
 composite_key_text(CasTable *table, const Datum *values, const bool *nulls)
 {
@@ -364,13 +384,15 @@ composite_key_text(CasTable *table, const Datum *values, const bool *nulls)
 		row[attnum - 1] = values[i];
 		isnull[attnum - 1] = nulls != NULL && nulls[i];
 	}
+
+	/* big_numbers does not apply to ids */
 	object = render_row(table->desc, columns, row, isnull, false);
 	return JsonbToCString(NULL, &object->root, VARSIZE(object));
 }
 
 /*
- * A key as results and errors show it: the text form of its one column, or a
- * JSON object of its several.  nulls may be NULL.
+ * Return a key as results and errors show it: the text form of a single
+ * column, or a JSON object of several columns.  nulls may be NULL.
  */
 char *
 cas_key_text(CasTable *table, const Datum *values, const bool *nulls)
@@ -383,15 +405,15 @@ cas_key_text(CasTable *table, const Datum *values, const bool *nulls)
 }
 
 /*
- * Order two keys as the primary key's index does: the order in which rows of
- * one table are locked.
+ * Compare two keys as the primary key index does.  The rows of a table are
+ * locked in this order.
  */
 int
 cas_key_compare(CasCall *call, const CasKey *a, const CasKey *b)
 {
 	CasTable   *table = call->table;
 
-	/* an array of ids is sorted, so these are kept for the call */
+	/* sorting calls this many times, so keep the FmgrInfos for the call */
 	if (call->compare == NULL)
 	{
 		call->compare = MemoryContextAlloc(call->caller,

@@ -43,6 +43,8 @@ begin_detail(StringInfo detail, CasCall *call, const CasKey *key,
 	detail_begin(detail);
 	if (position != NULL)
 		detail_text(detail, "position", position);
+
+	/* the key is the one that the caller passed, so it may be shown */
 	detail_text(detail, "table", cas_relation_name(call->rel));
 	detail_text(detail, "id", cas_key_text(call->table, key->values, NULL));
 }

@@ -1,14 +1,14 @@
 /*
  * payload.c
- *		What the payload of a row is, and what one that is sent writes: a
- *		document column, or the columns that its fields name.
+ *		Form the payload of a row, and find out what a payload that is sent
+ *		writes: the document column, or the columns that its fields name.
  *
- * What was read can be sent back, and writes nothing.  For a document that is
- * a comparison of images.  So it is for columns of most types, whose JSON is
- * read as the very image that it was made of; these are exact.  A column of
- * another type is sent back as it is if the JSON is the same; to know that
- * takes a look at the row, under its lock.  It takes one, too, for a column
- * that cannot be written, as one that is generated.
+ * A client may send back a payload that it has read, and that must write
+ * nothing.  Documents are compared by their image.  So are columns of most
+ * types, whose JSON is converted back to the same image; these are called
+ * exact.  A column of another type is unchanged if its JSON is; to find that
+ * out, the row must be read under its lock.  The same applies to a column that
+ * cannot be written, such as a generated one.
  */
 #include "cas.h"
 
@@ -22,10 +22,10 @@
 #include "utils/numeric.h"
 
 /*
- * Whether JSON that was made of a value of this type is read as the same
- * image, under whatever settings.  Others may have several images of one
- * value, or an input function that obeys settings; a domain may have a CHECK
- * that is not true of all that is stored.  See also is_exact().
+ * Return whether the JSON of a value of this type is converted back to the
+ * same image, regardless of settings.  Other types may have several images of
+ * one value or an input function that depends on settings; and a domain may
+ * have a CHECK that stored values violate.  See also is_exact().
  */
 static bool
 type_is_exact(Oid type)
@@ -79,7 +79,7 @@ is_key_column(CasTable *table, AttrNumber attnum)
 	return false;
 }
 
-/* A column that cannot be written, but sent back. */
+/* Return whether a column cannot be written; it can still be sent back. */
 static bool
 is_fixed(CasTable *table, AttrNumber attnum)
 {
@@ -90,8 +90,8 @@ is_fixed(CasTable *table, AttrNumber attnum)
 }
 
 /*
- * Find the columns of a table's payload: the document or, if there is none,
- * all but the key and the version.
+ * Set the columns of a table's payload: the document column or, without one,
+ * all columns but the key and the version.
  */
 void
 payload_load(CasTable *table)
@@ -102,6 +102,8 @@ payload_load(CasTable *table)
 
 		if (att->attisdropped)
 			continue;
+
+		/* with a document, that is the only column */
 		if (table->payload != 0 ? a == table->payload :
 			a != table->version && !is_key_column(table, a))
 			table->payload_columns = bms_add_member(table->payload_columns, a);
@@ -119,8 +121,8 @@ render_columns(CasTable *table, const Bitmapset *columns, const Datum *values,
 }
 
 /*
- * A row's payload; NULL for a document that is.  The arrays have the row's
- * values, at least those of the payload.
+ * Return a row's payload, or NULL if the document is NULL.  Of the arrays,
+ * only the payload's columns need be set.
  */
 Jsonb *
 payload_of_row(CasTable *table, const Datum *values, const bool *nulls)
@@ -133,7 +135,7 @@ payload_of_row(CasTable *table, const Datum *values, const bool *nulls)
 }
 
 /* ----------
- * What is sent
+ * Reading a payload
  * ----------
  */
 
@@ -153,6 +155,7 @@ raise_fixed_column(CasCall *call, AttrNumber attnum)
 			 errtablecol(call->rel, attnum)));
 }
 
+/* Return the column that a field names, or raise 42703. */
 static AttrNumber
 payload_field(CasCall *call, const char *name)
 {
@@ -164,6 +167,8 @@ payload_field(CasCall *call, const char *name)
 
 		if (att->attisdropped || strcmp(NameStr(att->attname), name) != 0)
 			continue;
+
+		/* it could be mistaken for the expected version */
 		if (a == table->version)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -181,7 +186,7 @@ payload_field(CasCall *call, const char *name)
 	return InvalidAttrNumber;	/* not reached */
 }
 
-/* A key that is sent back with the payload must be the row's own. */
+/* Raise 22023 if key columns in the payload differ from the row's key. */
 static void
 check_key_fields(CasCall *call, CasKey *key, const CasWrite *write,
 				 Bitmapset *columns)
@@ -195,6 +200,8 @@ check_key_fields(CasCall *call, CasKey *key, const CasWrite *write,
 
 		if (!bms_is_member(column->attnum, columns))
 			continue;
+
+		/* without a key, the payload must not name its columns, either */
 		if (key == NULL || write->nulls[att] ||
 			!cas_key_column_equal(column, write->values[att], key->values[i]))
 			ereport(ERROR,
@@ -223,7 +230,10 @@ is_zero(Numeric number)
 											NumericGetDatum(number), zero));
 }
 
-/* Whether a field is read as the one image that its JSON can be made of. */
+/*
+ * Return whether a field's value has only one image, so that it can be
+ * compared without its JSON.
+ */
 static bool
 is_exact(CasTable *table, AttrNumber attnum, const JsonbValue *value)
 {
@@ -232,10 +242,11 @@ is_exact(CasTable *table, AttrNumber attnum, const JsonbValue *value)
 	switch (TupleDescAttr(table->desc, attnum - 1)->atttypid)
 	{
 		case JSONBOID:
-			return value->type != jbvNull;	/* or is it JSON's null? */
+			/* null may be SQL's NULL or a JSON null */
+			return value->type != jbvNull;
 		case FLOAT4OID:
 		case FLOAT8OID:
-			/* minus zero, or some NaN? */
+			/* zero may be negative, and there are several NaNs */
 			if (value->type == jbvNull)
 				return true;
 			return value->type == jbvNumeric &&
@@ -260,7 +271,7 @@ get_field(CasTable *table, Jsonb *object, AttrNumber attnum)
 										NULL);
 }
 
-/* Read the fields of these columns into the write's values. */
+/* Convert the fields of these columns to the values of the write. */
 static void
 populate_columns(CasTable *table, Jsonb *payload, const Bitmapset *columns,
 				 CasWrite *write)
@@ -272,6 +283,8 @@ populate_columns(CasTable *table, Jsonb *payload, const Bitmapset *columns,
 
 	if (bms_is_empty(columns))
 		return;
+
+	/* Other fields must not be converted: they could raise errors. */
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	while ((a = bms_next_member(columns, a)) >= 0)
 	{
@@ -283,6 +296,8 @@ populate_columns(CasTable *table, Jsonb *payload, const Bitmapset *columns,
 		pushJsonbValue(&state, WJB_KEY, &name);
 		pushJsonbValue(&state, WJB_VALUE, get_field(table, payload, a));
 	}
+
+	/* this sets all columns of the arrays, so copy only the wanted ones */
 	cas_populate(table,
 				 JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT,
 												  NULL)),
@@ -295,7 +310,10 @@ populate_columns(CasTable *table, Jsonb *payload, const Bitmapset *columns,
 	}
 }
 
-/* Sort the columns that a payload names by what there is to do with them. */
+/*
+ * Sort the columns that a payload names: key columns, columns to write, and
+ * columns that must be compared with the row first.
+ */
 static void
 read_fields(CasCall *call, Jsonb *payload, bool new_row, CasWrite *write,
 			Bitmapset **key_columns)
@@ -315,6 +333,8 @@ read_fields(CasCall *call, Jsonb *payload, bool new_row, CasWrite *write,
 			continue;
 		if (is_key_column(table, attnum))
 			*key_columns = bms_add_member(*key_columns, attnum);
+
+		/* needs an existing value to compare with, which may be read */
 		else if (is_fixed(table, attnum) &&
 				 (new_row || !may_read(call, attnum)))
 			raise_fixed_column(call, attnum);
@@ -327,8 +347,8 @@ read_fields(CasCall *call, Jsonb *payload, bool new_row, CasWrite *write,
 }
 
 /*
- * What a payload writes to a row, or to a new one.  key is NULL for a row
- * whose key its default will make.
+ * Find out what a payload writes to a row or, with new_row, to a new row.  key
+ * is NULL for a new row whose key comes from its default.
  */
 void
 payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
@@ -344,6 +364,7 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 	write->values = palloc(sizeof(Datum) * table->desc->natts);
 	write->nulls = palloc(sizeof(bool) * table->desc->natts);
 
+	/* a document is written as it was sent */
 	if (table->payload != 0)
 	{
 		write->columns = bms_make_singleton(table->payload);
@@ -351,7 +372,10 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 		write->nulls[table->payload - 1] = false;
 		write->comparable = call->payload_readable;
 
-		/* what the version's path leaves out, SQL does not */
+		/*
+		 * SQL compares the whole document, with the version inside.  So if the
+		 * write uses SPI, compare the documents here first, without it.
+		 */
 		if (!new_row && write->comparable &&
 			table->settings.version_path.length > 0 &&
 			!call_writes_directly(call))
@@ -362,6 +386,7 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 		return;
 	}
 
+	/* otherwise the fields name columns */
 	if (!JB_ROOT_IS_OBJECT(payload))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -369,6 +394,8 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 				 errhint("The payload of table \"%s\" is an object of its columns.",
 						 RelationGetRelationName(call->rel))));
 	read_fields(call, payload, new_row, write, &key_columns);
+
+	/* Mostly nothing is unsettled, and the payload is converted as it is. */
 	if (bms_is_empty(write->unsettled))
 		cas_populate(table, payload, write->values, write->nulls);
 	else
@@ -376,6 +403,7 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 						 bms_union(write->columns, key_columns), write);
 	check_key_fields(call, key, write, key_columns);
 
+	/* A caller without SELECT on a column may not find out its value. */
 	write->comparable = true;
 	while (write->comparable &&
 		   (a = bms_next_member(write->columns, a)) >= 0)
@@ -383,11 +411,11 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 }
 
 /* ----------
- * What takes a look
+ * Comparing with the row
  * ----------
  */
 
-/* The look at the row that a write takes, or NULL. */
+/* Return the columns that must be read before the write, or NULL. */
 CasLook *
 payload_look(CasCall *call, const CasWrite *write)
 {
@@ -404,8 +432,8 @@ payload_look(CasCall *call, const CasWrite *write)
 }
 
 /*
- * Settle which columns are written, now that a look was taken at the locked
- * row: those whose JSON is another, and whose image.
+ * Decide which of the unsettled columns are written, after the locked row was
+ * read: those whose JSON and whose image differ.
  */
 void
 payload_settle(CasCall *call, CasWrite *write, const CasLook *look)
@@ -422,12 +450,15 @@ payload_settle(CasCall *call, CasWrite *write, const CasLook *look)
 	{
 		int			p = table->payload - 1;
 
+		/* the version inside the document does not count */
 		if (look->nulls[p] ||
 			!document_same(DatumGetJsonbP(look->values[p]), write->payload,
 						   &table->settings.version_path))
 			write->columns = bms_make_singleton(table->payload);
 		return;
 	}
+
+	/* Convert only fields whose JSON differs; others may not be valid. */
 	now = render_columns(table, look->columns, look->values, look->nulls);
 	while ((a = bms_next_member(look->columns, a)) >= 0)
 		if (!document_same_values(get_field(table, write->payload, a),
@@ -440,10 +471,13 @@ payload_settle(CasCall *call, CasWrite *write, const CasLook *look)
 	{
 		Form_pg_attribute att = TupleDescAttr(table->desc, a - 1);
 
+		/* different JSON can have the same image */
 		if (datum_same(look->values[a - 1], look->nulls[a - 1],
 					   write->values[a - 1], write->nulls[a - 1],
 					   att->attbyval, att->attlen))
 			continue;
+
+		/* such a column may only be sent back unchanged */
 		if (is_fixed(table, a))
 			raise_fixed_column(call, a);
 		write->columns = bms_add_member(write->columns, a);

@@ -288,8 +288,11 @@ restore_firing_modes(List *modes, bool by_table)
 	{
 		FiringMode *mode = lfirst(lc);
 
+		/* this one has been dropped */
 		if (!by_table && strcmp(mode->trigger, CAS_TRUNCATE_TRIGGER) == 0)
 			continue;
+
+		/* ONLY, as the partitions have entries of their own */
 		execute("ALTER TABLE ONLY %s %s TRIGGER %s",
 				qualified_name(mode->relid),
 				mode->mode == TRIGGER_DISABLED ? "DISABLE" :

@@ -1,6 +1,6 @@
 /*
  * relation.c
- *		What a table is called, whose it is, and what it is a partition of.
+ *		Names, owners and partition ancestors of tables.
  */
 #include "cas.h"
 
@@ -15,7 +15,7 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-/* The table's name as regclass input reads it, qualified. */
+/* Return the table's name, qualified and quoted. */
 char *
 cas_relation_name(Relation rel)
 {
@@ -24,7 +24,7 @@ cas_relation_name(Relation rel)
 	return quote_qualified_identifier(nsp, RelationGetRelationName(rel));
 }
 
-/* For ereport(): a DETAIL that has but the table. */
+/* For ereport(): a DETAIL that only names the table. */
 int
 cas_errdetail_table(Relation rel)
 {
@@ -36,11 +36,11 @@ cas_errdetail_table(Relation rel)
 }
 
 /*
- * What a table is a partition of, or InvalidOid.
+ * Return the table that this one is a partition of, or InvalidOid.
  *
- * We look for ourselves: get_partition_ancestors() is empty while a detach is
- * pending, though the partition still has the guard of its parent, and raises
- * an error for what is detached between two looks.
+ * This does not use get_partition_ancestors(): that returns nothing while a
+ * detach is pending, although the partition still has its parent's guard; and
+ * it raises an error if a table is detached at the same time.
  */
 static Oid
 parent_of(Oid relid)
@@ -53,6 +53,8 @@ parent_of(Oid relid)
 
 	if (!get_rel_relispartition(relid))
 		return InvalidOid;
+
+	/* a partition has exactly one parent */
 	catalog = table_open(InheritsRelationId, AccessShareLock);
 	ScanKeyInit(&key[0], Anum_pg_inherits_inhrelid, BTEqualStrategyNumber,
 				F_OIDEQ, ObjectIdGetDatum(relid));
@@ -68,7 +70,7 @@ parent_of(Oid relid)
 	return parent;
 }
 
-/* The table, or the one at the top that it is a partition of. */
+/* Return the topmost table that this one is a partition of, or itself. */
 Oid
 cas_root(Relation rel)
 {
@@ -85,7 +87,7 @@ cas_root(Relation rel)
 	return root;
 }
 
-/* Whether the table is that one, or a partition of it. */
+/* Return whether the table is relid or a partition of it. */
 bool
 cas_is_part_of(Relation rel, Oid relid)
 {
@@ -102,7 +104,7 @@ cas_is_part_of(Relation rel, Oid relid)
 	return false;
 }
 
-/* The table's owner; a partition's is that of the table it is part of. */
+/* Return the table's owner; for a partition, the topmost table's owner. */
 Oid
 cas_owner(Relation rel)
 {
@@ -112,8 +114,10 @@ cas_owner(Relation rel)
 	if (!rel->rd_rel->relispartition)
 		return rel->rd_rel->relowner;
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(cas_root(rel)));
+
+	/* That table may just have been dropped, after a detach. */
 	if (!HeapTupleIsValid(tuple))
-		return rel->rd_rel->relowner;	/* detached and dropped just now */
+		return rel->rd_rel->relowner;
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;

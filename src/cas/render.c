@@ -1,16 +1,15 @@
 /*
  * render.c
- *		What we make of values: the text of an id, and the JSON of payloads.
+ *		Convert values to text, for ids, and to JSON, for payloads.
  *
- * None of it depends on the session's settings, so that it means the same
- * value to whoever reads it, under whichever settings.  Most types are
- * written here without a look at any.  For those whose output functions
- * obey settings, these are changed just for the output functions: nothing of
- * the user's ever runs under them, no cast to JSON either.
+ * The result does not depend on the session's settings, so every session reads
+ * it as the same value.  If a type's output function depends on settings,
+ * these are changed while the output function runs.  No function of a user
+ * runs under the changed settings, not even a cast to JSON.
  *
- * JSON is that of to_jsonb(), but for timestamptz, which is in UTC, and types
- * that have casts to JSON, which are strings of what their input functions
- * read.
+ * The JSON is that of to_jsonb(), with two exceptions: timestamptz is in UTC,
+ * and a type that has a cast to JSON is a string that its input function
+ * reads.
  */
 #include "cas.h"
 
@@ -36,7 +35,7 @@
 #include "utils/rangetypes.h"
 #include "utils/typcache.h"
 
-/* Settings that output functions obey. */
+/* Settings that output functions depend on. */
 #define OBEYS_DATESTYLE		0x01
 #define OBEYS_TIMEZONE		0x02
 #define OBEYS_INTERVALSTYLE	0x04
@@ -49,8 +48,8 @@
 typedef struct Rendering
 {
 	bool		big_strings;	/* int8 and numeric are JSON strings */
-	int			settled;		/* settings that are as they must be */
-	int			guc_level;		/* 0: none was changed */
+	int			settled;		/* settings that have the right value */
+	int			guc_level;		/* 0 if none was changed */
 } Rendering;
 
 /* ----------
@@ -67,6 +66,7 @@ differs(const char *setting, const char *value)
 static void
 change(Rendering *rendering, const char *name, const char *value)
 {
+	/* one nest level for all settings, ended by end_rendering() */
 	if (rendering->guc_level == 0)
 		rendering->guc_level = NewGUCNestLevel();
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
@@ -74,12 +74,13 @@ change(Rendering *rendering, const char *name, const char *value)
 }
 
 /*
- * Change those of the settings that are not as they must be, until
- * end_rendering().  An error puts them back, too.
+ * Set these settings to the values that we need, until end_rendering().  After
+ * an error, the end of the (sub)transaction restores them.
  */
 static void
 settle(Rendering *rendering, int settings)
 {
+	/* Changing a setting is slow, so do it only if the value differs. */
 	settings &= ~rendering->settled;
 	rendering->settled |= settings;
 	if ((settings & OBEYS_DATESTYLE) && DateStyle != USE_ISO_DATES)
@@ -112,7 +113,10 @@ end_rendering(Rendering *rendering)
 		AtEOXact_GUC(true, rendering->guc_level);
 }
 
-/* The settings that the output function of a type, no domain, obeys. */
+/*
+ * Return the settings that the output function of a type depends on.  The type
+ * must not be a domain.
+ */
 static int
 obeyed(Oid type)
 {
@@ -189,6 +193,7 @@ obeyed(Oid type)
 			break;
 	}
 
+	/* Arrays and ranges depend on what their elements depend on. */
 	within = get_element_type(type);
 	if (!OidIsValid(within))
 		within = get_range_subtype(type);
@@ -199,10 +204,12 @@ obeyed(Oid type)
 	}
 	if (get_typtype(type) == TYPTYPE_ENUM)
 		return 0;
+
+	/* the fields of a row type can be of any type */
 	if (type_is_rowtype(type) || get_typtype(type) == TYPTYPE_MULTIRANGE)
 		return OBEYS_ALL;
 
-	/* some extension's: what such ones may obey */
+	/* a type of some extension: all that such types are known to depend on */
 	return OBEYS_ALL & ~(OBEYS_NAMES | OBEYS_MONETARY);
 }
 
@@ -211,7 +218,7 @@ obeyed(Oid type)
  * ----------
  */
 
-/* The text of a value of a type that is no domain. */
+/* Convert a value to text.  The type must not be a domain. */
 static char *
 base_text(Rendering *rendering, Oid type, Datum value)
 {
@@ -219,6 +226,7 @@ base_text(Rendering *rendering, Oid type, Datum value)
 	bool		is_varlena;
 	char	   *text;
 
+	/* Write floats in their shortest exact form, whatever the settings are. */
 	switch (type)
 	{
 		case FLOAT4OID:
@@ -237,7 +245,7 @@ base_text(Rendering *rendering, Oid type, Datum value)
 }
 
 /*
- * The text of a value, as an id is.
+ * Convert a value to the text form that ids have.
  */
 char *
 render_text(Oid type, Datum value)
@@ -296,6 +304,7 @@ push_document(JsonbParseState **state, JsonbIteratorToken token,
 {
 	JsonbValue	v;
 
+	/* a jsonb that is a scalar is stored as an array of one element */
 	if (!JsonbExtractScalar(&document->root, &v))
 		JsonbToJsonbValue(document, &v);
 	pushJsonbValue(state, token, &v);
@@ -308,6 +317,7 @@ push_composite(Rendering *rendering, JsonbParseState **state, Datum value)
 	TupleDesc	desc;
 	HeapTupleData tuple;
 
+	/* copy the descriptor, since output functions run while we use it */
 	desc = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(header),
 									   HeapTupleHeaderGetTypMod(header));
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
@@ -331,7 +341,7 @@ push_composite(Rendering *rendering, JsonbParseState **state, Datum value)
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
-/* Push one dimension of an array, whose elements begin at *next. */
+/* Push one dimension of an array, beginning with the element *next. */
 static void
 push_dimension(Rendering *rendering, JsonbParseState **state, Oid type,
 			   int ndims, const int *dims, const Datum *elements,
@@ -371,6 +381,8 @@ push_array(Rendering *rendering, JsonbParseState **state, Datum value)
 	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
 	deconstruct_array(array, type, typlen, typbyval, typalign, &elements,
 					  &nulls, &n);
+
+	/* an empty array has no dimensions */
 	if (n == 0)
 		push_dimension(rendering, state, type, 1, &none, elements, nulls,
 					   &next);
@@ -379,7 +391,7 @@ push_array(Rendering *rendering, JsonbParseState **state, Datum value)
 					   ARR_DIMS(array), elements, nulls, &next);
 }
 
-/* Push a number whose text this is, if that is one in JSON. */
+/* Push a number given as text, or the text if JSON has no such number. */
 static void
 push_number_text(JsonbParseState **state, JsonbIteratorToken token,
 				 bool finite, char *text)
@@ -397,6 +409,7 @@ push_number_text(JsonbParseState **state, JsonbIteratorToken token,
 	push_numeric(state, token, DatumGetNumeric(number));
 }
 
+/* Push a value of any type. */
 static void
 push_value(Rendering *rendering, JsonbParseState **state,
 		   JsonbIteratorToken token, Oid type, Datum value, bool isnull)
@@ -429,6 +442,7 @@ push_value(Rendering *rendering, JsonbParseState **state,
 						 int64_to_numeric(DatumGetInt32(value)));
 			return;
 		case INT8OID:
+			/* what is not pushed here is pushed as text below */
 			if (rendering->big_strings)
 				break;
 			push_numeric(state, token,
@@ -457,6 +471,7 @@ push_value(Rendering *rendering, JsonbParseState **state,
 			push_text(state, token, pstrdup(buf));
 			return;
 		case JSONOID:
+			/* json is stored as text */
 			value = CStringGetDatum(TextDatumGetCString(value));
 			value = DirectFunctionCall1(jsonb_in, value);
 			/* FALLTHROUGH */
@@ -480,7 +495,8 @@ push_value(Rendering *rendering, JsonbParseState **state,
 }
 
 /*
- * A JSON object of these columns of a row; values and nulls are the row's.
+ * Return a JSON object of these columns of a row.  values and nulls are the
+ * row's, indexed by attribute number - 1.
  */
 Jsonb *
 render_row(TupleDesc desc, const Bitmapset *columns, const Datum *values,

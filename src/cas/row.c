@@ -1,14 +1,13 @@
 /*
  * row.c
- *		Looking at a row, and locking it.
+ *		Read a row, and lock it.
  *
- * Under READ COMMITTED each of our statements has a new snapshot.  A
- * statement that waited for a row's deleter does not see the row that the
- * deleter made again under the same key, so "no row" is believed only when a
- * later look has found none either.  Under REPEATABLE READ and SERIALIZABLE
- * the transaction's snapshot is used, and PostgreSQL raises 40001 for a row
- * that has changed since; for a row that came since, we look with the latest
- * snapshot and raise it ourselves.
+ * Under READ COMMITTED each of our statements takes a new snapshot.  If a
+ * statement waits for a transaction that deletes the row and inserts it again,
+ * it does not find the new row; so "no row" must be confirmed by a later read.
+ * Under REPEATABLE READ and SERIALIZABLE the transaction's snapshot is used,
+ * and PostgreSQL raises 40001 for a row that has changed since.  For a row
+ * inserted since, we read with the latest snapshot and raise 40001 ourselves.
  */
 #include "cas.h"
 
@@ -18,7 +17,7 @@
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 
-/* Whether policies may hide rows from the caller. */
+/* Return whether row-level security may hide rows from the caller. */
 bool
 row_has_policies(CasCall *call)
 {
@@ -27,7 +26,7 @@ row_has_policies(CasCall *call)
 }
 
 /*
- * A row as the transaction's snapshot has it.
+ * Read a row with the transaction's snapshot.
  */
 bool
 row_read(CasCall *call, CasKey *key, int wants, CasRow *row)
@@ -36,9 +35,9 @@ row_read(CasCall *call, CasKey *key, int wants, CasRow *row)
 }
 
 /*
- * Lock a row, read it, and take a look at more of it if that is given; false
- * if there is none, or policies hide it.  What either answer says is true
- * after all waiting.
+ * Lock a row and read it, also the columns of look, if given.  Return false if
+ * there is no such row or policies hide it.  The result is that after all
+ * waits.
  */
 bool
 row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
@@ -64,15 +63,22 @@ row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 		if (statement_run(call, &lock, row))
 			return true;
 
-		/* Nothing in that snapshot.  Is there something now? */
+		/* The row may have been inserted since that snapshot. */
 		if (!statement_read(call, key, GetLatestSnapshot(), wants, row))
 			return false;
 		if (IsolationUsesXactSnapshot())
 		{
 			if (!row_read(call, key, wants, row))
 				found_raise_outdated(call);
-			return false;		/* seen, but hidden from updates */
+
+			/* The snapshot sees it: policies for UPDATE hide it. */
+			return false;
 		}
+
+		/*
+		 * Try to lock that row with a new snapshot.  If this fails again and
+		 * again, policies for UPDATE hide it.
+		 */
 		if (tries >= CAS_MAX_TRIES && row_has_policies(call))
 			return false;
 		CHECK_FOR_INTERRUPTS();
@@ -80,7 +86,7 @@ row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 }
 
 /*
- * A row as last committed, for callers who may not lock it.
+ * Read the latest committed row, for callers who may not lock it.
  */
 static bool
 read_latest(CasCall *call, CasKey *key, int wants, CasRow *row)
@@ -88,6 +94,7 @@ read_latest(CasCall *call, CasKey *key, int wants, CasRow *row)
 	CasRow		former;
 	bool		found;
 
+	/* As with a lock, raise 40001 if the row changed after the snapshot. */
 	if (IsolationUsesXactSnapshot())
 	{
 		bool		formerly = row_read(call, key, 0, &former);
@@ -105,18 +112,21 @@ may_update(CasCall *call)
 {
 	Oid			relid = call->table->relid;
 
+	/* as for SELECT FOR UPDATE, the privilege on any column is enough */
 	return pg_class_aclcheck(relid, GetUserId(), ACL_UPDATE) == ACLCHECK_OK ||
 		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_UPDATE,
 								  ACLMASK_ANY) == ACLCHECK_OK;
 }
 
 /*
- * A row as it now stands: under its lock, if the caller may update it.
+ * Read the latest version of a row.  Lock it if the caller may UPDATE the
+ * table.
  */
 bool
 row_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 				 CasRow *row)
 {
+	/* policies for UPDATE may hide a row that those for SELECT show */
 	if (may_update(call) && row_lock(call, key, mode, wants, NULL, row))
 		return true;
 	return read_latest(call, key, wants, row);

@@ -1,11 +1,12 @@
 /*
  * sequence.c
- *		The sequence of a table whose versions are the table's.
+ *		The sequence of a table with versions => 'table'.
  *
- * It is owned by the version column, so that it is renamed, given away, dumped
- * and dropped as one expects.  It must be ahead of every version in the table:
- * else a row that is deleted and created again shows versions that its
- * predecessor had, and a client of that one overwrites it.
+ * The version column owns the sequence, so that it is dropped, dumped and
+ * given to another owner together with the table.  It must be ahead of every
+ * version in the table.  Otherwise a row that is deleted and created again
+ * could get versions that its predecessor had, and a client that has read the
+ * predecessor could overwrite it.
  */
 #include "cas.h"
 
@@ -31,12 +32,12 @@
 #include "utils/syscache.h"
 
 /*
- * Up to so many pages, a table's greatest version is looked for at the first
- * draw of a session: that takes about a millisecond.
+ * At the first draw of a session, a table of up to so many pages is scanned
+ * for its greatest version, which takes about a millisecond.
  */
 #define PAGES_TO_SCAN 128
 
-/* Whether a column's default draws from the sequence. */
+/* Return whether a column's default draws from the sequence. */
 static bool
 feeds_a_default(Oid sequence)
 {
@@ -61,12 +62,14 @@ feeds_a_default(Oid sequence)
 }
 
 /*
- * The sequence for a table's versions, or InvalidOid.  name may be NULL.
+ * Find the sequence of a table's versions, or return InvalidOid.  name is its
+ * name in the settings, or NULL.
  *
- * The settings name it, but who makes a guard by hand could name any, and the
- * guard asks for no right on it; so it must be one that a column of the table
- * owns.  If none of those has the name, because it was renamed, or because
- * the settings went with cas_disable(), it is the version column's only one.
+ * The guard draws from the sequence without checking privileges, and a guard
+ * made by hand can name any sequence.  Therefore it must be one that a column
+ * of the table owns.  If no such sequence has the name, because it was renamed
+ * or because cas_disable() has removed the settings, return the only sequence
+ * owned by the version column.
  */
 Oid
 cas_find_sequence(Oid root, const char *version_column, const char *name)
@@ -83,13 +86,15 @@ cas_find_sequence(Oid root, const char *version_column, const char *name)
 		int32		column;
 		char	   *relname;
 
-		/* what is dropped meanwhile has no name any more */
+		/* a sequence that was dropped meanwhile has no name */
 		relname = get_rel_name(sequence);
 		if (relname == NULL ||
 			!sequenceIsOwned(sequence, DEPENDENCY_AUTO, &table, &column))
 			continue;
 		if (name != NULL && strcmp(relname, name) == 0)
 			return sequence;
+
+		/* one that was there before, as a serial column's, is not ours */
 		if (column == version && !feeds_a_default(sequence))
 		{
 			only = sequence;
@@ -99,7 +104,7 @@ cas_find_sequence(Oid root, const char *version_column, const char *name)
 	return n == 1 ? only : InvalidOid;
 }
 
-/* The sequence that a guard draws from, or InvalidOid. */
+/* Return the sequence that a guard draws from, or InvalidOid. */
 Oid
 cas_sequence(Relation rel, const CasSettings *settings)
 {
@@ -140,6 +145,7 @@ cas_sequence_last(Oid sequence, int64 *last)
  * ----------
  */
 
+/* Raise *greatest to the value, if that is greater. */
 static void
 note_greatest(Datum value, bool isnull, Oid type, int64 *greatest)
 {
@@ -148,10 +154,8 @@ note_greatest(Datum value, bool isnull, Oid type, int64 *greatest)
 }
 
 /*
- * Scans read what is committed by now, and take no part in SSI: others' rows
- * are none of this transaction's business.
- *
- * By an index whose first column is the version; false if there is none.
+ * Find the greatest version with an index whose first column is the version;
+ * return false if there is none.
  */
 static bool
 greatest_by_index(Relation rel, AttrNumber version, Oid type,
@@ -170,6 +174,10 @@ greatest_by_index(Relation rel, AttrNumber version, Oid type,
 			(index->rd_indoption[0] & INDOPTION_DESC) == 0 &&
 			RelationGetIndexPredicate(index) == NIL)
 		{
+			/*
+			 * SnapshotSelf reads what is committed now and takes no predicate
+			 * locks: other rows do not matter to this transaction.
+			 */
 			TupleTableSlot *slot = table_slot_create(rel, NULL);
 			IndexScanDesc scan = index_beginscan(rel, index, SnapshotSelf,
 												 NULL, 0, 0);
@@ -180,7 +188,7 @@ greatest_by_index(Relation rel, AttrNumber version, Oid type,
 				bool		isnull;
 				Datum		value = slot_getattr(slot, version, &isnull);
 
-				/* NULLs come first, going backwards */
+				/* a backward scan returns NULLs first */
 				CHECK_FOR_INTERRUPTS();
 				note_greatest(value, isnull, type, greatest);
 				if (!isnull)
@@ -195,6 +203,7 @@ greatest_by_index(Relation rel, AttrNumber version, Oid type,
 	return found;
 }
 
+/* Find the greatest version by reading the table. */
 static void
 greatest_by_scan(Relation rel, AttrNumber version, Oid type,
 				 int64 *greatest)
@@ -214,7 +223,7 @@ greatest_by_scan(Relation rel, AttrNumber version, Oid type,
 	ExecDropSingleTupleTableSlot(slot);
 }
 
-/* What ANALYZE has seen: a lower bound. */
+/* Find the greatest version that ANALYZE has seen, which is a lower bound. */
 static void
 greatest_by_statistics(Relation rel, AttrNumber version, Oid type,
 					   int64 *greatest)
@@ -239,9 +248,9 @@ greatest_by_statistics(Relation rel, AttrNumber version, Oid type,
 }
 
 /*
- * The greatest version in one table or partition, 0 if there is none.  If it
- * need not be exact, a large table without an index on the version is not
- * read for it.
+ * Return the greatest version in one table or partition, or 0.  If exact is
+ * false, a large table without an index on the version is not read; the result
+ * is a lower bound then.
  */
 static int64
 greatest_version(Relation rel, AttrNumber version, Oid type, bool exact)
@@ -260,8 +269,8 @@ greatest_version(Relation rel, AttrNumber version, Oid type, bool exact)
 }
 
 /*
- * The greatest version in a table and all its partitions, 0 if there is none.
- * The caller holds a lock on the table; what else it takes is released.
+ * Return the greatest version in a table and all its partitions, or 0.  The
+ * caller holds a lock on the table; the locks on partitions are released.
  */
 int64
 cas_greatest_version(Relation rel, const char *version_column)
@@ -311,9 +320,10 @@ raise_behind(Relation rel, CasTable *table)
 }
 
 /*
- * Whether a version is drawn so that it does not repeat after a failover
- * (base/history.c).  Numbers that somebody began above the limit, and columns
- * that are too narrow for such numbers, are left to the sequence alone.
+ * Return whether versions are drawn with history_draw(), so that they do not
+ * repeat after a failover (base/history.c).  Its numbers do not fit into
+ * columns narrower than bigint, and it has a limit that versions may already
+ * exceed; then the sequence alone is used.
  */
 static bool
 draws_from_history(const CasTable *table, int64 after)
@@ -323,14 +333,9 @@ draws_from_history(const CasTable *table, int64 after)
 }
 
 /*
- * At a session's first draw: the greatest version that the sequence must be
- * beyond.  A promoted logical subscriber and a restore of the data alone
- * bring rows along whose versions the sequence knows nothing of.
- *
- * To read a whole table for that would be too much, but there is no need to
- * where there is an index, or where the table is small.  Of a large one it is
- * read where the sequence was never drawn from, as on a subscriber; elsewhere
- * what ANALYZE knows is asked.
+ * At a session's first draw, find the greatest version in the table, which the
+ * sequence must exceed.  On a promoted logical subscriber, or after a
+ * data-only restore, rows have versions above the sequence's value.
  */
 static void
 find_floor(Relation rel, CasTable *table, Oid sequence, int64 after)
@@ -338,6 +343,10 @@ find_floor(Relation rel, CasTable *table, Oid sequence, int64 after)
 	int64		next;
 	bool		drawn = cas_sequence_last(sequence, &next);
 
+	/*
+	 * A large table without an index is read only if the sequence was never
+	 * drawn from, as on a subscriber.  Otherwise ANALYZE's statistics must do.
+	 */
 	table->floor = greatest_version(rel, table->version, table->version_type,
 									!drawn);
 
@@ -354,13 +363,13 @@ find_floor(Relation rel, CasTable *table, Oid sequence, int64 after)
 }
 
 /*
- * Draw a version that is greater than the one given.  The sequence is looked
- * up at each draw, as nothing would tell us that another one took its place,
- * and nobody needs rights on it.
+ * Draw a version greater than after.  Raise 55000 if the sequence is behind.
+ * The caller needs no privileges on the sequence.
  */
 int64
 cas_draw_version(Relation rel, CasTable *table, int64 after)
 {
+	/* Look it up each time: its replacement does not invalidate the cache. */
 	Oid			sequence = cas_sequence(rel, &table->settings);
 	int64		version;
 
@@ -381,6 +390,8 @@ cas_draw_version(Relation rel, CasTable *table, int64 after)
 		version = nextval_internal(sequence, false);
 	if (version <= after || version <= table->floor)
 		raise_behind(rel, table);
+
+	/* The next number of this session must be larger than this one. */
 	table->floor = version;
 	return version;
 }

@@ -1,14 +1,13 @@
 /*
  * settings.c
- *		A guarded table's settings, which are the arguments of its guard
- *		trigger, each "name=value".
+ *		Settings of a guarded table.
  *
- * There pg_dump carries them along, and there is no registry beside the
- * catalogs that could fall out of step with them.
+ * They are stored as arguments of the guard trigger, each as "name=value".  So
+ * pg_dump saves them, and no other catalog can disagree with them.
  *
- * A setting is one row of the table below, and a field of CasSettings.  Its
- * name is that of the argument of cas_enable(), of the trigger's argument and
- * of the column of cas_tables; the install script lists those in this order.
+ * Each setting has a row in the table below and a field in CasSettings.  Its
+ * name is also the name of an argument of cas_enable() and of a column of
+ * cas_tables; the install script lists those in the same order.
  */
 #include "cas.h"
 
@@ -19,11 +18,11 @@
 
 typedef enum SettingKind
 {
-	SETTING_NAME,				/* of a column; '' is none */
-	SETTING_WORD,				/* one of these words, the first by default */
-	SETTING_NAMES,				/* of columns; '{}' is none */
-	SETTING_PATH,				/* object keys; '{}' is none */
-	SETTING_RELATION			/* schema and name; no argument */
+	SETTING_NAME,				/* a column name; '' for none */
+	SETTING_WORD,				/* one of words, by default the first */
+	SETTING_NAMES,				/* column names; '{}' for none */
+	SETTING_PATH,				/* object keys; '{}' for none */
+	SETTING_RELATION			/* schema and name; not an argument */
 } SettingKind;
 
 typedef struct Setting
@@ -46,14 +45,14 @@ static const Setting all_settings[] = {
 	{"version_path", SETTING_PATH, FIELD(version_path)},
 	{"enforce", SETTING_WORD, FIELD(enforce), {"error", "warn"}},
 	{"big_numbers", SETTING_WORD, FIELD(big_numbers), {"number", "string"}},
-	/* what is no argument comes last */
+	/* settings that are not arguments come last */
 	{"sequence", SETTING_RELATION, FIELD(sequence)},
 };
 
 StaticAssertDecl(lengthof(all_settings) == CAS_SETTINGS + 1,
 				 "CAS_SETTINGS counts the settings that are arguments");
 
-/* A setting's field, as what its kind makes it. */
+/* Return a setting's field in CasSettings, by the type that its kind has. */
 static char **
 name_field(const CasSettings *settings, const Setting *setting)
 {
@@ -77,7 +76,7 @@ names_field(const CasSettings *settings, const Setting *setting)
  * ----------
  */
 
-/* A list of names, in double quotes or plain; false if it is malformed. */
+/* Parse a list of names, quoted or not; return false if it is malformed. */
 static bool
 parse_names(const char *value, char separator, CasNames *list)
 {
@@ -124,7 +123,7 @@ parse_value(const char *value, const Setting *setting, CasSettings *settings)
 	return true;
 }
 
-/* Read one "name=value". */
+/* Parse one "name=value". */
 static bool
 parse_setting(const char *argument, CasSettings *settings)
 {
@@ -141,9 +140,9 @@ parse_setting(const char *argument, CasSettings *settings)
 }
 
 /*
- * Read a guard trigger's arguments.  cas_enable() writes them; for a guard
- * that was made by hand, the answer may be what is wrong with them, else it
- * is NULL.  What can be read is read all the same.
+ * Parse a guard trigger's arguments.  Return NULL or, for a guard that was not
+ * made by cas_enable(), what is wrong with them; valid arguments are parsed in
+ * that case, too.
  */
 char *
 cas_parse_settings(const Trigger *guard, CasSettings *settings)
@@ -151,10 +150,14 @@ cas_parse_settings(const Trigger *guard, CasSettings *settings)
 	char	   *problem = NULL;
 
 	memset(settings, 0, sizeof(CasSettings));
+
+	/* continue after an error: cas_enable() reads what it can */
 	for (int i = 0; i < guard->tgnargs; i++)
 		if (!parse_setting(guard->tgargs[i], settings) && problem == NULL)
 			problem = psprintf("the guard has an invalid argument: \"%s\"",
 							   guard->tgargs[i]);
+
+	/* the sequence alone is enough */
 	if (settings->sequence.length > 0)
 		settings->versions = CAS_VERSIONS_TABLE;
 	if (problem != NULL)
@@ -169,7 +172,7 @@ cas_parse_settings(const Trigger *guard, CasSettings *settings)
 	return NULL;
 }
 
-/* Names as a trigger argument: each in double quotes. */
+/* Append names to a trigger argument, each in double quotes. */
 static void
 append_names(StringInfo text, const CasNames *names, char separator)
 {
@@ -180,6 +183,7 @@ append_names(StringInfo text, const CasNames *names, char separator)
 		appendStringInfoChar(text, '"');
 		for (char *c = names->names[i]; *c; c++)
 		{
+			/* doubled, as SplitGUCList() reads it */
 			if (*c == '"')
 				appendStringInfoChar(text, '"');
 			appendStringInfoChar(text, *c);
@@ -188,7 +192,7 @@ append_names(StringInfo text, const CasNames *names, char separator)
 	}
 }
 
-/* One setting as "name=value"; NULL for one that is not there. */
+/* Return a setting as "name=value", or NULL if it is not set. */
 static char *
 setting_text(const CasSettings *settings, const Setting *setting)
 {
@@ -220,7 +224,7 @@ setting_text(const CasSettings *settings, const Setting *setting)
 	return text.data;
 }
 
-/* The settings as the arguments of a guard trigger, in SQL. */
+/* Return the settings as SQL text, for the arguments of a guard trigger. */
 char *
 cas_settings_arguments(const CasSettings *settings)
 {
@@ -231,6 +235,7 @@ cas_settings_arguments(const CasSettings *settings)
 	{
 		char	   *text = setting_text(settings, &all_settings[i]);
 
+		/* always in this order, so that enable.c can compare the texts */
 		if (text != NULL)
 			appendStringInfo(&arguments, "%s%s",
 							 arguments.len > 0 ? ", " : "",
@@ -239,7 +244,7 @@ cas_settings_arguments(const CasSettings *settings)
 	return arguments.data;
 }
 
-/* Whether two lists have the same names. */
+/* Return whether two lists have the same names in the same order. */
 bool
 cas_same_names(const CasNames *a, const CasNames *b)
 {
@@ -286,8 +291,8 @@ name_argument(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * Put the arguments of cas_enable(), which follow the table, into settings;
- * what is NULL is left as it is.
+ * Set the settings from the arguments of cas_enable() that follow the table.
+ * NULL arguments change nothing.
  */
 void
 cas_settings_from_arguments(FunctionCallInfo fcinfo, CasSettings *settings)
@@ -305,6 +310,7 @@ cas_settings_from_arguments(FunctionCallInfo fcinfo, CasSettings *settings)
 		switch (setting->kind)
 		{
 			case SETTING_NAME:
+				/* '' removes the name */
 				*name_field(settings, setting) = name_argument(fcinfo, argno);
 				break;
 			case SETTING_WORD:
@@ -348,7 +354,7 @@ names_datum(const CasNames *names, Oid type)
 										   -1, false, TYPALIGN_INT));
 }
 
-/* The type of a setting's column. */
+/* Return the type of a setting's column in cas_tables. */
 static Oid
 setting_type(const Setting *setting)
 {
@@ -368,8 +374,8 @@ setting_type(const Setting *setting)
 }
 
 /*
- * The description of a row of the settings, with room for as many columns
- * after them.
+ * Return a tuple descriptor with a column for each setting, and room for more
+ * columns after them.
  */
 TupleDesc
 cas_settings_desc(int more)
@@ -382,7 +388,7 @@ cas_settings_desc(int more)
 	return desc;
 }
 
-/* The settings as such a row. */
+/* Set the values of these columns. */
 void
 cas_settings_values(const CasSettings *settings, Datum *values, bool *nulls)
 {

@@ -1,11 +1,10 @@
 /*
  * sql.c
- *		The text of the statements that swaps are made of, and their
- *		parameters.
+ *		Text and parameters of the statements that swaps run.
  *
- * Each is ordinary SQL on one row, found by its primary key, with the values
- * as parameters.  Names are quoted and qualified, operators and types
- * qualified, so no search_path can put anything in their place.
+ * Each statement is ordinary SQL on one row, which it finds by the primary
+ * key.  Values are parameters.  Names are quoted, and relations, operators and
+ * types are qualified, so the statements do not depend on search_path.
  */
 #include "cas.h"
 
@@ -25,7 +24,7 @@ column_name(CasTable *table, AttrNumber attnum)
 												  attnum - 1)->attname));
 }
 
-/* Append the columns that a statement returns. */
+/* Append the list of columns that a statement returns. */
 static void
 append_returned(StringInfo sql, CasTable *table, const CasPlan *plan)
 {
@@ -40,8 +39,9 @@ append_returned(StringInfo sql, CasTable *table, const CasPlan *plan)
 }
 
 /*
- * Parameters come in this order: the key, the version, the columns written
- * by attribute number, the new key; each where the kind of statement has it.
+ * The order of parameters is: the key, the version, the columns written in the
+ * order of attribute numbers, and the new key.  Each kind of statement has
+ * some of these.
  */
 static int
 version_parameter(CasTable *table)
@@ -70,7 +70,7 @@ has_version(CasStatementKind kind)
 		kind == STATEMENT_DELETE || kind == STATEMENT_RENAME;
 }
 
-/* The types of a statement's parameters, and their number. */
+/* Set the types of a statement's parameters, and return their number. */
 int
 sql_parameter_types(CasTable *table, const CasPlan *plan, Oid *types)
 {
@@ -82,6 +82,8 @@ sql_parameter_types(CasTable *table, const CasPlan *plan, Oid *types)
 			types[n++] = table->keys[i].type;
 	if (has_version(plan->kind))
 		types[n++] = INT8OID;
+
+	/* the document is jsonb, even if its column's type is a domain */
 	while ((a = bms_next_member(plan->columns, a)) >= 0)
 		types[n++] = a == table->payload ? JSONBOID :
 			TupleDescAttr(table->desc, a - 1)->atttypid;
@@ -98,6 +100,7 @@ append_operator(StringInfo sql, Oid operator)
 	Form_pg_operator form;
 	char	   *schema;
 
+	/* an operator's name needs no quotes, but its schema may */
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for operator %u", operator);
 	form = (Form_pg_operator) GETSTRUCT(tuple);
@@ -109,7 +112,7 @@ append_operator(StringInfo sql, Oid operator)
 	ReleaseSysCache(tuple);
 }
 
-/* Append the search for a key, which is the first parameters. */
+/* Append a WHERE clause for the key, whose values are the first parameters. */
 void
 sql_append_where_key(StringInfo sql, CasTable *table)
 {
@@ -132,12 +135,17 @@ append_where_version(StringInfo sql, CasTable *table)
 }
 
 /*
- * Append that a column differs from a parameter by its stored image.  The
- * casts to record keep ROW *<> ROW from being taken apart by columns.
+ * Append a condition: the column's stored image differs from the parameter's.
  */
 static void
 append_differs(StringInfo sql, CasTable *table, AttrNumber attnum, int param)
 {
+	/*
+	 * We cannot use a function of our own to compare values of any type: it
+	 * would be polymorphic, and a function that matches better could shadow
+	 * it.  So use PostgreSQL's operator on records.  Without the casts, the
+	 * parser would compare the rows column by column.
+	 */
 	appendStringInfo(sql, "ROW(t.%s%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($%d)::pg_catalog.record",
 					 column_name(table, attnum),
 					 attnum == table->payload ? "::pg_catalog.jsonb" : "",
@@ -162,6 +170,7 @@ append_insert(StringInfo sql, CasTable *table, const CasPlan *plan,
 
 		appendStringInfo(&names, ", %s", column_name(table, attnum));
 		appendStringInfo(&values, ", $%d", i + 1);
+		/* the caller names the key, even if it is an identity column */
 		if (TupleDescAttr(table->desc, attnum - 1)->attidentity ==
 			ATTRIBUTE_IDENTITY_ALWAYS)
 			overriding = "OVERRIDING SYSTEM VALUE ";
@@ -179,12 +188,14 @@ append_insert(StringInfo sql, CasTable *table, const CasPlan *plan,
 		appendStringInfo(sql, "INSERT INTO %s AS t (%s) %sVALUES (%s)",
 						 relation, names.data + 2, overriding,
 						 values.data + 2);
+
+	/* conflicts with other unique constraints raise an error */
 	if (plan->kind == STATEMENT_INSERT)
 		appendStringInfo(sql, " ON CONFLICT ON CONSTRAINT %s DO NOTHING",
 						 quote_identifier(plan->arbiter));
 }
 
-/* Append the search for the key and version of a row that differs. */
+/* Append a WHERE clause for key and version, and that a column differs. */
 static void
 append_where_differs(StringInfo sql, CasTable *table, const CasPlan *plan)
 {
@@ -228,7 +239,7 @@ append_rename(StringInfo sql, CasTable *table, const char *relation)
 	append_where_version(sql, table);
 }
 
-/* The text of the statement that a plan describes. */
+/* Return the text of the statement that a plan describes. */
 char *
 sql_build(CasCall *call, const CasPlan *plan)
 {
@@ -238,7 +249,10 @@ sql_build(CasCall *call, const CasPlan *plan)
 	StringInfoData row;
 	StringInfoData sql;
 
-	/* the guard does not reach inheritance children, so neither do we */
+	/*
+	 * Rows of inheritance children are not guarded, so leave them out.  For a
+	 * partitioned table, ONLY would leave out all rows.
+	 */
 	if (call->rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 		relation = psprintf("ONLY %s", name);
 
@@ -258,11 +272,14 @@ sql_build(CasCall *call, const CasPlan *plan)
 			break;
 		case STATEMENT_INSERT:
 		case STATEMENT_INSERT_NEW_KEY:
+			/* INSERT does not allow ONLY */
 			append_insert(&sql, table, plan, name);
 			break;
 		case STATEMENT_UPDATE:
 			appendStringInfo(&sql, "UPDATE %s AS t", relation);
 			append_set(&sql, table, plan);
+
+			/* the comparison needs SELECT on the columns */
 			if (plan->compares)
 				append_where_differs(&sql, table, plan);
 			else
@@ -306,7 +323,7 @@ sql_build(CasCall *call, const CasPlan *plan)
 	return sql.data;
 }
 
-/* Put a statement's arguments in the order of its parameters. */
+/* Set the parameters' values from a statement's arguments. */
 void
 sql_bind(CasTable *table, const CasStatement *statement, Datum *values,
 		 char *nulls)

@@ -1,9 +1,9 @@
 /*
  * statement.c
- *		Running the statements that swaps are made of.
+ *		Run the statements that swaps need.
  *
- * They run through SPI (sql.c has their text, plan.c their plans) with the
- * caller's rights; on plain tables some need not, see direct.c.
+ * They run through SPI with the caller's rights; sql.c has their text, and
+ * plan.c their plans.  On plain tables some use the direct path (direct.c).
  */
 #include "cas.h"
 
@@ -12,7 +12,7 @@
 #include "executor/spi.h"
 #include "utils/snapmgr.h"
 
-/* Take the one row that a statement returned. */
+/* Copy the values of the one row that a statement returned. */
 static void
 take_returned(CasCall *call, const CasStatement *statement, CasRow *row)
 {
@@ -33,8 +33,9 @@ take_returned(CasCall *call, const CasStatement *statement, CasRow *row)
 }
 
 /*
- * Connect the call to SPI, if it is not, for its rest.  That must not be done
- * below a subtransaction that ends before the call does.
+ * Connect to SPI for the rest of the call, if that is not done yet.  Do not
+ * call this inside a subtransaction that ends before the call does, because
+ * its end closes the connection.
  */
 void
 statement_connect(CasCall *call)
@@ -45,6 +46,8 @@ statement_connect(CasCall *call)
 		return;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+
+	/* stay in our context, not in SPI's */
 	MemoryContextSwitchTo(mcxt);
 	call->connected = true;
 }
@@ -68,6 +71,7 @@ run_plan(CasCall *call, const CasStatement *statement, CasRow *row)
 	memset(nulls, ' ', size);
 	sql_bind(table, statement, values, nulls);
 
+	/* With read_only, SPI uses the snapshot's curcid as it is. */
 	plan_begin(table);
 	rc = SPI_execute_snapshot(plan, values, nulls, statement->snapshot,
 							  InvalidSnapshot, statement->as_of, true, 0);
@@ -78,7 +82,10 @@ run_plan(CasCall *call, const CasStatement *statement, CasRow *row)
 	processed = SPI_processed;
 	if (processed > 1)
 	{
-		/* a snapshot can have a row that is gone and the one in its place */
+		/*
+		 * An old snapshot may see a deleted row, and the row that this
+		 * transaction has inserted with the same key since.
+		 */
 		if (IsolationUsesXactSnapshot())
 			found_raise_outdated(call);
 		elog(ERROR, "more than one row for a primary key in table \"%s\"",
@@ -93,12 +100,13 @@ run_plan(CasCall *call, const CasStatement *statement, CasRow *row)
 }
 
 /*
- * Whether the guard is to find out that an UPDATE changes nothing.  It reads
- * both rows anyway, and a condition in the statement, ROW(...) *<> ROW(...),
- * costs a twentieth of the call, most of it for making its types.
+ * Return whether the guard, and not a condition in the statement, finds out that
+ * an UPDATE changes nothing.
  *
- * The guard fires last, so this is only right if no trigger before it, and no
- * rule, could have done anything for a row that is not to be written.
+ * The guard reads both rows anyway.  A condition, ROW(...) *<> ROW(...), costs a
+ * twentieth of the call, most of it for looking up its types.  But the guard
+ * fires last, so this is right only if no trigger before it and no rule can have
+ * an effect for a row that is not written.
  */
 static bool
 guard_compares(CasCall *call, const CasStatement *statement)
@@ -107,13 +115,14 @@ guard_compares(CasCall *call, const CasStatement *statement)
 		statement->write->comparable && call->table->guard_compares;
 }
 
-/* Run an UPDATE that is announced to the guard. */
+/* Run an UPDATE after announcing its row to the guard. */
 static bool
 run_announced(CasCall *call, const CasStatement *statement, CasRow *row)
 {
 	GuardExpectation former = guard_expectation;
 	bool		done = false;
 
+	/* restore the former one also after an error, which may be caught */
 	PG_TRY();
 	{
 		guard_expectation.relid = call->table->relid;
@@ -132,8 +141,8 @@ run_announced(CasCall *call, const CasStatement *statement, CasRow *row)
 }
 
 /*
- * Run a statement; true if it found, or wrote, its row, which is then in
- * *row.
+ * Run a statement.  Return true if it found or wrote its row, and set *row to
+ * that.
  */
 bool
 statement_run(CasCall *call, const CasStatement *statement, CasRow *row)
@@ -148,7 +157,10 @@ statement_run(CasCall *call, const CasStatement *statement, CasRow *row)
 	return run_plan(call, statement, row);
 }
 
-/* Read a row in a snapshot, and as this transaction has made it. */
+/*
+ * Read a row with a snapshot (or InvalidSnapshot for a new one), including
+ * what this transaction has written.
+ */
 bool
 statement_read(CasCall *call, CasKey *key, Snapshot snapshot, int wants,
 			   CasRow *row)
@@ -161,8 +173,8 @@ statement_read(CasCall *call, CasKey *key, Snapshot snapshot, int wants,
 }
 
 /*
- * Read a row as others have committed it by now, and this transaction had
- * done by that command.
+ * Read the latest committed row, including what this transaction has written
+ * before the given command, but not later.
  */
 bool
 statement_read_as_of(CasCall *call, CasKey *key, CommandId command, int wants,

@@ -1,13 +1,13 @@
 /*
  * table.c
- *		The cache of guarded tables: what is known of each, per backend.
+ *		A per-backend cache of guarded tables.
  *
- * An entry is made whole or not at all: what an error interrupts is freed with
- * the context that it was made in.  A relcache invalidation marks an entry;
- * the next look-up, which its caller makes with a lock on the table, makes a
- * new one.  An outer call of the same transaction may still be reading the
- * old one (a trigger can do DDL), so that is not freed at once but handed to
- * the transaction's memory context.
+ * An entry is added only when it is complete; after an error, the memory is
+ * freed with the context in which it was being built.  A relcache invalidation
+ * marks the entry as invalid, and the next lookup builds a new one.  An outer
+ * call of the same transaction may still be reading the old entry, because a
+ * trigger can run DDL.  Therefore its memory is moved to the transaction's
+ * memory context instead of being freed at once.
  */
 #include "cas.h"
 
@@ -19,9 +19,9 @@
 #include "utils/memutils.h"
 
 /*
- * Between transactions a backend keeps no more than so many tables, with
- * their plans: those that were used last.  Within one, all that it uses are
- * kept, since an outer call may be reading any of them.
+ * Maximum number of tables, with their plans, that a backend keeps between
+ * transactions: those used last.  Within a transaction all are kept, because
+ * an outer call may be reading any of them.
  */
 #define MAX_TABLES 100
 
@@ -29,21 +29,22 @@ typedef struct CasTableEntry
 {
 	Oid			relid;			/* hash key, must be first */
 	bool		valid;
-	uint64		used;			/* in which transaction */
+	uint64		used;			/* transaction that used it last */
 	CasTable   *table;			/* in CacheMemoryContext */
 } CasTableEntry;
 
 static HTAB *tables = NULL;
-static uint64 transaction = 0;	/* counts them */
-static uint64 invalidations = 0;	/* likewise */
+static uint64 transaction = 0;	/* number of transactions so far */
+static uint64 invalidations = 0;	/* number of invalidations so far */
 
-/* Relcache callback: relid InvalidOid means all. */
+/* Relcache callback; relid is InvalidOid for all relations. */
 static void
 mark_invalid(Datum arg, Oid relid)
 {
 	HASH_SEQ_STATUS scan;
 	CasTableEntry *entry;
 
+	/* only mark the entry, which may be in use */
 	invalidations++;
 	if (OidIsValid(relid))
 	{
@@ -58,8 +59,8 @@ mark_invalid(Datum arg, Oid relid)
 }
 
 /*
- * Remove what is no longer valid: a table that was dropped does not come back.
- * Memory is freed at the end of the transaction.
+ * Remove all invalid entries, also those of tables that were dropped.  Their
+ * memory is freed at the end of the transaction.
  */
 static void
 remove_invalid(void)
@@ -85,7 +86,7 @@ compare_use(const void *a, const void *b)
 	return used_a < used_b ? -1 : used_a > used_b ? 1 : 0;
 }
 
-/* Free the entries that were used longest ago.  No call is running. */
+/* At the end of a transaction, free the entries that were not used lately. */
 static void
 evict(void)
 {
@@ -94,7 +95,7 @@ evict(void)
 	HASH_SEQ_STATUS scan;
 	CasTableEntry *entry;
 
-	/* at the end of a transaction nothing may fail */
+	/* an error is not allowed at this point */
 	entries = MemoryContextAllocExtended(TopMemoryContext,
 										 sizeof(CasTableEntry *) * n,
 										 MCXT_ALLOC_NO_OOM);
@@ -104,6 +105,8 @@ evict(void)
 	hash_seq_init(&scan, tables);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		entries[n++] = entry;
+
+	/* no call is running, so nobody uses the memory */
 	qsort(entries, n, sizeof(CasTableEntry *), compare_use);
 	for (int i = 0; i < n - MAX_TABLES; i++)
 	{
@@ -123,6 +126,7 @@ end_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PARALLEL_ABORT:
 		case XACT_EVENT_PREPARE:
+			/* the end of the outermost call, so entries may be freed */
 			transaction++;
 			if (hash_get_num_entries(tables) > MAX_TABLES)
 				evict();
@@ -148,8 +152,8 @@ init_tables(void)
 }
 
 /*
- * Fill a CasTable, in the current memory context, which is its own.  A guard
- * that cannot do its work must not let anything pass.
+ * Fill a CasTable, allocating in the current memory context.  Raise an error
+ * if the guard cannot work, so that no write gets past it.
  */
 static void
 load_table(CasTable *table, Relation rel, const CasTriggers *triggers)
@@ -186,15 +190,17 @@ load_table(CasTable *table, Relation rel, const CasTriggers *triggers)
 										cas_find_column(rel, name));
 	}
 
+	/* these use what was set above, and each other's results */
 	cas_load_key(table, rel);
 	payload_load(table);
 	table->plain = cas_is_plain(rel, table);
 }
 
-/* Make an entry for a table, or return NULL if it has no guard. */
+/* Build an entry for a table; return NULL if the table has no guard. */
 static CasTable *
 make_entry(Relation rel)
 {
+	/* Loading looks into catalogs, which can process invalidations. */
 	uint64		before = invalidations;
 	Oid			relid = RelationGetRelid(rel);
 	CasTriggers triggers;
@@ -203,11 +209,13 @@ make_entry(Relation rel)
 	CasTable   *table;
 	CasTableEntry *entry;
 
+	/* dropped tables are not looked up again, so clean up here */
 	remove_invalid();
 	cas_find_triggers(rel, &triggers);
 	if (triggers.guard == NULL)
 		return NULL;
 
+	/* Until the table is complete, an error frees this with its parent. */
 	mcxt = AllocSetContextCreate(CurrentMemoryContext, "pg_cas table",
 								 ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(mcxt);
@@ -218,10 +226,12 @@ make_entry(Relation rel)
 	MemoryContextSwitchTo(old);
 
 	/*
-	 * It is whole.  If an invalidation has come while it was made, it serves
-	 * this one look-up.
+	 * The table is complete.  If an invalidation arrived while it was being
+	 * built, it serves this lookup only.
 	 */
 	entry = hash_search(tables, &relid, HASH_ENTER, NULL);
+
+	/* nothing below can fail, so the entry is never incomplete */
 	MemoryContextSetParent(mcxt, CacheMemoryContext);
 	entry->table = table;
 	entry->used = transaction;
@@ -230,9 +240,9 @@ make_entry(Relation rel)
 }
 
 /*
- * The guarded table that rel is, or NULL if it has no guard.  The caller
- * holds a lock on rel that keeps off DDL.  The answer stays readable until
- * the end of the transaction.
+ * Return the cached data of a guarded table, or NULL if rel has no guard.  The
+ * caller holds a lock on rel that conflicts with DDL.  The result stays valid
+ * memory until the end of the transaction.
  */
 CasTable *
 cas_table_of(Relation rel)
@@ -248,7 +258,7 @@ cas_table_of(Relation rel)
 	return entry->table;
 }
 
-/* Whether the guard fires for what this session writes now. */
+/* Return whether the guard fires for the writes of this session. */
 bool
 cas_guard_fires(CasTable *table)
 {

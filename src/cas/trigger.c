@@ -1,6 +1,6 @@
 /*
  * trigger.c
- *		The triggers that make a guard, among those of a relation.
+ *		Find the guard and its companions among a relation's triggers.
  */
 #include "cas.h"
 
@@ -11,7 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 
-/* Whether the path of a library is this extension's. */
+/* Return whether the path is that of this extension's library. */
 static bool
 is_own_library(const char *path)
 {
@@ -22,11 +22,12 @@ is_own_library(const char *path)
 }
 
 /*
- * The name of the C function of ours that an SQL function is, or NULL.
+ * Return the name of the C function of ours that an SQL function calls, or
+ * NULL.
  *
- * It is read in pg_proc, since fmgr_info() gives the wrapper for a function
- * that has a SET clause or is SECURITY DEFINER, and its owner may have made
- * it so.
+ * This reads pg_proc, because the owner may have added a SET clause or
+ * SECURITY DEFINER to the function, and fmgr_info() returns a wrapper for such
+ * functions.
  */
 static char *
 own_function(Oid function)
@@ -55,16 +56,16 @@ own_function(Oid function)
 }
 
 /*
- * Find the guard and its companions.  They are known by their code, not by
- * their names.
- *
- * What is found lies in a copy of the relation's triggers: the relcache makes
- * its own anew whenever somebody looks into a catalog while anybody changes
- * the table, be it by a GRANT.
+ * Find the guard and its companions.  They are recognized by their C
+ * functions, not by their names.
  */
 void
 cas_find_triggers(Relation rel, CasTriggers *found)
 {
+	/*
+	 * Copy the triggers.  Catalog lookups can process invalidations, and then
+	 * the relcache may rebuild its own copy, even after a mere GRANT.
+	 */
 	TriggerDesc *all = CopyTriggerDesc(rel->trigdesc);
 
 	memset(found, 0, sizeof(CasTriggers));
@@ -93,7 +94,7 @@ cas_find_triggers(Relation rel, CasTriggers *found)
 	}
 }
 
-/* Whether a relation has triggers beside the guard and its companions. */
+/* Return whether there are triggers besides the guard and its companions. */
 bool
 cas_has_other_triggers(const CasTriggers *triggers)
 {
@@ -119,9 +120,9 @@ cas_others_change_updates(const CasTriggers *triggers)
 }
 
 /*
- * A trigger that could change the row behind the guard's back, or NULL: one
- * BEFORE ROW, on INSERT or UPDATE, that fires after the guard, or before its
- * witness.
+ * Return a trigger that could change the row without being noticed, or NULL: a
+ * BEFORE ROW trigger on INSERT or UPDATE that fires after the guard, or one on
+ * UPDATE that fires before the witness.
  */
 Trigger *
 cas_misplaced_trigger(const CasTriggers *triggers)
@@ -136,6 +137,7 @@ cas_misplaced_trigger(const CasTriggers *triggers)
 		Trigger    *trigger = &triggers->all[i];
 		bool		on_update = TRIGGER_FOR_UPDATE(trigger->tgtype);
 
+		/* triggers fire in the order of their names */
 		if (trigger == triggers->guard || trigger == triggers->witness ||
 			!TRIGGER_FOR_ROW(trigger->tgtype) ||
 			!TRIGGER_FOR_BEFORE(trigger->tgtype))
@@ -149,7 +151,7 @@ cas_misplaced_trigger(const CasTriggers *triggers)
 	return NULL;
 }
 
-/* Whether a trigger is missing, or does not fire for ordinary sessions. */
+/* Return whether a trigger is missing or does not fire in normal sessions. */
 bool
 cas_trigger_is_off(const Trigger *trigger)
 {

@@ -1,10 +1,10 @@
 /*
  * txn.h
- *		What the files of cas_txn() share.
+ *		Declarations shared by the files of cas_txn().
  *
- * txn.c			the order of locks, and execution
- * txn_answer.c		the answer
- * txn_request.c	the request
+ * txn.c			locks the rows, and runs the operations
+ * txn_answer.c		builds the answer
+ * txn_request.c	reads the request
  */
 #ifndef PG_CAS_TXN_H
 #define PG_CAS_TXN_H
@@ -45,7 +45,7 @@ typedef enum TxnField
 
 #define TXN_FIELDS (FIELD_ARGS + 1)
 
-/* What an operation takes beside op, table and id, and how it locks. */
+/* An operation's name, its fields besides op, table and id, and its lock. */
 typedef struct TxnOpShape
 {
 	const char *name;
@@ -56,44 +56,45 @@ typedef struct TxnOpShape
 
 typedef struct TxnTable
 {
-	char	   *name;			/* as the request has it */
+	char	   *name;			/* as in the request */
 	CasCall		call;
 } TxnTable;
 
 /*
- * A row that the request names.  Where it does so more than once, one of the
- * structs stands for all, and the others lead to it.
+ * A row named in the request.  If it is named several times, the structs of
+ * the other mentions point to the first one with "same", and only that is
+ * used.
  */
 typedef struct TxnRow
 {
 	TxnTable   *table;
 	CasKey		key;
-	struct TxnItem *item;		/* of its first mention */
+	struct TxnItem *item;		/* item that names it */
 	struct TxnRow *same;
 	bool		mentioned_again;
-	CasLockMode lock;
+	CasLockMode lock;			/* strongest lock that an item needs */
 	bool		versioned;		/* a comparison has its version */
-	const struct TxnList *written_by;	/* the last list to write it */
-	bool		locked;			/* it was there when it was to be locked, */
-	bool		found;			/* and it is there now */
-	CasRow		row;
+	const struct TxnList *written_by;	/* last list that writes it */
+	bool		locked;			/* found and locked in lock_rows() */
+	bool		found;			/* exists now */
+	CasRow		row;			/* as it was when it was locked */
 } TxnRow;
 
 /* A comparison or an operation. */
 typedef struct TxnItem
 {
-	const char *list;			/* its position, such as success[2] */
-	int			index;
+	const char *list;			/* name of its list, such as success */
+	int			index;			/* position in the list */
 	TxnTable   *table;
-	TxnRow	   *row;			/* NULL: create makes the key */
-	TxnRow	   *new_row;		/* of rename */
-	int64		version;		/* -1: none given */
-	bool		exists;			/* comparison: else absent, if no version */
+	TxnRow	   *row;			/* NULL if create takes the key's default */
+	TxnRow	   *new_row;		/* for rename */
+	int64		version;		/* -1 if none is given */
+	bool		exists;			/* for a comparison without version: exists or
+								 * absent */
 	TxnOp		op;
 	Jsonb	   *document;		/* payload, patch or args; may be NULL */
-	FmgrInfo	fn;
-	bool		done;			/* when its row was locked; then what came of
-								 * it */
+	FmgrInfo	fn;				/* for apply */
+	bool		done;			/* run in lock_rows(), with this result: */
 	CasOutcome	outcome;
 	CasRow		result;
 } TxnItem;
@@ -105,15 +106,17 @@ typedef struct TxnList
 	int			n;
 } TxnList;
 
-/* The request, as far as it has been read. */
+/* The request, and what is being read. */
 typedef struct Txn
 {
 	FunctionCallInfo fcinfo;
 	List	   *tables;			/* of TxnTable */
 	List	   *rows;			/* of TxnRow */
-	JsonbValue	fields[TXN_FIELDS]; /* of the item that is being read */
+	JsonbValue	fields[TXN_FIELDS]; /* of the item being read */
 	bool		has_field[TXN_FIELDS];
-	const TxnItem *reading;		/* what others read for us, */
+
+	/* item and field being read, for errors raised by other functions */
+	const TxnItem *reading;
 	TxnField	reading_field;	/* or FIELD_NONE */
 } Txn;
 

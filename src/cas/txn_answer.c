@@ -1,6 +1,6 @@
 /*
  * txn_answer.c
- *		The answer of a cas_txn(), as one JSON object.
+ *		Build the answer of cas_txn(), a JSON object.
  */
 #include "txn.h"
 
@@ -69,14 +69,14 @@ push_version(JsonbParseState **state, bool found, const CasRow *row)
 	pushJsonbValue(state, WJB_VALUE, &v);
 }
 
-/* A row's key as the answer shows it. */
+/* Return a row's key as the answer shows it. */
 static char *
 key_text(TxnRow *row)
 {
 	return cas_key_text(row->table->call.table, row->key.values, NULL);
 }
 
-/* Push what the comparisons came to, and return whether they all hold. */
+/* Evaluate and push the comparisons; return whether all of them hold. */
 bool
 txn_answer_comparisons(JsonbParseState **state, const TxnList *list)
 {
@@ -90,6 +90,7 @@ txn_answer_comparisons(JsonbParseState **state, const TxnList *list)
 		TxnRow	   *row = item->row->same;
 		bool		ok;
 
+		/* The row was read when it was locked, so it still is like this. */
 		if (item->version >= 0)
 			ok = row->found && !row->row.version_isnull &&
 				row->row.version == item->version;
@@ -109,7 +110,7 @@ txn_answer_comparisons(JsonbParseState **state, const TxnList *list)
 	return all;
 }
 
-/* Push what came of an operation. */
+/* Push the result of an operation. */
 void
 txn_answer_result(JsonbParseState **state, TxnItem *item, CasOutcome outcome,
 				  const CasRow *row)
@@ -123,6 +124,8 @@ txn_answer_result(JsonbParseState **state, TxnItem *item, CasOutcome outcome,
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	push_string(state, "op", txn_shapes[item->op].name);
 	push_string(state, "table", item->table->name);
+
+	/* a created row's key may come from its default */
 	push_string(state, "id", found ? row->id : key_text(item->row));
 	push_string(state, "outcome", name);
 	push_version(state, found, row);

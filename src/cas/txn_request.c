@@ -1,6 +1,6 @@
 /*
  * txn_request.c
- *		The request of a cas_txn(), read whole before anything is done.
+ *		Read the request of cas_txn(), all of it before anything is done.
  */
 #include "txn.h"
 
@@ -47,7 +47,7 @@ raise_malformed(const char *position, const char *problem, const char *hint)
 			 hint ? errhint("%s", hint) : 0));
 }
 
-/* Where an item is in the request. */
+/* Return the position of an item in the request. */
 char *
 txn_position(const TxnItem *item)
 {
@@ -61,8 +61,8 @@ field_position(const TxnItem *item, TxnField field)
 }
 
 /*
- * In a PG_CATCH(): raise the error again, its DETAIL saying where in the
- * request it arose, and what it said before.
+ * In a PG_CATCH(): raise the error again.  Its DETAIL has the position in the
+ * request and the original DETAIL.
  */
 pg_noreturn static void
 rethrow_at(const TxnItem *item, TxnField field, MemoryContext mcxt)
@@ -70,6 +70,7 @@ rethrow_at(const TxnItem *item, TxnField field, MemoryContext mcxt)
 	ErrorData  *error;
 	StringInfoData detail;
 
+	/* leave ErrorContext, where FlushErrorState() frees everything */
 	MemoryContextSwitchTo(mcxt);
 	error = CopyErrorData();
 	FlushErrorState();
@@ -88,7 +89,7 @@ txn_rethrow_at(const TxnItem *item, MemoryContext mcxt)
 	rethrow_at(item, FIELD_NONE, mcxt);
 }
 
-/* Read the fields of an item, each of which must be one that we know. */
+/* Read the fields of an item.  Raise 22023 for unknown fields. */
 static void
 read_fields(Txn *txn, const TxnItem *item, JsonbContainer *object)
 {
@@ -97,6 +98,7 @@ read_fields(Txn *txn, const TxnItem *item, JsonbContainer *object)
 	JsonbValue	v;
 	int			field = FIELD_NONE;
 
+	/* txn->fields is used for each item in turn */
 	memset(txn->has_field, false, sizeof(txn->has_field));
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
@@ -120,7 +122,7 @@ read_fields(Txn *txn, const TxnItem *item, JsonbContainer *object)
 	}
 }
 
-/* See that it has no fields but these. */
+/* Raise 22023 if an item has other fields than these. */
 static void
 check_fields(const Txn *txn, const TxnItem *item, const TxnField *fields,
 			 int n)
@@ -129,6 +131,7 @@ check_fields(const Txn *txn, const TxnItem *item, const TxnField *fields,
 	{
 		bool		known = !txn->has_field[field];
 
+		/* the field is missing, or one of those allowed */
 		for (int i = 0; i < n && !known; i++)
 			known = fields[i] == field;
 		if (!known)
@@ -149,7 +152,7 @@ string_value(const JsonbValue *value)
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 
-/* A field that must be a string. */
+/* Return a required field that must be a string. */
 static const JsonbValue *
 get_string(const Txn *txn, const TxnItem *item, TxnField field)
 {
@@ -169,7 +172,7 @@ string_is(const JsonbValue *string, const char *text)
 		memcmp(string->val.string.val, text, string->val.string.len) == 0;
 }
 
-/* A field that must be there, as a document. */
+/* Return a field, which must be present, as a document. */
 static Jsonb *
 get_document(const Txn *txn, TxnField field)
 {
@@ -184,7 +187,7 @@ number_text(const JsonbValue *value)
 	return DatumGetCString(DirectFunctionCall1(numeric_out, number));
 }
 
-/* The version, or -1 if the item has none. */
+/* Return the version of an item, or -1 if it has none. */
 static int64
 get_version(const Txn *txn, const TxnItem *item)
 {
@@ -194,6 +197,8 @@ get_version(const Txn *txn, const TxnItem *item)
 
 	if (value == NULL)
 		return -1;
+
+	/* int8in() would accept blanks and signs, and raise another SQLSTATE */
 	if (value->type == jbvNumeric)
 		text = number_text(value);
 	if (*text == '\0' || strspn(text, "0123456789") != strlen(text) ||
@@ -204,7 +209,7 @@ get_version(const Txn *txn, const TxnItem *item)
 	return DatumGetInt64(DirectFunctionCall1(int8in, CStringGetDatum(text)));
 }
 
-/* The table that an item names, opened and locked at its first mention. */
+/* Return the table that an item names; open and lock it if it is new. */
 static TxnTable *
 get_table(Txn *txn, const TxnItem *item)
 {
@@ -213,6 +218,7 @@ get_table(Txn *txn, const TxnItem *item)
 	Datum		relid;
 	ListCell   *lc;
 
+	/* by name, so a table named in two ways is opened twice */
 	foreach(lc, txn->tables)
 	{
 		table = lfirst(lc);
@@ -220,20 +226,23 @@ get_table(Txn *txn, const TxnItem *item)
 			return table;
 	}
 
+	/* errors of the functions called here get the field's position */
 	txn->reading_field = FIELD_TABLE;
 	table = palloc0(sizeof(TxnTable));
 	table->name = string_value(name);
 	relid = DirectFunctionCall1(regclassin, CStringGetDatum(table->name));
 	call_begin(&table->call, DatumGetObjectId(relid), RowExclusiveLock,
 			   txn->fcinfo);
-	table->call.keys_locked = true;	/* they will be, before it matters */
-	table->call.connected = true;	/* likewise */
+
+	/* Both will be true before the first statement is run. */
+	table->call.keys_locked = true;
+	table->call.connected = true;
 	txn->reading_field = FIELD_NONE;
 	txn->tables = lappend(txn->tables, table);
 	return table;
 }
 
-/* The row that a field names, or NULL if there is no such field, or null. */
+/* Return the row that a field names, or NULL if it is missing or null. */
 static TxnRow *
 get_row(Txn *txn, TxnItem *item, TxnField field, CasLockMode lock)
 {
@@ -249,6 +258,7 @@ get_row(Txn *txn, TxnItem *item, TxnField field, CasLockMode lock)
 		raise_malformed(field_position(item, field), "is not an id",
 						"An id is a string, a number, or an object of the key's columns.");
 
+	/* convert the key now, so that a malformed id fails before any lock */
 	txn->reading_field = field;
 	row = palloc0(sizeof(TxnRow));
 	row->table = item->table;
@@ -295,12 +305,15 @@ read_comparison(Txn *txn, TxnItem *item)
 	};
 	bool		absent;
 
+	/* the lock is raised by fold_rows() if an operation writes the row */
 	check_fields(txn, item, fields, lengthof(fields));
 	item->table = get_table(txn, item);
 	item->row = require_row(txn, item, FIELD_ID, CAS_LOCK_SHARE);
 	item->version = get_version(txn, item);
 	item->exists = is_true(txn, item, FIELD_EXISTS);
 	absent = is_true(txn, item, FIELD_ABSENT);
+
+	/* exactly one of them */
 	if ((item->version >= 0) + item->exists + absent != 1)
 		raise_malformed(txn_position(item), "does not say what to compare",
 						"A comparison has one of \"version\": n, \"exists\": true and \"absent\": true.");
@@ -327,6 +340,7 @@ read_operation(Txn *txn, TxnItem *item)
 	if (shape->required != FIELD_NONE && !txn->has_field[shape->required])
 		raise_malformed(field_position(item, shape->required), "is missing", NULL);
 
+	/* only create may do without an id, to take the key's default */
 	item->table = get_table(txn, item);
 	item->row = item->op == TXN_CREATE ?
 		get_row(txn, item, FIELD_ID, shape->lock) :
@@ -356,6 +370,7 @@ read_operation(Txn *txn, TxnItem *item)
 				Datum		fn;
 				Oid			function;
 
+				/* resolve the function once, with the caller's rights */
 				fn = CStringGetDatum(string_value(get_string(txn, item,
 															 FIELD_FN)));
 				txn->reading_field = FIELD_FN;
@@ -373,7 +388,7 @@ read_operation(Txn *txn, TxnItem *item)
 	}
 }
 
-/* Read one of the three lists. */
+/* Read one of the three lists of the request. */
 static void
 read_list(Txn *txn, int argno, const char *name, TxnList *list)
 {
@@ -389,6 +404,8 @@ read_list(Txn *txn, int argno, const char *name, TxnList *list)
 
 	list->name = name;
 	list->n = 0;
+
+	/* a request of 1 GB can have very many items */
 	list->items = MemoryContextAllocExtended(CurrentMemoryContext,
 											 sizeof(TxnItem) *
 											 Max(JB_ROOT_COUNT(array), 1),
@@ -405,6 +422,8 @@ read_list(Txn *txn, int argno, const char *name, TxnList *list)
 		item->list = name;
 		item->index = list->n;
 		txn->reading = item;
+
+		/* the iterator returns objects inside the array as jbvBinary */
 		if (v.type != jbvBinary || !JsonContainerIsObject(v.val.binary.data))
 			raise_malformed(txn_position(item), "is not a JSON object", NULL);
 		read_fields(txn, item, v.val.binary.data);
@@ -417,7 +436,7 @@ read_list(Txn *txn, int argno, const char *name, TxnList *list)
 }
 
 /*
- * Read the request; what is wrong with it raises 22023, with its position.
+ * Read the request.  Raise 22023, with the position, if it is malformed.
  */
 void
 txn_read_request(Txn *txn, TxnList *compare, TxnList *success,
@@ -433,6 +452,7 @@ txn_read_request(Txn *txn, TxnList *compare, TxnList *success,
 	}
 	PG_CATCH();
 	{
+		/* errors raised in this file have their position already */
 		if (txn->reading_field == FIELD_NONE)
 			PG_RE_THROW();
 		rethrow_at(txn->reading, txn->reading_field, mcxt);
@@ -440,6 +460,7 @@ txn_read_request(Txn *txn, TxnList *compare, TxnList *success,
 	PG_END_TRY();
 }
 
+/* Return whether an operation compares the row's version. */
 bool
 txn_takes_version(TxnOp op)
 {
@@ -447,9 +468,9 @@ txn_takes_version(TxnOp op)
 }
 
 /*
- * An operation that swaps needs a version: its own, or, in the list that runs
- * when the comparisons hold, one that they have; or the row is one that the
- * list itself has written before.
+ * Raise 22023 if an operation that compares a version has none.  It may be
+ * left out if a comparison has it and must hold for the list to run (compared
+ * is true), or if the same list has written the row before.
  */
 void
 txn_check_versions(const TxnList *list, bool compared)
@@ -463,6 +484,8 @@ txn_check_versions(const TxnList *list, bool compared)
 			item->row->same->written_by != list)
 			raise_malformed(field_position(item, FIELD_VERSION), "is missing",
 							"It can be left out only where a comparison has the row's version and holds.");
+
+		/* a later operation of the list may use the version written here */
 		if (item->op != TXN_GET && item->row != NULL)
 			item->row->same->written_by = list;
 		if (item->new_row != NULL)

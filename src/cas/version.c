@@ -1,6 +1,7 @@
 /*
  * version.c
- *		Versions as they are stored: in a column, and inside a document.
+ *		Convert versions from and to a column's type, and read them from
+ *		documents.
  */
 #include "cas.h"
 
@@ -11,13 +12,14 @@
 #include "utils/fmgrprotos.h"
 #include "utils/numeric.h"
 
+/* Return whether a type can be that of a version column. */
 bool
 cas_is_integer(Oid type)
 {
 	return type == INT2OID || type == INT4OID || type == INT8OID;
 }
 
-/* A value of such a type, widened. */
+/* Widen a value of such a type. */
 int64
 cas_integer(Datum value, Oid type)
 {
@@ -32,17 +34,18 @@ cas_integer(Datum value, Oid type)
 	}
 }
 
-/* A version as stored, widened. */
+/* Convert a stored version to int64. */
 int64
 cas_version_value(CasTable *table, Datum value)
 {
 	return cas_integer(value, table->version_type);
 }
 
-/* And back. */
+/* Convert a version to the type of the table's column. */
 Datum
 cas_version_datum(CasTable *table, int64 version)
 {
+	/* advance.c has checked the range */
 	switch (table->version_type)
 	{
 		case INT2OID:
@@ -60,7 +63,7 @@ cas_version_datum(CasTable *table, int64 version)
  */
 
 /*
- * What a document has at the path, or NULL.
+ * Return the value at the path in a document, or NULL.
  */
 JsonbValue *
 cas_value_at_path(Jsonb *document, const CasNames *path)
@@ -86,12 +89,13 @@ cas_value_at_path(Jsonb *document, const CasNames *path)
 	return value;
 }
 
-/* Digits, as a version; false for anything else. */
+/* Parse an integer; return false for anything else, such as leading blanks. */
 static bool
 parse_version(const char *text, int64 *version)
 {
 	char	   *end;
 
+	/* strtoi64() skips blanks and takes a plus sign, which we refuse */
 	errno = 0;
 	*version = strtoi64(text, &end, 10);
 	return errno == 0 && end != text && *end == '\0' &&
@@ -99,9 +103,9 @@ parse_version(const char *text, int64 *version)
 }
 
 /*
- * The version that a document mentions which a client sends back, with
- * writers => 'echo', at the table's version_path.  It may be a JSON number or,
- * as in Kubernetes' resourceVersion, a string.
+ * With writers => 'echo', return the version that a document mentions at the
+ * table's version_path.  It may be a JSON number or, like Kubernetes'
+ * resourceVersion, a string.
  */
 CasMention
 cas_document_version(const CasTable *table, Jsonb *document)
@@ -117,6 +121,8 @@ cas_document_version(const CasTable *table, Jsonb *document)
 	value = cas_value_at_path(document, &table->settings.version_path);
 	if (value == NULL)
 		return mention;
+
+	/* A value that is no version counts as a mention, to be refused later. */
 	mention.mentioned = true;
 	switch (value->type)
 	{
@@ -136,14 +142,16 @@ cas_document_version(const CasTable *table, Jsonb *document)
 }
 
 /*
- * Whether a document mentions another version than the row's.  Raises 22023
- * for what is no version: no value skips the comparison.
+ * Return whether a document mentions another version than the row's.  Raise
+ * 22023 if the mentioned value is not a version.
  */
 bool
 cas_mentions_another(const CasMention *sent, int64 version)
 {
 	if (!sent->mentioned)
 		return false;
+
+	/* no value, such as null, may avoid the comparison */
 	if (sent->malformed)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -79,6 +79,7 @@ document_mention(CasTable *table, TupleTableSlot *slot)
 	bool		isnull;
 	Datum		datum;
 
+	/* with "bump", clients do not send the version in the document */
 	if (table->settings.version_path.length == 0 ||
 		table->settings.writers != CAS_WRITERS_ECHO)
 		return mention;
@@ -113,14 +114,17 @@ cas_remember_insert(TriggerData *trigdata, CasTable *table,
 }
 
 /*
- * Replace the version from EXCLUDED by the version that the INSERT of the same
- * command sent.  If an UPDATE mentions the version that the guard set for the
- * INSERT, it must come from EXCLUDED: no row has that version yet, so no
- * client can know it.
+ * In the UPDATE of an upsert, replace the version from EXCLUDED by the version
+ * that the INSERT has sent.
  */
 static CasMention
 as_sent(CasTable *table, CasMention mention, CasMention by_insert)
 {
+	/*
+	 * If the UPDATE mentions the version that the guard has set in an INSERT
+	 * of the same command, it has read that from EXCLUDED: no row has the
+	 * version yet, so no client can know it.
+	 */
 	if (mention.mentioned && !mention.isnull &&
 		mention.version == inserted.written &&
 		inserted.relid == table->relid &&
@@ -172,7 +176,10 @@ cas_sent_by_update(TriggerData *trigdata, CasTable *table)
 	if (!may_mention(trigdata, table))
 		return none;
 
-	/* Search backwards from the newest entry, and remove what is found. */
+	/*
+	 * Search backwards from the newest entry.  Remove the entry found and all
+	 * newer ones, which belong to UPDATEs that have ended by an error.
+	 */
 	for (int i = 0; i < MAX_WITNESSED; i++)
 	{
 		int			n = (newest + MAX_WITNESSED - i) % MAX_WITNESSED;
@@ -212,6 +219,7 @@ cas_witness(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("cas_witness() must be fired BEFORE UPDATE, FOR EACH ROW")));
 
+	/* other UPDATEs cannot mention a version, so nothing is recorded */
 	table = cas_table_of(trigdata->tg_relation);
 	if (table != NULL && may_mention(trigdata, table))
 	{
