@@ -71,7 +71,7 @@ cas_first_version(Relation rel, CasTable *table, int64 supplied, bool isnull)
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("version of a row of table \"%s\" must not be negative",
 						RelationGetRelationName(rel)),
-				 errhint("Leave column \"%s\" out, or give it a version of 0 or more.",
+				 errhint("Omit column \"%s\", or set it to 0 or more.",
 						 table->settings.version_column),
 				 errtablecol(rel, table->version)));
 	return supplied;

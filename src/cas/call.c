@@ -65,11 +65,11 @@ call_check_rules(CasCall *call, bool inserts)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 rule->isInstead ?
-				 errmsg("table \"%s\" has a rule that replaces writes by something else",
+				 errmsg("table \"%s\" has a rule that replaces writes by another command",
 						RelationGetRelationName(call->rel)) :
-				 errmsg("table \"%s\" has a rule on INSERT or UPDATE, so rows cannot be created by their ids",
+				 errmsg("table \"%s\" has a rule on INSERT or UPDATE, so rows cannot be created",
 						RelationGetRelationName(call->rel)),
-				 errhint("Drop the rule, or do what it does in a trigger."),
+				 errhint("Drop the rule, or use a trigger instead."),
 				 errtable(call->rel)));
 	}
 }
@@ -114,7 +114,7 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" has no primary key",
 						RelationGetRelationName(call->rel)),
-				 errhint("Its rows are named by a primary key that is not deferrable."),
+				 errhint("Rows are identified by a primary key that is not deferrable."),
 				 errtable(call->rel)));
 
 	/* Creations also check with inserts set, once they know their key. */

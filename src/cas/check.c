@@ -80,7 +80,7 @@ check_relation(Check *check)
 	{
 		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE,
 			form->relkind == RELKIND_VIEW ?
-			"Enable the table below the view: writes through the view are guarded, too." : NULL,
+			"Enable the table that the view is based on. Writes through the view are guarded, too." : NULL,
 			"it is not a table");
 		return false;
 	}
@@ -97,11 +97,11 @@ check_relation(Check *check)
 	/* A partition gets its guard from the partitioned table. */
 	if (form->relispartition)
 		add(check, CAS_PROBLEM_PARTITION, ERRCODE_WRONG_OBJECT_TYPE,
-			"Enable the partitioned table: its partitions are guarded with it.",
+			"Enable the partitioned table, which guards its partitions, too.",
 			"it is a partition");
 	else if (has_superclass(relid))
 		add(check, CAS_PROBLEM_UNFIT, ERRCODE_WRONG_OBJECT_TYPE,
-			"Updates through the parent would pass the guard by.",
+			"Updates through the parent would bypass the guard.",
 			"it inherits from another table");
 
 	/* no lock on the children, since only their existence matters */
@@ -125,7 +125,7 @@ check_key(Check *check)
 	if (!OidIsValid(indexid))
 	{
 		add(check, CAS_PROBLEM_UNFIT, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-			"Rows are named by the primary key: add one with ALTER TABLE ... ADD PRIMARY KEY.",
+			"Rows are identified by the primary key. Add one with ALTER TABLE ... ADD PRIMARY KEY.",
 			"it has no primary key, or a deferrable one");
 		return;
 	}
@@ -142,7 +142,7 @@ check_key(Check *check)
 		(index->rd_rel->relam != BTREE_AM_OID &&
 		 index->rd_rel->relkind == RELKIND_INDEX))
 		add(check, CAS_PROBLEM_UNFIT, ERRCODE_FEATURE_NOT_SUPPORTED,
-			"A key WITHOUT OVERLAPS names no single row: make the primary key of columns that are compared for equality.",
+			"A key WITHOUT OVERLAPS does not identify a single row. Use a primary key whose columns are compared for equality.",
 			"its primary key is not a unique btree index");
 	relation_close(index, AccessShareLock);
 }
@@ -323,7 +323,7 @@ check_sequence(Check *check)
 	if (names->length > 0 &&
 		!OidIsValid(cas_sequence(check->rel, check->settings)))
 		add(check, CAS_PROBLEM_TOLD, ERRCODE_UNDEFINED_TABLE, NULL,
-			"sequence \"%s.%s\" does not exist or is not the table's",
+			"sequence \"%s.%s\" does not exist or does not belong to the table",
 			names->names[0], names->names[1]);
 }
 

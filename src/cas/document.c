@@ -227,7 +227,7 @@ raise_path_blocked(const CasNames *path, int depth)
 			 depth == 0 ?
 			 errmsg("payload is not a JSON object") :
 			 errmsg("\"%s\" in the payload is not a JSON object", buf.data),
-			 errhint("The table's version is written into the payload below it.")));
+			 errhint("The row's version is stored below it in the payload.")));
 }
 
 /*

@@ -81,7 +81,7 @@ find_settings(Relation rel, CasEnabling *enabling, CasSettings *present)
 				 errmsg("table \"%s\" has its versions in column \"%s\"",
 						RelationGetRelationName(rel),
 						present->version_column),
-				 errhint("To begin anew with another column, call cas_disable() first."),
+				 errhint("To use another column, call cas_disable() first."),
 				 errtable(rel)));
 }
 

@@ -109,7 +109,7 @@ get_expected_version(FunctionCallInfo fcinfo, int argno)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("expected_version must not be negative"),
-				 errhint("Give the version that the row had when it was read.")));
+				 errhint("Pass the version that the row had when it was read.")));
 	return version;
 }
 

@@ -292,7 +292,7 @@ key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
 					 errmsg("id is of type %s, but the key is of type %s",
 							format_type_be(type),
 							format_type_be(column->type)),
-					 errhint("Cast the id, or give its text form.")));
+					 errhint("Cast the id, or pass its text form.")));
 	}
 
 	/*

@@ -88,7 +88,7 @@ outcome_report(CasCall *call, const CasKey *key, int64 expected,
 					(errcode(ERRCODE_CAS_CONFLICT),
 					 errmsg("version conflict in table \"%s\"", relname),
 					 errdetail_internal("%s", detail_end(&detail)),
-					 errhint("Read the row again, and do to it what you did to the version you had."),
+					 errhint("Read the row again, and apply your change to the version that is there now."),
 					 errtablecol(call->rel, call->table->version)));
 			break;
 		case CAS_MISSING:
@@ -99,7 +99,7 @@ outcome_report(CasCall *call, const CasKey *key, int64 expected,
 					(errcode(ERRCODE_CAS_NOT_FOUND),
 					 errmsg("no such row in table \"%s\"", relname),
 					 errdetail_internal("%s", detail_end(&detail)),
-					 errhint("It was never there, or is deleted or renamed, or you may not see it."),
+					 errhint("It never existed, was deleted or renamed, or is not visible to you."),
 					 errtable(call->rel)));
 			break;
 		case CAS_EXISTS:
@@ -111,7 +111,7 @@ outcome_report(CasCall *call, const CasKey *key, int64 expected,
 					(errcode(ERRCODE_UNIQUE_VIOLATION),
 					 errmsg("row already exists in table \"%s\"", relname),
 					 errdetail_internal("%s", detail_end(&detail)),
-					 errhint("Choose another id, or change the row that has this one."),
+					 errhint("Choose another id, or update the existing row."),
 					 constraint ? errtableconstraint(call->rel, constraint) :
 					 errtable(call->rel)));
 			break;

@@ -172,9 +172,9 @@ payload_field(CasCall *call, const char *name)
 		if (a == table->version)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the payload must not have the version, \"%s\"",
+					 errmsg("the payload must not contain the version, \"%s\"",
 							name),
-					 errhint("The expected version is an argument of its own."),
+					 errhint("Pass the expected version as an argument."),
 					 errtablecol(call->rel, a)));
 		return a;
 	}
@@ -206,9 +206,9 @@ check_key_fields(CasCall *call, CasKey *key, const CasWrite *write,
 			!cas_key_column_equal(column, write->values[att], key->values[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("column \"%s\" in the payload is not the id's",
+					 errmsg("column \"%s\" in the payload does not match the id",
 							column->name),
-					 errhint("cas_rename() changes a key."),
+					 errhint("Use cas_rename() to change a key."),
 					 errtablecol(call->rel, column->attnum)));
 	}
 }

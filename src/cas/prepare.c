@@ -334,9 +334,9 @@ check_triggers(const CasEnabling *enabling)
 		 triggers.truncate == NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cas_guard(), cas_witness() or cas_truncate() is not the function that extension \"%s\" made",
+				 errmsg("cas_guard(), cas_witness() or cas_truncate() is not the function created by extension \"%s\"",
 						"pg_cas"),
-				 errhint("Somebody has replaced it: drop the extension and create it again.")));
+				 errhint("It was replaced. Drop the extension and create it again.")));
 	relation_close(rel, NoLock);
 }
 

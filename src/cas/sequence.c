@@ -315,7 +315,7 @@ raise_behind(Relation rel, CasTable *table)
 			 errmsg("sequence \"%s.%s\" is behind the versions in table \"%s\"",
 					names->names[0], names->names[1],
 					RelationGetRelationName(rel)),
-			 errhint("Call cas_enable() again: it sets the sequence."),
+			 errhint("Call cas_enable() again to set the sequence."),
 			 errtable(rel)));
 }
 
@@ -376,7 +376,7 @@ cas_draw_version(Relation rel, CasTable *table, int64 after)
 	if (!OidIsValid(sequence))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("the guard of table \"%s\" needs sequence \"%s.%s\", which does not exist or is not the table's",
+				 errmsg("the guard of table \"%s\" needs sequence \"%s.%s\", which does not exist or does not belong to the table",
 						RelationGetRelationName(rel),
 						table->settings.sequence.names[0],
 						table->settings.sequence.names[1]),

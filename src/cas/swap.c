@@ -54,7 +54,7 @@ lock_to_write(CasCall *call, CasKey *key, int wants, CasRow *row)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("row in table \"%s\" has no version",
 						RelationGetRelationName(call->rel)),
-				 errhint("It was written while the guard was off. Any UPDATE gives it a version."),
+				 errhint("The row was written while the guard was disabled. Any UPDATE sets a version."),
 				 errtablecol(call->rel, call->table->version)));
 	return true;
 }
@@ -333,7 +333,7 @@ applied(CasCall *call, FmgrInfo *fn, Jsonb *payload, Jsonb *args)
 				 errmsg("function %s returned null for the payload",
 						format_procedure(fn->fn_oid)),
 				 fn->fn_strict ?
-				 errhint("It is strict, and was called with a null.") : 0));
+				 errhint("The function is strict and was called with a null.") : 0));
 	return DatumGetJsonbP(result);
 }
 

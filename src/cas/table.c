@@ -162,7 +162,7 @@ load_table(CasTable *table, Relation rel, const CasTriggers *triggers)
 	CasProblem *problem = cas_check_guard(rel, triggers, settings);
 
 	if (problem != NULL)
-		cas_raise_problem(rel, psprintf("the guard of table \"%s\" cannot do its work",
+		cas_raise_problem(rel, psprintf("the guard of table \"%s\" cannot work",
 										RelationGetRelationName(rel)),
 						  problem);
 	table->guard_enabled = triggers->guard->tgenabled;

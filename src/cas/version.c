@@ -156,6 +156,6 @@ cas_mentions_another(const CasMention *sent, int64 version)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the version in the document is not an integer"),
-				 errhint("Send back what stands at version_path as it was read, or leave it out.")));
+				 errhint("Send back the value at version_path as it was read, or leave it out.")));
 	return sent->version != version;
 }
