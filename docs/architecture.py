@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Draws docs/architecture.svg: the rooms of src/, their files from top to bottom
-as each room's README.md lists them, and which way calls run.
+"""Draws docs/architecture.svg: the subsystems in src/, their files from top to bottom
+as each README.md lists them, and the direction of calls.
 
     python3 docs/architecture.py > docs/architecture.svg
 """
@@ -9,17 +9,17 @@ import os
 import re
 
 SRC = os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'src')
-ROOMS = ['cas', 'alloc', 'lock', 'request', 'base']
+SUBSYSTEMS = ['cas', 'alloc', 'lock', 'request', 'base']
 TITLES = {'cas': 'cas: versioned rows', 'alloc': 'alloc: pools and units',
           'lock': 'lock: locks and leases', 'request': 'request',
-          'base': 'base: the ground'}
+          'base': 'base: used by all'}
 WIDTH, ROW, GAP, TOP = 190, 18, 16, 84
 
 
-def files_of(room):
-    """The files that the room's README lists, in its order; True: has SQL
+def files_of(subsystem):
+    """The files that the README lists, in its order; True: has SQL
     entry points.  Without a README, the files by name."""
-    path = os.path.join(SRC, room)
+    path = os.path.join(SRC, subsystem)
     listed = []
     try:
         with open(os.path.join(path, 'README.md')) as readme:
@@ -49,32 +49,32 @@ def arrow(x1, y1, x2, y2):
 
 def main():
     out = []
-    files = {room: files_of(room) for room in ROOMS}
-    tall = max(len(files[room]) for room in ROOMS[:3]) * ROW + 38
+    files = {subsystem: files_of(subsystem) for subsystem in SUBSYSTEMS}
+    tall = max(len(files[subsystem]) for subsystem in SUBSYSTEMS[:3]) * ROW + 38
     total = 3 * WIDTH + 2 * GAP
     out.append(box(GAP, 16, total, 36, '#fff7e0'))
     out.append(text(GAP + total / 2, 39, 'SQL: any client, ORM or psql; the triggers on guarded tables',
                     13, 'bold', 'middle'))
-    for i, room in enumerate(ROOMS[:3]):
+    for i, subsystem in enumerate(SUBSYSTEMS[:3]):
         x = GAP + i * (WIDTH + GAP)
         out.append(box(x, TOP, WIDTH, tall, '#eaf2fb'))
-        out.append(text(x + 10, TOP + 20, TITLES[room], 13, 'bold'))
-        for j, (name, entry) in enumerate(files[room]):
+        out.append(text(x + 10, TOP + 20, TITLES[subsystem], 13, 'bold'))
+        for j, (name, entry) in enumerate(files[subsystem]):
             out.append(text(x + 10, TOP + 42 + j * ROW, name + ('  (SQL)' if entry else '')))
         out.append(arrow(x + WIDTH / 2, 52, x + WIDTH / 2, TOP - 2))
         out.append(arrow(x + WIDTH / 2, TOP + tall, x + WIDTH / 2, TOP + tall + 28))
     y = TOP + tall + 30
-    for room in ROOMS[3:]:
-        names = [name + (' (SQL)' if entry else '') for name, entry in files[room]]
+    for subsystem in SUBSYSTEMS[3:]:
+        names = [name + (' (SQL)' if entry else '') for name, entry in files[subsystem]]
         height = 30 + ROW * ((len(names) + 3) // 4) + 8
-        out.append(box(GAP, y, total, height, '#eef7ea' if room == 'request' else '#f1f1f1'))
-        label = TITLES[room]
-        if room == 'request':
-            label += ': the other rooms know only its entry check, base/entry.h'
+        out.append(box(GAP, y, total, height, '#eef7ea' if subsystem == 'request' else '#f1f1f1'))
+        label = TITLES[subsystem]
+        if subsystem == 'request':
+            label += ': other subsystems use only its entry check, base/entry.h'
         out.append(text(GAP + 10, y + 20, label, 13, 'bold'))
         for j, name in enumerate(names):
             out.append(text(GAP + 10 + (j % 4) * (total / 4), y + 42 + (j // 4) * ROW, name))
-        if room == 'request':
+        if subsystem == 'request':
             out.append(arrow(GAP + total / 2, y + height, GAP + total / 2, y + height + 24))
         y += height + 26
     out.append(text(GAP + total / 2, y, 'PostgreSQL', 13, 'bold', 'middle'))

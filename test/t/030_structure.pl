@@ -2,9 +2,9 @@
 #
 # - base/ knows PostgreSQL only; request/ knows base/; cas/, alloc/ and lock/
 #   know base/ and what base/entry.h declares of request/, not each other.
-#   Settings (data of src/*.c) are read by all; src/*.c may call every room.
+#   Settings (data of src/*.c) are read by all; src/*.c may call all of them.
 # - No header includes itself by way of others.
-# - Inside a room calls run down only, in the order in which its README.md
+# - In a subsystem calls run down only, in the order in which its README.md
 #   lists the files, and PG_FUNCTION_INFO_V1 stands only in those that the
 #   README marks.
 #
@@ -16,8 +16,8 @@
 #   - `a.c`, `b.c`: ...                          |---|---|---|
 #                                                | `functions.c` | ... | yes |
 #
-# A room without a README is not checked.  What calls what is told from the
-# objects, which "make" has left in src/.
+# A folder without a README is not checked.  Calls are found in the objects,
+# which "make" has left in src/.
 use strict;
 use warnings;
 
@@ -46,13 +46,13 @@ sub slurp
 	return <$fh>;
 }
 
-# The room of a file: a folder in src, or '' for src itself.
+# The subsystem (room) of a file: a folder in src, or '' for src itself.
 sub room { return $_[0] =~ m{^src/(\w+)/} ? $1 : ''; }
 
 my %checked = map { room($_) => 1 } glob 'src/*/README.md';
-note 'rooms checked: ' . join ', ', sort keys %checked;
+note 'checked: ' . join ', ', sort keys %checked;
 
-# The rooms that a room may know beside itself.
+# The subsystems that each may use besides itself.
 my %below = (base => {}, request => { base => 1 },
 	map { $_ => { base => 1 } } qw(cas alloc lock));
 
@@ -85,7 +85,7 @@ foreach my $file (keys %includes)
 		  if $from eq 'base' && $to eq '' && $header ne 'src/compat.h';
 	}
 }
-nothing('a room includes what is below it', @wrong);
+nothing('a subsystem includes only what is below it', @wrong);
 
 # A depth-first walk: on the way down 1, done 2.
 my %state;
@@ -157,10 +157,10 @@ foreach my $call (@calls)
 	next if $callee eq 'request' && $entry{$symbol};
 	push @wrong, "$from uses $symbol of $to";
 }
-nothing('a room uses what is below it', @wrong);
+nothing('a subsystem uses only what is below it', @wrong);
 
 #
-# Inside of each room
+# Inside each subsystem
 #
 foreach my $room (sort keys %checked)
 {
