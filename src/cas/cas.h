@@ -169,7 +169,7 @@ typedef struct CasTable
 	Bitmapset  *exact;			/* columns of exact types, see payload.c */
 
 	bool		other_triggers; /* other than the guard and its companions */
-	bool		guard_compares; /* an UPDATE need not, see statement.c */
+	bool		guard_compares; /* see guard_compares() in statement.c */
 	bool		plain;			/* see plain.c and direct.c */
 	bool		unique_key;		/* plain, and only the key is unique */
 

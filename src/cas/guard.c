@@ -293,8 +293,8 @@ row_differs(TriggerData *trigdata, CasTable *table, bool but_ignored)
 }
 
 /*
- * Whether an UPDATE that this extension has announced changes none of the
- * columns that it sets, and need not be made then.
+ * Return whether an announced UPDATE changes none of the columns that it sets,
+ * and can be suppressed.
  */
 static bool
 changes_nothing(TriggerData *trigdata, CasTable *table)
@@ -529,6 +529,8 @@ cas_guard(PG_FUNCTION_ARGS)
 											trigdata->tg_trigslot, NULL, table,
 											inserted_version(trigdata,
 															 table)));
+
+	/* Suppress an announced UPDATE that changes nothing. */
 	expected = is_expected_row(trigdata);
 	if (expected && changes_nothing(trigdata, table))
 		return PointerGetDatum(NULL);

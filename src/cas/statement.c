@@ -100,13 +100,13 @@ run_plan(CasCall *call, const CasStatement *statement, CasRow *row)
 }
 
 /*
- * Return whether the guard, and not a condition in the statement, finds out that
- * an UPDATE changes nothing.
+ * Return whether the guard, and not a condition in the statement, finds out
+ * that an UPDATE changes nothing.
  *
- * The guard reads both rows anyway.  A condition, ROW(...) *<> ROW(...), costs a
- * twentieth of the call, most of it for looking up its types.  But the guard
- * fires last, so this is right only if no trigger before it and no rule can have
- * an effect for a row that is not written.
+ * The guard reads both rows anyway.  A condition, ROW(...) *<> ROW(...), costs
+ * a twentieth of the call, most of it for looking up its types.  But the guard
+ * fires last, so this is right only if no trigger before it and no rule can
+ * have an effect for a row that is not written.
  */
 static bool
 guard_compares(CasCall *call, const CasStatement *statement)

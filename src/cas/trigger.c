@@ -102,7 +102,7 @@ cas_has_other_triggers(const CasTriggers *triggers)
 		(triggers->witness != NULL) + (triggers->truncate != NULL);
 }
 
-/* Whether other triggers than ours may change, or suppress, an UPDATE's row. */
+/* Return whether triggers besides ours may change or suppress an UPDATE. */
 bool
 cas_others_change_updates(const CasTriggers *triggers)
 {
