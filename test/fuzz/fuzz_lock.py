@@ -211,7 +211,7 @@ class Locks:
         if isinstance(answer, Raised):
             state = answer.state
             self.fuzz.expect(
-                state == '55P03' and busy
+                state == '55P03' and busy and what != 'try'
                 or state == '40001' and self.stale(turn, ('leases', name))
                 or state == 'PT412' and was and fence < was[1]
                 or state == 'PT412' and what == 'guard' and not held

@@ -189,6 +189,9 @@ class Epoch:
 
     def edges_of_read(self, txn, read, follows, passes):
         if read.row is None:
+            if txn.window and read.begin > txn.window[1]:
+                # what has come and gone since is as if it had never been
+                return
             for came, went in self.stays[read.table, read.key]:
                 if came.sent > read.end and came is not txn:
                     passes[txn].add(came)
@@ -214,7 +217,9 @@ class Epoch:
                 continue
             todo += [(then, to) for then in follows[to]]
         if txn in reached:
-            self.wrong(f'{txn} missed a part of what it saw', *self.places(self.way(reached, txn)))
+            way = self.way(reached, txn)
+            self.wrong('missed a part of what it saw, from last to first:\n'
+                       + '\n'.join(map(self.tell, way)), *self.places(way))
 
     def way(self, reached, txn):
         way, at = [txn], reached[txn]
