@@ -41,7 +41,7 @@ SELECT * FROM cas_internal.alloc_visible;
 SELECT * FROM cas_internal.alloc_verify_of('{1}');
 
 -- what serves the views is out of reach; called with anything, it is safe
-SELECT cas_internal.alloc_range_text(NULL, NULL, NULL);
+SELECT cas_internal.alloc_range_text(NULL, NULL, NULL, NULL);
 RESET ROLE;
 SELECT cas_internal.alloc_describe(NULL, NULL, NULL, NULL, NULL, NULL);
 SELECT cas_internal.alloc_describe('ip', 5, 0, 0, 0, 0::smallint);
@@ -54,9 +54,12 @@ SELECT cas_internal.alloc_describe('prefix', 6, NULL, 0, 0, 128::smallint);
 SELECT cas_internal.alloc_describe('int', NULL, NULL, -9, 0, 0::smallint);
 SELECT cas_internal.alloc_describe('int', NULL, NULL, 0, 'NaN', 0::smallint);
 SELECT cas_internal.alloc_describe('', 6, NULL, 1e38, 5, 0::smallint);
-SELECT cas_internal.alloc_range_text(NULL, NULL, NULL), cas_internal.alloc_range_text(4, 9, 8);
-SELECT cas_internal.alloc_range_text(4, -1, 8);
-SELECT cas_internal.alloc_range_text(4, 1e37, 1e38);
+SELECT cas_internal.alloc_range_text(NULL, NULL, NULL, NULL);
+SELECT cas_internal.alloc_range_text('ip', 4, 9, 8);
+SELECT cas_internal.alloc_range_text('int', 4, 8, 9);
+SELECT cas_internal.alloc_range_text('int', NULL, 8, 9);
+SELECT cas_internal.alloc_range_text('ip', 4, -1, 8);
+SELECT cas_internal.alloc_range_text('ip', 4, 1e37, 1e38);
 
 -- a grant to a role is one to its members
 SET ROLE regress_alloc_member;

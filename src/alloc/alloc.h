@@ -407,19 +407,24 @@ extern Pool *cache_read(Oid nsp, const char *name, Snapshot snapshot);
 /* kind.c */
 extern const char *const *kind_words(void);
 extern const char *kind_name(PoolKind kind);
+extern const char *kind_example(PoolKind kind);
+extern bool kind_find(const char *name, PoolKind *kind);
 extern PoolKind kind_of_name(const char *name);
 extern bool kind_has_ports(PoolKind kind);
-extern bool kind_has_sizes(PoolKind kind);
+extern bool kind_is_mixed(PoolKind kind, int port_chunk);
 extern RequestKind kind_request(PoolKind kind);
 extern int	kind_family(PoolKind kind, int width);
+extern bool kind_find_width(PoolKind kind, int code, int *width);
 extern int	kind_width(PoolKind kind, int code);
 extern bool kind_admits(PoolKind kind, int width, u128 first, u128 last);
+extern Datum address_datum(int width, u128 value, int masklen);
+extern u128 address_value(Datum address, int *width, int *masklen);
+
+/* text.c */
 extern void range_parse(PoolKind kind, const char *text, bool whole,
 						int *width, u128 *first, u128 *last);
 extern void unit_parse(const Pool *pool, const char *text, u128 *value,
 					   u128 *last, int *first_port, int *last_port);
-extern Datum address_datum(int width, u128 value, int masklen);
-extern u128 address_value(Datum address, int *width, int *masklen);
 extern char *value_text(PoolKind kind, int width, u128 value);
 extern char *range_text(PoolKind kind, int width, u128 first, u128 last);
 extern char *unit_text(const Pool *pool, u128 lo, int order);

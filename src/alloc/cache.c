@@ -468,7 +468,7 @@ read_epoch(Oid nsp, Oid relid, TupleTableSlot *row, Snapshot snapshot)
 		pool->space.chunk_bits =
 			16 - pg_leftmost_one_pos32(pool->port_chunk);
 	}
-	pool->mixed = kind_has_sizes(pool->kind) || pool->port_chunk > 0;
+	pool->mixed = kind_is_mixed(pool->kind, pool->port_chunk);
 	read_ranges(nsp, pool, snapshot);
 	read_reserved(nsp, pool, snapshot);
 	return pool;

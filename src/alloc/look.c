@@ -1,7 +1,7 @@
 /*
  * look.c
- *		The SQL functions that look at units, and the functions that format
- *		rows for the views.
+ *		The SQL functions that look at units, and the functions that the
+ *		views and constraints of our tables call.
  */
 #include "postgres.h"
 
@@ -17,6 +17,8 @@ PG_FUNCTION_INFO_V1(alloc_get);
 PG_FUNCTION_INFO_V1(alloc_find);
 PG_FUNCTION_INFO_V1(alloc_describe);
 PG_FUNCTION_INFO_V1(alloc_range_text);
+PG_FUNCTION_INFO_V1(alloc_kind_fits);
+PG_FUNCTION_INFO_V1(alloc_mixed);
 
 /* Is the row's unit held by a key, and has it not run out? */
 static bool
@@ -160,20 +162,21 @@ number_argument(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * Return the width of a family's addresses, given as 4 or 6; 0 for NULL, which
- * stands for numbers.  Raises 22023 for anything else.
+ * Return the kind named by an argument, and the width of its values, which
+ * depends on the family in the next argument; 22023 if there is none such.
  */
-static int
-family_width(FunctionCallInfo fcinfo, int argno)
+static PoolKind
+kind_argument(FunctionCallInfo fcinfo, int argno, int *width)
 {
-	if (PG_ARGISNULL(argno))
-		return 0;
-	if (PG_GETARG_INT32(argno) != 4 && PG_GETARG_INT32(argno) != 6)
+	PoolKind	kind = word_argument(fcinfo, argno, "kind", kind_words());
+	int			family = PG_ARGISNULL(argno + 1) ? 0 :
+		PG_GETARG_INT32(argno + 1);
+
+	if (!kind_find_width(kind, family, width))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid address family"),
-				 errhint("It must be 4 or 6, or null.")));
-	return PG_GETARG_INT32(argno) == 4 ? 32 : 128;
+				 errmsg("kind \"%s\" has no such family", kind_name(kind))));
+	return kind;
 }
 
 /*
@@ -190,7 +193,6 @@ alloc_describe(PG_FUNCTION_ARGS)
 	static const char *const names[] = {
 		"kind", NULL, NULL, "near", "first_slot", "size_log2"
 	};
-	char	   *kind;
 	Range		range = {0};
 	Pool		pool = {0};
 	SlotRow		unit = {0};
@@ -203,11 +205,8 @@ alloc_describe(PG_FUNCTION_ARGS)
 			require_argument(fcinfo, i, names[i]);
 	}
 	pool.name = "";
-	pool.width = family_width(fcinfo, 1);
-	kind = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	pool.kind = pool.width == 0 ? POOL_INT :
-		strcmp(kind, "prefix") == 0 ? POOL_PREFIX : POOL_IP;
-	if (!PG_ARGISNULL(2) && pool.kind == POOL_IP)
+	pool.kind = kind_argument(fcinfo, 0, &pool.width);
+	if (!PG_ARGISNULL(2) && kind_has_ports(pool.kind))
 	{
 		pool.port_chunk = PG_GETARG_INT32(2);
 		if (pool.port_chunk < 1 || pool.port_chunk > 32768)
@@ -238,29 +237,59 @@ alloc_describe(PG_FUNCTION_ARGS)
 }
 
 /*
- * alloc_range_text(family, first, last) RETURNS text
+ * alloc_range_text(kind, family, first, last) RETURNS text
  *
  * The range as a caller would write it.
  */
 Datum
 alloc_range_text(PG_FUNCTION_ARGS)
 {
-	Range		range = {0};
-	Pool		pool = {.kind = POOL_INT};
+	PoolKind	kind;
+	int			width;
+	u128		first;
+	u128		last;
 
-	require_argument(fcinfo, 1, "first");
-	require_argument(fcinfo, 2, "last");
-	pool.width = family_width(fcinfo, 0);
-	if (pool.width > 0)
-		pool.kind = POOL_IP;
-	range.first = number_argument(fcinfo, 1);
-	range.last = number_argument(fcinfo, 2);
-	pool.space.ranges = &range;
-	pool.space.nranges = 1;
-	if (range.last < range.first)
+	require_argument(fcinfo, 2, "first");
+	require_argument(fcinfo, 3, "last");
+	kind = kind_argument(fcinfo, 0, &width);
+	first = number_argument(fcinfo, 2);
+	last = number_argument(fcinfo, 3);
+	if (last < first)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid range")));
-	PG_RETURN_TEXT_P(cstring_to_text(range_text(pool.kind, pool.width,
-												range.first, range.last)));
+	PG_RETURN_TEXT_P(cstring_to_text(range_text(kind, width, first, last)));
+}
+
+/*
+ * alloc_kind_fits(kind, family, port_chunk) RETURNS boolean
+ *
+ * Is there such a kind, with such a family, and chunks, if port_chunk is not
+ * NULL?  A constraint of alloc_pool.
+ */
+Datum
+alloc_kind_fits(PG_FUNCTION_ARGS)
+{
+	PoolKind	kind;
+	int			width;
+
+	PG_RETURN_BOOL(!PG_ARGISNULL(0) &&
+				   kind_find(text_to_cstring(PG_GETARG_TEXT_PP(0)), &kind) &&
+				   kind_find_width(kind, PG_ARGISNULL(1) ? 0 :
+								   PG_GETARG_INT32(1), &width) &&
+				   (PG_ARGISNULL(2) || kind_has_ports(kind)));
+}
+
+/*
+ * alloc_mixed(kind, port_chunk) RETURNS boolean
+ *
+ * Can units of such a pool differ in size?
+ */
+Datum
+alloc_mixed(PG_FUNCTION_ARGS)
+{
+	PoolKind	kind = word_argument(fcinfo, 0, "kind", kind_words());
+
+	PG_RETURN_BOOL(kind_is_mixed(kind, PG_ARGISNULL(1) ? 0 :
+								 PG_GETARG_INT32(1)));
 }

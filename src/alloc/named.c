@@ -81,8 +81,7 @@ named_ranges(ArrayType *texts, PoolKind kind, int chunk_bits, int *width,
 	deconstruct_array(texts, TEXTOID, -1, false, TYPALIGN_INT, &elements,
 					  &nulls, nranges);
 	if (*nranges == 0)
-		raise_invalid("a pool needs a range",
-					  "A range is like 10.0.0.0/24, 10.0.0.10-10.0.0.99 or 100-4094.");
+		raise_invalid("a pool needs a range", kind_example(kind));
 	named = palloc(*nranges * sizeof(Named));
 	for (int i = 0; i < *nranges; i++)
 	{

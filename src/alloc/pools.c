@@ -225,8 +225,8 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 	id = DatumGetInt32(sql_result(0, 1));
-	insert_ranges(id, kind_has_sizes(kind) || port_chunk > 0, chunk_bits,
-				  ranges, NULL,				  nranges);
+	insert_ranges(id, kind_is_mixed(kind, port_chunk), chunk_bits, ranges,
+				  NULL, nranges);
 	owner_sql_end(&scope);
 	PG_RETURN_VOID();
 }

@@ -32,25 +32,20 @@ resolve_request(const Pool *pool, Request *request)
 		[REQUEST_PREFIX] = "prefixes",
 		[REQUEST_INT] = "numbers"
 	};
-	bool		fits = false;
+	bool		fits = request->kind == REQUEST_PORTS ? pool->port_chunk > 0 :
+		request->kind == kind_request(pool->kind);
 
 	switch (request->kind)
 	{
 		case REQUEST_IP:
-			fits = pool->kind == POOL_IP;
+		case REQUEST_INT:
 			request->order = space->chunk_bits;
 			break;
 		case REQUEST_PORTS:
-			fits = pool->kind == POOL_IP && pool->port_chunk > 0;
 			request->order = 0;
 			break;
 		case REQUEST_PREFIX:
-			fits = pool->kind == POOL_PREFIX;
 			request->order = pool->width - request->masklen;
-			break;
-		case REQUEST_INT:
-			fits = pool->kind == POOL_INT;
-			request->order = 0;
 			break;
 	}
 	if (!fits)
