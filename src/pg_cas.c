@@ -1,9 +1,7 @@
 /*
  * pg_cas.c
- *		The loadable module: initialization, version, and all settings.
- *
- * To add a setting, add a row to the table below and one to the reference in
- * docs/; a test compares that with the view pg_cas_settings.
+ *		The loadable module: initialization, version, and what is made of
+ *		settinglist.h.
  */
 #include "pg_cas.h"
 
@@ -22,14 +20,10 @@ void		_PG_init(void);
 PG_FUNCTION_INFO_V1(pg_cas_version);
 PG_FUNCTION_INFO_V1(pg_cas_settings_read);
 
-bool		pg_cas_log_conflicts;
-bool		pg_cas_direct_path;
-char	   *pg_cas_request;
-char	   *pg_cas_owner;
-int			pg_cas_on_leak;
-bool		pg_cas_require_autocommit;
-int			pg_cas_request_retention;
-int			pg_cas_history_retention;
+/* The variables behind the settings. */
+#define SETTING(type, member, id, ...) type pg_cas_##id;
+#include "settinglist.h"
+#undef SETTING
 
 static const struct config_enum_entry leak_actions[] = {
 	{"fatal", LEAK_FATAL, false},
@@ -63,74 +57,10 @@ typedef struct Setting
 } Setting;
 
 static const Setting settings[] = {
-	{
-		.name = "pg_cas.log_conflicts",
-		.meaning = "Writes a line to the server log for every conflict.",
-		.details = "Conflicts answered by the try forms are included.",
-		.boolean = &pg_cas_log_conflicts,
-		.context = PGC_SUSET
-	},
-	{
-		/* for tests and benchmarks: the results do not depend on it */
-		.name = "pg_cas.direct_path",
-		.meaning = "Lets swaps of plain tables go past the executor.",
-		.boolean = &pg_cas_direct_path,
-		.boot = true,
-		.context = PGC_USERSET,
-		.flags = GUC_NOT_IN_SAMPLE
-	},
-	{
-		.name = "pg_cas.request",
-		.meaning = "The request that the session works for.",
-		.details = "While it is set, every function of pg_cas and every write to a guarded table claims the transaction for it.",
-		.string = &pg_cas_request,
-		.context = PGC_USERSET,
-		.claims = true
-	},
-	{
-		.name = "pg_cas.on_leak",
-		.meaning = "What happens when a transaction is claimed by a second request.",
-		.choice = &pg_cas_on_leak,
-		.options = leak_actions,
-		.boot = LEAK_FATAL,
-		.context = PGC_USERSET,
-		.claims = true
-	},
-	{
-		.name = "pg_cas.require_autocommit",
-		.meaning = "Keeps the writers of pg_cas out of transaction blocks.",
-		.boolean = &pg_cas_require_autocommit,
-		.context = PGC_USERSET
-	},
-	{
-		.name = "pg_cas.owner",
-		.meaning = "The role that owns the pools, leases and scopes that the session makes.",
-		.details = "The session's role must be a member of it. If empty, it is the current role.",
-		.string = &pg_cas_owner,
-		.context = PGC_USERSET
-	},
-	{
-		.name = "pg_cas.request_retention",
-		.meaning = "How long the results of requests are kept.",
-		.details = "0 keeps none, -1 keeps all.",
-		.integer = &pg_cas_request_retention,
-		.boot = 7 * SECS_PER_DAY,
-		.min = -1,
-		.max = INT_MAX,
-		.context = PGC_SUSET,
-		.flags = GUC_UNIT_S
-	},
-	{
-		.name = "pg_cas.history_retention",
-		.meaning = "How long the history of allocations is kept.",
-		.details = "0 keeps none, -1 keeps all.",
-		.integer = &pg_cas_history_retention,
-		.boot = 90 * SECS_PER_DAY,
-		.min = -1,
-		.max = INT_MAX,
-		.context = PGC_SUSET,
-		.flags = GUC_UNIT_S
-	},
+#define SETTING(type, member, id, ...) \
+	{.name = "pg_cas." #id, .member = &pg_cas_##id, __VA_ARGS__},
+#include "settinglist.h"
+#undef SETTING
 };
 
 /* Assign hooks: make the next call check the claim again (request/claim.c). */

@@ -1,11 +1,12 @@
 /*
  * pg_cas.h
- *		SQLSTATEs and settings, for all subsystems.
+ *		SQLSTATEs and settings, for all subsystems but base.
  */
 #ifndef PG_CAS_H
 #define PG_CAS_H
 
 #include "base/base.h"
+#include "settings.h"
 
 /*
  * Our own SQLSTATEs.  They follow PostgREST's convention: it turns PTxyz into
@@ -29,13 +30,5 @@ typedef enum LeakAction
 	LEAK_WARNING,
 	LEAK_OFF
 } LeakAction;
-
-/* Settings; the table in pg_cas.c describes them. */
-extern bool pg_cas_log_conflicts;
-extern bool pg_cas_direct_path;
-extern char *pg_cas_request;
-extern int	pg_cas_on_leak;
-extern int	pg_cas_request_retention;	/* in seconds; -1 for ever */
-extern int	pg_cas_history_retention;	/* in seconds; -1 for ever */
 
 #endif							/* PG_CAS_H */

@@ -91,8 +91,6 @@ extern Datum owner_sql_value(uint64 row, int column, bool *isnull);
  * decides: a renamed role stays the owner, and a dropped role owns nothing any
  * more.  The name is used by restores only.
  */
-extern char *pg_cas_owner;		/* the setting pg_cas.owner (pg_cas.c) */
-
 extern Oid	role_argument(const char *name);
 extern Oid	new_owner(const char *argument);
 extern Oid	effective_owner(Oid role);

@@ -9,6 +9,7 @@
 #define PG_CAS_ENTRY_H
 
 #include "base/base.h"
+#include "settings.h"
 
 /* The kind of function that is called. */
 typedef enum EntryKind
@@ -17,9 +18,6 @@ typedef enum EntryKind
 								 * its transaction */
 	ENTRY_WRITES				/* a write that can be a transaction alone */
 } EntryKind;
-
-/* setting (pg_cas.c) */
-extern bool pg_cas_require_autocommit;
 
 /*
  * A number that changes with each change of a setting, and its value when the

@@ -16,6 +16,8 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "settings.h"
+
 PG_FUNCTION_INFO_V1(role_of_name);
 
 /* Return the role of this name; raise 42704 if there is none. */
