@@ -2,8 +2,8 @@
 #
 # - each function, view and type of the extension's own schema is described,
 #   and what is described is there, with the arguments named there;
-# - so is each argument of cas_enable(), each setting with its default, and
-#   each SQLSTATE of our own.
+# - so is each argument of cas_enable(), each setting with its default and who
+#   may set it, each kind of pool, and each SQLSTATE of our own.
 #
 # A failure names what the reference lacks, or the page and row that is wrong.
 use strict;
@@ -105,7 +105,7 @@ WHERE d.refclassid = 'pg_extension'::regclass
 	AND coalesce(c.relkind <> 'c', true)
 SQL
 
-my (%functions, %other);
+my (%functions, %other, %rows);
 foreach my $row (rows($members))
 {
 	my ($public, $class, $name, $arguments) = @$row;
@@ -116,8 +116,19 @@ foreach my $row (rows($members))
 }
 cmp_ok(scalar keys %functions, '>', 30, 'functions are found');
 
-nothing('each function is described', grep { !$named{$_} } keys %functions);
-nothing('each view and type is described', grep { !$named{$_} } keys %other);
+# The page that describes what a name belongs to.
+sub page_of
+{
+	my ($name) = @_;
+	return $name =~ /^cas_/ ? 'docs/rows.md'
+	  : $name =~ /^alloc_/ ? 'docs/allocation.md'
+	  : $name =~ /^(?:lock|lease)_/ ? 'docs/locks.md'
+	  : $name =~ /^request_/ ? 'docs/requests.md'
+	  : 'README.md or a page';
+}
+nothing('each function, view and type is described',
+	map { page_of($_) . " does not describe $_" }
+	  grep { !$named{$_} } keys %functions, keys %other);
 
 # What is written like a call has to be a function of ours.
 my @wrong;
@@ -160,46 +171,74 @@ is_deeply([ sort @arguments ], [ sort @enable ],
 	'the arguments of cas_enable() are those of its table');
 
 #
-# Settings
+# Settings: a row each in docs/rows.md, with the default and who may set it; a
+# page of a family can show those of its own once more.
 #
-my %settings = map { $_->[0] => $_ } rows(<<'SQL');
+my %settings = map { $_->[0] => $_ } rows('SELECT name, value, set_by FROM pg_cas_settings');
+my @in_server = map { $_->[0] } rows(<<'SQL');
 LOAD 'pg_cas';
-SELECT name, current_setting(name), context FROM pg_settings WHERE name LIKE 'pg\_cas.%'
+SELECT name FROM pg_settings WHERE name LIKE 'pg\_cas.%'
 SQL
-cmp_ok(scalar keys %settings, '>', 5, 'settings are found');
+is_deeply([ sort keys %settings ], [ sort @in_server ],
+	'the view pg_cas_settings has the settings that the server knows');
 
+my $reference = 'docs/rows.md';
 my %described;
 @wrong = ();
 foreach my $row (table(qr/^setting$/))
 {
-	my @names = $row->{cells}[0] =~ /`(pg_cas\.\w+)`/g;
-	my ($default) = $row->{cells}[1] =~ /^`?(.*?)`?$/;
+	my ($names, $default, $set_by) = @{ $row->{cells} };
+	my @names = $names =~ /`(pg_cas\.\w+)`/g;
 
+	$default = $default =~ s/^`|`$//gr;
 	foreach my $name (@names)
 	{
-		$described{$name} = 1;
 		if (!$settings{$name}) { push @wrong, "$row->{at}: there is no $name"; next; }
+		if ($row->{at} =~ /^\Q$reference\E,/)
+		{
+			$described{$name} = 1;
+			push @wrong, "$row->{at}: $name is set by: $settings{$name}[2]"
+			  if $set_by ne $settings{$name}[2];
+		}
 
 		# A row of several says nothing of their defaults.
 		next if @names > 1 || $default eq '';
-		$default = '' if $default eq 'empty';
 		push @wrong, "$row->{at}: $name is $settings{$name}[1] by default"
-		  if $default ne $settings{$name}[1];
+		  if ($default eq 'empty' ? '' : $default) ne $settings{$name}[1];
 	}
 }
-nothing('each setting of the tables exists, with that default', @wrong);
-nothing('each setting has a row', grep { !$described{$_} } keys %settings);
+push @wrong, map { "$reference: the table of settings has no row for $_" }
+  grep { !$described{$_} } keys %settings;
+nothing('each setting has a row, and is as the row says', @wrong);
 nothing('each setting named in the reference exists',
 	grep { !$settings{$_} && !/\.(?:sql|conf|control|so|h|c)$/ } $all_code =~ /\b(pg_cas\.[a-z_]+)\b/g);
+
+#
+# Kinds of pools, as the hint of a wrong one lists them
+#
+my (undef, undef, $refusal) =
+  $node->psql('postgres', q{SELECT alloc_pool_create('p', '{1-9}', kind => 'none')});
+my %kinds = map { $_ => 1 } (($refusal =~ /^HINT:  Use (.*)\.$/m)[0] // '') =~ /"(\w+)"/g;
+%rows = map { map { $_ => 1 } $_->{cells}[0] =~ /`(\w+)`/g }
+  grep { $_->{at} =~ m{^docs/allocation\.md,} } table(qr/^kind$/);
+cmp_ok(scalar keys %kinds, '>', 2, 'kinds of pools are found') or diag $refusal;
+my ($comment) = map { @$_ } rows(<<'SQL');
+SELECT translate(obj_description(oid, 'pg_proc'), '|', '/') FROM pg_proc WHERE proname = 'alloc_pool_create'
+SQL
+nothing('each kind of pool has a row and is in the comment, and each row is a kind',
+	(map { "docs/allocation.md: the table of kinds has no row for $_" } grep { !$rows{$_} } keys %kinds),
+	(map { "sql/install: the comment of alloc_pool_create lacks $_" } grep { $comment !~ /\b$_\b/ } keys %kinds),
+	(map { "docs/allocation.md: there is no kind $_" } grep { !$kinds{$_} } keys %rows));
 
 #
 # SQLSTATEs
 #
 my %ours = map { s/[',]//gr => 1 }
   slurp_file("$root/src/pg_cas.h") =~ /MAKE_SQLSTATE\(([^)]*)\)/g;
-my %rows = map { map { $_ => 1 } $_->{cells}[0] =~ /\b(PT\d+)\b/g } table(qr/^SQLSTATE$/);
-is_deeply([ sort keys %rows ], [ sort keys %ours ],
-	'the SQLSTATEs of src/pg_cas.h are those of the table');
+%rows = map { map { $_ => 1 } $_->{cells}[0] =~ /\b(PT\d+)\b/g } table(qr/^SQLSTATE$/);
+nothing('the SQLSTATEs of src/pg_cas.h are those of the table',
+	(map { "docs/rows.md: the table of SQLSTATEs has no row for $_" } grep { !$rows{$_} } keys %ours),
+	(map { "src/pg_cas.h: no $_" } grep { !$ours{$_} } keys %rows));
 
 my %known = map { $_ => 1 } grep { /^(?=.*\d)[0-9A-Z]{5}$/ } map { split } slurp_file(
 	`pg_config --sharedir` =~ s/\n//r . '/errcodes.txt');
