@@ -24,11 +24,11 @@
  * Fourth field of the lock tags, and the modes in which they are locked.
  * SQL's pg_advisory_lock() uses 1 and 2 in that field.
  *
- *				 cas_txn(),			 cas_txn(),			 creations:
- *				 few missing keys	 many missing keys	 first ones, later ones
- * ABSENT_CALLS	 RowShareLock		 ExclusiveLock		 -
- * ABSENT_TABLE	 RowExclusiveLock	 ExclusiveLock		 RowShareLock, ShareLock
- * ABSENT_KEY	 ExclusiveLock		 -					 ShareLock, -
+ *				 cas_txn(),			 cas_txn(),		 creations:
+ *				 few missing keys	 many of them	 first ones, later ones
+ * ABSENT_CALLS	 RowShareLock		 ExclusiveLock	 -
+ * ABSENT_TABLE	 RowExclusiveLock	 ExclusiveLock	 RowShareLock, ShareLock
+ * ABSENT_KEY	 ExclusiveLock		 -				 ShareLock, -
  *
  * Two calls of cas_txn() cannot deadlock by these locks.  Calls that lock
  * single keys do so in the order of keys, which is also the order in which

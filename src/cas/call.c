@@ -191,5 +191,7 @@ call_check_apply_function(Oid function)
 						ACL_EXECUTE) != ACLCHECK_OK)
 		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION,
 					   get_func_name(function));
+
+	/* as the executor does before it calls a function */
 	InvokeFunctionExecuteHook(function);
 }

@@ -195,6 +195,7 @@ document_changes(Jsonb *old, Jsonb *new)
 	JsonbValue	v;
 	JsonbValue	key;
 
+	/* A field missing in new stays as it is: a column cannot be removed. */
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{

@@ -109,6 +109,8 @@ cas_load_key(CasTable *table, Relation rel)
 	if (!OidIsValid(indexid))
 		return;
 	index = index_open(indexid, AccessShareLock);
+
+	/* a partitioned index is invalid until all partitions have one */
 	if (index->rd_index->indimmediate && index->rd_index->indisvalid)
 	{
 		table->nkeys = IndexRelationGetNumberOfKeyAttributes(index);
@@ -284,6 +286,7 @@ key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
 		case COERCION_PATH_FUNC:
 			key->values[0] = call_cast(cast, id, column->collation);
 			break;
+			/* casts through text are not implicit */
 		case COERCION_PATH_NONE:
 		case COERCION_PATH_ARRAYCOERCE:
 		case COERCION_PATH_COERCEVIAIO:

@@ -131,6 +131,8 @@ payload_of_row(CasTable *table, const Datum *values, const bool *nulls)
 
 	if (p < 0)
 		return render_columns(table, table->payload_columns, values, nulls);
+
+	/* copy it, since the row will be released */
 	return nulls[p] ? NULL : DatumGetJsonbPCopy(values[p]);
 }
 
@@ -324,6 +326,7 @@ read_fields(CasCall *call, Jsonb *payload, bool new_row, CasWrite *write,
 	JsonbValue	v;
 	AttrNumber	attnum = InvalidAttrNumber;
 
+	/* the iterator skips nested values, so each field is one WJB_VALUE */
 	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
@@ -424,6 +427,8 @@ payload_look(CasCall *call, const CasWrite *write)
 
 	if (bms_is_empty(write->unsettled))
 		return NULL;
+
+	/* found_take() will set the values */
 	look = palloc(sizeof(CasLook));
 	look->columns = write->unsettled;
 	look->values = palloc(sizeof(Datum) * natts);

@@ -79,6 +79,7 @@ cas_root(Relation rel)
 
 	if (!rel->rd_rel->relispartition)
 		return root;
+	/* without locks, so a concurrent ATTACH or DETACH may be missed */
 	while (OidIsValid(parent = parent_of(root)))
 	{
 		CHECK_FOR_INTERRUPTS();

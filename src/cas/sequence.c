@@ -115,8 +115,9 @@ cas_sequence(Relation rel, const CasSettings *settings)
 }
 
 /*
- * The last number that was drawn from a sequence; false if none was.  No right
- * is needed, since those who write the table have none on it.
+ * Get the last number drawn from a sequence; return false if none was drawn.
+ * This checks no privileges, because those who write to the table need none on
+ * the sequence.
  */
 bool
 cas_sequence_last(Oid sequence, int64 *last)

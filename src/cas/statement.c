@@ -25,6 +25,7 @@ take_returned(CasCall *call, const CasStatement *statement, CasRow *row)
 	int			column = 1;
 	int			a = -1;
 
+	/* the statement returns the columns in the order of their numbers */
 	while ((a = bms_next_member(columns, a)) >= 0)
 		values[a - 1] = heap_getattr(tuple, column++, desc, &nulls[a - 1]);
 	found_take(call, statement, values, nulls, row);

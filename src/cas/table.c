@@ -72,6 +72,7 @@ remove_invalid(void)
 	while ((entry = hash_seq_search(&scan)) != NULL)
 		if (!entry->valid)
 		{
+			/* an outer call may use it until the transaction ends */
 			MemoryContextSetParent(entry->table->mcxt, TopTransactionContext);
 			hash_search(tables, &entry->relid, HASH_REMOVE, NULL);
 		}
@@ -172,6 +173,7 @@ load_table(CasTable *table, Relation rel, const CasTriggers *triggers)
 		settings->version_path.length == 0 &&
 		!cas_others_change_updates(triggers);
 
+	/* copies, which stay readable after an invalidation */
 	table->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	table->rowtype = rel->rd_rel->reltype;
 	table->root = cas_root(rel);
@@ -262,6 +264,7 @@ cas_table_of(Relation rel)
 bool
 cas_guard_fires(CasTable *table)
 {
+	/* as TriggerEnabled() decides by the firing mode */
 	switch (table->guard_enabled)
 	{
 		case TRIGGER_FIRES_ALWAYS:

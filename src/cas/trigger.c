@@ -82,6 +82,8 @@ cas_find_triggers(Relation rel, CasTriggers *found)
 		name = own_function(trigger->tgfoid);
 		if (name == NULL)
 			continue;
+
+		/* of several such triggers, take the one that fires first */
 		if (found->guard == NULL && for_row &&
 			strcmp(name, "cas_guard") == 0)
 			found->guard = trigger;

@@ -263,7 +263,7 @@ lock_rows(Txn *txn, const TxnList *runs)
 	MemoryContext mcxt = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(mcxt, "cas_txn update",
 												  ALLOCSET_DEFAULT_SIZES);
-	TxnRow	   *volatile row = NULL;
+	TxnRow	   *volatile row = NULL;	/* for the error's position */
 	ListCell   *lc;
 
 	begin_tables(txn, missing.all);
@@ -507,6 +507,7 @@ cas_txn(PG_FUNCTION_ARGS)
 	answer = memcpy(palloc(VARSIZE(answer)), answer, VARSIZE(answer));
 	SPI_finish();
 
+	/* the tables stay locked until the end of the transaction */
 	foreach(lc, txn.tables)
 		call_end(&((TxnTable *) lfirst(lc))->call);
 	PG_RETURN_JSONB_P(answer);

@@ -149,6 +149,7 @@ get_field(const Txn *txn, TxnField field)
 static char *
 string_value(const JsonbValue *value)
 {
+	/* strings in a jsonb are not null-terminated */
 	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 
@@ -262,6 +263,8 @@ get_row(Txn *txn, TxnItem *item, TxnField field, CasLockMode lock)
 	txn->reading_field = field;
 	row = palloc0(sizeof(TxnRow));
 	row->table = item->table;
+
+	/* a number is accepted for its text form */
 	if (value->type == jbvBinary)
 		cas_key_from_object(table, get_document(txn, field), &row->key);
 	else
@@ -292,6 +295,8 @@ is_true(const Txn *txn, const TxnItem *item, TxnField field)
 
 	if (value == NULL)
 		return false;
+
+	/* refuse false, which could be mistaken for the opposite comparison */
 	if (value->type != jbvBool || !value->val.boolean)
 		raise_malformed(field_position(item, field), "is not true", NULL);
 	return true;
