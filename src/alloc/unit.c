@@ -21,7 +21,7 @@
 /* How often a call may have to start again without anybody to wait for. */
 #define MAX_IDLE_ROUNDS 1000
 
-/* How many searches with the pool locked exclusively decide; see allocate(). */
+/* Maximal number of rounds; see allocate(). */
 #define MAX_ROUNDS 64
 
 /* After so many milliseconds a waiting call searches again. */
@@ -195,7 +195,7 @@ typedef struct Waiting
 	int			idle;			/* rounds without anybody to wait for */
 	int			pause;			/* milliseconds until the next search */
 	bool		looking;		/* still waiting for room; the next search is
-								 * for what has come free elsewhere */
+								 * for units that became free elsewhere */
 } Waiting;
 
 /* Wait before the next search. */

@@ -5,11 +5,11 @@
  * We wait for a transaction by waiting for its heavyweight lock, so that
  * lock_timeout, pg_blocking_pids() and the deadlock detector see the wait.  A
  * call that waits for room in a pool searches again at least every 100 ms for
- * what has come free elsewhere.  A lock wait cannot be interrupted for that,
- * so it is made of slices, each of which is a lock wait of its own.  What
- * PostgreSQL does once per wait has to be done across the slices: lock_timeout
- * counts from the first slice for a transaction, and the deadlock detector
- * runs once every deadlock_timeout.
+ * units that have become free elsewhere.  A lock wait cannot be interrupted
+ * for that, so it is made of slices, each of which is a lock wait of its own.
+ * What PostgreSQL does once per wait has to be done across the slices:
+ * lock_timeout counts from the first slice for a transaction, and the deadlock
+ * detector runs once every deadlock_timeout.
  */
 #include "postgres.h"
 
