@@ -118,7 +118,8 @@ class Turns(Thread):
                         and self.run.cancels, f'COMMIT with {begun}: {answer}')
             self.rollback()
         else:
-            self.expect(not begun, f'COMMIT with {begun} begun')
+            self.expect(not begun and self.status == 'COMMIT',
+                        f'COMMIT with {begun} begun: {self.status}')
             self.committed()
 
     def committed(self):

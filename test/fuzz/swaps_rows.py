@@ -181,6 +181,8 @@ class Worker(Thread):
                         or answer.state == '57014' and self.run.cancels, f'COMMIT: {answer}')
             self.rollback()
         else:
+            # COMMIT of a transaction that has failed succeeds, too
+            self.expect(self.status == 'COMMIT', f'COMMIT: {self.status}')
             self.committed()
             self.txn = None
 

@@ -17,26 +17,34 @@ class Thread(Session):
     def __init__(self, run, name, random):
         self.run, self.random = run, random
         self.txn = None
-        self.settings = {}
+        self.settings = {'lock_timeout': '15s', 'statement_timeout': '20s',
+                         'deadlock_timeout': '20ms'}
+        self.status = None      # the last call's command tag
         super().__init__(run.fuzz, name)
 
     def connect(self):
-        super().connect()
-        self.conn.execute("SET lock_timeout = '15s'")
-        self.conn.execute("SET deadlock_timeout = '20ms'")
-        for name, value in self.settings.items():
-            self.set(name, value)
+        """By options, since nothing else is safe from a cancel."""
+        options = ' '.join(f'-c {name}=' + value.replace(' ', '\\ ')
+                           for name, value in self.settings.items())
+        self.conn = psycopg.connect(dbname=self.fuzz.dbname, autocommit=True,
+                                    application_name=self.name, options=options)
+        self.pid = self.conn.info.backend_pid
 
     def set(self, name, value):
         """A setting that stays when the session begins anew."""
         self.settings[name] = value
-        self.conn.execute(f"SET {name} = '{value}'")
+        try:
+            self.conn.execute(f"SET {name} = '{value}'")
+        except psycopg.errors.QueryCanceled:
+            # a cancel that was late
+            self.conn.execute(f"SET {name} = '{value}'")
 
     def rows(self, query, *values):
         self.begin_at = now()
         answer = None
         try:
             cursor = self.conn.execute(query, values or None)
+            self.status = cursor.statusmessage
             answer = cursor.fetchall() if cursor.description else []
             return answer
         except psycopg.Error as error:
