@@ -285,6 +285,26 @@ SELECT cas_update('ruled', 1, 2, '{"n": 3}');
 SELECT * FROM ruled;
 SELECT * FROM audit;
 
+-- What a trigger for the statement writes to the same row is the trigger's own
+-- UPDATE, which has to mention the version.
+CREATE TABLE strict (id int PRIMARY KEY, n int);
+SELECT cas_enable('strict', unversioned => 'reject');
+INSERT INTO strict VALUES (1, 1);
+CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF pg_trigger_depth() = 1 THEN
+		UPDATE strict SET n = n + 100 WHERE id = 1;
+	END IF;
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER again AFTER UPDATE ON strict FOR EACH STATEMENT EXECUTE FUNCTION again();
+SET pg_cas.direct_path = off;
+SELECT outcome, version FROM cas_try_update('strict', 1, 99, '{"n": 5}');
+SELECT outcome, version FROM cas_try_update('strict', 1, 1, '{"n": 5}');
+RESET pg_cas.direct_path;
+TABLE strict;
+
 -- What changes nothing has no triggers fire, and no rules apply.
 SELECT outcome, version FROM cas_try_update('ruled', 1, 3, '{"n": 3}');
 SELECT count(*) FROM audit;

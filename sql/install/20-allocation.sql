@@ -76,7 +76,7 @@ CREATE TABLE cas_internal.alloc_range (
     last     numeric NOT NULL CHECK (last >= first),
     whole    integer NOT NULL,
     draining boolean NOT NULL DEFAULT false,
-    CHECK (first >= 0 AND first = trunc(first) AND last = trunc(last)
+    CHECK (first >= 0::pg_catalog.numeric AND first = trunc(first) AND last = trunc(last)
            AND last < 340282366920938463463374607431768211456),
     CONSTRAINT alloc_range_overlap EXCLUDE USING gist
         (pg_catalog.int4range(pool, pool, '[]') WITH OPERATOR(pg_catalog.&&),
@@ -90,7 +90,7 @@ CREATE TABLE cas_internal.alloc_reserved (
     first numeric NOT NULL,
     last  numeric NOT NULL CHECK (last >= first),
     note  jsonb,
-    CHECK (first >= 0 AND first = trunc(first) AND last = trunc(last)
+    CHECK (first >= 0::pg_catalog.numeric AND first = trunc(first) AND last = trunc(last)
            AND last < 340282366920938463463374607431768211456),
     PRIMARY KEY (pool, first),
     CONSTRAINT alloc_reserved_overlap EXCLUDE USING gist
@@ -107,7 +107,7 @@ COMMENT ON TABLE cas_internal.alloc_reserved IS 'internal: values that pools do 
 CREATE TABLE cas_internal.alloc_slot (
     pool         integer NOT NULL,
     first_slot   numeric NOT NULL
-                 CHECK (first_slot >= 0 AND first_slot = trunc(first_slot)
+                 CHECK (first_slot >= 0::pg_catalog.numeric AND first_slot = trunc(first_slot)
                         AND first_slot < 340282366920938463463374607431768211456),
     size_log2    smallint NOT NULL CHECK (size_log2 BETWEEN 0 AND 112),
     key_row      smallint NOT NULL DEFAULT 0,
@@ -137,7 +137,7 @@ COMMENT ON TABLE cas_internal.alloc_slot IS
 CREATE TABLE cas_internal.alloc_frontier (
     range   integer PRIMARY KEY REFERENCES cas_internal.alloc_range ON DELETE CASCADE,
     slot    numeric NOT NULL
-            CHECK (slot >= 0 AND slot = trunc(slot)
+            CHECK (slot >= 0::pg_catalog.numeric AND slot = trunc(slot)
                    AND slot <= 340282366920938463463374607431768211456),
     pending numeric[] NOT NULL DEFAULT '{}'
 );

@@ -13,6 +13,7 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/bitmapset.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 
@@ -169,7 +170,6 @@ typedef struct CasTable
 	Bitmapset  *exact;			/* columns of exact types, see payload.c */
 
 	bool		other_triggers; /* other than the guard and its companions */
-	bool		guard_compares; /* see guard_compares() in statement.c */
 	bool		plain;			/* see plain.c and direct.c */
 	bool		unique_key;		/* plain, and only the key is unique */
 
@@ -192,18 +192,24 @@ typedef struct CasKey
 
 /*
  * The row that this extension is about to UPDATE without mentioning its
- * version.  The guard accepts that for this row only, and clears relid when it
- * has seen the key.  A caller that sets it must restore the previous value on
- * every path.
+ * version.  The guard accepts that for this row only, when it fires for the
+ * announced statement itself, and clears relid when it has seen the key.  A
+ * caller that sets it must restore the previous value on every path.
  */
 typedef struct GuardExpectation
 {
 	Oid			relid;			/* InvalidOid if there is none */
 	CasTable   *table;			/* the table that the key belongs to */
 	CasKey	   *key;			/* NULL for any row of the table */
-	const Bitmapset *columns;	/* if not NULL, suppress an UPDATE that changes
-								 * none of these */
+	int			depth;			/* of triggers where it was announced */
 } GuardExpectation;
+
+/* Return how deeply triggers are nested now, as pg_trigger_depth(). */
+static inline int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
 
 /* A version that a writer mentions. */
 typedef struct CasMention
@@ -384,7 +390,6 @@ extern void cas_settings_values(const CasSettings *settings, Datum *values,
 /* trigger.c */
 extern void cas_find_triggers(Relation rel, CasTriggers *found);
 extern bool cas_has_other_triggers(const CasTriggers *triggers);
-extern bool cas_others_change_updates(const CasTriggers *triggers);
 extern Trigger *cas_misplaced_trigger(const CasTriggers *triggers);
 extern bool cas_trigger_is_off(const Trigger *trigger);
 

@@ -94,15 +94,15 @@ is_expected_key(TriggerData *trigdata)
 }
 
 /*
- * Return whether the old row is the announced one.  A trigger that fires
- * before the guard may also write to the table.  Its rows have other keys; if
- * it writes to the announced row, the announced write fails because the row
- * was already modified.
+ * Return whether the old row is the announced one, and is written by the
+ * announced statement.  Other triggers of that statement may write to the same
+ * row, in statements of their own; for these the guard fires one level deeper.
  */
 static bool
 is_expected_row(TriggerData *trigdata)
 {
 	if (!OidIsValid(guard_expectation.relid) ||
+		trigger_depth() != guard_expectation.depth + 1 ||
 		!cas_is_part_of(trigdata->tg_relation, guard_expectation.relid))
 		return false;
 	if (guard_expectation.key == NULL)
@@ -292,22 +292,6 @@ row_differs(TriggerData *trigdata, CasTable *table, bool but_ignored)
 						 new->tts_isnull, NULL, but_ignored);
 }
 
-/*
- * Return whether an announced UPDATE changes none of the columns that it sets,
- * and can be suppressed.
- */
-static bool
-changes_nothing(TriggerData *trigdata, CasTable *table)
-{
-	TupleTableSlot *new = trigdata->tg_newslot;
-
-	if (guard_expectation.columns == NULL)
-		return false;
-	slot_getallattrs(new);
-	return !image_differs(table, trigdata->tg_trigslot, new->tts_values,
-						  new->tts_isnull, guard_expectation.columns, false);
-}
-
 static void
 detail_version(StringInfo detail, const char *field, const CasMention *version)
 {
@@ -400,12 +384,13 @@ is_conflict(const CasTable *table, CasMention *sent, const CasMention *old)
  * docs/rows.md, in the order given there.
  */
 static int64
-updated_version(TriggerData *trigdata, CasTable *table, bool expected)
+updated_version(TriggerData *trigdata, CasTable *table)
 {
 	Relation	rel = trigdata->tg_relation;
 	CasMention	old = {true};
 	CasSent		sent;
 	Datum		datum;
+	bool		expected;
 
 	/* NULL counts as 0; it can only be stored while the guard is disabled. */
 	datum = slot_getattr(trigdata->tg_trigslot, table->version, &old.isnull);
@@ -419,6 +404,8 @@ updated_version(TriggerData *trigdata, CasTable *table, bool expected)
 
 	/* This extension has compared the version of a row that it announced. */
 	sent = cas_sent_by_update(trigdata, table);
+	expected = cas_guard_wants_announcement(table) &&
+		is_expected_row(trigdata);
 	if (expected)
 		sent.document.mentioned = false;
 
@@ -503,7 +490,6 @@ cas_guard(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	CasTable   *table;
-	bool		expected;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
@@ -529,16 +515,10 @@ cas_guard(PG_FUNCTION_ARGS)
 											trigdata->tg_trigslot, NULL, table,
 											inserted_version(trigdata,
 															 table)));
-
-	/* Suppress an announced UPDATE that changes nothing. */
-	expected = is_expected_row(trigdata);
-	if (expected && changes_nothing(trigdata, table))
-		return PointerGetDatum(NULL);
 	return PointerGetDatum(with_version(trigdata->tg_newtuple,
 										trigdata->tg_newslot,
 										trigdata->tg_trigslot, table,
-										updated_version(trigdata, table,
-														expected)));
+										updated_version(trigdata, table)));
 }
 
 /*

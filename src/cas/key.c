@@ -103,12 +103,22 @@ find_key_index(Relation rel)
 void
 cas_load_key(CasTable *table, Relation rel)
 {
-	Oid			indexid = find_key_index(rel);
+	Oid			indexid;
 	Relation	index;
 
-	if (!OidIsValid(indexid))
-		return;
-	index = index_open(indexid, AccessShareLock);
+	for (;;)
+	{
+		indexid = find_key_index(rel);
+		if (!OidIsValid(indexid))
+			return;
+		index = index_open(indexid, AccessShareLock);
+		if (index->rd_index->indisvalid || find_key_index(rel) == indexid)
+			break;
+
+		/* REINDEX CONCURRENTLY has just put another index in its place. */
+		index_close(index, AccessShareLock);
+		CHECK_FOR_INTERRUPTS();
+	}
 
 	/* a partitioned index is invalid until all partitions have one */
 	if (index->rd_index->indimmediate && index->rd_index->indisvalid)

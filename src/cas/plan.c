@@ -169,7 +169,7 @@ plan_for(CasCall *call, const CasStatement *statement)
 	{
 		wanted.columns = statement->write->columns;
 		wanted.compares = statement->kind == STATEMENT_UPDATE &&
-			statement->write->comparable && !table->guard_compares;
+			statement->write->comparable;
 	}
 	if (statement->kind == STATEMENT_INSERT)
 	{

@@ -399,7 +399,7 @@ stamp_documents(const CasEnabling *enabling)
 	{
 		guard_expectation.relid = enabling->relid;
 		guard_expectation.key = NULL;
-		guard_expectation.columns = NULL;
+		guard_expectation.depth = trigger_depth();
 		execute("UPDATE %s SET %s = %s WHERE %s IS NOT NULL AND "
 				"(%s::pg_catalog.jsonb OPERATOR(pg_catalog.#>>) "
 				"ARRAY[%s]::pg_catalog.text[]) OPERATOR(pg_catalog.=) "

@@ -100,22 +100,6 @@ run_plan(CasCall *call, const CasStatement *statement, CasRow *row)
 	return processed == 1;
 }
 
-/*
- * Return whether the guard, and not a condition in the statement, finds out
- * that an UPDATE changes nothing.
- *
- * The guard reads both rows anyway.  A condition, ROW(...) *<> ROW(...), costs
- * a twentieth of the call, most of it for looking up its types.  But the guard
- * fires last, so this is right only if no trigger before it and no rule can
- * have an effect for a row that is not written.
- */
-static bool
-guard_compares(CasCall *call, const CasStatement *statement)
-{
-	return statement->kind == STATEMENT_UPDATE &&
-		statement->write->comparable && call->table->guard_compares;
-}
-
 /* Run an UPDATE after announcing its row to the guard. */
 static bool
 run_announced(CasCall *call, const CasStatement *statement, CasRow *row)
@@ -129,8 +113,7 @@ run_announced(CasCall *call, const CasStatement *statement, CasRow *row)
 		guard_expectation.relid = call->table->relid;
 		guard_expectation.table = call->table;
 		guard_expectation.key = statement->key;
-		guard_expectation.columns = guard_compares(call, statement) ?
-			statement->write->columns : NULL;
+		guard_expectation.depth = trigger_depth();
 		done = run_plan(call, statement, row);
 	}
 	PG_FINALLY();
@@ -150,10 +133,9 @@ statement_run(CasCall *call, const CasStatement *statement, CasRow *row)
 {
 	if (direct_serves(call, statement))
 		return direct_run(call, statement, row);
-	if (guard_compares(call, statement) ||
-		(cas_guard_wants_announcement(call->table) &&
-		 (statement->kind == STATEMENT_UPDATE ||
-		  statement->kind == STATEMENT_RENAME)))
+	if (cas_guard_wants_announcement(call->table) &&
+		(statement->kind == STATEMENT_UPDATE ||
+		 statement->kind == STATEMENT_RENAME))
 		return run_announced(call, statement, row);
 	return run_plan(call, statement, row);
 }

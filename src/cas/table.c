@@ -13,7 +13,6 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
@@ -168,10 +167,6 @@ load_table(CasTable *table, Relation rel, const CasTriggers *triggers)
 						  problem);
 	table->guard_enabled = triggers->guard->tgenabled;
 	table->other_triggers = cas_has_other_triggers(triggers);
-	table->guard_compares = rel->rd_rel->relkind == RELKIND_RELATION &&
-		!rel->rd_rel->relispartition && rel->rd_rules == NULL &&
-		settings->version_path.length == 0 &&
-		!cas_others_change_updates(triggers);
 
 	/* copies, which stay readable after an invalidation */
 	table->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));

@@ -104,23 +104,6 @@ cas_has_other_triggers(const CasTriggers *triggers)
 		(triggers->witness != NULL) + (triggers->truncate != NULL);
 }
 
-/* Return whether triggers besides ours may change or suppress an UPDATE. */
-bool
-cas_others_change_updates(const CasTriggers *triggers)
-{
-	for (int i = 0; i < triggers->n; i++)
-	{
-		Trigger    *trigger = &triggers->all[i];
-
-		if (trigger != triggers->guard && trigger != triggers->witness &&
-			TRIGGER_FOR_ROW(trigger->tgtype) &&
-			TRIGGER_FOR_BEFORE(trigger->tgtype) &&
-			TRIGGER_FOR_UPDATE(trigger->tgtype))
-			return true;
-	}
-	return false;
-}
-
 /*
  * Return a trigger that could change the row without being noticed, or NULL: a
  * BEFORE ROW trigger on INSERT or UPDATE that fires after the guard, or one on

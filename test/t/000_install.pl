@@ -168,4 +168,48 @@ is( owner_sql(
 	'public',
 	'without a choice it goes to the first schema of the search_path');
 
+# Somebody who may create objects in the schema has planted operators there, of
+# all pairs of common types, before an administrator installs the extension.
+# Where pg_catalog has no operator for exactly these types, a planted one is the
+# better match, and would run as the extension's owner.
+$node->safe_psql('postgres', 'CREATE DATABASE planted');
+$node->safe_psql('planted', <<'SQL');
+CREATE ROLE planter;
+GRANT CREATE ON SCHEMA public TO planter;
+SET SESSION AUTHORIZATION planter;
+DO $$
+DECLARE
+	a regtype;
+	b regtype;
+	op text;
+	types CONSTANT regtype[] := '{smallint,int,bigint,oid,numeric,real,float8,text,varchar,name,"\"char\"",
+		boolean,uuid,inet,cidr,jsonb,json,interval,timestamptz,timestamp,regclass,regrole,xid,numrange,int4range,
+		int8range,int[],bigint[],text[],bytea}';
+BEGIN
+	FOREACH a IN ARRAY types LOOP
+		FOREACH b IN ARRAY types LOOP
+			EXECUTE pg_catalog.format('CREATE FUNCTION public.planted(%s, %s) RETURNS boolean LANGUAGE sql AS %L',
+				a, b, 'SELECT true');
+			FOREACH op IN ARRAY ARRAY['=', '<>', '<', '>', '<=', '>=', '+', '-', '*', '/', '%', '||', '&&', '@>', '<@', '~', '->', '->>'] LOOP
+				EXECUTE pg_catalog.format('CREATE OPERATOR public.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = public.planted)',
+					op, a, b);
+			END LOOP;
+		END LOOP;
+	END LOOP;
+END
+$$;
+RESET SESSION AUTHORIZATION;
+CREATE EXTENSION pg_cas;
+SQL
+is( $node->safe_psql('planted', <<'SQL'), '', 'nothing of the extension uses what was planted in its schema');
+SET search_path = pg_catalog;
+SELECT pg_describe_object(d.classid, d.objid, d.objsubid), pg_describe_object(d.refclassid, d.refobjid, 0)
+FROM pg_depend AS d
+WHERE ((d.refclassid = 'pg_proc'::regclass
+		AND d.refobjid IN (SELECT oid FROM pg_proc WHERE proname = 'planted'))
+	OR (d.refclassid = 'pg_operator'::regclass
+		AND d.refobjid IN (SELECT oid FROM pg_operator WHERE oprnamespace = 'public'::regnamespace)))
+	AND d.classid <> 'pg_operator'::regclass;
+SQL
+
 done_testing();
