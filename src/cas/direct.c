@@ -5,7 +5,7 @@
  *
  * The results and errors are those of the SQL statements in sql.c;
  * test/t/190_cas_paths.pl runs both paths and compares.  A swap takes 0.81 of
- * the instructions of a hand-written prepared UPDATE this way, 1.16 through
+ * the instructions of a hand-written prepared UPDATE this way, 1.21 through
  * SPI.
  */
 #include "cas.h"
