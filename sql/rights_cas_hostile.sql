@@ -254,8 +254,8 @@ BEGIN
     END LOOP;
 END
 $$;
--- No row of mallory's but, in place of the swap, the very one that had the
--- expected version.
+-- None of mallory's own writes gets through, not even one to the very row that
+-- the swap has announced.
 SELECT kind, target, how, answer FROM rights_own.result ORDER BY n;
 -- After the swap nothing is announced any more.
 SET ROLE regress_cas_mallory;
