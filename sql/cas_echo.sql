@@ -161,6 +161,14 @@ SELECT raises('UPDATE s SET n = 1 WHERE id = 1');
 SELECT cas_enable('s');
 INSERT INTO s VALUES (20, 0) RETURNING v > 1800 AS beyond;
 
+-- Statistics that show rows which are gone do not make the sequence behind.
+CREATE TABLE purged (id int PRIMARY KEY, n int, pad text, v bigint NOT NULL) WITH (autovacuum_enabled = off);
+INSERT INTO purged SELECT i, 0, repeat('x', 1000), i FROM generate_series(1, 2000) AS i;
+ANALYZE purged;
+DELETE FROM purged WHERE id > 10;
+SELECT cas_enable('purged', version_column => 'v', versions => 'table', writers => 'echo');
+UPDATE purged SET n = 1 WHERE id = 1 RETURNING v;
+
 -- A partition that was detached and written must not bring versions back that
 -- clients have: enabled by itself, it advances them.
 CREATE TABLE p (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);

@@ -389,6 +389,11 @@ cas_draw_version(Relation rel, CasTable *table, int64 after)
 		version = history_draw(sequence, 1);
 	else
 		version = nextval_internal(sequence, false);
+
+	/* Statistics may show rows that are gone: look into the table. */
+	if (version > after && version <= table->floor)
+		table->floor = greatest_version(rel, table->version,
+										table->version_type, true);
 	if (version <= after || version <= table->floor)
 		raise_behind(rel, table);
 
