@@ -173,5 +173,18 @@ REVOKE ALL ON SCHEMA cas_apply FROM regress_cas_apply_user, regress_cas_apply_ow
 DROP FUNCTION definer;
 DROP ROLE regress_cas_apply_user, regress_cas_apply_owner;
 
+-- a function that makes the transaction read-only
+CREATE TABLE plain (id int PRIMARY KEY, n int);
+SELECT cas_enable('plain');
+INSERT INTO plain VALUES (1, 1);
+CREATE FUNCTION read_only(payload jsonb, args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	SET TRANSACTION READ ONLY;
+	RETURN '{"n": 2}';
+END
+$$;
+SELECT raises($$SELECT cas_apply('plain', 1, 'read_only(jsonb, jsonb)')$$);
+TABLE plain;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_apply CASCADE;

@@ -338,6 +338,20 @@ SELECT request FROM run;
 SELECT cas_internal.request_reap(-1);
 SELECT cas_internal.request_reap(NULL);
 
+-- a function that makes the transaction read-only, and a client that does
+CREATE FUNCTION read_only(jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	SET TRANSACTION READ ONLY;
+	RETURN $1;
+END
+$$;
+SELECT request_once('once', 'read only', '{}', 'read_only(jsonb)');
+BEGIN;
+SELECT state FROM request_begin('once', 'read only', '{}');
+SET TRANSACTION READ ONLY;
+SELECT request_done('once', 'read only', '1');
+ROLLBACK;
+
 DELETE FROM cas_internal.request_result WHERE scope IN ('once', 'once, too', 'begin', 'many', repeat('s', 1024));
 DELETE FROM cas_internal.request_scope WHERE scope IN ('once', 'once, too', 'begin', 'many', repeat('s', 1024));
 RESET ALL;

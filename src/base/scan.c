@@ -215,6 +215,12 @@ own_look(OwnTable *table, ScanKey keys, int nkeys, OwnRival *rival)
 static void
 prepare_writing(OwnTable *table)
 {
+	/* Check here, since a function that was called may have made it so. */
+	if (XactReadOnly)
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("cannot write to table \"%s\" in a read-only transaction",
+						RelationGetRelationName(table->rel))));
 	if (table->estate == NULL)
 	{
 		/*

@@ -403,6 +403,10 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 	CheckCmdReplicaIdentity(call->rel, CMD_UPDATE);
 	request_enter(NULL, ENTRY_JOINS);
 
+	/* A function called by cas_apply() may have made it so. */
+	if (call->rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP)
+		PreventCommandIfReadOnly("UPDATE");
+
 	for (;;)
 	{
 		TM_FailureData failure;
