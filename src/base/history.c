@@ -120,8 +120,10 @@ sequence_last(Oid sequence)
 }
 
 /*
- * Make the sequence's present state durable: flush WAL up to the last record
- * of its page, whoever wrote that.  Mostly it has been flushed already.
+ * Make sure that no number drawn so far can be issued again after a crash: a
+ * sequence writes WAL in advance for 32 numbers, which is only flushed by a
+ * commit.  Therefore flush WAL up to the last change of the sequence's page,
+ * which another transaction may have made.  Mostly that has been done already.
  */
 void
 sequence_flush(Oid sequence)

@@ -9,12 +9,9 @@
  */
 #include "lock.h"
 
-#include "access/relation.h"
-#include "access/xlog.h"
 #include "commands/sequence.h"
 #include "common/int.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 
 #define FENCE_SEQUENCE "lock_fence"
@@ -40,33 +37,6 @@ fence_locktag(LOCKTAG *tag, Oid relid)
 }
 
 /*
- * Make sure that no number drawn so far can be issued again.  The transaction
- * has used the sequence, and therefore has locked it until its end.
- */
-static void
-flush_sequence(Oid relid)
-{
-	Relation	seq = relation_open(relid, NoLock);
-	Buffer		buffer = ReadBuffer(seq, 0);
-	XLogRecPtr	lsn;
-
-	/*
-	 * A sequence writes WAL in advance for 32 numbers, and that WAL is only
-	 * flushed by a commit.  So after a crash the server could issue the same
-	 * numbers again, although a fence may already have been passed on to a
-	 * device that compares fences.  Therefore flush WAL up to the last change
-	 * of the sequence's page, which another transaction may have made.  For
-	 * most calls that is already done.
-	 */
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	lsn = PageGetLSN(BufferGetPage(buffer));
-	UnlockReleaseBuffer(buffer);
-	if (RelationNeedsWAL(seq))
-		XLogFlush(lsn);
-	relation_close(seq, NoLock);
-}
-
-/*
  * Draw a number that cannot be issued again.  All fences come from here.
  * Returns false if the call would have to wait.
  */
@@ -86,8 +56,13 @@ draw_number(NameTable *names, Datum name, const Patience *patience,
 		return false;
 	*number = history_draw(relid, FENCES_PER_NUMBER);
 	LockRelease(&tag, ShareLock, false);
-	/* without the lock, so that others need not wait for the disk with us */
-	flush_sequence(relid);
+
+	/*
+	 * A fence may be passed on to a device that compares fences before the
+	 * transaction commits.  Flush without the lock, so that others need not
+	 * wait for the disk with us.
+	 */
+	sequence_flush(relid);
 	return true;
 }
 
@@ -153,5 +128,5 @@ fence_advance(int64 by)
 	DirectFunctionCall2(setval_oid, ObjectIdGetDatum(relid),
 						Int64GetDatum(fence));
 	LockRelease(&tag, ExclusiveLock, false);
-	flush_sequence(relid);
+	sequence_flush(relid);
 }
