@@ -187,6 +187,40 @@ SELECT t, bad_comparison(jsonb_build_object('table', t, 'id', '1', 'exists', tru
 SELECT f, bad_operation(jsonb_build_object('op', 'apply', 'table', 'doc', 'id', 'a', 'fn', f))
 	FROM unnest('{nothing(jsonb\, jsonb), no.where(jsonb\, jsonb), same, same(jsonb, "", count(*), "same(nothing, jsonb)"}'::text[]) WITH ORDINALITY a (f, n) ORDER BY n;
 
+--
+-- A row that a partition and its partitioned table name, or two partitions:
+-- what the one finds, the other may not. In any two places, whatever is asked.
+--
+CREATE TABLE parted (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+CREATE TABLE parted_low PARTITION OF parted FOR VALUES FROM (0) TO (100) PARTITION BY RANGE (id);
+CREATE TABLE parted_first PARTITION OF parted_low FOR VALUES FROM (0) TO (50);
+CREATE TABLE parted_high PARTITION OF parted FOR VALUES FROM (100) TO (200);
+SELECT cas_enable('parted');
+INSERT INTO parted SELECT i, 0 FROM unnest('{1,2,3,150}'::int[]) i;
+CREATE TEMP TABLE ops AS SELECT o FROM unnest(ARRAY['{"op": "get"}', '{"op": "create", "payload": {"n": 1}}',
+	'{"op": "update", "version": 1, "payload": {"n": 1}}', '{"op": "patch", "version": 1, "patch": {"n": 1}}',
+	'{"op": "delete", "version": 1}', '{"op": "rename", "version": 1, "new_id": 99}', '{"op": "merge", "patch": {"n": 1}}',
+	'{"op": "apply", "fn": "same(jsonb, jsonb)"}', '{"op": "put", "payload": {"n": 1}}']::jsonb[]) o;
+CREATE TEMP TABLE names AS SELECT a, b, id FROM unnest('{parted,parted_low,parted_first,parted_high}'::text[]) a,
+	unnest('{parted,parted_low,parted_first,parted_high}'::text[]) b, unnest('{1,60,150,170}'::int[]) id WHERE a <> b;
+SELECT count(*), try('[]', jsonb_build_array('{"op": "get", "table": "doc", "id": "a"}'::jsonb,
+		x.o || jsonb_build_object('table', a, 'id', id), y.o || jsonb_build_object('table', b, 'id', id)), '[]')
+	FROM ops x, ops y, names GROUP BY 2 ORDER BY 2;
+SELECT count(*), try(jsonb_build_array(c || jsonb_build_object('table', a, 'id', id)), jsonb_build_array(o || jsonb_build_object('table', b, 'id', id)), '[]'),
+	try('[]', jsonb_build_array(o || jsonb_build_object('table', b, 'id', id)), jsonb_build_array('{"op": "get"}' || jsonb_build_object('table', a, 'id', id)))
+	FROM unnest('{"{\"version\": 1}","{\"exists\": true}","{\"absent\": true}"}'::jsonb[]) c, ops, names GROUP BY 2, 3 ORDER BY 2, 3;
+SELECT count(*), try(jsonb_build_array(c || jsonb_build_object('table', a, 'id', id), c || jsonb_build_object('table', b, 'id', id)), '[]', '[]')
+	FROM unnest('{"{\"version\": 1}","{\"exists\": true}","{\"absent\": true}"}'::jsonb[]) c, names GROUP BY 2 ORDER BY 2;
+-- also as the new id, and as the third name
+SELECT try('[{"table": "parted_first", "id": 9, "absent": true}]', '[{"op": "rename", "table": "parted", "id": 1, "version": 1, "new_id": 9}]', '[]');
+SELECT try('[{"table": "parted", "id": 1, "exists": true}]', '[{"op": "get", "table": "parted", "id": 1}, {"op": "get", "table": "parted_low", "id": "001"}]', '[]');
+-- other rows of the two, and two names of one table, are no matter
+SELECT jsonb_array_elements(a -> 'compare') FROM cas_txn('[{"table": "parted_high", "id": 150, "version": 1}, {"table": "parted", "id": 1, "version": 1}, {"table": "parted_high", "id": 2, "absent": true}]', '[]') a;
+SELECT jsonb_array_elements(cas_txn('[]', '[{"op": "put", "table": "parted_low", "id": 1, "payload": {"n": 5}}, {"op": "merge", "table": "parted", "id": 2, "patch": {"n": 5}},
+	{"op": "merge", "table": "parted_first", "id": 3, "patch": {"n": 5}}, {"op": "create", "table": "parted", "id": 4, "payload": {"n": 5}}]') -> 'results');
+SELECT jsonb_array_elements(cas_txn('[{"table": "parted", "id": 1, "version": 2}]', '[{"op": "update", "table": "cas_txn_input.parted", "id": 1, "payload": {"n": 6}}, {"op": "get", "table": "\"parted\"", "id": 1}]') -> 'results');
+SELECT id, n, resource_version FROM parted ORDER BY id;
+
 -- The first mistake is told, and ids that hold quotes, backslashes or braces
 -- are ids.
 SELECT try('[{"table": "doc", "id": "a", "exists": true}, {"table": "doc"}, {}]', '[{}]', '[{}]');

@@ -57,8 +57,9 @@ require_success(TxnItem *item, CasOutcome outcome, int64 version,
  */
 
 /*
- * Compare rows by the order in which they are locked.  Rows of a partition are
- * ordered as those of the partitioned table.
+ * Compare rows by the order in which they are locked; mentions of the same row
+ * are in the order of the request.  Rows of a partition are ordered as those of
+ * the partitioned table.
  */
 static int
 compare_rows(const ListCell *a, const ListCell *b)
@@ -68,14 +69,20 @@ compare_rows(const ListCell *a, const ListCell *b)
 	Oid			xrel = x->table->call.table->root;
 	Oid			yrel = y->table->call.table->root;
 
+	int			cmp;
+
 	if (xrel != yrel)
 		return xrel < yrel ? -1 : 1;
-	return cas_key_compare(&x->table->call, &x->key, &y->key);
+	cmp = cas_key_compare(&x->table->call, &x->key, &y->key);
+	if (cmp != 0)
+		return cmp;
+	return x->mention < y->mention ? -1 : x->mention > y->mention;
 }
 
 /*
  * Sort the rows, and merge the mentions of the same row: one lock, in the
- * strongest mode that an item needs.
+ * strongest mode that an item needs.  Raise 22023 if they name different
+ * tables, since a row that is found by one need not exist for the other.
  */
 static void
 fold_rows(Txn *txn)
@@ -94,6 +101,10 @@ fold_rows(Txn *txn)
 			cas_key_compare(&row->table->call, &former->key,
 							&row->key) == 0)
 		{
+			if (former->table->call.table->relid !=
+				row->table->call.table->relid)
+				txn_raise_two_tables(row, former);
+
 			/* the first mention stands for all */
 			row->same = former;
 			former->mentioned_again = true;

@@ -70,6 +70,7 @@ typedef struct TxnRow
 	TxnTable   *table;
 	CasKey		key;
 	struct TxnItem *item;		/* item that names it */
+	int			mention;		/* number of rows named before */
 	struct TxnRow *same;
 	bool		mentioned_again;
 	CasLockMode lock;			/* strongest lock that an item needs */
@@ -126,6 +127,8 @@ extern const TxnOpShape txn_shapes[];
 extern void txn_read_request(Txn *txn, TxnList *compare, TxnList *success,
 							 TxnList *failure);
 extern void txn_check_versions(const TxnList *list, bool compared);
+pg_noreturn extern void txn_raise_two_tables(const TxnRow *row,
+											 const TxnRow *former);
 extern bool txn_takes_version(TxnOp op);
 extern char *txn_position(const TxnItem *item);
 pg_noreturn extern void txn_rethrow_at(const TxnItem *item,

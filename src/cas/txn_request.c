@@ -273,6 +273,7 @@ get_row(Txn *txn, TxnItem *item, TxnField field, CasLockMode lock)
 						  &row->key);
 	row->lock = lock;
 	row->item = item;
+	row->mention = list_length(txn->rows);
 	txn->reading_field = FIELD_NONE;
 	txn->rows = lappend(txn->rows, row);
 	return row;
@@ -463,6 +464,19 @@ txn_read_request(Txn *txn, TxnList *compare, TxnList *success,
 		rethrow_at(txn->reading, txn->reading_field, mcxt);
 	}
 	PG_END_TRY();
+}
+
+/*
+ * Raise 22023 for a row that was named before by another table: one of the two
+ * is a partition of the other, or both are of a third.
+ */
+void
+txn_raise_two_tables(const TxnRow *row, const TxnRow *former)
+{
+	raise_malformed(field_position(row->item, FIELD_TABLE),
+					psprintf("is not the table by which %s names the row",
+							 txn_position(former->item)),
+					"A partition shows only its own rows. Name a row by the same table throughout the request.");
 }
 
 /* Return whether an operation compares the row's version. */
