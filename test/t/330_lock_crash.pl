@@ -37,6 +37,20 @@ foreach my $end ('COMMIT', 'ROLLBACK', 'COMMIT')
 	$last = $fence;
 }
 
+# For a number is on disk when it is told, not only when its transaction commits.  The
+# first number after a checkpoint is logged.
+$node->safe_psql('postgres', 'CREATE EXTENSION pageinspect');
+foreach my $call (q{SELECT count(*) FROM lock_acquire('{a}')}, 'SELECT lock_fence_advance(1)')
+{
+	my $out = $node->safe_psql('postgres', qq{
+		CHECKPOINT; BEGIN; $call;
+		SELECT pg_current_wal_flush_lsn() >= lsn
+		FROM page_header(get_raw_page('cas_internal.lock_fence', 0)); ROLLBACK});
+
+	is((split /\n/, $out)[-1], 't', "$call: the number is on disk");
+}
+$node->safe_psql('postgres', 'DROP EXTENSION pageinspect');
+
 # A transaction that has only locked has nothing to lose, and commits without
 # waiting for the disk; one that has written as well waits, whatever came first.
 $node->safe_psql('postgres', 'CREATE TABLE written (n int)');
