@@ -293,6 +293,24 @@ compare_keys(const void *a, const void *b)
 }
 
 /*
+ * Read what alloc_many() is to allocate from a pool of that kind.  The kind of
+ * request follows from the pool's kind, except for port chunks.
+ */
+static void
+read_request_of_many(FunctionCallInfo fcinfo, PoolKind kind, Request *request)
+{
+	request->kind = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5) ? REQUEST_PORTS :
+		kind_request(kind);
+	if (request->kind == REQUEST_PREFIX)
+		read_masklen(fcinfo, 2, request);
+	else if (!PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("masklen is for pools of prefixes"),
+				 errhint("Leave it out.")));
+}
+
+/*
  * alloc_many(pool, keys, masklen, ttl, note, ports) RETURNS SETOF alloc_unit
  *
  * Returns a unit for each key, or raises an error.
@@ -330,20 +348,7 @@ alloc_many(PG_FUNCTION_ARGS)
 
 	pool_use(&use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
-
-	/*
-	 * The kind of request follows from the pool's kind, except for port
-	 * chunks.
-	 */
-	request.kind = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5) ? REQUEST_PORTS :
-		kind_request(use.pool->kind);
-	if (request.kind == REQUEST_PREFIX)
-		read_masklen(fcinfo, 2, &request);
-	else if (!PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("masklen is for pools of prefixes"),
-				 errhint("Leave it out.")));
+	read_request_of_many(fcinfo, use.pool->kind, &request);
 
 	/*
 	 * Serve the keys in one order, so that two calls that have keys in common

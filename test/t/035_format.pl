@@ -129,6 +129,17 @@ told('blanks for a tab', "\treturn NULL", "    return NULL", 1);
 told('a blank at the end', 'break;', 'break; ', 1);
 told('three empty lines', "/* What", "\n\n/* What", 1);
 
+# The limits of length: the function of $good has 27 lines.
+my ($function) = $good =~ /^(static const char \*\nword.*?^\}\n)/ms;
+my $long = $function =~ s/^\treturn NULL/"\tn++;\n" x 73 . $&/mer;
+write_file($good =~ s/\Q$function\E/$long/r);
+is_deeply([ format_says($file) ], [ 0, '' ], 'a function of 100 lines is not told');
+told('a function of 101 lines', $function, $long =~ s/\tn\+\+;\n/$&$&/r, 1);
+write_file("#include \"a.h\"\n" x 600);
+is_deeply([ format_says($file) ], [ 0, '' ], 'nor is a file of 600 lines');
+write_file("#include \"a.h\"\n" x 601);
+like((format_says($file))[1], qr/^\Q$file\E:1: a file of 601 lines$/m, 'one of 601 is told');
+
 # What pgindent makes of it is not for clang-format to say.
 foreach my $same (
 	[ 'tab stops', "n = 2;\t\t/*", 'n = 2; /*' ],
