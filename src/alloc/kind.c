@@ -126,6 +126,17 @@ kind_get(PoolKind kind)
 	return &kinds[kind];
 }
 
+/* The name of the kind whose values are numbers: they have no width. */
+const char *
+kind_of_numbers(void)
+{
+	const Kind *kind = kinds;
+
+	while (kind->families->width > 0)
+		kind++;
+	return kind->name;
+}
+
 /* Can values of this kind be divided into port chunks? */
 bool
 kind_has_ports(PoolKind kind)

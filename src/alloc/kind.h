@@ -46,6 +46,7 @@ typedef struct Kind
 } Kind;
 
 extern const Kind *kind_get(PoolKind kind);
+extern const char *kind_of_numbers(void);
 extern const Family *kind_family_of_width(PoolKind kind, int width);
 extern char *host_print(int width, u128 value, int masklen);
 extern char *network_print(int width, u128 value, int masklen);

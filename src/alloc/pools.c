@@ -110,7 +110,8 @@ port_chunk_argument(FunctionCallInfo fcinfo, int argno, PoolKind kind)
 		return 0;
 	port_chunk = PG_GETARG_INT32(argno);
 	if (!kind_has_ports(kind))
-		raise_invalid("port_chunk is for pools of kind \"ip\"",
+		raise_invalid(psprintf("pools of kind \"%s\" have no port_chunk",
+							   kind_name(kind)),
 					  "Leave it out.");
 	if (port_chunk < 1 || port_chunk > 32768 ||
 		(port_chunk & (port_chunk - 1)) != 0)

@@ -54,7 +54,8 @@ range_end(const Kind *kind, const char *range_text, const char *text)
 		strspn(range_text, "0123456789-") == strlen(range_text) &&
 		kind->families->width > 0)
 		raise_malformed("range", range_text, problem,
-						"Ranges of numbers are for pools of kind \"int\".");
+						psprintf("Ranges of numbers are for pools of kind \"%s\".",
+								 kind_of_numbers()));
 	raise_malformed("range", range_text, problem, kind->example);
 }
 
