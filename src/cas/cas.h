@@ -259,8 +259,8 @@ typedef struct CasCall
 	FmgrInfo   *compare;		/* comparison functions of the key's columns,
 								 * NULL until needed */
 	bool		payload_readable;	/* the caller has SELECT on all of it */
-	bool		keys_locked;	/* cas_txn() has locked all keys, also those of
-								 * missing rows */
+	bool		keys_locked;	/* cas_txn() locks all keys, also those of
+								 * missing rows, before it writes */
 	bool		connected;		/* to SPI */
 
 	/* see direct.c */
@@ -569,6 +569,7 @@ extern bool statement_read_as_of(CasCall *call, CasKey *key,
 #define CAS_MAX_TRIES 5
 
 extern bool row_has_policies(CasCall *call);
+extern bool row_may_lock_keys(CasCall *call);
 extern bool row_read(CasCall *call, CasKey *key, int wants, CasRow *row);
 extern bool row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 					 CasLook *look, CasRow *row);

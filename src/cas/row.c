@@ -107,15 +107,25 @@ read_latest(CasCall *call, CasKey *key, int wants, CasRow *row)
 	return statement_read(call, key, GetLatestSnapshot(), wants, row);
 }
 
+/*
+ * Return whether the caller has one of the privileges on the table or, as for
+ * SELECT FOR UPDATE, on any column.
+ */
 static bool
-may_update(CasCall *call)
+has_right(CasCall *call, AclMode rights)
 {
 	Oid			relid = call->table->relid;
 
-	/* as for SELECT FOR UPDATE, the privilege on any column is enough */
-	return pg_class_aclcheck(relid, GetUserId(), ACL_UPDATE) == ACLCHECK_OK ||
-		pg_attribute_aclcheck_all(relid, GetUserId(), ACL_UPDATE,
+	return pg_class_aclmask(relid, GetUserId(), rights, ACLMASK_ANY) != 0 ||
+		pg_attribute_aclcheck_all(relid, GetUserId(), rights,
 								  ACLMASK_ANY) == ACLCHECK_OK;
+}
+
+/* Return whether the caller may lock keys that have no row. */
+bool
+row_may_lock_keys(CasCall *call)
+{
+	return has_right(call, ACL_INSERT | ACL_UPDATE);
 }
 
 /*
@@ -127,7 +137,8 @@ row_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 				 CasRow *row)
 {
 	/* policies for UPDATE may hide a row that those for SELECT show */
-	if (may_update(call) && row_lock(call, key, mode, wants, NULL, row))
+	if (has_right(call, ACL_UPDATE) &&
+		row_lock(call, key, mode, wants, NULL, row))
 		return true;
 	return read_latest(call, key, wants, row);
 }

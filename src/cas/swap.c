@@ -376,7 +376,13 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 	payload_read(call, key, swap->document, true, &write);
 	if (key != NULL)
 		call_check_rules(call, true);
-	if (key != NULL)
+
+	/*
+	 * A caller without the right to create it may be told below that the row
+	 * exists, and must not keep the lock.
+	 */
+	if (key != NULL &&
+		(!IsolationUsesXactSnapshot() || row_may_lock_keys(call)))
 		absent_key_create(call, key);
 
 	/*

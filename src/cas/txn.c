@@ -52,7 +52,9 @@ require_success(TxnItem *item, CasOutcome outcome, int64 version,
  *
  * Rows that no operation writes are locked in share mode, so that calls which
  * only compare with the same row do not wait for each other.  A caller without
- * the privilege to lock a row compares with its latest committed version.
+ * the privilege to lock a row compares with its latest committed version, and
+ * one who may neither INSERT nor UPDATE takes no locks on keys either: a role
+ * that can only read must not hold off others that write.
  * ----------
  */
 
@@ -132,7 +134,7 @@ lock_missing(CasCall *call, TxnRow *row, TxnMissing *missing)
 	absent_key_lock(call->table, &row->key);
 }
 
-/* Lock a row, or its key if the row is missing. */
+/* Lock a row, or its key if the row is missing, if the caller may do that. */
 static void
 lock_row(TxnRow *row, TxnMissing *missing)
 {
@@ -140,7 +142,7 @@ lock_row(TxnRow *row, TxnMissing *missing)
 
 	row->locked = row_lock_or_read(call, &row->key, row->lock, CAS_WANTS_ID,
 								   &row->row);
-	if (!row->locked)
+	if (!row->locked && call->keys_locked)
 	{
 		if (!missing->all)
 			lock_missing(call, row, missing);
@@ -235,11 +237,14 @@ many_are_missing(Txn *txn)
 	foreach(lc, txn->rows)
 	{
 		TxnRow	   *row = lfirst(lc);
+		CasCall    *call = &row->table->call;
 		CasRow		now;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!statement_read(&row->table->call, &row->key, GetLatestSnapshot(),
-							0, &now) && ++n > ABSENT_MAX_NAMES)
+		if (call->keys_locked &&
+			!statement_read(call, &row->key, GetLatestSnapshot(), 0, &now))
+			n++;
+		if (n > ABSENT_MAX_NAMES)
 			return true;
 	}
 	return false;
@@ -254,12 +259,14 @@ begin_tables(Txn *txn, bool all)
 
 	foreach(lc, txn->rows)
 	{
-		CasTable   *table = ((TxnRow *) lfirst(lc))->table->call.table;
+		CasCall    *call = &((TxnRow *) lfirst(lc))->table->call;
+		Oid			root = call->table->root;
 
 		/* the rows are sorted by table */
-		if (table->root != former)
-			absent_begin(table, all);
-		former = table->root;
+		if (!call->keys_locked || root == former)
+			continue;
+		absent_begin(call->table, all);
+		former = root;
 	}
 }
 

@@ -235,8 +235,8 @@ get_table(Txn *txn, const TxnItem *item)
 	call_begin(&table->call, DatumGetObjectId(relid), RowExclusiveLock,
 			   txn->fcinfo);
 
-	/* Both will be true before the first statement is run. */
-	table->call.keys_locked = true;
+	/* These will be true before the first statement is run. */
+	table->call.keys_locked = row_may_lock_keys(&table->call);
 	table->call.connected = true;
 	txn->reading_field = FIELD_NONE;
 	txn->tables = lappend(txn->tables, table);
