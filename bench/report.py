@@ -1,16 +1,11 @@
-"""report.py DIR: medians and ratios of DIR/results.csv, as a table on the
-screen, as DIR/table.md, as a plot, DIR/ratios.svg, and the ratios alone, a line
-for each comparison, as DIR/ratios.md."""
+"""report.py DIR [--plot]: medians and ratios of DIR/results.csv, as a table on
+the screen, as DIR/table.md, the ratios alone, a line for each comparison, as
+DIR/ratios.md, and with --plot also as DIR/ratios.svg."""
 
 import csv
 import statistics
 import sys
 from collections import OrderedDict
-
-import matplotlib
-
-matplotlib.use("svg")
-import matplotlib.pyplot as plt  # noqa: E402
 
 
 def read(name):
@@ -81,6 +76,11 @@ def write_markdown(table, name):
 
 def plot(rows, name):
     """A bar for each ratio, and where it should reach."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
     labels = [f"{k[1]} : {k[2]}  ({k[3]} clients, commit {k[4]})"
               for k, *_ in rows]
     figure, axes = plt.subplots(figsize=(11, 0.28 * len(rows) + 1.2))
@@ -103,7 +103,7 @@ def plot(rows, name):
     figure.savefig(name)
 
 
-def main(folder):
+def main(folder, plotted):
     rows = list(summarize(read(f"{folder}/results.csv")))
     if not rows:
         return
@@ -114,8 +114,11 @@ def main(folder):
                         for cell, width in zip(line, widths)))
     write_markdown(table, f"{folder}/table.md")
     write_markdown(matrix(rows), f"{folder}/ratios.md")
-    plot(rows, f"{folder}/ratios.svg")
-    print(f"\nresults.csv, table.md and ratios.svg are in {folder}")
+    files = ["results.csv", "table.md", "ratios.md"]
+    if plotted:
+        files.append("ratios.svg")
+        plot(rows, f"{folder}/ratios.svg")
+    print(f"\n{', '.join(files)} are in {folder}")
 
 
-main(sys.argv[1])
+main(sys.argv[1], "--plot" in sys.argv[2:])

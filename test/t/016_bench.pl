@@ -1,0 +1,88 @@
+# Claim: bench/run --quick plays to its end and prints a table with figures in
+# each line, one for each comparison of its parts; and it ends all that it has
+# started, also if it fails.
+#
+# Transactions are counted, not seconds, and no figure is judged.  Part alloc,
+# which fills large pools first, is only played with PG_CAS_LONG=1.
+use strict;
+use warnings;
+
+use File::Temp;
+use IPC::Run qw(run timeout);
+use PgCas;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# It makes a stage of its own, in a folder of this test with a short path, from
+# the PostgreSQL and the objects that this test runs on.
+my $folder = File::Temp->newdir('/tmp/pg_cas_bench.XXXXXX');
+local $ENV{PG_CONFIG} = `which pg_config`;
+chomp $ENV{PG_CONFIG};
+local $ENV{PG_CAS_KEEP_OBJECTS} = 1;
+local $ENV{TMPDIR} = $folder;
+delete $ENV{TEMP_CONFIG};
+
+my $results = "$PostgreSQL::Test::Utils::tmp_check/bench";
+my @parts = (qw(cas txn lock request), long_or([], ['alloc'])->@*);
+
+sub bench
+{
+	my ($out, $err) = ('', '');
+	my $ok = run [ 'bench/run', '--quick', '--transactions', 5, '--out', $results, @_ ],
+	  '<', \'', '>', \$out, '2>', \$err,
+	  timeout($PostgreSQL::Test::Utils::timeout_default * 2);
+
+	return ($ok, $out, $err);
+}
+
+# The processes of the stage, by their command lines, and its files.
+sub remains
+{
+	my @commands;
+
+	foreach my $file (glob '/proc/[0-9]*/cmdline')
+	{
+		open my $fh, '<', $file or next;
+		push @commands, <$fh> // '';
+	}
+	return (grep({ /\Q$folder\E/ } @commands), glob "$folder/*");
+}
+
+my ($ok, $out, $err) = bench('--parts', "@parts");
+ok($ok, 'it ends well') or diag("$err\n", substr $out, -2000);
+is($err, '', 'without a word on standard error');
+
+my ($head, @lines) = map { [ split / {2,}/, s/\s+$//r ] }
+  split /\n/, $out =~ s/^.*?^(?=work  )//msr =~ s/\n\n.*//sr;
+is("@$head", 'work against clients commit ours/s theirs/s ratio spread target met',
+	'the table has its columns');
+
+# The comparisons of these parts that are made with 8 clients.
+my $parts = join '|', @parts;
+my %expected = map { $_ => 1 }
+  map { "$_->[1]: $_->[3]" }
+  grep { $_->[0] =~ /^(?:$parts)$/ && " $_->[5] " =~ / (?:1 .*|8) / }
+  map { [ split /\s*\|\s*/ ] }
+  grep { !/^#/ } split /\n/, slurp_file('bench/comparisons');
+my %seen = map { ("$_->[0]: $_->[1]" => 1) } @lines;
+is_deeply(\%seen, \%expected, 'each comparison is in it');
+
+my $figure = qr/\d{1,3}(?:,\d{3})*(?:\.\d\d)?/;
+my @without = grep {
+	join('|', @$_[ 4 .. 7 ]) !~ /^$figure\|$figure\|\d+\.\d\d\|\d+\.\d\d-\d+\.\d\d$/
+	  || $_->[4] !~ /[1-9]/ || $_->[5] !~ /[1-9]/
+} @lines;
+is(join("\n", map { "@$_" } @without), '', 'and each has its figures');
+
+foreach my $file (qw(table.md ratios.md results.csv machine.txt))
+{
+	cmp_ok(-s "$results/$file" // 0, '>', 0, "$file is written");
+}
+is(join("\n", remains()), '', 'nothing is left running, nor the stage');
+
+($ok, $out, $err) = bench('--parts', 'nonsense');
+ok(!$ok, 'a part that there is not is an error');
+like($err, qr/no part nonsense/, 'which says so');
+is(join("\n", remains()), '', 'nothing is left running after it');
+
+done_testing();
