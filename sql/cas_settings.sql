@@ -88,6 +88,11 @@ SELECT count(*) AS sessions FROM sessions;
 SELECT d FROM sessions s, disagreements(s) d ORDER BY s.n LIMIT 10;
 SELECT DISTINCT resource_version FROM t;
 
+-- Nor does the name of an object depend on a temporary one of the same name.
+CREATE TEMP TABLE pg_class ();
+SELECT payload -> 'cl' FROM cas_get('t', '-0');
+DROP TABLE pg_temp.pg_class;
+
 -- Composite ids, and ids in errors.
 CREATE TABLE k (at timestamptz, f float8, n int, PRIMARY KEY (at, f));
 SELECT cas_enable('k');

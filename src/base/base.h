@@ -4,6 +4,7 @@
  *
  * detail.c		builds an error's DETAIL as one line of JSON
  * argument.c	checks arguments of SQL functions: NULLs, keywords, intervals
+ * output.c		converts values to text, whatever the session's settings are
  * owner.c		our own schema and relations; SQL as the extension's owner
  * role.c		roles stored in our tables, by OID and name
  * scan.c		finds and writes single rows of our own tables
@@ -53,6 +54,20 @@ extern TimestampTz positive_interval_after(TimestampTz start,
 extern TimestampTz interval_from_now(Interval *interval, const char *name);
 extern int	batch_argument(FunctionCallInfo fcinfo, int argno);
 extern void require_writable(FunctionCallInfo fcinfo);
+
+/*
+ * output.c.  Settings that were changed for output functions; begin with {0}.
+ * After an error, the end of the (sub)transaction restores them.
+ */
+typedef struct OutputSettings
+{
+	int			settled;		/* settings that have the right value */
+	int			guc_level;		/* 0 if none was changed */
+} OutputSettings;
+
+extern char *output_text(OutputSettings *output, Oid type, Datum value);
+extern void output_end(OutputSettings *output);
+extern char *stable_text(Oid type, Datum value);
 
 /*
  * owner.c.  The extension's tables, sequences and private functions are in the

@@ -448,7 +448,6 @@ extern void cas_populate(CasTable *table, Jsonb *object, Datum *values,
 						 bool *nulls);
 
 /* render.c */
-extern char *render_text(Oid type, Datum value);
 extern Jsonb *render_row(TupleDesc desc, const Bitmapset *columns,
 						 const Datum *values, const bool *nulls,
 						 bool big_strings);

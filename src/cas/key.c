@@ -313,7 +313,7 @@ key_from_value(CasTable *table, Datum id, Oid type, CasKey *key)
 	 * constraints.
 	 */
 	if (typmod >= 0)
-		key_from_text(table, render_text(key_type, key->values[0]), key);
+		key_from_text(table, stable_text(key_type, key->values[0]), key);
 	else if (column->type != key_type)
 		domain_check(key->values[0], false, column->type, NULL, NULL);
 }
@@ -414,7 +414,7 @@ cas_key_text(CasTable *table, const Datum *values, const bool *nulls)
 		return composite_key_text(table, values, nulls);
 	if (nulls != NULL && nulls[0])
 		return NULL;
-	return render_text(table->keys[0].type, values[0]);
+	return stable_text(table->keys[0].type, values[0]);
 }
 
 /*

@@ -6,11 +6,9 @@
 #include "lock.h"
 
 #include "access/htup_details.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 /* Function that returns the text to put in the place of {column}. */
@@ -72,67 +70,6 @@ expand(const char *resource, Relation rel, ColumnValue value, void *arg)
 	return name.data;
 }
 
-/*
- * Return the value as text, independent of the settings of the session.  Two
- * sessions that write the same row must need the same resource.
- */
-static char *
-stable_text(Oid type, Datum value)
-{
-	static const struct
-	{
-		const char *name;
-		const char *value;
-	}			settings[] =
-	{
-		{"DateStyle", "ISO, MDY"},
-		{"IntervalStyle", "postgres"},
-		{"TimeZone", "UTC"},
-		{"extra_float_digits", "1"},
-		{"bytea_output", "hex"},
-		{"lc_monetary", "C"},
-		{"search_path", "pg_catalog, pg_temp"},
-		{"quote_all_identifiers", "off"},
-	};
-	int			level = -1;
-	Oid			output;
-	bool		isvarlena;
-	char	   *result;
-
-	switch (getBaseType(type))
-	{
-		case BOOLOID:
-		case INT2OID:
-		case INT4OID:
-		case INT8OID:
-		case NUMERICOID:
-		case TEXTOID:
-		case VARCHAROID:
-		case BPCHAROID:
-		case UUIDOID:
-			/* These depend on no setting. */
-			break;
-
-		default:
-			/* Only the output function runs under these settings. */
-			level = NewGUCNestLevel();
-			for (int i = 0; i < lengthof(settings); i++)
-				if (strcmp(GetConfigOption(settings[i].name, false, false),
-						   settings[i].value) != 0)
-					(void) set_config_option(settings[i].name,
-											 settings[i].value,
-											 PGC_USERSET, PGC_S_SESSION,
-											 GUC_ACTION_SAVE, true, 0, false);
-	}
-
-	/* for a domain, that is the function of its base type */
-	getTypeOutputInfo(type, &output, &isvarlena);
-	result = OidOutputFunctionCall(output, value);
-	if (level != -1)
-		AtEOXact_GUC(true, level);
-	return result;
-}
-
 /* A ColumnValue that returns the row's value. */
 static char *
 row_value(Relation rel, int attnum, void *arg)
@@ -150,6 +87,8 @@ row_value(Relation rel, int attnum, void *arg)
 				 errmsg("column \"%s\" of relation \"%s\" is null, so no resource covers the row",
 						NameStr(att->attname), RelationGetRelationName(rel)),
 				 errtablecol(rel, attnum)));
+
+	/* two sessions that write the same row must need the same resource */
 	return stable_text(att->atttypid, value);
 }
 
