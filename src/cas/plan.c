@@ -8,16 +8,100 @@
  */
 #include "cas.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "storage/proc.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/typcache.h"
 
 /*
  * Maximum number of plans kept per table.  Each set of columns that payloads
  * name needs a plan of its own.
  */
 #define MAX_PLANS 64
+
+/* Return the one field of ROW(…), or NULL for another expression. */
+static Expr *
+only_field(Node *node)
+{
+	RowExpr    *row = (RowExpr *) node;
+
+	return IsA(node, RowExpr) && list_length(row->args) == 1 ?
+		linitial(row->args) : NULL;
+}
+
+static Expr *
+as_type(Expr *value, Oid type)
+{
+	return (Expr *) makeRelabelType(value, type, -1, InvalidOid,
+									COERCE_IMPLICIT_CAST);
+}
+
+/*
+ * Mutator: replace ROW(a) *<> ROW(b) by (a IS DISTINCT FROM b) as bytea, or as
+ * bigint, which compare the images of all values that are varlena, or passed
+ * by value.  No SQL has such a cast.
+ */
+static Node *
+compare_images(Node *node, void *context)
+{
+	OpExpr	   *op = (OpExpr *) node;
+	Expr	   *left;
+	Expr	   *right;
+	int16		length;
+	bool		byval;
+	Oid			type;
+	DistinctExpr *distinct;
+
+	if (node == NULL)
+		return NULL;
+	if (!IsA(node, OpExpr) || op->opfuncid != F_RECORD_IMAGE_NE ||
+		(left = only_field(linitial(op->args))) == NULL ||
+		(right = only_field(lsecond(op->args))) == NULL)
+		return expression_tree_mutator(node, compare_images, context);
+	get_typlenbyval(exprType((Node *) left), &length, &byval);
+	if (length != -1 && !byval)
+		return node;
+
+	type = byval ? INT8OID : BYTEAOID;
+	distinct = makeNode(DistinctExpr);
+	distinct->opno = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
+	distinct->opfuncid = get_opcode(distinct->opno);
+	distinct->opresulttype = BOOLOID;
+	distinct->args = list_make2(as_type(left, type), as_type(right, type));
+	distinct->location = -1;
+	return (Node *) distinct;
+}
+
+/*
+ * Make a prepared UPDATE compare columns more quickly.  Records that are made,
+ * toasted and described only to be compared would cost 5,000 of its 141,000
+ * instructions.  If PostgreSQL has to analyze the statement again, it does so
+ * from the text, which means the same.
+ */
+static void
+compare_quickly(SPIPlanPtr prepared)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(prepared));
+	MemoryContext old = MemoryContextSwitchTo(source->query_context);
+	ListCell   *lc;
+
+	/* a rule may have added queries, or a utility command */
+	foreach(lc, source->query_list)
+	{
+		Query	   *query = lfirst_node(Query, lc);
+
+		if (query->commandType != CMD_UTILITY)
+			query->jointree->quals = compare_images(query->jointree->quals,
+													NULL);
+	}
+	MemoryContextSwitchTo(old);
+}
 
 /*
  * Prepare the statement that a plan describes.
@@ -43,6 +127,8 @@ prepare(CasCall *call, const CasPlan *plan)
 	if (prepared == NULL)
 		elog(ERROR, "SPI_prepare_cursor failed: %s",
 			 SPI_result_code_string(SPI_result));
+	if (plan->compares)
+		compare_quickly(prepared);
 	return prepared;
 }
 
