@@ -305,6 +305,65 @@ SELECT outcome, version FROM cas_try_update('strict', 1, 1, '{"n": 5}');
 RESET pg_cas.direct_path;
 TABLE strict;
 
+-- Functions that the statement calls without a trigger write to the same row,
+-- once: in a policy, in another policy, as a row is checked, generated, indexed.
+-- None of them passes for the announced statement.
+CREATE ROLE regress_cas_triggers;
+GRANT USAGE, CREATE ON SCHEMA cas_triggers TO regress_cas_triggers;
+SET ROLE regress_cas_triggers;
+CREATE FUNCTION meddle(id int) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+	-- whether to, and what to answer
+	todo text := current_setting('cas_test.meddle', true);
+BEGIN
+	IF todo <> '' THEN
+		PERFORM set_config('cas_test.meddle', '', true);
+		UPDATE meddled m SET n = 99 WHERE m.id = meddle.id;
+	END IF;
+	RETURN coalesce(nullif(todo, ''), 'true')::boolean;
+END
+$$;
+CREATE FUNCTION meddling(id int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT meddle(id)';
+CREATE FUNCTION try_meddled(how text, answer text, OUT said text, OUT n int, OUT v bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	CREATE TABLE meddled (id int PRIMARY KEY, n int);
+	PERFORM cas_enable('meddled', unversioned => 'reject');
+	INSERT INTO meddled VALUES (1, 1), (2, 2);
+	ALTER TABLE meddled ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+	CREATE POLICY everything ON meddled USING (true);
+	EXECUTE how;
+	PERFORM set_config('cas_test.meddle', answer, true);
+	BEGIN
+		SELECT t.outcome INTO said FROM cas_try_update('meddled', 1, 1, '{"n": 5}') t;
+	EXCEPTION WHEN OTHERS THEN
+		said := SQLSTATE || ': ' || SQLERRM;
+	END;
+	PERFORM set_config('cas_test.meddle', '', true);
+	SELECT m.n, m.resource_version INTO n, v FROM meddled m WHERE m.id = 1;
+	DROP TABLE meddled;
+END
+$$;
+SELECT how, a.answer, t.* FROM unnest(ARRAY[
+	'CREATE POLICY p ON meddled AS RESTRICTIVE USING (meddle(id))',
+	'CREATE POLICY p ON meddled AS RESTRICTIVE FOR UPDATE USING (meddle(id))',
+	'CREATE POLICY p ON meddled AS RESTRICTIVE FOR UPDATE USING (true) WITH CHECK (meddle(id))',
+	'ALTER TABLE meddled ADD CHECK (meddle(id))',
+	'ALTER TABLE meddled ADD m boolean GENERATED ALWAYS AS (meddling(id)) STORED',
+	'CREATE INDEX ON meddled (meddling(id), n)',
+	'CREATE INDEX ON meddled (n) WHERE meddling(id)']) WITH ORDINALITY h (how, i), unnest('{t,f}'::text[]) a (answer),
+	try_meddled(how, a.answer) t ORDER BY i, a.answer DESC;
+-- cas_enable announces all rows, for one statement, too.
+CREATE TABLE meddled (id int PRIMARY KEY, n int, doc jsonb, CHECK (id = 1 OR meddle(1)));
+SELECT cas_enable('meddled', payload_column => 'doc', unversioned => 'reject');
+INSERT INTO meddled VALUES (1, 1, '{}'), (2, 2, '{}');
+SET cas_test.meddle = true;
+SELECT cas_enable('meddled', version_path => '{v}');
+SELECT id, n, doc, resource_version FROM meddled ORDER BY id;
+RESET cas_test.meddle;
+SELECT cas_enable('meddled', version_path => '{v}');
+SELECT id, n, doc, resource_version FROM meddled ORDER BY id;
+RESET ROLE;
+
 -- What changes nothing has no triggers fire, and no rules apply.
 SELECT outcome, version FROM cas_try_update('ruled', 1, 3, '{"n": 3}');
 SELECT count(*) FROM audit;
@@ -329,5 +388,11 @@ SELECT count(*) FROM audit;
 SELECT outcome, version FROM cas_try_update('fired', 1, 2, '{"n": 2}');
 SELECT count(*) FROM audit;
 
+-- A rule's commands have numbers of their own.
+SELECT cas_enable('ruled', unversioned => 'reject');
+SELECT cas_update('ruled', 1, 3, '{"n": 4}');
+SELECT cas_update('ruled', 1, 4, '{"n": 3}');
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_triggers CASCADE;
+DROP ROLE regress_cas_triggers;

@@ -194,22 +194,16 @@ typedef struct CasKey
  * The row that this extension is about to UPDATE without mentioning its
  * version.  The guard accepts that for this row only, when it fires for the
  * announced statement itself, and clears relid when it has seen the key.  A
- * caller that sets it must restore the previous value on every path.
+ * caller of cas_guard_announce() must restore the previous value on every path.
  */
 typedef struct GuardExpectation
 {
 	Oid			relid;			/* InvalidOid if there is none */
 	CasTable   *table;			/* the table that the key belongs to */
 	CasKey	   *key;			/* NULL for any row of the table */
+	CommandId	command;		/* of the statement, or InvalidCommandId */
 	int			depth;			/* of triggers where it was announced */
 } GuardExpectation;
-
-/* Return how deeply triggers are nested now, as pg_trigger_depth(). */
-static inline int
-trigger_depth(void)
-{
-	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
-}
 
 /* A version that a writer mentions. */
 typedef struct CasMention
@@ -505,9 +499,13 @@ extern bool image_set_version(CasTable *table, TupleTableSlot *old,
 /* guard.c */
 extern Datum cas_guard(PG_FUNCTION_ARGS);
 extern Datum cas_truncate(PG_FUNCTION_ARGS);
+extern void cas_log_conflict(Relation rel, StringInfo detail);
+
+/* announce.c */
 extern GuardExpectation guard_expectation;
 extern bool cas_guard_wants_announcement(const CasTable *table);
-extern void cas_log_conflict(Relation rel, StringInfo detail);
+extern void cas_guard_announce(Relation rel, CasTable *table, CasKey *key);
+extern bool cas_guard_expects(TriggerData *trigdata);
 
 /* witness.c */
 extern Datum cas_witness(PG_FUNCTION_ARGS);

@@ -21,9 +21,9 @@
  *
  * The functions of this extension compare the version themselves, under the
  * row's lock.  They do not mention it in SET, because the caller may lack
- * privileges on the version column.  Instead they announce the row in
- * guard_expectation, and the guard accepts an UPDATE of that row, and of no
- * other, without a version.
+ * privileges on the version column.  Instead they announce the row
+ * (announce.c), and the guard accepts an UPDATE of that row, and of no other,
+ * without a version.
  */
 #include "cas.h"
 
@@ -45,75 +45,6 @@
 
 PG_FUNCTION_INFO_V1(cas_guard);
 PG_FUNCTION_INFO_V1(cas_truncate);
-
-GuardExpectation guard_expectation = {InvalidOid};
-
-/*
- * Return whether the table's guard would refuse a write of this extension that
- * was not announced.
- */
-bool
-cas_guard_wants_announcement(const CasTable *table)
-{
-	return table->settings.unversioned == CAS_UNVERSIONED_REJECT ||
-		(table->settings.version_path.length > 0 &&
-		 table->settings.writers == CAS_WRITERS_ECHO);
-}
-
-/*
- * Return whether the old row has the announced key.
- */
-static bool
-is_expected_key(TriggerData *trigdata)
-{
-	CasTable   *table = guard_expectation.table;
-
-	/*
-	 * The key belongs to the table that was announced.  In a partition, the
-	 * columns may have other numbers and the primary key may be another one,
-	 * so look the columns up by name.
-	 */
-	for (int i = 0; i < table->nkeys; i++)
-	{
-		CasKeyColumn *column = &table->keys[i];
-		AttrNumber	attnum = column->attnum;
-		bool		isnull;
-		Datum		value;
-
-		if (RelationGetRelid(trigdata->tg_relation) != table->relid)
-			attnum = cas_find_column(trigdata->tg_relation, column->name);
-		if (attnum == InvalidAttrNumber)
-			return false;
-		value = slot_getattr(trigdata->tg_trigslot, attnum, &isnull);
-		if (isnull ||
-			!cas_key_column_equal(column, value,
-								  guard_expectation.key->values[i]))
-			return false;
-	}
-	return true;
-}
-
-/*
- * Return whether the old row is the announced one, and is written by the
- * announced statement.  Other triggers of that statement may write to the same
- * row, in statements of their own; for these the guard fires one level deeper.
- */
-static bool
-is_expected_row(TriggerData *trigdata)
-{
-	if (!OidIsValid(guard_expectation.relid) ||
-		trigger_depth() != guard_expectation.depth + 1 ||
-		!cas_is_part_of(trigdata->tg_relation, guard_expectation.relid))
-		return false;
-	if (guard_expectation.key == NULL)
-		return true;
-	if (!is_expected_key(trigdata))
-		return false;
-
-	/* Accept one write only: AFTER triggers may UPDATE the same row. */
-	guard_expectation.relid = InvalidOid;
-	return true;
-}
 
 /* ----------
  * What errors may show
@@ -405,7 +336,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 	/* This extension has compared the version of a row that it announced. */
 	sent = cas_sent_by_update(trigdata, table);
 	expected = cas_guard_wants_announcement(table) &&
-		is_expected_row(trigdata);
+		cas_guard_expects(trigdata);
 	if (expected)
 		sent.document.mentioned = false;
 

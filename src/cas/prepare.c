@@ -383,6 +383,7 @@ stamp_documents(const CasEnabling *enabling)
 	const CasSettings *settings = &enabling->settings;
 	const char *payload = quote_identifier(settings->payload_column);
 	GuardExpectation former = guard_expectation;
+	Relation	rel = relation_open(enabling->relid, NoLock);
 	StringInfoData path;
 
 	initStringInfo(&path);
@@ -397,9 +398,7 @@ stamp_documents(const CasEnabling *enabling)
 	 */
 	PG_TRY();
 	{
-		guard_expectation.relid = enabling->relid;
-		guard_expectation.key = NULL;
-		guard_expectation.depth = trigger_depth();
+		cas_guard_announce(rel, NULL, NULL);
 		execute("UPDATE %s SET %s = %s WHERE %s IS NOT NULL AND "
 				"(%s::pg_catalog.jsonb OPERATOR(pg_catalog.#>>) "
 				"ARRAY[%s]::pg_catalog.text[]) OPERATOR(pg_catalog.=) "
@@ -412,6 +411,7 @@ stamp_documents(const CasEnabling *enabling)
 		guard_expectation = former;
 	}
 	PG_END_TRY();
+	relation_close(rel, NoLock);
 	if (SPI_processed > 0)
 		ereport(NOTICE,
 				(errmsg("wrote the version into " UINT64_FORMAT " documents of table %s",

@@ -110,10 +110,7 @@ run_announced(CasCall *call, const CasStatement *statement, CasRow *row)
 	/* restore the former one also after an error, which may be caught */
 	PG_TRY();
 	{
-		guard_expectation.relid = call->table->relid;
-		guard_expectation.table = call->table;
-		guard_expectation.key = statement->key;
-		guard_expectation.depth = trigger_depth();
+		cas_guard_announce(call->rel, call->table, statement->key);
 		done = run_plan(call, statement, row);
 	}
 	PG_FINALLY();
