@@ -3,7 +3,8 @@
 import ipaddress
 import uuid
 
-from fuzz import Difference, Session, psycopg
+from fuzz import Difference, psycopg
+from turns import Turn as Session
 
 NOW, NEVER = '1 microsecond', '1 day'
 
@@ -124,10 +125,6 @@ class Pool:
 class Turn(Session):
     """A session, with what its transaction has done."""
 
-    def __init__(self, fuzz, name):
-        self.forget()
-        super().__init__(fuzz, name)
-
     def forget(self):
         self.effects = None     # (pool, key, Unit or None) in a transaction
         self.saved = []
@@ -185,20 +182,28 @@ class Turn(Session):
         if self.effects is None:
             return
         if self.saved:
-            name, n = self.saved[-1]
-            self.rows(f'ROLLBACK TO {name}')
-            del self.effects[n:]
+            self.back()
         else:
             self.end(False)
+
+    def save(self):
+        name = f's{len(self.saved)}'
+        self.rows(f'SAVEPOINT {name}')
+        self.saved.append((name, len(self.effects)))
+
+    def back(self):
+        name, n = self.saved[-1]
+        self.rows(f'ROLLBACK TO {name}')
+        del self.effects[n:]
+
+    def release(self):
+        name, _ = self.saved.pop()
+        self.rows(f'RELEASE {name}')
 
     def stale(self, pool):
         """Whether others have changed the pool since this one's snapshot."""
         return (self.level not in (None, 'READ COMMITTED')
                 and self.seen.get(pool) != pool.changes)
-
-    def kill(self):
-        super().kill()
-        self.forget()
 
 
 def apply(units, k, unit):

@@ -13,7 +13,9 @@ class Pools:
 
     def __init__(self, fuzz):
         self.fuzz, self.random = fuzz, fuzz.random
-        self.turns = [Turn(fuzz, f's{n}') for n in range(SESSIONS)]
+        self.turns = []
+        for n in range(SESSIONS):
+            self.turns.append(Turn(self, f's{n}'))
         self.maker = Session(fuzz, 'maker')
         self.pools = []
         self.made = 0
@@ -35,6 +37,10 @@ class Pools:
                         pool.name, [pool.text(pool.ranges[0])], pool.kind, pool.strategy,
                         pool.cooldown, 65536 // chunks if chunks > 1 else None)
         self.pools.append(pool)
+
+    def in_way(self, turn, other):
+        """A call may have to wait for all who have had to do with the pool."""
+        return turn.at is None and other.touched or turn.at in other.touched
 
     def busy(self, pool, turn=None):
         """Whether another open transaction has had to do with the pool."""
@@ -64,13 +70,11 @@ class Pools:
     def state(self, turn, pool, function, *args):
         """The SQLSTATE of a call, or None; 'busy' if it was in others' way."""
         marks = ', %s' * len(args)
+        turn.at = pool
         answer = turn.ask(f'SELECT {function}(%s{marks})', pool.name, *args)
         if not isinstance(answer, Raised):
             return None
-        if answer.state == '55P03':
-            self.fuzz.expect(self.busy(pool, turn), f'{function}: nobody to wait for')
-            return 'busy'
-        return answer.state
+        return 'busy' if turn.gave_up(answer) else answer.state
 
     def judge_use(self, what, state, used):
         """Whether 55006 is right."""
@@ -79,8 +83,9 @@ class Pools:
                          f'{what}: {state}, used: {used}')
 
     def reap(self, turn):
+        turn.at = None
         answer = turn.ask('SELECT pg_cas_reap(100)')
-        if isinstance(answer, Raised) and answer.state != '55P03':
+        if isinstance(answer, Raised) and not turn.gave_up(answer):
             raise Difference(f'reap: {answer}')
         for pool in self.pools:
             pool.lose(-1, 2 ** 130)

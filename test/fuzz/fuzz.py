@@ -1,6 +1,7 @@
 """Random work on pg_cas, compared with a model.  See run."""
 
 import argparse
+import collections
 import importlib
 import os
 import random
@@ -47,8 +48,7 @@ class Session:
         self.conn = psycopg.connect(dbname=self.fuzz.dbname, autocommit=True,
                                     application_name=self.name)
         self.pid = self.conn.info.backend_pid
-        self.conn.execute("SET lock_timeout = '100ms'")
-        self.conn.execute("SET statement_timeout = '20s'")
+        self.conn.execute("SET statement_timeout = '60s'")
 
     def rows(self, query, *values):
         """All rows; the SQLSTATE is in the exception if there is an error."""
@@ -56,7 +56,7 @@ class Session:
         cursor = self.conn.execute(query, values or None, prepare=None)
         rows = cursor.fetchall() if cursor.description else []
         if rows:
-            self.fuzz.say(self.name, f'-- {str(rows)[:300]}', ())
+            self.fuzz.say(self.name, '-- ', rows)
         return rows
 
     def ask(self, query, *values):
@@ -103,7 +103,7 @@ class Fuzz:
         self.options = options
         self.random = random.Random(options.seed)
         self.done = 0
-        self.story = []
+        self.story = collections.deque(maxlen=max(400, options.story))
         self.dbname = f'fuzz_{options.family}_{options.seed}'
         with psycopg.connect(dbname='postgres', autocommit=True) as conn:
             conn.execute(f'DROP DATABASE IF EXISTS {self.dbname} WITH (FORCE)')
@@ -116,10 +116,16 @@ class Fuzz:
 
     def say(self, who, query, values):
         """Remember what was done: the end of it is what a difference shows."""
-        if values:
-            query = psycopg.ClientCursor(self.admin).mogrify(query, values)
-        self.story.append(f'{who}: {query}')
-        del self.story[:-max(400, self.options.story)]
+        self.story.append((who, query, values))
+
+    def told(self):
+        """That end, as text."""
+        for who, query, values in list(self.story)[-self.options.story:]:
+            if query == '-- ':
+                query += str(values)[:300]
+            elif values:
+                query = psycopg.ClientCursor(self.admin).mogrify(query, values)
+            yield f'{who}: {query}'
 
     def expect(self, true, what):
         if not true:
@@ -128,7 +134,7 @@ class Fuzz:
     def wait_until(self, condition, *values):
         """A condition in SQL that will come true."""
         while not self.admin.execute('SELECT ' + condition, values).fetchone()[0]:
-            time.sleep(0.01)
+            time.sleep(0.001)
 
     def more(self):
         """Whether to go on; counts the operations."""
@@ -188,7 +194,7 @@ def main():
     try:
         family.run(fuzz)
     except Difference as difference:
-        print('\n'.join(fuzz.story[-options.story:]))
+        print('\n'.join(fuzz.told()))
         print(f'DIFFERENCE after {fuzz.done} operations, seed {options.seed}: '
               f'{difference}')
         status = 1

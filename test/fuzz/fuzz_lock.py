@@ -1,15 +1,13 @@
 """Locks, leases and requests, each answer compared with a model.
 
 Sessions take turns, one call at a time, in transactions with savepoints, and
-some are killed, or stopped for a while with what they hold.  So nobody is ever
-in line: a lock is granted if no other session holds it, or the call ends by its
-timeout.
+some are killed, or stopped for a while with what they hold.  So at most one is
+in line: a lock is granted if no other session holds it, or when the holder has
+ended.
 """
 
-import os
-import signal
-
-from fuzz import Raised, Session, psycopg
+import turns
+from fuzz import Raised, psycopg
 
 SESSIONS = 4
 NAMES = ('a', 'b', 'c', 'd')
@@ -17,19 +15,8 @@ NOW, NEVER = '1 microsecond', '1 day'
 STRONGER = {None: 0, 'shared': 1, 'exclusive': 2}
 
 
-class Turn(Session):
+class Turn(turns.Turn):
     """A session, with what its transaction holds and has done."""
-
-    def __init__(self, fuzz, name):
-        self.stopped = False
-        self.forget()
-        super().__init__(fuzz, name)
-
-    def stop(self, stopped):
-        """Stop the backend, or let it go on."""
-        self.fuzz.say(self.name, '-- stopped' if stopped else '-- goes on', ())
-        os.kill(self.pid, signal.SIGSTOP if stopped else signal.SIGCONT)
-        self.stopped = stopped
 
     def forget(self):
         self.level = None       # in a transaction
@@ -57,9 +44,8 @@ class Turn(Session):
         locks, changes, self.begun = self.saved[-1]
         self.locks, self.changes = dict(locks), dict(changes)
 
-    def kill(self):
-        super().kill()
-        self.forget()
+    def end(self, commit):
+        self.run.end(self, commit)
 
 
 class Locks:
@@ -72,14 +58,18 @@ class Locks:
             'CREATE FUNCTION work(request jsonb) RETURNS jsonb LANGUAGE sql AS '
             "$$INSERT INTO run VALUES (request ->> 'id', gen_random_uuid()::text) "
             'RETURNING to_jsonb(answer)$$')
-        self.turns = [Turn(fuzz, f's{n}') for n in range(SESSIONS)]
+        self.turns = []
+        for n in range(SESSIONS):
+            self.turns.append(Turn(self, f's{n}'))
         self.versions = {}      # of a name's committed exclusive holders
         self.leases = {}        # name: (holder or None, fence, over)
         self.requests = {}      # (scope, key): (request, result)
         self.fence = 0
 
-    def others(self, turn):
-        return [t for t in self.turns if t is not turn]
+    def in_way(self, turn, other):
+        """Whether a call may have to wait for another session's transaction:
+        at is a function of that session."""
+        return other.level is not None and turn.at(other)
 
     def end(self, turn, commit):
         if commit and turn.begun:
@@ -143,18 +133,24 @@ class Locks:
         modes = {n: 'shared' for n in shared} | {n: 'exclusive' for n in exclusive}
         if not modes:
             return
+        wait = r.choice(('0', '4 ms', None, None))
+        turn.deadline = wait is not None
+        turn.at = lambda other: self.clash(modes, [other])
         try:
             rows = turn.rows('SELECT name, mode, fence FROM lock_acquire(%s, %s, %s::interval)',
-                             exclusive, shared, r.choice(('0', '50 ms', None)))
+                             exclusive, shared, wait)
         except psycopg.Error as error:
             answer = turn.raised(error)
-            clash = self.clash(turn, modes)
-            self.fuzz.expect(answer.state == '55P03' and clash
+            clash = self.clash(modes, turn.others())
+            self.fuzz.expect(answer.state == '55P03' and wait and clash
+                             or turn.gave_up(answer)
                              or answer.state == '40001' and self.stale(turn, *modes),
                              f'{modes}, others: {clash}: {answer}')
             self.failed(turn)
             return
-        self.fuzz.expect(not self.clash(turn, modes), f'{modes}: others hold it')
+        finally:
+            turn.deadline = False
+        self.fuzz.expect(not self.clash(modes, turn.others()), f'{modes}: others hold it')
         held = {n: max(m, turn.locks.get(n), key=STRONGER.get) for n, m in modes.items()}
         self.fuzz.expect({n: m for n, m, _ in rows} == held, f'{held}: {rows}')
         stale = [n for n, m in modes.items() if self.stale(turn, n) and n not in turn.locks]
@@ -167,8 +163,8 @@ class Locks:
             if STRONGER[mode] > STRONGER[turn.locks.get(name)]:
                 turn.locks[name] = mode
 
-    def clash(self, turn, modes):
-        return [(t.name, n, t.locks[n]) for t in self.others(turn) for n, m in modes.items()
+    def clash(self, modes, others):
+        return [(t.name, n, t.locks[n]) for t in others for n, m in modes.items()
                 if n in t.locks and 'exclusive' in (m, t.locks[n])]
 
     def assert_lock(self, turn):
@@ -189,9 +185,8 @@ class Locks:
         was = self.know(turn, 'leases', name)
         ttl = r.choice((NEVER, NEVER, NOW))
         what = r.choice(('try', 'renew', 'release', 'guard'))
-        busy = any(name in t.touched for t in self.others(turn))
+        turn.at = lambda other: name in other.touched
         fence = was[1] - r.choice((0, 0, 1)) if was else 1
-        held = was and was[0]
         if what == 'try':
             if turn.level is not None:
                 return
@@ -207,11 +202,13 @@ class Locks:
             answer = turn.ask('SELECT lease_guard(%s, %s)', name, fence)
         if turn.level is not None:
             turn.touched.add(name)
+        was, busy = self.know(turn, 'leases', name), turn.blocked()
+        held = was and was[0]
         says = f'lease {name}, {what}, {was}, fence {fence}, busy {busy}: {answer}'
         if isinstance(answer, Raised):
             state = answer.state
             self.fuzz.expect(
-                state == '55P03' and busy and what != 'try'
+                turn.gave_up(answer) and what != 'try'
                 or state == '40001' and self.stale(turn, ('leases', name))
                 or state == 'PT412' and was and fence < was[1]
                 or state == 'PT412' and what == 'guard' and not held
@@ -248,9 +245,8 @@ class Locks:
         scope = f'scope {self.fuzz.done // 300 + r.randrange(2)}'
         key = scope, f'k{r.randrange(12)}'
         request = {'id': ' '.join(key), 'n': r.choice((1, 1, 1, 2))}
-        done = self.know(turn, 'requests', key)
-        busy = any(('requests', key) in t.changes or t.begun and t.begun[0] == key
-                   for t in self.others(turn))
+        turn.at = lambda other: (('requests', key) in other.changes
+                                 or other.begun and other.begun[0] == key)
         if turn.begun:
             if r.random() < 0.6:
                 key, request = turn.begun
@@ -268,11 +264,12 @@ class Locks:
         else:
             answer = turn.ask('SELECT * FROM request_begin(%s, %s, %s)', *key,
                               psycopg.types.json.Jsonb(request))
+        done, busy = self.know(turn, 'requests', key), turn.blocked()
         says = f'request {key} {request}, done {done}, busy {busy}: {answer}'
         if isinstance(answer, Raised):
             stale = self.stale(turn, ('requests', key))
             self.fuzz.expect(
-                answer.state == '55P03' and busy
+                turn.gave_up(answer)
                 or answer.state == '40001' and stale
                 or answer.state == 'PT422' and done and done[0] != request, says)
             self.failed(turn)
@@ -333,9 +330,9 @@ class Locks:
                     turn.rows(f'RELEASE s{len(turn.saved)}')
             else:
                 turn.save()
-        elif way < 0.23:
+        elif way < 0.21:
             turn.kill()
-        elif way < 0.25:
+        elif way < 0.22:
             self.fuzz.admin.execute("SELECT pg_cas_reap(100)")
         elif way < 0.5:
             if turn.level is not None:

@@ -3,13 +3,13 @@
 Sessions take turns on a few guarded tables, of random keys, columns and
 settings, which DDL changes in between.  The model has each table's rows, as
 versions and payloads; a transaction's changes are kept apart until it commits.
-A row that another transaction has written cannot be had: that call ends by
-its timeout.
+A call that comes to a row that another transaction has written waits.
 """
 
 import json
 import uuid
 
+import turns
 from fuzz import Raised, Session, psycopg
 
 SESSIONS = 3
@@ -74,12 +74,8 @@ class Table:
         return {**was, **payload}
 
 
-class Turn(Session):
+class Turn(turns.Turn):
     """A session, with what its transaction has written."""
-
-    def __init__(self, fuzz, name):
-        self.forget()
-        super().__init__(fuzz, name)
 
     def forget(self):
         self.level = None
@@ -88,9 +84,12 @@ class Turn(Session):
         self.saved = []
         self.seen = {}
 
-    def kill(self):
-        super().kill()
-        self.forget()
+    def end(self, commit):
+        self.run.end(self, commit)
+
+    def back(self):
+        self.rows(f'ROLLBACK TO s{len(self.saved) - 1}')
+        self.changes = dict(self.saved[-1])
 
 
 class Rows:
@@ -101,7 +100,9 @@ class Rows:
         fuzz.admin.execute(
             'CREATE FUNCTION with_n(p jsonb, args jsonb) RETURNS jsonb LANGUAGE sql AS '
             "$$SELECT p || jsonb_build_object('n', args)$$")
-        self.turns = [Turn(fuzz, f's{n}') for n in range(SESSIONS)]
+        self.turns = []
+        for n in range(SESSIONS):
+            self.turns.append(Turn(self, f's{n}'))
         self.maker = Session(fuzz, 'maker')
         self.tables = []
         self.made = 0
@@ -120,11 +121,9 @@ class Rows:
     def row(self, turn, table, k):
         return turn.changes.get((table, k), table.rows.get(k))
 
-    def busy(self, turn, table, *keys):
-        return any((table, k) in t.locked for t in self.turns if t is not turn for k in keys)
-
-    def in_use(self, table):
-        return any(t.level is not None for t in self.turns)
+    def in_way(self, turn, other):
+        table, keys = turn.at
+        return any((table, k) in other.locked for k in keys)
 
     def stale(self, turn, table, k):
         """Whether others have changed a row since the snapshot.  One that has
@@ -176,13 +175,9 @@ class Rows:
         if turn.level is None:
             return
         if turn.saved:
-            self.back(turn)
+            turn.back()
         else:
             self.end(turn, False)
-
-    def back(self, turn):
-        turn.rows(f'ROLLBACK TO s{len(turn.saved) - 1}')
-        turn.changes = dict(turn.saved[-1])
 
     # ---- calls ----
 
@@ -210,6 +205,7 @@ class Rows:
         marks = ', %s' * len(arguments)
         # rows of cas_txn and others' rows are locked by key
         keys = (k, to) if what == 'rename' else (k,)
+        turn.at = table, keys
         if what in ('create', 'update', 'patch', 'delete', 'rename'):
             answer = turn.ask(
                 f'SELECT outcome, version, payload FROM cas_try_{what}(%s, %s{marks})',
@@ -232,6 +228,8 @@ class Rows:
                               'RETURNING resource_version', value, table.key(k))
             if answer is None:
                 answer = ('none',)
+        # what it had to wait for may have changed them
+        was, there = self.row(turn, table, k), self.row(turn, table, to)
         says = (f'{what} {table.name} {table.key(k)} {args.get(what, ())}, was {was}, '
                 f'there {there}: {answer}')
         if isinstance(answer, Raised):
@@ -255,9 +253,11 @@ class Rows:
     def judge_error(self, turn, table, what, keys, was, answer, says):
         stale = any(self.stale(turn, table, x) for x in keys)
         self.fuzz.expect(
-            answer.state == '55P03' and self.busy(turn, table, *keys)
+            turn.gave_up(answer)
             or answer.state == '40001' and stale
             or answer.state == '40001' and turn.level == 'SERIALIZABLE'
+            # a row that goes to another partition while it is waited for
+            or answer.state == '40001' and turn.waited and table.partitioned
             or answer.state == 'PT404' and what in ('merge', 'apply') and not was
             or answer.state == 'PT428' and what == 'plain' and table.reject and was, says)
 
@@ -306,14 +306,19 @@ class Rows:
                 self.next_version(table, was, answer[1], says)
                 self.write(turn, table, k, (answer[1], new))
             return
-        if what == 'plain' and not was:
+        # under READ COMMITTED, a plain statement does not find a row that has
+        # come in the place of one for which it waited
+        if what == 'plain' and (not was or turn.waited and answer == ('none',)):
             expect(answer == ('none',), says)
             return
         if what == 'plain':
             expect(not table.reject or new == was[1], says)
         if was and new == was[1]:
-            # a plain UPDATE that changes nothing is no new version
+            # a plain UPDATE that changes nothing is no new version, but it
+            # writes the row
             expect(answer[0] == was[0], says)
+            if what == 'plain':
+                self.write(turn, table, k, was)
         else:
             self.next_version(table, was, answer[0], says)
             self.write(turn, table, k, (answer[0], new))
@@ -323,7 +328,7 @@ class Rows:
         r = self.random
         table = r.choice(self.tables)
         keys = r.sample(range(KEYS), 3)
-        compare, fits = [], True
+        compare = []
         for k in keys[:2]:
             was = self.row(turn, table, k)
             wrong = r.random() < 0.15
@@ -332,15 +337,18 @@ class Rows:
                 compare.append({**entry, 'version': was[0] + wrong})
             else:
                 compare.append({**entry, 'absent' if not wrong else 'exists': True})
-            fits = fits and not wrong
         part = {'n': r.randrange(4)}
         there = [k for k in keys if self.row(turn, table, k)]
         ops = [{'op': 'merge', 'table': table.name, 'id': table.key(k), 'patch': part}
                for k in there]
+        turn.at = table, keys
         answer = turn.ask('SELECT cas_txn(%s, %s, %s)', Json(compare), Json(ops), Json([]))
+        fits = all(self.fits(self.row(turn, table, k), c) for k, c in zip(keys, compare))
         says = f'txn {compare} {ops}: {answer}'
         if isinstance(answer, Raised):
-            self.judge_error(turn, table, 'txn', keys, None, answer, says)
+            gone = turn.waited and fits and not all(self.row(turn, table, k) for k in there)
+            if answer.state != 'PT404' or not gone:
+                self.judge_error(turn, table, 'txn', keys, None, answer, says)
             self.failed(turn)
             return
         answer = answer[0]
@@ -362,6 +370,11 @@ class Rows:
                 if table.versions == 'row':
                     self.next_version(table, was, result['version'], says)
                 self.write(turn, table, k, (result['version'], new))
+
+    def fits(self, row, compare):
+        if 'version' in compare:
+            return row is not None and row[0] == compare['version']
+        return ('exists' in compare) == (row is not None)
 
     def change_table(self):
         """DDL, when nobody is in a transaction."""
@@ -413,16 +426,16 @@ class Rows:
         elif turn.level is not None and way < 0.2:
             if turn.saved and r.random() < 0.5:
                 if r.random() < 0.5:
-                    self.back(turn)
+                    turn.back()
                 else:
                     turn.saved.pop()
                     turn.rows(f'RELEASE s{len(turn.saved)}')
             else:
                 turn.rows(f'SAVEPOINT s{len(turn.saved)}')
                 turn.saved.append(dict(turn.changes))
-        elif way < 0.22:
+        elif way < 0.21:
             turn.kill()
-        elif way < 0.24:
+        elif way < 0.23:
             self.change_table()
         elif way < 0.36:
             self.txn(turn)

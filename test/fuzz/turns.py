@@ -1,0 +1,118 @@
+"""Sessions that take turns, one call at a time.
+
+If another session's transaction is in the way of a call, it does wait.  The
+driver sees in pg_blocking_pids() for whom, asks the model whether that can be,
+and then cancels the call, or has that transaction end, go back to a savepoint,
+or be killed.  So a call is judged by what is there when it answers.  The first
+session is in a hurry instead: its calls end by a lock_timeout.
+"""
+
+import os
+import select
+import signal
+
+from fuzz import Session, psycopg
+
+HURRY = 'SET lock_timeout = 3'
+
+
+class Watched(psycopg.Connection):
+    """A connection that calls late() while an answer does not come."""
+
+    late = None
+
+    def wait(self, gen, timeout=0.002):
+        try:
+            wanted = next(gen)
+            while True:
+                poll = select.poll()
+                poll.register(self.pgconn.socket, (select.POLLIN if wanted & 1 else 0)
+                              | (select.POLLOUT if wanted & 2 else 0))
+                while not (events := poll.poll(timeout * 1000)):
+                    if self.late:
+                        self.late()
+                    timeout = min(timeout * 1.5, 0.05)
+                out = bool(events[0][1] & select.POLLOUT)
+                wanted = gen.send(type(wanted)(2 if out and wanted & 2 else 1))
+        except StopIteration as stop:
+            return stop.value
+
+
+class Turn(Session):
+    """A session.  at is what its call has to do with, for the run's in_way();
+    families add what its transaction has done, and the methods
+
+    - forget(): what is known is that of a session outside a transaction
+    - back(): ROLLBACK TO its last savepoint, of saved
+    - end(commit)
+    """
+
+    def __init__(self, run, name):
+        self.run = run
+        self.hurries = not run.turns
+        self.stopped = self.waited = self.cancelled = self.deadline = False
+        self.at = None
+        self.forget()
+        super().__init__(run.fuzz, name)
+
+    def connect(self):
+        self.conn = Watched.connect(dbname=self.fuzz.dbname, autocommit=True,
+                                    application_name=self.name)
+        self.pid = self.conn.info.backend_pid
+        self.conn.execute(HURRY if self.hurries else "SET statement_timeout = '60s'")
+        self.conn.late = None if self.hurries else self.late
+
+    def rows(self, query, *values):
+        self.waited = self.cancelled = False
+        return super().rows(query, *values)
+
+    def others(self):
+        return [t for t in self.run.turns if t is not self]
+
+    def blocked(self):
+        """Whether others may be in the call's way, as the model has it."""
+        return any(self.run.in_way(self, other) for other in self.others())
+
+    def gave_up(self, answer):
+        """Whether an error says that it has not waited to the end."""
+        if answer.state == '57014':
+            return self.cancelled
+        return answer.state == '55P03' and self.hurries and self.blocked()
+
+    def late(self):
+        """The call may be waiting: do something about it."""
+        if self.cancelled or self.deadline:
+            return
+        pids, = self.fuzz.admin.execute('SELECT pg_blocking_pids(%s)', (self.pid,)).fetchone()
+        others = [t for t in self.others() if t.pid in pids]
+        for other in others:
+            self.fuzz.say(self.name, f'-- waits for {other.name}', ())
+            self.fuzz.expect(self.run.in_way(self, other),
+                             f'{self.name} waits for {other.name}, which is not in its way')
+        if not others:
+            return
+        self.waited = True
+        random, other = self.fuzz.random, others[0]
+        way = random.random()
+        if other.stopped:
+            other.stop(False)
+        if way < 0.2:
+            self.fuzz.say(self.name, '-- cancelled', ())
+            self.cancelled = True
+            self.fuzz.admin.execute('SELECT pg_cancel_backend(%s)', (self.pid,))
+        elif way < 0.25:
+            other.kill()
+        elif way < 0.35 and other.saved:
+            other.back()
+        else:
+            other.end(random.random() < 0.7)
+
+    def stop(self, stopped):
+        """Stop the backend, or let it go on."""
+        self.fuzz.say(self.name, '-- stopped' if stopped else '-- goes on', ())
+        os.kill(self.pid, signal.SIGSTOP if stopped else signal.SIGCONT)
+        self.stopped = stopped
+
+    def kill(self):
+        super().kill()
+        self.forget()
