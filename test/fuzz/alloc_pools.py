@@ -4,18 +4,16 @@ import ipaddress
 
 from alloc_model import NEVER, NOW, Pool, Turn
 from fuzz import Difference, Raised, Session
+from turns import Run
 
 SESSIONS = 4
 
 
-class Pools:
+class Pools(Run):
     """What the run has to do with pools as such."""
 
     def __init__(self, fuzz):
-        self.fuzz, self.random = fuzz, fuzz.random
-        self.turns = []
-        for n in range(SESSIONS):
-            self.turns.append(Turn(self, f's{n}'))
+        super().__init__(fuzz, SESSIONS, Turn)
         self.maker = Session(fuzz, 'maker')
         self.pools = []
         self.made = 0

@@ -120,12 +120,15 @@ class Fuzz:
 
     def told(self):
         """That end, as text."""
-        for who, query, values in list(self.story)[-self.options.story:]:
-            if query == '-- ':
-                query += str(values)[:300]
-            elif values:
-                query = psycopg.ClientCursor(self.admin).mogrify(query, values)
-            yield f'{who}: {query}'
+        for line in list(self.story)[-self.options.story:]:
+            if not isinstance(line, str):
+                who, query, values = line
+                if query == '-- ':
+                    query += str(values)[:300]
+                elif values:
+                    query = psycopg.ClientCursor(self.admin).mogrify(query, values)
+                line = f'{who}: {query}'
+            yield line
 
     def expect(self, true, what):
         if not true:
@@ -137,13 +140,10 @@ class Fuzz:
             time.sleep(0.001)
 
     def more(self):
-        """Whether to go on; counts the operations."""
+        """Whether to go on.  Families count what they have done."""
         if self.options.seconds:
-            go_on = time.monotonic() - self.begun < self.options.seconds
-        else:
-            go_on = self.done < self.options.ops
-        self.done += go_on
-        return go_on
+            return time.monotonic() - self.begun < self.options.seconds
+        return self.done < self.options.ops
 
     def problems(self):
         """What is wrong with the server after the run."""

@@ -22,6 +22,8 @@ KEYS = 14
 class Alloc(Pools):
     """The run."""
 
+    every = 200
+
     def taken(self, turn, pool, k):
         """All that others have, or may have when they commit."""
         view = turn.view(pool)
@@ -305,9 +307,4 @@ class Alloc(Pools):
 
 
 def run(fuzz):
-    alloc = Alloc(fuzz)
-    while fuzz.more():
-        alloc.step()
-        if fuzz.done % 100 == 0:
-            alloc.compare()
-    alloc.compare()
+    Alloc(fuzz).run()

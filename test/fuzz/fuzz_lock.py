@@ -48,19 +48,16 @@ class Turn(turns.Turn):
         self.run.end(self, commit)
 
 
-class Locks:
+class Locks(turns.Run):
     """The run."""
 
     def __init__(self, fuzz):
-        self.fuzz, self.random = fuzz, fuzz.random
+        super().__init__(fuzz, SESSIONS, Turn)
         fuzz.admin.execute('CREATE TABLE run (id text, answer text)')
         fuzz.admin.execute(
             'CREATE FUNCTION work(request jsonb) RETURNS jsonb LANGUAGE sql AS '
             "$$INSERT INTO run VALUES (request ->> 'id', gen_random_uuid()::text) "
             'RETURNING to_jsonb(answer)$$')
-        self.turns = []
-        for n in range(SESSIONS):
-            self.turns.append(Turn(self, f's{n}'))
         self.versions = {}      # of a name's committed exclusive holders
         self.leases = {}        # name: (holder or None, fence, over)
         self.requests = {}      # (scope, key): (request, result)
@@ -346,9 +343,4 @@ class Locks:
 
 
 def run(fuzz):
-    locks = Locks(fuzz)
-    while fuzz.more():
-        locks.step()
-        if fuzz.done % 50 == 0:
-            locks.compare()
-    locks.compare()
+    Locks(fuzz).run()

@@ -20,33 +20,27 @@ What has run left its row in a table.  After every few hundred operations
 import random
 from collections import defaultdict, namedtuple
 
+import threads
 from fuzz import Difference, Raised, psycopg
-from threads import Thread, Threads, now
+from threads import FOREVER, LEVELS, Thread, Threads, now
 
 WORKERS = 5
 STEPS = 40      # of each worker in an epoch
 KEYS = 8
-FOREVER = 1 << 63
 Json = psycopg.types.json.Jsonb
 # An answer: result is None where there is nothing yet
 Answer = namedtuple('Answer', 'txn key n state result begin end')
 
 
-class Txn:
-    """A transaction: what it was answered, and when it may have committed."""
+class Txn(threads.Txn):
+    """A transaction, and what it was answered."""
 
-    def __init__(self, level, explicit):
-        self.level, self.explicit = level, explicit
-        self.window = None
+    def __init__(self, *args):
+        super().__init__(*args)
         self.answers = []
         self.own = {}           # key: (n, result), done in it
         self.begun = None       # (key, n, tag)
         self.claim = None
-        self.saved = []
-        self.sent, self.acked = FOREVER, FOREVER
-
-    def __repr__(self):
-        return f'{self.level}, committed {self.sent} to {self.acked}'
 
     def save(self):
         self.saved.append((len(self.answers), dict(self.own), self.begun))
@@ -60,7 +54,7 @@ class Txn:
 class Turns(Thread):
     """A session, and what it does next."""
 
-    auto_level = 'READ COMMITTED'
+    new_txn = Txn
 
     def step(self):
         r = self.random
@@ -84,29 +78,10 @@ class Turns(Thread):
         else:
             self.once()
 
-    def savepoint(self):
-        name = f's{len(self.txn.saved)}'
-        last = f's{len(self.txn.saved) - 1}'
-        if not self.txn.saved or self.random.random() < 0.4:
-            if self.may(f'SAVEPOINT {name}'):
-                self.txn.save()
-        elif self.random.random() < 0.6:
-            self.back()
-        elif self.may(f'RELEASE {last}'):
-            self.txn.saved.pop()
-
     # ---- transactions ----
 
     def begin(self):
-        level = self.random.choice(('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ',
-                                    'SERIALIZABLE'))
-        self.must(f'BEGIN ISOLATION LEVEL {level}')
-        self.txn = Txn(level, True)
-        if not self.may('SELECT 1'):
-            return
-        if level != 'READ COMMITTED':
-            self.txn.window = self.begin_at, self.end_at
-        if self.random.random() < 0.3:
+        if super().begin() and self.random.random() < 0.3:
             self.txn.claim = f'{self.name} {self.end_at}'
             self.may(f"SELECT request_claim('{self.txn.claim}')")
 
@@ -123,35 +98,13 @@ class Turns(Thread):
             self.committed()
 
     def committed(self):
-        self.txn.sent, self.txn.acked = self.begin_at, self.end_at
-        self.run.committed.append(self.txn)
-        self.leave()
+        super().committed()
+        self.run.ended(self)
 
     def leave(self):
         """Nobody waits for this transaction any more."""
+        super().leave()
         self.run.ended(self)
-        self.txn = None
-
-    def rollback(self):
-        self.must('ROLLBACK')
-        self.leave()
-
-    def back(self):
-        self.must(f'ROLLBACK TO s{len(self.txn.saved) - 1}')
-        self.txn.back()
-
-    def failed(self):
-        if self.txn.explicit and self.txn.saved:
-            self.back()
-        elif self.txn.explicit:
-            self.rollback()
-        else:
-            self.leave()
-
-    def kill(self):
-        super().kill()
-        self.end_at = now()
-        self.leave()
 
     def give_up(self):
         """The next who has this connection claims for itself."""
@@ -175,7 +128,7 @@ class Turns(Thread):
 
     def call(self, key, query, *values):
         if self.txn is None:
-            self.txn = Txn(self.auto_level, False)
+            self.txn = Txn(self.name, self.auto_level, False)
         self.run.came(self, key)
         return self.ask(query, *values)
 
@@ -301,15 +254,13 @@ class Requests(Threads):
         r = self.random
         self.begin_epoch()
         self.scopes = [f'scope {self.epoch} {n}' for n in range(r.choice((1, 2, 3)))]
-        self.committed, self.answers = [], []
+        self.answers = []
         self.busy, self.stale, self.reused = [], [], []
         self.at = {(w.name, (s, f'k{k}')): [] for w in self.workers for s in self.scopes
                    for k in range(KEYS)}
         for worker in self.workers:
-            level = r.choice(('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ',
-                              'SERIALIZABLE'))
-            worker.auto_level = level
-            worker.set('default_transaction_isolation', level)
+            worker.auto_level = r.choice(LEVELS)
+            worker.set('default_transaction_isolation', worker.auto_level)
         self.together(STEPS)
         for scope in self.scopes:
             for k in range(KEYS):
@@ -375,17 +326,9 @@ class Requests(Threads):
     def right(self, true, key, what):
         if not true:
             difference = Difference(f'{key}: {what}')
-            difference.key = key
+            difference.names = [key]
             raise difference
 
 
 def run(fuzz):
-    requests = Requests(fuzz)
-    try:
-        while fuzz.more():
-            fuzz.done -= 1
-            requests.work()
-    except Difference as difference:
-        key = getattr(difference, 'key', None)
-        fuzz.story = requests.told([key] if key else [])
-        raise
+    Requests(fuzz).run()

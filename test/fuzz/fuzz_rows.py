@@ -92,17 +92,14 @@ class Turn(turns.Turn):
         self.changes = dict(self.saved[-1])
 
 
-class Rows:
+class Rows(turns.Run):
     """The run."""
 
     def __init__(self, fuzz):
-        self.fuzz, self.random = fuzz, fuzz.random
+        super().__init__(fuzz, SESSIONS, Turn)
         fuzz.admin.execute(
             'CREATE FUNCTION with_n(p jsonb, args jsonb) RETURNS jsonb LANGUAGE sql AS '
             "$$SELECT p || jsonb_build_object('n', args)$$")
-        self.turns = []
-        for n in range(SESSIONS):
-            self.turns.append(Turn(self, f's{n}'))
         self.maker = Session(fuzz, 'maker')
         self.tables = []
         self.made = 0
@@ -444,9 +441,4 @@ class Rows:
 
 
 def run(fuzz):
-    rows = Rows(fuzz)
-    while fuzz.more():
-        rows.step()
-        if fuzz.done % 50 == 0:
-            rows.compare()
-    rows.compare()
+    Rows(fuzz).run()

@@ -11,11 +11,11 @@ The seed says what each session does, but not who comes first.
 
 import random
 
-from fuzz import Difference, psycopg
+from fuzz import psycopg
 from swaps_check import Epoch
 from swaps_lists import Lists
 from swaps_rows import ACCOUNTS, KEYS, Table, row_of
-from threads import Threads
+from threads import LEVELS, Threads
 
 WORKERS = 5
 STEPS = 40      # of each worker in an epoch
@@ -34,10 +34,7 @@ class Turns(Lists):
         elif self.txn and way < 0.2:
             self.rollback()
         elif self.txn and way < 0.3:
-            if not self.txn.saved or r.random() < 0.5:
-                self.save()
-            else:
-                r.choice((self.back, self.release))()
+            self.savepoint()
         elif self.txn and way < 0.31:
             self.kill()
         elif self.run.storms and way < 0.5:
@@ -96,10 +93,9 @@ class Swaps(Threads):
         # where most is done
         self.near = r.sample(self.tables, r.choice((1, 2, 4)))
         self.keys = r.choice((range(KEYS), range(ACCOUNTS, KEYS), range(4, 8)))
-        self.committed, self.failed = [], []
+        self.failed = []
         for worker in self.workers:
-            worker.auto_level = r.choice(('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ',
-                                          'SERIALIZABLE'))
+            worker.auto_level = r.choice(LEVELS)
             worker.set('default_transaction_isolation', worker.auto_level)
             worker.set('pg_cas.direct_path', r.choice(('on', 'off')))
         self.together(STEPS)
@@ -131,11 +127,4 @@ class Swaps(Threads):
 
 
 def run(fuzz):
-    swaps = Swaps(fuzz)
-    try:
-        while fuzz.more():
-            fuzz.done -= 1
-            swaps.work()
-    except Difference as difference:
-        fuzz.story = swaps.told([(t.name, t.key(k)) for t, k in getattr(difference, 'rows', ())])
-        raise
+    Swaps(fuzz).run()

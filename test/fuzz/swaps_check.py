@@ -16,8 +16,6 @@ from collections import defaultdict
 from fuzz import Difference
 from swaps_rows import Txn
 
-FOREVER = 1 << 63
-
 
 class Epoch:
     """All that is known of one."""
@@ -286,4 +284,5 @@ class Wrong(Difference):
 
     def __init__(self, what, places):
         super().__init__(what)
-        self.rows = {(p.table, p.key) if hasattr(p, 'table') else p for p in places}
+        rows = {(p.table, p.key) if hasattr(p, 'table') else p for p in places}
+        self.names = [(table.name, table.key(k)) for table, k in rows]

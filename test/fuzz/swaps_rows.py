@@ -8,6 +8,7 @@ write that made the version.
 import uuid
 from collections import namedtuple
 
+import threads
 from fuzz import Raised, psycopg
 from threads import Thread
 
@@ -87,16 +88,13 @@ def row_of(version, payload):
     return Row(version, payload.get('life'), payload.get('w'), payload.get('n'))
 
 
-class Txn:
-    """A transaction: what it saw and did, and when it may have committed."""
+class Txn(threads.Txn):
+    """A transaction, and what it saw and did."""
 
-    def __init__(self, worker, level, explicit):
-        self.worker, self.level, self.explicit = worker, level, explicit
-        self.window = None      # when the snapshot was taken, if there is one
+    def __init__(self, *args):
+        super().__init__(*args)
         self.reads, self.writes, self.failures = [], [], []
         self.own = {}           # (table, key): what nobody else can change now
-        self.saved = []
-        self.sent = self.acked = None
 
     def save(self):
         self.saved.append((len(self.reads), len(self.writes), dict(self.own)))
@@ -107,16 +105,14 @@ class Txn:
         del self.writes[writes:]
         self.own = dict(own)
 
-    def __repr__(self):
-        return f'{self.worker}, {self.level}, committed {self.sent} to {self.acked}'
-
 
 class Worker(Thread):
     """A session that knows what it did to rows."""
 
+    new_txn = Txn
+
     def __init__(self, run, name, random):
         super().__init__(run, name, random)
-        self.auto_level = 'READ COMMITTED'
         self.cache = {}         # (table, key): Row or None, as last seen
         self.writes = 0
 
@@ -166,14 +162,6 @@ class Worker(Thread):
 
     # ---- transactions ----
 
-    def begin(self):
-        level = self.random.choice(('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ',
-                                    'SERIALIZABLE'))
-        self.must(f'BEGIN ISOLATION LEVEL {level}')
-        self.txn = Txn(self.name, level, True)
-        if self.may('SELECT 1') and level != 'READ COMMITTED':
-            self.txn.window = self.begin_at, self.end_at
-
     def commit(self):
         answer = self.ask('COMMIT')
         if isinstance(answer, Raised):
@@ -184,12 +172,6 @@ class Worker(Thread):
             # COMMIT of a transaction that has failed succeeds, too
             self.expect(self.status == 'COMMIT', f'COMMIT: {self.status}')
             self.committed()
-            self.txn = None
-
-    def committed(self):
-        txn = self.txn
-        txn.sent, txn.acked = self.begin_at, self.end_at
-        self.run.committed.append(txn)
 
     def forget(self):
         """What the transaction has written is not there."""
@@ -197,32 +179,10 @@ class Worker(Thread):
             self.cache.pop((write.table, write.key), None)
             self.cache.pop((write.table, write.key_before), None)
 
-    def rollback(self):
-        self.must('ROLLBACK')
+    def leave(self):
         self.forget()
-        self.txn = None
-
-    def failed(self):
-        """After an error: back to a savepoint, or the transaction is over."""
-        if self.txn.explicit and self.txn.saved:
-            self.back()
-        elif self.txn.explicit:
-            self.rollback()
+        super().leave()
 
     def back(self):
-        self.must(f'ROLLBACK TO s{len(self.txn.saved) - 1}')
         self.forget()
-        self.txn.back()
-
-    def save(self):
-        if self.may(f'SAVEPOINT s{len(self.txn.saved)}'):
-            self.txn.save()
-
-    def release(self):
-        if self.may(f'RELEASE s{len(self.txn.saved) - 1}'):
-            self.txn.saved.pop()
-
-    def kill(self):
-        super().kill()
-        self.forget()
-        self.txn = None
+        super().back()

@@ -33,15 +33,12 @@ class Work(Worker):
 
     def call(self, rows, query, *values, refused=REFUSED):
         """A call's answer, or None if it failed as it may."""
-        alone = self.txn is None
-        if alone:
+        if self.txn is None:
             self.txn = Txn(self.name, self.auto_level, False)
         answer = self.ask(query, *values)
         if isinstance(answer, Raised):
             self.judge_error(rows, query, answer, refused)
             self.failed()
-            if alone:
-                self.txn = None
             return None
         return answer or ()
 
@@ -49,7 +46,6 @@ class Work(Worker):
         """A call's answer has been looked at: alone, it was a transaction."""
         if self.txn and not self.txn.explicit:
             self.committed()
-            self.txn = None
 
     def judge_error(self, rows, query, error, refused):
         txn, state = self.txn, error.state

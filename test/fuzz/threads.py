@@ -3,16 +3,36 @@
 import threading
 import time
 
-from fuzz import Raised, Session, psycopg
+from fuzz import Difference, Raised, Session, psycopg
+
+LEVELS = ('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE')
+FOREVER = 1 << 63
 
 
 def now():
     return time.monotonic_ns()
 
 
+class Txn:
+    """A transaction: when it may have committed, and in families' own what it
+    saw and did, which save() and back() keep and take back."""
+
+    def __init__(self, worker, level, explicit):
+        self.worker, self.level, self.explicit = worker, level, explicit
+        self.window = None      # when the snapshot was taken, if there is one
+        self.saved = []
+        self.sent = self.acked = FOREVER
+
+    def __repr__(self):
+        return f'{self.worker}, {self.level}, committed {self.sent} to {self.acked}'
+
+
 class Thread(Session):
     """A session.  Its txn is what it is in; txn.explicit is false for a call
     that is a transaction by itself."""
+
+    new_txn = Txn
+    auto_level = 'READ COMMITTED'
 
     def __init__(self, run, name, random):
         self.run, self.random = run, random
@@ -79,6 +99,62 @@ class Thread(Session):
             return False
         return True
 
+    # ---- transactions ----
+
+    def begin(self):
+        """Whether there is one now: it may have been cancelled."""
+        level = self.random.choice(LEVELS)
+        self.must(f'BEGIN ISOLATION LEVEL {level}')
+        self.txn = self.new_txn(self.name, level, True)
+        if not self.may('SELECT 1'):
+            return False
+        if level != 'READ COMMITTED':
+            self.txn.window = self.begin_at, self.end_at
+        return True
+
+    def committed(self):
+        self.txn.sent, self.txn.acked = self.begin_at, self.end_at
+        self.run.committed.append(self.txn)
+        self.txn = None
+
+    def leave(self):
+        """The transaction is over, and nothing has come of it."""
+        self.txn = None
+
+    def rollback(self):
+        self.must('ROLLBACK')
+        self.leave()
+
+    def kill(self):
+        super().kill()
+        self.end_at = now()
+        self.leave()
+
+    def savepoint(self):
+        """A new one, or back to the last one, or without it."""
+        if not self.txn.saved or self.random.random() < 0.4:
+            if self.may(f'SAVEPOINT s{len(self.txn.saved)}'):
+                self.txn.save()
+        elif self.random.random() < 0.6:
+            self.back()
+        elif self.may(f'RELEASE s{len(self.txn.saved) - 1}'):
+            self.txn.saved.pop()
+
+    def back(self):
+        self.must(f'ROLLBACK TO s{len(self.txn.saved) - 1}')
+        self.txn.back()
+
+    def failed(self):
+        """After an error: back to a savepoint, or the transaction is over."""
+        if self.txn.explicit and self.txn.saved:
+            self.back()
+        elif self.txn.explicit:
+            self.rollback()
+        else:
+            self.leave()
+
+    # ---- an epoch ----
+
     def go(self, steps):
         """An epoch's work."""
         try:
@@ -100,12 +176,23 @@ class Threads:
         self.fuzz, self.random, self.admin = fuzz, fuzz.random, fuzz.admin
         self.epoch, self.story, self.failure = 0, [], None
         self.workers = []
+        self.committed = []
         self.cancels = False
 
     def begin_epoch(self):
         self.epoch += 1
-        self.story = []
+        self.story, self.committed = [], []
         self.cancels = self.random.random() < 0.2
+
+    def run(self):
+        """Epoch after epoch.  A difference may know the names of what it is
+        about."""
+        try:
+            while self.fuzz.more():
+                self.work()
+        except Difference as difference:
+            self.fuzz.story = self.told(getattr(difference, 'names', ()))
+            raise
 
     def together(self, steps):
         """Have all sessions work, and disturb them as long as they do."""

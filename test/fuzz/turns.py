@@ -116,3 +116,24 @@ class Turn(Session):
     def kill(self):
         super().kill()
         self.forget()
+
+
+class Run:
+    """A run of such sessions.  Families add step(), in_way() and compare(),
+    which compares everything, and is done after every so many steps."""
+
+    every = 100
+
+    def __init__(self, fuzz, sessions, turn):
+        self.fuzz, self.random = fuzz, fuzz.random
+        self.turns = []
+        for n in range(sessions):
+            self.turns.append(turn(self, f's{n}'))
+
+    def run(self):
+        while self.fuzz.more():
+            self.step()
+            self.fuzz.done += 1
+            if self.fuzz.done % self.every == 0:
+                self.compare()
+        self.compare()
