@@ -11,7 +11,7 @@ import time
 import psycopg
 import psycopg.types.json
 
-FAMILIES = ('alloc', 'lock', 'rows', 'swaps', 'requests')
+FAMILIES = ('alloc', 'units', 'lock', 'rows', 'swaps', 'requests')
 
 # What none of our functions may do to a server.
 BAD_LOG = ('PANIC:', 'TRAP:', 'terminated by signal', ' XX000 ', ' XX001 ',

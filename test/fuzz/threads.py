@@ -74,6 +74,12 @@ class Thread(Session):
             self.end_at = now()
             self.run.story.append((self.begin_at, self.end_at, self.name, query, values, answer))
 
+    def raised(self, error):
+        """It may have been killed by another session."""
+        if error.sqlstate is None and self.conn.broken and self.run.kills:
+            error.sqlstate = '57P01'
+        return super().raised(error)
+
     def kill(self):
         self.run.story.append((now(), now(), self.name, '-- killed', (), None))
         super().kill()
@@ -177,7 +183,7 @@ class Threads:
         self.epoch, self.story, self.failure = 0, [], None
         self.workers = []
         self.committed = []
-        self.cancels = False
+        self.cancels = self.kills = False
 
     def begin_epoch(self):
         self.epoch += 1

@@ -1,0 +1,408 @@
+"""Allocation by several sessions at once.
+
+Sessions in threads of their own ask for units of a few small pools under the
+same few keys, release and renew them, alone and in transactions of each level,
+with savepoints, while pools are shrunk, grown, reserved, drained and rebuilt.
+Some calls are cancelled, some sessions killed, also while they wait.  Every few
+hundred operations they come to an end, and what they were told is compared with
+what the pools have (units_check.py).
+
+The clock decides nothing: a unit's time to live, or a cooldown, is over at once
+or never.
+"""
+
+import ipaddress
+import random
+
+import threads
+from alloc_model import NEVER, NOW, Pool, Unit, key
+from fuzz import Raised
+from threads import LEVELS, Thread, Threads, now
+from units_check import Epoch, Fact
+
+WORKERS = 5
+STEPS = 40      # of each worker in an epoch
+KEYS = 10
+
+
+class Txn(threads.Txn):
+    """A transaction, and what it was told."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.facts = []
+        self.released = []      # (pool, key)
+        self.units = {}         # (pool, key): generation, as last seen
+
+    def save(self):
+        self.saved.append(len(self.facts))
+
+    def undo(self, n, times):
+        """What has been undone since, and when."""
+        for fact in self.facts[n:]:
+            fact.undone = times
+        del self.facts[n:]
+
+
+class Turns(Thread):
+    """A session, and what it does next."""
+
+    new_txn = Txn
+
+    def step(self):
+        r = self.random
+        way = r.random()
+        if self.txn is None and way < 0.2 + 0.2 * self.run.long:
+            self.begin()
+        elif self.txn and way < 0.2 - 0.1 * self.run.long:
+            self.commit()
+        elif self.txn and way < 0.25:
+            self.rollback()
+        elif self.txn and way < 0.33:
+            self.savepoint()
+        elif self.txn and way < 0.34:
+            self.kill()
+        elif self.txn is None and way < 0.26 and self.run.changes:
+            self.change_pool()
+        else:
+            r.choice((self.allocate, self.allocate, self.allocate, self.allocate, self.many,
+                      self.release, self.release, self.release, self.renew, self.look))()
+
+    # ---- transactions ----
+
+    def commit(self):
+        answer = self.ask('COMMIT')
+        if isinstance(answer, Raised):
+            self.expect(answer.state == '40001' and self.txn.level == 'SERIALIZABLE'
+                        or self.ended_early(answer), f'COMMIT: {answer}')
+            self.failed_at_once(answer)
+        else:
+            self.expect(self.status == 'COMMIT', f'COMMIT: {self.status}')
+            self.committed()
+
+    def failed_at_once(self, answer):
+        """The whole transaction is over."""
+        self.lost_at = self.begin_at
+        if answer.state == '57P01':
+            self.begin_again()
+        else:
+            self.rollback()
+
+    # What an error ends is over before the ROLLBACK.
+
+    lost_at = None
+
+    def failed(self):
+        self.lost_at = self.begin_at
+        super().failed()
+
+    def kill(self):
+        self.lost_at = now()
+        super().kill()
+
+    def lost(self, n):
+        self.txn.undo(n, (self.lost_at or self.begin_at, self.end_at))
+        self.lost_at = None
+
+    def leave(self):
+        self.lost(0)
+        super().leave()
+
+    def back(self):
+        n = self.txn.saved[-1]
+        self.must(f'ROLLBACK TO s{len(self.txn.saved) - 1}')
+        self.lost(n)
+
+    def ended_early(self, answer):
+        return (answer.state == '57014' and self.run.cancels
+                or answer.state == '57P01' and self.run.kills)
+
+    # ---- calls ----
+
+    def call(self, pool, query, *values, may=()):
+        """An answer, or None if it failed as it may; the error if it is one
+        of those that are looked at."""
+        if self.txn is None:
+            self.txn = Txn(self.name, self.auto_level, False)
+        answer = self.ask(query, *values)
+        if not isinstance(answer, Raised) or answer.state in may:
+            return answer
+        txn, state = self.txn, answer.state
+        self.expect(state == '40001' and (txn.level != 'READ COMMITTED')
+                    or state == '40P01' and (txn.explicit or 'many' in query or self.run.changes)
+                    or self.ended_early(answer), f'{query} {pool.name} {values}: {answer}')
+        if state == '57P01':
+            self.begin_again()
+        else:
+            self.failed()
+        return None
+
+    def begin_again(self):
+        """After it was killed from outside."""
+        self.lost_at, self.end_at = self.begin_at, now()
+        self.conn.close()
+        self.connect()
+        self.leave()
+
+    def fact(self, what, pool, k, values=None, generation=None, over=False, **more):
+        fact = Fact(self.txn, what, pool, k, values, self.begin_at, self.end_at, generation,
+                    over=over, snapshot=False, **more)
+        fact.after = {k for of, k in self.txn.released if of is pool}
+        if what in ('got', 'held'):
+            self.cache[pool, k] = generation
+        if what in ('got', 'end', 'over'):
+            self.txn.facts.append(fact)
+        if what in ('end', 'over'):
+            self.txn.released.append((pool, k))
+        self.run.facts.append(fact)
+        return fact
+
+    def done(self):
+        if self.txn and not self.txn.explicit:
+            self.committed()
+
+    def pick(self):
+        return self.random.choice(self.run.pools), self.random.choice(self.run.keys)
+
+    def request(self, pool):
+        """Kind, size in values, and the arguments of functions for them."""
+        r = self.random
+        if pool.kind == 'prefix':
+            size = r.choice((1, 1, 1, 2, 4))
+            bits = ipaddress.ip_address(pool.base).max_prefixlen
+            return 'prefix', size, [bits - size.bit_length() + 1]
+        if pool.chunks > 1 and r.random() < 0.7:
+            return 'ports', 1, []
+        return pool.kind, pool.chunks, []
+
+    def allocate(self):
+        r = self.random
+        pool, k = self.pick()
+        kind, size, args = self.request(pool)
+        wanted = None
+        if kind != 'ports':
+            if r.random() < 0.3:
+                first = r.randrange(pool.size) * pool.chunks // size * size
+                if pool.aligned(first, size):
+                    wanted = first, first + size - 1
+            args.append(pool.value(Unit(*wanted, kind, False, 0)) if wanted else None)
+        ttl = r.choice((None, None, None, NEVER, NOW))
+        casts = {'prefix': '%s, %s::cidr, ', 'ip': '%s::inet, ', 'int': '%s::bigint, ', 'ports': ''}
+        answer = self.call(pool, f'SELECT outcome, value, generation FROM alloc_try_{kind}(%s, '
+                           f'%s, {casts[kind]}%s::interval)', pool.name, key(k), *args, ttl,
+                           may=('22023',))
+        if answer is None:
+            return
+        what = {'size': size, 'kind': kind, 'wanted': wanted}
+        if isinstance(answer, Raised):
+            self.expect(wanted or self.run.changes or not list(pool.places(size)),
+                        f'{what}: {answer}')
+            self.failed()
+            return
+        outcome, value, generation = answer
+        if outcome == 'allocated':
+            self.fact('got', pool, k, pool.parse(value, kind), generation, ttl == NOW, **what)
+        elif outcome == 'held':
+            self.fact('held', pool, k, pool.parse(value, kind), generation, **what)
+        elif outcome == 'taken':
+            self.fact('taken', pool, k, wanted, **what)
+        elif outcome in ('exhausted', 'cooling', 'fragmented'):
+            self.fact('none', pool, k)
+            self.fact('full', pool, k, wanted, **what)
+        else:
+            self.expect(outcome == 'reused' or outcome == 'reserved' and wanted
+                        and self.run.changes, f'{pool.name} {k} {what}: {answer}')
+        self.done()
+
+    def many(self):
+        """The note tells which units are new."""
+        pool, _ = self.pick()
+        kind, size, args = self.request(pool)
+        note = f'"{self.name} {now()}"'
+        keys = self.random.sample(self.run.keys, self.random.choice((2, 3)))
+        answer = self.call(pool, 'SELECT array_agg(value), array_agg(generation), '
+                           'array_agg(note IS NOT DISTINCT FROM %s::jsonb) FROM '
+                           'alloc_many(%s, %s, %s, ports => %s, note => %s::jsonb)', note,
+                           pool.name, [key(k) for k in keys], *(args or [None]),
+                           kind == 'ports', note, may=('PT507', 'PT422', '22023'))
+        if isinstance(answer, Raised):
+            self.failed()
+        elif answer is not None:
+            parts = [pool.parse(value, kind) for value in answer[0]]
+            twice = [p for p in parts for q in parts
+                     if p is not q and p[0] <= q[1] and q[0] <= p[1]]
+            self.expect(self.fuzz.without("twice") or not twice, f'{twice} came twice: {answer}')
+            for k, values, generation, new in zip(keys, parts, *answer[1:]):
+                self.fact('got' if new else 'held', pool, k, values, generation, size=size,
+                          kind=kind)
+            self.done()
+
+    def generation(self, pool, k):
+        """None, or the generation that the key may have."""
+        known = self.cache.get((pool, k))
+        if known is None or self.random.random() < 0.4:
+            return None
+        return known - (self.random.random() < 0.1)
+
+    def release(self):
+        pool, k = self.pick()
+        generation = self.generation(pool, k)
+        answer = self.call(pool, 'SELECT alloc_release(%s, %s, %s)', pool.name, key(k),
+                           generation, may=('PT412', '22023'))
+        if answer is None:
+            return
+        if isinstance(answer, Raised):
+            self.expect(generation is not None, f'release of {k} in {pool.name}: {answer}')
+            self.fact('none', pool, k, generation=generation)
+            self.failed()
+            return
+        self.fact('end' if answer[0] else 'none', pool, k, generation=generation)
+        self.done()
+
+    def renew(self):
+        pool, k = self.pick()
+        generation = self.generation(pool, k)
+        ttl = self.random.choice((None, NEVER, NOW) if generation else (None, NEVER))
+        answer = self.call(pool, 'SELECT alloc_renew(%s, %s, %s::interval, %s)', pool.name,
+                           key(k), ttl, generation, may=('PT404', 'PT412', '22023'))
+        if answer is None:
+            return
+        if isinstance(answer, Raised):
+            self.expect(generation is not None or answer.state == 'PT404',
+                        f'renewal of {k} in {pool.name}: {answer}')
+            self.fact('none', pool, k, generation=generation)
+            self.failed()
+            return
+        self.expect((answer[0] is None) == (ttl is None), f'renewal of {k}: {answer}')
+        self.fact('over' if ttl == NOW else 'renewed', pool, k, generation=generation)
+        self.done()
+
+    def look(self):
+        pool, k = self.pick()
+        answer = self.call(pool, 'SELECT array_agg(kind), array_agg(value), '
+                           'array_agg(generation) FROM alloc_get(%s, %s)', pool.name, key(k))
+        if answer is None:
+            return
+        if answer[0]:
+            self.expect(len(answer[0]) == 1, f'{pool.name} {k}: {answer}')
+            kind, value, generation = (part[0] for part in answer)
+            fact = self.fact('held', pool, k, pool.parse(value, kind), generation)
+        else:
+            fact = self.fact('none', pool, k)
+        fact.snapshot = True
+        if self.txn.window and fact.what == 'none':
+            fact.begin, fact.end = self.txn.window
+        self.done()
+
+    # ---- pools ----
+
+    def change_pool(self):
+        r = self.random
+        pool = r.choice(self.run.pools)
+        what = r.choice(('shrink', 'drain', 'grow', 'reserve', 'unreserve', 'set', 'rebuild'))
+        first = r.randrange(pool.size)
+        size = r.choice((1, 1, 2))
+        part = (first // size * size, first // size * size + size - 1)
+        function, args = {
+            'shrink': ('alloc_pool_shrink', [pool.text(part)]),
+            'drain': ('alloc_pool_shrink', [pool.text(part), True]),
+            'grow': ('alloc_pool_grow', [pool.text(part)]),
+            'reserve': ('alloc_reserve', [pool.text(part)]),
+            'unreserve': ('alloc_unreserve', [pool.text(part)]),
+            'set': ('alloc_pool_set', [r.choice(('any', 'lowest', 'random'))]),
+            'rebuild': ('alloc_rebuild', [])}[what]
+        # what is not there to be cut, grown or freed: 22023, 23P01, PT404
+        answer = self.call(pool, f'SELECT {function}(%s{", %s" * len(args)})', pool.name, *args,
+                           may=('55006', '22023', '23P01', 'PT404'))
+        if answer is None:
+            return
+        if isinstance(answer, Raised):
+            if answer.state == '55006':
+                self.fact('used', pool, None, pool.values(part))
+            self.failed()
+            return
+        name = {'shrink': 'cut', 'drain': 'cut', 'grow': 'grown', 'reserve': 'reserved',
+                'unreserve': 'unreserved'}.get(what)
+        if name:
+            self.fact(name, pool, None, pool.values(part), drain=what == 'drain')
+        self.done()
+
+
+class Units(Threads):
+    """The run."""
+
+    def __init__(self, fuzz):
+        super().__init__(fuzz)
+        self.made = 0
+        self.workers = [Turns(self, f's{n}', random.Random(fuzz.options.seed * 100 + n))
+                        for n in range(WORKERS)]
+
+    def new_pool(self):
+        r = self.random
+        self.made += 1
+        kind = r.choice(('int', 'ip', 'ports', 'prefix', 'prefix'))
+        base = 100 if kind == 'int' else int(ipaddress.ip_address(
+            r.choice(('10.0.0.0', '2001:db8::'))))
+        chunks = 4 if kind == 'ports' else 1
+        size = r.choice((2, 4) if chunks > 1 else (4, 4, 8, 16))
+        pool = Pool(f'p{self.made}', 'ip' if kind == 'ports' else kind,
+                    r.choice(('any', 'lowest', 'random')), r.choice(('0', 'now', 'now', 'never')),
+                    chunks, base, size)
+        pool.size = size
+        cooldown = {'now': NOW, 'never': NEVER}.get(pool.cooldown, pool.cooldown)
+        self.admin.execute('SELECT alloc_pool_create(%s, %s, %s, %s, %s::interval, %s)', (
+            pool.name, [pool.text(pool.ranges[0])], pool.kind, pool.strategy, cooldown,
+            65536 // chunks if chunks > 1 else None))
+        return pool
+
+    def work(self):
+        """An epoch, on new pools."""
+        r = self.random
+        self.begin_epoch()
+        self.pools = [self.new_pool() for _ in range(r.choice((1, 1, 2)))]
+        self.keys = range(r.choice((3, 6, KEYS)))
+        self.changes, self.long = r.random() < 0.3, r.random() < 0.5
+        self.kills = r.random() < 0.2
+        self.facts = []
+        for worker in self.workers:
+            worker.cache = {}
+            worker.auto_level = r.choice(LEVELS)
+            worker.set('default_transaction_isolation', worker.auto_level)
+        self.together(STEPS)
+        epoch = Epoch(self.facts)
+        for pool in self.pools:
+            wrong = self.admin.execute('SELECT alloc_verify(%s)', (pool.name,)).fetchall()
+            self.fuzz.expect(not wrong, f'alloc_verify({pool.name}): {wrong}')
+            units = {k.int: (pool.parse(value, kind), generation)
+                     for k, value, kind, generation in self.admin.execute(
+                         'SELECT key, value, kind, generation FROM alloc_units WHERE pool = %s',
+                         (pool.name,)).fetchall()}
+            epoch.check(pool, units)
+            self.drop(pool, units)
+
+    def drop(self, pool, units):
+        allocated = {v // pool.chunks for values, _ in units.values()
+                     for v in range(values[0], values[1] + 1)}
+        says, = self.admin.execute('SELECT allocated FROM alloc_usage(%s)',
+                                   (pool.name,)).fetchone()
+        self.fuzz.expect(says == len(allocated), f'{pool.name}: usage says {says}, not {allocated}')
+        self.admin.execute('SELECT alloc_release(pool, key) FROM alloc_units WHERE pool = %s',
+                           (pool.name,))
+        self.admin.execute('SELECT alloc_pool_drop(%s)', (pool.name,))
+
+    def disturb(self):
+        r = self.random
+        if self.kills and r.random() < 0.3:
+            # nobody knows what has become of a COMMIT, or a call alone
+            self.admin.execute(
+                'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND '
+                "wait_event_type = 'Lock' AND xact_start < query_start AND query !~ 'COMMIT'",
+                (r.choice(self.workers).pid,))
+        elif r.random() < 0.1:
+            self.admin.execute('SELECT pg_cas_reap(100)')
+        elif r.random() < 0.02:
+            self.admin.execute('VACUUM cas_internal.alloc_slot')
+
+
+def run(fuzz):
+    Units(fuzz).run()

@@ -1,0 +1,262 @@
+"""What must be true of an epoch of concurrent allocation, after it.
+
+A unit is held for sure from the answer that gave it until its release, or the
+end of the time to live, could be seen; or until what gave it was rolled back.
+It may be held from that call on, until the release must have been seen.
+
+- No value, and no key, has two units for sure at the same time.
+- What was answered held or found was, and what was answered free, full or gone
+  may have been.
+- Nothing was given out that was closed, reserved or cooling for sure.
+- Generations rise, and the last ones are what the pool has.
+
+Times are the client's: a commit happened between its being sent and answered.
+"""
+
+from collections import defaultdict
+
+from fuzz import Difference
+from threads import FOREVER
+
+
+class Fact:
+    """What a session was told.  what: got, held, none, end, renewed, over, taken, full, stale, and of pools cut, grown, reserved,
+    unreserved, used."""
+
+    def __init__(self, txn, what, pool, key, values, begin, end, generation=None, **more):
+        self.txn, self.what, self.pool, self.key = txn, what, pool, key
+        self.values, self.begin, self.end = values, begin, end
+        self.generation = generation
+        self.undone = None      # when that was rolled back
+        self.size = self.kind = self.wanted = None
+        self.after = ()         # keys that its transaction had released by then
+        self.__dict__.update(more)
+
+    @property
+    def stays(self):
+        return self.undone is None and self.txn.sent < FOREVER
+
+    def meets(self, other):
+        return (self.pool is other.pool and self.values[0] <= other.values[1]
+                and other.values[0] <= self.values[1])
+
+    def covers(self, value):
+        return self.values[0] <= value <= self.values[1]
+
+    def __repr__(self):
+        return (f'{self.what} {self.pool.name} key {self.key} {self.kind or ""} {self.values} '
+                f'generation {self.generation}, {self.begin} to {self.end} in {self.txn}'
+                + ' (undone)' * (self.undone is not None))
+
+
+class Hold:
+    """A unit of a key: held for sure from .. to, and perhaps since .. until."""
+
+    def __init__(self, got):
+        self.got = got
+        self.sure, self.perhaps = got.end, got.begin
+        self.to = self.until = FOREVER
+        self.ended = None       # the fact that ended it
+        if not got.stays:
+            self.to, self.until = got.undone
+        elif got.over:
+            self.until, self.ended = got.txn.acked, got
+        if got.over:
+            self.to = got.begin
+
+    def end(self, fact):
+        if fact.txn.sent < self.to:
+            self.to = fact.txn.sent
+        if fact.txn.acked < self.until:
+            self.until, self.ended = fact.txn.acked, fact
+
+    def within(self, begin, end):
+        """Whether it may have been held at some time of a call."""
+        return self.perhaps <= end and begin <= self.until
+
+    def during(self, begin, end):
+        """Whether it was held for sure all the time of a call, for everybody."""
+        return self.got.stays and self.got.txn.acked < begin and end < self.to
+
+    def __repr__(self):
+        return f'[{self.got}; surely to {self.to}, perhaps until {self.until}]'
+
+
+class Epoch:
+    """All that is known of one."""
+
+    def __init__(self, facts):
+        self.by = defaultdict(list)         # (pool, what): facts
+        self.by_key = defaultdict(list)     # (pool, key): holds
+        self.holds = defaultdict(list)      # pool: holds
+        for fact in sorted(facts, key=lambda f: f.end):
+            self.by[fact.pool, fact.what].append(fact)
+
+    def right(self, true, what, *facts):
+        if not true:
+            difference = Difference(f'{what}: ' + '; '.join(map(str, facts)))
+            difference.names = [(f.pool.name,) for f in facts[:1]]
+            raise difference
+
+    def check(self, pool, units):
+        """A pool, and what it has in the end: {key: (values, generation)}."""
+        self.find_holds(pool)
+        self.find_ends(pool)
+        self.check_generations(pool)
+        self.check_alone(pool)
+        for hold in self.holds[pool]:
+            self.check_got(pool, hold.got)
+        for what in ('held', 'renewed', 'end', 'over'):
+            for fact in self.by[pool, what]:
+                self.check_held(fact)
+        for fact in self.by[pool, 'none']:
+            sure = [h for h in self.by_key[pool, fact.key]
+                    if h.during(fact.begin, fact.end)
+                    and fact.generation in (None, h.got.generation)]
+            self.right(not sure or fact.key in fact.after, 'the key had something', fact, *sure)
+        for fact in self.by[pool, 'taken']:
+            self.right(any(h.got.key != fact.key and h.got.meets(fact)
+                           and h.within(fact.begin, fact.end) for h in self.holds[pool]),
+                       'nobody had it', fact)
+        for fact in self.by[pool, 'full']:
+            self.check_full(pool, fact)
+        self.check_pool(pool)
+        left = {h.got.key: (h.got.values, h.got.generation) for h in self.holds[pool]
+                if h.got.stays and h.until == FOREVER}
+        self.right(units == left, f'{pool.name} has {units}, not {left}',
+                   *[h.got for k in units.keys() | left.keys() if units.get(k) != left.get(k)
+                     for h in self.by_key[pool, k]])
+
+    # ---- who held what ----
+
+    def find_holds(self, pool):
+        seen = {}
+        for got in self.by[pool, 'got']:
+            self.right(got.generation not in seen, 'a generation came twice', got,
+                       seen.get(got.generation))
+            seen[got.generation] = got
+            hold = Hold(got)
+            self.holds[pool].append(hold)
+            self.by_key[pool, got.key].append(hold)
+        for key in {got.key for got in seen.values()}:
+            self.by_key[pool, key].sort(key=lambda h: h.sure)
+
+    def find_ends(self, pool):
+        """Which units the releases have ended.  One that names no generation
+        has ended the first that has not ended otherwise, or one whose time is
+        over."""
+        ends = [f for what in ('end', 'over') for f in self.by[pool, what] if f.stays]
+        for fact in sorted(ends, key=lambda f: (f.generation is None, f.end)):
+            holds = [h for h in self.by_key[pool, fact.key]
+                     if h.perhaps <= fact.end and h.got.stays
+                     and fact.generation in (None, h.got.generation)]
+            if fact.generation is None:
+                holds.sort(key=lambda h: h.ended is not None)
+            self.right(holds and (fact.generation or holds[0].ended is None
+                                  or any(h.ended.what != 'end' for h in holds)),
+                       'ended what nobody had', fact, *holds)
+            if fact.generation or holds[0].ended is None:
+                holds[0].end(fact)
+
+    def check_generations(self, pool):
+        """A call that began after another had got its unit gets a later one."""
+        greatest, ended = None, sorted((h.got for h in self.holds[pool]), key=lambda f: f.end)
+        n = 0
+        for got in sorted(ended, key=lambda f: f.begin):
+            while n < len(ended) and ended[n].end < got.begin:
+                if greatest is None or ended[n].generation > greatest.generation:
+                    greatest = ended[n]
+                n += 1
+            self.right(greatest is None or got.generation > greatest.generation,
+                       'generations fall', got, greatest)
+
+    def check_alone(self, pool):
+        places = defaultdict(list)
+        for hold in self.holds[pool]:
+            places['key', hold.got.key].append(hold)
+            for value in range(hold.got.values[0], hold.got.values[1] + 1):
+                places[value].append(hold)
+        for place, holds in places.items():
+            last = None
+            for hold in sorted((h for h in holds if h.sure < h.to), key=lambda h: h.sure):
+                if last and hold.sure < last.to and last.got.key not in hold.got.after:
+                    self.right(False, f'two at once have {place}', last.got, hold.got)
+                if last is None or hold.to > last.to:
+                    last = hold
+
+    # ---- what was told ----
+
+    def check_got(self, pool, got):
+        values = range(got.values[0], got.values[1] + 1)
+        self.right(pool.aligned(got.values[0], len(values)) and len(values) == got.size
+                   and got.wanted in (None, got.values), 'not what was asked for', got)
+        self.right(any(a * pool.chunks <= values[0] and values[-1] < (b + 1) * pool.chunks
+                       for a, b in pool.ranges), 'not in the pool', got)
+        for value in values:
+            closed = self.surely(pool, 'cut', 'grown', value, got)
+            self.right(not closed, 'given out when it was closed', got, closed)
+            kept = self.surely(pool, 'reserved', 'unreserved', value, got)
+            self.right(not kept, 'given out when it was reserved', got, kept)
+        if pool.cooldown != 'never':
+            return
+        for hold in self.holds[pool]:
+            if (hold.ended and hold.ended.what == 'end' and hold.until < got.begin
+                    and hold.got.meets(got)
+                    and not any(c.meets(got) for c in self.by[pool, 'cut'])):
+                self.right(False, 'given out when it was cooling', got, hold.got, hold.ended)
+
+    def surely(self, pool, on, off, value, call):
+        """What had closed a value for sure, all the time of a call."""
+        for fact in self.by[pool, on]:
+            if fact.covers(value) and fact.end < call.begin and not any(
+                    f.covers(value) and f.end >= fact.begin and f.begin <= call.end
+                    for f in self.by[pool, off]):
+                return fact
+        return None
+
+    def check_held(self, fact):
+        """A unit that was there: by key and generation, or only by key."""
+        if fact.what in ('held', 'over') or fact.generation:
+            holds = [h for h in self.by_key[fact.pool, fact.key]
+                     if h.got.generation == fact.generation]
+            self.right(holds and fact.values in (None, holds[0].got.values),
+                       'the key never had this', fact, *[h.got for h in holds])
+        else:
+            holds = self.by_key[fact.pool, fact.key]
+        begin, end = fact.begin, fact.end
+        if fact.snapshot and fact.txn.window:
+            begin, end = fact.txn.window
+        seen = [h for h in holds if h.got.txn is fact.txn and h.perhaps <= fact.end
+                or h.within(begin, end) and h.got.txn.sent <= end]
+        self.right(seen, 'the key had nothing', fact, *holds)
+
+    def check_full(self, pool, fact):
+        """Why nothing was free: no place was free all the time."""
+        places = [fact.wanted[0]] if fact.wanted else pool.places(fact.size)
+        at = defaultdict(bool)
+        for hold in self.holds[pool]:
+            if hold.within(fact.begin, fact.end):
+                for value in range(hold.got.values[0], hold.got.values[1] + 1):
+                    at[value] = True
+            if pool.cooldown == 'never' and hold.perhaps <= fact.end and any(
+                    f.key == hold.got.key and f.begin <= fact.end
+                    for f in self.by[pool, 'end']):
+                for value in range(hold.got.values[0], hold.got.values[1] + 1):
+                    at[value] = True
+        for change in self.by[pool, 'cut'] + self.by[pool, 'reserved']:
+            if change.begin <= fact.end:
+                for value in range(change.values[0], change.values[1] + 1):
+                    at[value] = True
+        free = [p for p in places if not any(at[v] for v in range(p, p + fact.size))]
+        self.right(not free, f'{free} was free', fact)
+
+    def check_pool(self, pool):
+        """A range goes only if nothing of it is held, and stays only if
+        something may be."""
+        for fact in self.by[pool, 'cut']:
+            sure = [h for h in self.holds[pool]
+                    if h.got.meets(fact) and h.during(fact.begin, fact.end)]
+            self.right(fact.drain or not sure, 'cut when it was held', fact, *sure)
+        for fact in self.by[pool, 'used']:
+            self.right(any(h.got.meets(fact) and h.within(fact.begin, fact.end)
+                           for h in self.holds[pool]), 'nothing was held', fact)
