@@ -11,6 +11,8 @@ import time
 import psycopg
 import psycopg.types.json
 
+import night
+
 FAMILIES = ('alloc', 'units', 'lock', 'rows', 'swaps', 'requests')
 
 # What none of our functions may do to a server.
@@ -172,20 +174,35 @@ class Fuzz:
                 time.sleep(0.1)
         raise SystemExit('the server does not come back')
 
+    def drop(self):
+        """The database, of which nothing will be looked at."""
+        self.admin.close()
+        with psycopg.connect(dbname='postgres', autocommit=True) as conn:
+            conn.execute(f'DROP DATABASE {self.dbname} WITH (FORCE)')
+
     def without(self, what):
         return what in self.options.without.split(',')
 
 
 def main():
     parser = argparse.ArgumentParser(prog='test/fuzz/run')
-    parser.add_argument('family', choices=FAMILIES)
+    parser.add_argument('family', choices=(*FAMILIES, 'all'))
     parser.add_argument('--seed', type=int, default=int(time.time()))
-    parser.add_argument('--ops', type=int, default=2000)
+    parser.add_argument('--ops', type=int)
     parser.add_argument('--seconds', type=float)
+    parser.add_argument('--each', type=int, help='operations with a seed, before the next')
+    parser.add_argument('--jobs', type=int, default=1, help='with --each: processes')
+    parser.add_argument('--drop', action='store_true', help='drop the database in the end')
     parser.add_argument('--without', default='', help='kinds of work, by comma')
     parser.add_argument('--log', help="the server's log")
     parser.add_argument('--story', type=int, default=60, help='lines shown')
     options = parser.parse_args()
+    if options.family == 'all' or options.each:
+        options.ops = options.ops or 10_000_000
+        options.each = options.each or 20_000
+        families = FAMILIES if options.family == 'all' else (options.family,)
+        return night.play(options, families, BAD_LOG)
+    options.ops = options.ops or 2000
 
     print(f'{options.family}: seed {options.seed}', flush=True)
     fuzz = Fuzz(options)
@@ -203,6 +220,8 @@ def main():
         print(f'PROBLEM: {problem}')
     print(f'{options.family}: {fuzz.done} operations, seed {options.seed}, '
           f'{status} differences, {len(problems)} problems')
+    if options.drop and not problems and not status:
+        fuzz.drop()
     return 1 if problems else status
 
 
