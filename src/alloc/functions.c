@@ -311,6 +311,72 @@ read_request_of_many(FunctionCallInfo fcinfo, PoolKind kind, Request *request)
 }
 
 /*
+ * Allocate a key's unit in the current context, which is reset afterwards.
+ * The unit's note is copied to another context.
+ */
+static Outcome
+serve_key(Store *store, PoolUse *use, Request *request, Datum key,
+		  MemoryContext keep, SlotRow *unit)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Answer		answer;
+
+	/* the pool was pinned in the context that has been reset */
+	(void) pool_use_again(use);
+	request->key = *DatumGetUUIDP(key);
+	unit_allocate(store, use, request, &answer);
+	require_unit(use->pool, request, &answer);
+
+	*unit = answer.unit;
+	MemoryContextSwitchTo(keep);
+	row_keep(unit);
+	MemoryContextSwitchTo(cxt);
+	MemoryContextReset(cxt);
+	return answer.outcome;
+}
+
+/* qsort comparator of pointers: by block, and then in the order of allocation */
+static int
+compare_units(const void *a, const void *b)
+{
+	const SlotRow *one = *(SlotRow *const *) a;
+	const SlotRow *other = *(SlotRow *const *) b;
+
+	if (one->lo != other->lo)
+		return one->lo < other->lo ? -1 : 1;
+	if (one->generation != other->generation)
+		return one->generation < other->generation ? -1 : 1;
+	return 0;
+}
+
+/*
+ * A key that has its unit is not locked.  So while the keys after it are
+ * served, the unit can be released or run out, and be given to one of them.
+ * Return the number of such a unit, or -1.  All units have the same size.
+ */
+static int
+find_lost(SlotRow *units, int nunits)
+{
+	SlotRow   **places;
+	int			lost = -1;
+
+	places = MemoryContextAllocHuge(CurrentMemoryContext,
+									nunits * sizeof(SlotRow *));
+	for (int i = 0; i < nunits; i++)
+		places[i] = &units[i];
+	qsort(places, nunits, sizeof(SlotRow *), compare_units);
+	for (int i = 1; i < nunits && lost < 0; i++)
+	{
+		/* a key that is named twice has its unit twice */
+		if (places[i - 1]->lo == places[i]->lo &&
+			places[i - 1]->generation != places[i]->generation)
+			lost = places[i - 1] - units;
+	}
+	pfree(places);
+	return lost;
+}
+
+/*
  * alloc_many(pool, keys, masklen, ttl, note, ports) RETURNS SETOF alloc_unit
  *
  * Returns a unit for each key, or raises an error.
@@ -327,6 +393,8 @@ alloc_many(PG_FUNCTION_ARGS)
 	bool	   *nulls;
 	int			nkeys;
 	SlotRow    *units;
+	bool		held = false;
+	int			lost;
 	MemoryContext cxt;
 	MemoryContext caller;
 
@@ -370,22 +438,11 @@ alloc_many(PG_FUNCTION_ARGS)
 								ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(cxt);
 	for (int i = 0; i < nkeys; i++)
-	{
-		Answer		answer;
-
-		/* the pool was pinned in the context that has been reset */
-		(void) pool_use_again(&use);
-		request.key = *DatumGetUUIDP(sorted[i]);
-		unit_allocate(&store, &use, &request, &answer);
-		require_unit(use.pool, &request, &answer);
-
-		/* keep the note, which the unit points to, until we return the rows */
-		units[i] = answer.unit;
-		MemoryContextSwitchTo(caller);
-		row_keep(&units[i]);
-		MemoryContextSwitchTo(cxt);
-		MemoryContextReset(cxt);
-	}
+		held |= serve_key(&store, &use, &request, sorted[i], caller,
+						  &units[i]) == OUTCOME_HELD;
+	while (held && (lost = find_lost(units, nkeys)) >= 0)
+		(void) serve_key(&store, &use, &request, sorted[lost], caller,
+						 &units[lost]);
 
 	/* return the rows in the order in which the caller named the keys */
 	MemoryContextSwitchTo(caller);

@@ -19,7 +19,7 @@ my $node = pg_cas_node('fuzz', 'fsync = off', q{log_line_prefix = '%m [%p] %q%a 
 	'log_min_messages = warning');
 
 local @ENV{qw(PGHOST PGPORT PGUSER)} = ($node->host, $node->port, scalar getpwuid $<);
-foreach my $family ('alloc', 'lock', 'rows', 'swaps', 'requests')
+foreach my $family ('alloc', 'units', 'lock', 'rows', 'swaps', 'requests')
 {
 	my ($out, $err);
 	ok( IPC::Run::run(
