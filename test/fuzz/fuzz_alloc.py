@@ -177,11 +177,6 @@ class Alloc(Pools):
             k = row[0].int
             live = turn.view(pool).get(k)
             held = live and not live.over
-            # while the call waited for others, a unit that it found held can
-            # have gone, and to another of its keys
-            if turn.waited and [other[1] for other in rows].count(row[1]) > 1:
-                if row[2] <= pool.greatest:
-                    continue
             self.judge(turn, pool, k, kind, size, None, None,
                        ('held' if held else 'allocated', row[1], row[2]), choice=False)
 
