@@ -19,8 +19,10 @@
 #include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
 #include "utils/rangetypes.h"
+
+/* From utils/pg_locale.h, which needs the headers of ICU. */
+extern PGDLLIMPORT char *locale_monetary;
 
 /* Settings that output functions depend on. */
 #define OBEYS_DATESTYLE		0x01
