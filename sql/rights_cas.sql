@@ -205,6 +205,21 @@ FROM unnest(ARRAY[
     $$cas_enable('doc', enforce => 'warn')$$,
     $$cas_disable('doc')$$]) AS c;
 
+-- A foreign key's own action runs as the owner of the table that has the key.
+-- The guard knows it in a partition of another owner, too.
+CREATE TABLE customer (id int PRIMARY KEY);
+CREATE TABLE sale (
+    id int PRIMARY KEY,
+    customer int REFERENCES customer ON UPDATE CASCADE) PARTITION BY RANGE (id);
+CREATE TABLE sale_1 PARTITION OF sale FOR VALUES FROM (0) TO (10);
+SELECT cas_enable('sale', unversioned => 'reject');
+ALTER TABLE sale_1 OWNER TO regress_cas_clerk;
+INSERT INTO customer VALUES (1);
+INSERT INTO sale VALUES (1, 1);
+UPDATE customer SET id = 2;
+SELECT * FROM sale;
+SELECT try_as('regress_cas_clerk', 'UPDATE sale_1 SET customer = 1 RETURNING 1');
+
 -- Nothing has been written all the while.
 SELECT * FROM doc ORDER BY id;
 SELECT * FROM col ORDER BY id;
