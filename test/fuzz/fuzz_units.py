@@ -245,8 +245,12 @@ class Turns(Thread):
         return known - (self.random.random() < 0.1)
 
     def release(self):
+        """Of a generation, or of whatever there is: what that was is in the
+        history, as the transaction sees it."""
         pool, k = self.pick()
         generation = self.generation(pool, k)
+        if generation is None and self.txn is None and not self.begin():
+            return
         answer = self.call(pool, 'SELECT alloc_release(%s, %s, %s)', pool.name, key(k),
                            generation, may=('PT412', '22023'))
         if answer is None:
@@ -256,7 +260,13 @@ class Turns(Thread):
             self.fact('none', pool, k, generation=generation)
             self.failed()
             return
-        self.fact('end' if answer[0] else 'none', pool, k, generation=generation)
+        fact = self.fact('end' if answer[0] else 'none', pool, k, generation=generation)
+        if answer[0] and generation is None:
+            answer = self.call(pool, 'SELECT max(generation) FROM alloc_history '
+                               'WHERE pool = %s AND key = %s', pool.name, key(k))
+            if answer is None:
+                return
+            fact.generation, = answer
         self.done()
 
     def renew(self):

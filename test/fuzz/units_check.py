@@ -138,24 +138,13 @@ class Epoch:
             hold = Hold(got)
             self.holds[pool].append(hold)
             self.by_key[pool, got.key].append(hold)
-        for key in {got.key for got in seen.values()}:
-            self.by_key[pool, key].sort(key=lambda h: h.sure)
 
     def find_ends(self, pool):
-        """Which units the releases have ended.  One that names no generation
-        has ended the first that has not ended otherwise, or one whose time is
-        over."""
-        ends = [f for what in ('end', 'over') for f in self.by[pool, what] if f.stays]
-        for fact in sorted(ends, key=lambda f: (f.generation is None, f.end)):
+        for fact in self.by[pool, 'end'] + self.by[pool, 'over']:
             holds = [h for h in self.by_key[pool, fact.key]
-                     if h.perhaps <= fact.end and h.got.stays
-                     and fact.generation in (None, h.got.generation)]
-            if fact.generation is None:
-                holds.sort(key=lambda h: h.ended is not None)
-            self.right(holds and (fact.generation or holds[0].ended is None
-                                  or any(h.ended.what != 'end' for h in holds)),
-                       'ended what nobody had', fact, *holds)
-            if fact.generation or holds[0].ended is None:
+                     if h.got.generation == fact.generation]
+            self.right(holds or not fact.stays, 'ended what nobody had', fact)
+            if fact.stays:
                 holds[0].end(fact)
 
     def check_generations(self, pool):
@@ -179,7 +168,8 @@ class Epoch:
         for place, holds in places.items():
             last = None
             for hold in sorted((h for h in holds if h.sure < h.to), key=lambda h: h.sure):
-                if last and hold.sure < last.to and last.got.key not in hold.got.after:
+                if (last and hold.sure < last.to and last.got.key not in hold.got.after
+                        and hold.got.key not in last.got.after):
                     self.right(False, f'two at once have {place}', last.got, hold.got)
                 if last is None or hold.to > last.to:
                     last = hold
@@ -216,7 +206,7 @@ class Epoch:
 
     def check_held(self, fact):
         """A unit that was there: by key and generation, or only by key."""
-        if fact.what in ('held', 'over') or fact.generation:
+        if fact.generation:
             holds = [h for h in self.by_key[fact.pool, fact.key]
                      if h.got.generation == fact.generation]
             self.right(holds and fact.values in (None, holds[0].got.values),
