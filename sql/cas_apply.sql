@@ -186,5 +186,88 @@ $$;
 SELECT raises($$SELECT cas_apply('plain', 1, 'read_only(jsonb, jsonb)')$$);
 TABLE plain;
 
+-- Functions that alter the table in the middle of it, also by a trigger of
+-- another table: the same is done, or said, with and without the direct path.
+CREATE TABLE other (id int PRIMARY KEY, n int);
+SELECT cas_enable('other');
+INSERT INTO other VALUES (1, 1);
+CREATE FUNCTION alters(payload jsonb, args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE args ->> 'do';
+	RETURN coalesce(args -> 'payload', payload || '{"n": 2}');
+END
+$$;
+CREATE FUNCTION notes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.n = NEW.n + 100;
+	RETURN NEW;
+END
+$$;
+CREATE FUNCTION alters() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.n = 7 THEN
+		EXECUTE TG_ARGV[0];
+	END IF;
+	RETURN NEW;
+END
+$$;
+CREATE FUNCTION both_ways(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	path text; answer text; answers text[];
+BEGIN
+	FOREACH path IN ARRAY '{on,off}'::text[] LOOP
+		BEGIN
+			PERFORM set_config('pg_cas.direct_path', path, true);
+			EXECUTE call INTO answer;
+			EXECUTE 'SELECT concat_ws('' '', $1, (SELECT jsonb_agg(to_jsonb(plain)) FROM plain), (SELECT jsonb_agg(to_jsonb(other)) FROM other))' INTO answer USING answer;
+			RAISE EXCEPTION USING ERRCODE = 'YYYYY';
+		EXCEPTION WHEN SQLSTATE 'YYYYY' THEN
+			answers := answers || answer;
+		WHEN OTHERS THEN
+			answers := answers || (SQLSTATE || ': ' || SQLERRM);
+		END;
+	END LOOP;
+	RETURN CASE WHEN answers[1] = answers[2] THEN answers[1] ELSE answers::text END;
+END
+$$;
+CREATE TEMP TABLE altering AS SELECT * FROM unnest(ARRAY[
+	'ALTER TABLE plain RENAME n TO m',
+	'ALTER TABLE plain RENAME id TO key',
+	'ALTER TABLE plain RENAME resource_version TO v',
+	'ALTER TABLE plain RENAME TO renamed; CREATE TEMP VIEW plain AS SELECT * FROM renamed',
+	'CREATE SCHEMA elsewhere; ALTER TABLE plain SET SCHEMA elsewhere; CREATE TEMP VIEW plain AS SELECT * FROM elsewhere.plain',
+	'ALTER TABLE plain ALTER n TYPE bigint',
+	'ALTER TABLE plain ADD m int',
+	$$SELECT cas_enable('plain', unversioned => 'reject')$$,
+	$$SELECT cas_enable('plain', ignore_columns => '{n}')$$,
+	$$SELECT cas_disable('plain')$$,
+	$$CREATE OR REPLACE TRIGGER zzz_cas_guard BEFORE INSERT OR DELETE OR UPDATE ON plain FOR EACH ROW EXECUTE FUNCTION cas_guard('version_column=resource_version', 'writers=echo')$$,
+	'CREATE TRIGGER note BEFORE UPDATE ON plain FOR EACH ROW EXECUTE FUNCTION notes()',
+	'CREATE RULE r AS ON UPDATE TO plain DO ALSO UPDATE other SET n = NEW.n + 10',
+	'CREATE TABLE child () INHERITS (plain)',
+	'CREATE INDEX ON plain (n)',
+	'GRANT SELECT ON plain TO PUBLIC',
+	'ALTER TABLE other RENAME n TO m',
+	'SET LOCAL pg_cas.direct_path = off']) WITH ORDINALITY a (ddl, n);
+SELECT ddl, both_ways(format('SELECT cas_apply(''plain'', 1, ''alters(jsonb, jsonb)'', %L)', jsonb_build_object('do', ddl)))
+	FROM altering ORDER BY n;
+SELECT both_ways($$SELECT cas_apply('plain', 1, 'alters(jsonb, jsonb)', '{"do": "ALTER TABLE plain RENAME n TO m", "payload": {"m": 2}}')$$);
+-- cas_txn goes on with the table, or another
+SELECT ddl, both_ways(format('SELECT cas_txn(''[]'', %L) #>> ''{results,1,outcome}''',
+	jsonb_build_array(jsonb_build_object('op', 'apply', 'table', 'other', 'id', 1, 'fn', 'alters(jsonb, jsonb)', 'args', jsonb_build_object('do', ddl)),
+		jsonb_build_object('op', 'merge', 'table', 'plain', 'id', 1, 'patch', '{"n": 2}'::jsonb))))
+	FROM altering WHERE ddl ~ 'RENAME|note' ORDER BY n;
+CREATE TRIGGER alters AFTER UPDATE ON other FOR EACH ROW EXECUTE FUNCTION alters('ALTER TABLE cas_apply.plain RENAME n TO m');
+SELECT both_ways($$SELECT cas_txn('[]', '[{"op": "merge", "table": "other", "id": 1, "patch": {"n": 7}}, {"op": "get", "table": "plain", "id": 1}]') #>> '{results,1,outcome}'$$);
+-- its owner takes the right away from itself
+CREATE ROLE regress_cas_apply_owner;
+GRANT USAGE ON SCHEMA cas_apply TO regress_cas_apply_owner;
+ALTER TABLE plain OWNER TO regress_cas_apply_owner;
+SET ROLE regress_cas_apply_owner;
+SELECT both_ways($$SELECT cas_apply('plain', 1, 'alters(jsonb, jsonb)', '{"do": "REVOKE UPDATE ON plain FROM regress_cas_apply_owner"}')$$);
+RESET ROLE;
+TABLE plain;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_apply CASCADE;
+DROP ROLE regress_cas_apply_owner;

@@ -75,6 +75,17 @@ call_check_rules(CasCall *call, bool inserts)
 }
 
 /*
+ * Return the caller's privileges on the table, for payload_readable() and the
+ * direct path.  The executor checks them again.
+ */
+static AclMode
+rights_on(Relation rel)
+{
+	return pg_class_aclmask(RelationGetRelid(rel), GetUserId(),
+							ACL_SELECT | ACL_UPDATE, ACLMASK_ALL);
+}
+
+/*
  * Open and lock a table for a call, and initialize *call.  Raise PT400 if the
  * table is not guarded, or its guard does not fire in this session.
  */
@@ -121,18 +132,87 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 	if (lockmode == RowExclusiveLock)
 		call_check_rules(call, false);
 
-
 	call->function = fcinfo->flinfo->fn_oid;
 	call->caller = CurrentMemoryContext;
 	call->compare = NULL;
 
-	/* for payload_readable and the direct path; the executor checks again */
-	rights = pg_class_aclmask(relid, GetUserId(), ACL_SELECT | ACL_UPDATE,
-							  ACLMASK_ALL);
+	rights = rights_on(call->rel);
 	call->payload_readable = payload_readable(call->table, rights);
 	call->keys_locked = false;
 	call->connected = false;
+	call->writes = lockmode == RowExclusiveLock;
+	call->invalidations = cas_invalidations;
 	direct_begin_call(call, rights);
+}
+
+/* Return whether two descriptions of a table have the same columns. */
+static bool
+same_columns(TupleDesc a, TupleDesc b)
+{
+	if (a->natts != b->natts)
+		return false;
+	for (int i = 0; i < a->natts; i++)
+	{
+		Form_pg_attribute x = TupleDescAttr(a, i);
+		Form_pg_attribute y = TupleDescAttr(b, i);
+
+		if (strcmp(NameStr(x->attname), NameStr(y->attname)) != 0 ||
+			x->atttypid != y->atttypid || x->attisdropped != y->attisdropped)
+			return false;
+	}
+	return true;
+}
+
+/* Return whether two tables have the same settings. */
+static bool
+same_settings(const CasTable *a, const CasTable *b)
+{
+	return strcmp(cas_settings_arguments(&a->settings),
+				  cas_settings_arguments(&b->settings)) == 0;
+}
+
+/*
+ * The relation cache was invalidated after the call began.  A function or a
+ * trigger that the call has run may have altered the table.
+ *
+ * PostgreSQL refuses ALTER TABLE with 55006 while the table is in use, but
+ * neither the renaming of a column nor a new trigger, rule or privilege.  Our
+ * statements would look for the former names, and the direct path would know
+ * nothing of it.  So refuse, too, what changes the columns or the settings,
+ * and decide again whether the direct path may be used.
+ */
+static void
+look_again(CasCall *call)
+{
+	CasTable   *now = NULL;
+
+	call->invalidations = cas_invalidations;
+	if (!call->writes)
+		return;
+	if (same_columns(call->table->desc, RelationGetDescr(call->rel)))
+		now = cas_table_of(call->rel);
+	if (now == call->table)
+		return;
+	if (now == NULL || !same_settings(call->table, now))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("table \"%s\" was altered while it was being used by this call",
+						RelationGetRelationName(call->rel)),
+				 cas_errdetail_table(call->rel),
+				 errhint("Functions and triggers that the call runs must not rename its columns or change its settings."),
+				 errtable(call->rel)));
+	direct_end_call(call);
+	direct_begin_call(call, rights_on(call->rel));
+	if (!now->plain)
+		call->direct_read = call->direct_write = false;
+}
+
+/* Call this after anything has run that may have altered the table. */
+void
+call_check_table(CasCall *call)
+{
+	if (call->invalidations != cas_invalidations)
+		look_again(call);
 }
 
 /* End a call; the table stays locked until the end of the transaction. */

@@ -256,6 +256,9 @@ typedef struct CasCall
 	bool		keys_locked;	/* cas_txn() locks all keys, also those of
 								 * missing rows, before it writes */
 	bool		connected;		/* to SPI */
+	bool		writes;			/* or only reads */
+	uint64		invalidations;	/* cas_invalidations when the table was looked
+								 * at last */
 
 	/* see direct.c */
 	Oid			user;			/* the role that the next two apply to */
@@ -400,6 +403,7 @@ pg_noreturn extern void cas_raise_problem(Relation rel, const char *before,
 extern bool cas_is_plain(Relation rel, CasTable *table);
 
 /* table.c */
+extern uint64 cas_invalidations;
 extern CasTable *cas_table_of(Relation rel);
 extern bool cas_guard_fires(CasTable *table);
 
@@ -457,6 +461,7 @@ extern void call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 					   FunctionCallInfo fcinfo);
 extern void call_end(CasCall *call);
 extern void call_check_rules(CasCall *call, bool inserts);
+extern void call_check_table(CasCall *call);
 extern int	call_answer_wants(const CasCall *call);
 extern void call_check_apply_function(Oid function);
 

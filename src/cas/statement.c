@@ -128,6 +128,7 @@ run_announced(CasCall *call, const CasStatement *statement, CasRow *row)
 bool
 statement_run(CasCall *call, const CasStatement *statement, CasRow *row)
 {
+	call_check_table(call);
 	if (direct_serves(call, statement))
 		return direct_run(call, statement, row);
 	if (cas_guard_wants_announcement(call->table) &&

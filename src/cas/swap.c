@@ -327,6 +327,7 @@ applied(CasCall *call, FmgrInfo *fn, Jsonb *payload, Jsonb *args)
 		fcinfo->isnull = true;
 	else
 		result = FunctionCallInvoke(fcinfo);
+	call_check_table(call);
 	if (fcinfo->isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

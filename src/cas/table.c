@@ -32,9 +32,11 @@ typedef struct CasTableEntry
 	CasTable   *table;			/* in CacheMemoryContext */
 } CasTableEntry;
 
+/* number of relcache invalidations so far */
+uint64		cas_invalidations = 0;
+
 static HTAB *tables = NULL;
 static uint64 transaction = 0;	/* number of transactions so far */
-static uint64 invalidations = 0;	/* number of invalidations so far */
 
 /* Relcache callback; relid is InvalidOid for all relations. */
 static void
@@ -44,7 +46,7 @@ mark_invalid(Datum arg, Oid relid)
 	CasTableEntry *entry;
 
 	/* only mark the entry, which may be in use */
-	invalidations++;
+	cas_invalidations++;
 	if (OidIsValid(relid))
 	{
 		entry = hash_search(tables, &relid, HASH_FIND, NULL);
@@ -198,7 +200,7 @@ static CasTable *
 make_entry(Relation rel)
 {
 	/* Loading looks into catalogs, which can process invalidations. */
-	uint64		before = invalidations;
+	uint64		before = cas_invalidations;
 	Oid			relid = RelationGetRelid(rel);
 	CasTriggers triggers;
 	MemoryContext mcxt;
@@ -232,7 +234,7 @@ make_entry(Relation rel)
 	MemoryContextSetParent(mcxt, CacheMemoryContext);
 	entry->table = table;
 	entry->used = transaction;
-	entry->valid = invalidations == before;
+	entry->valid = cas_invalidations == before;
 	return table;
 }
 
