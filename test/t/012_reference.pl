@@ -3,7 +3,10 @@
 # - each function, view and type of the extension's own schema is described,
 #   and what is described is there, with the arguments named there;
 # - so is each argument of cas_enable(), each setting with its default and who
-#   may set it, each kind of pool, and each SQLSTATE of our own.
+#   may set it, each kind of pool, and each SQLSTATE of our own;
+# - each function, argument, setting, kind and view in a table has been added in
+#   a version that there is;
+# - links in the pages lead to files and headings that exist.
 #
 # A failure names what the reference lacks, or the page and row that is wrong.
 use strict;
@@ -252,6 +255,48 @@ foreach my $page (sort keys %page)
 	}
 }
 nothing('each SQLSTATE named in the reference is one', @wrong);
+
+#
+# Versions: the last column of a table of what can be used
+#
+my ($version) = slurp_file("$root/pg_cas.control") =~ /^default_version = '(.*)'/m;
+sub newer { my ($x, $y) = map { sprintf '%03d.%03d', split /\./ } @_; return $x gt $y; }
+my $usable = qr/^(?:function|argument|setting|kind|view)$/;
+cmp_ok(scalar(() = table($usable)), '>', 60, 'tables of functions are found');
+nothing('each row of these tables has the version that it was added in',
+	map { "$_->{at}: $_->{cells}[0]" }
+	  grep { $_->{cells}[-1] !~ /^\d+\.\d+$/ || newer($_->{cells}[-1], $version) } table($usable));
+
+#
+# Links
+#
+my %headings;
+sub headings
+{
+	my ($file) = @_;
+	my $text = slurp_file($file) =~ s/^```.*?^```//msgr;
+
+	# as GitHub makes anchors of headings
+	return { map { (lc s/`//gr) =~ s/[^\w\- ]//gr =~ s/ /-/gr => 1 } $text =~ /^#+ (.*)/mg };
+}
+@wrong = ();
+foreach my $page ('README.md', 'CONTRIBUTING.md', 'SECURITY.md',
+	map { s|^\Q$root/\E||r } glob "$root/docs/*.md")
+{
+	my $text = slurp_file("$root/$page") =~ s/^```.*?^```//msgr;
+
+	while ($text =~ /\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g)
+	{
+		my ($path, $anchor) = ($1, $2);
+		my $file = $path eq '' ? "$root/$page" : dirname("$root/$page") . "/$path";
+
+		if (!-e $file) { push @wrong, "$page: $path"; next; }
+		next if !defined $anchor;
+		$headings{$file} //= headings($file);
+		push @wrong, "$page: $path#$anchor" if !$headings{$file}{$anchor};
+	}
+}
+nothing('each link leads to a file, and to a heading', @wrong);
 
 $node->stop;
 done_testing();
