@@ -22,7 +22,8 @@ CREATE FUNCTION taken(key uuid) RETURNS text LANGUAGE plpgsql PARALLEL SAFE
     AS $$ BEGIN RETURN (SELECT outcome FROM alloc_try_int('i', key)); END $$;
 CREATE FUNCTION given(key uuid) RETURNS boolean LANGUAGE plpgsql PARALLEL SAFE
     AS $$ BEGIN RETURN alloc_release('i', key); END $$;
-SET force_parallel_mode = on;
+-- the setting has been called debug_parallel_query since PostgreSQL 16
+SELECT set_config(name, 'on', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
@@ -36,7 +37,7 @@ SELECT count(given(key)) FROM keys;
 SELECT count(taken(key)) FROM keys WHERE key > k(100);
 \set VERBOSITY default
 SELECT count(taken(key)) FROM keys WHERE key <= k(100);
-RESET force_parallel_mode;
+SELECT set_config(name, 'off', false) FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');
 RESET parallel_leader_participation;
 SELECT * FROM alloc_verify();
 

@@ -5,12 +5,12 @@
 CREATE SCHEMA cas_faults;
 SET search_path = cas_faults, public, cas_test;
 
--- A partition may have a primary key of its own, with other columns, in
--- another order, of another type: its rows are named by the table's key.
+-- A partition may have its columns in another order, and other keys before the
+-- table's: its rows are named by the table's key.
 CREATE TABLE p (id int PRIMARY KEY, k text, other int) PARTITION BY RANGE (id);
-CREATE TABLE c (other int NOT NULL, gone int, k text PRIMARY KEY, id int NOT NULL UNIQUE);
+CREATE TABLE c (other int NOT NULL, gone int, k text NOT NULL UNIQUE, id int NOT NULL UNIQUE);
 ALTER TABLE c DROP COLUMN gone;
-CREATE TABLE e (other int PRIMARY KEY, id int NOT NULL UNIQUE, k text);
+CREATE TABLE e (other int NOT NULL UNIQUE, id int NOT NULL UNIQUE, k text);
 ALTER TABLE p ATTACH PARTITION c FOR VALUES FROM (1) TO (100);
 ALTER TABLE p ATTACH PARTITION e FOR VALUES FROM (100) TO (200);
 SELECT cas_enable('p', unversioned => 'reject');

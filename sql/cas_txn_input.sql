@@ -54,6 +54,10 @@ CREATE FUNCTION bad_operation(o jsonb) RETURNS SETOF text LANGUAGE sql AS $$
 	WHERE f NOT LIKE '%failure[1]%'
 		OR replace(f, 'failure', 'success') <> try('[]', lists(jsonb_build_array(o)), '[]')
 $$;
+-- an error of PostgreSQL 15 with the SQLSTATE and the object of later ones
+CREATE FUNCTION as_since_16(error text, state text, object text) RETURNS text LANGUAGE sql AS $$
+	SELECT replace(replace(error, '3F000', state), 'schema "no"', object)
+$$;
 
 --
 -- Arguments
@@ -183,9 +187,15 @@ SELECT o, bad_operation(o) FROM unnest(ARRAY[
 --
 SELECT t, bad_comparison(jsonb_build_object('table', t, 'id', '1', 'exists', true)),
 	bad_operation(jsonb_build_object('op', 'get', 'table', t, 'id', '1'))
-	FROM unnest('{nowhere, no.where, plain, look, "\"Doc\"", a.b.c.d, "", "doc doc", "\"doc", pg_class, 999999999}'::text[]) WITH ORDINALITY a (t, n) ORDER BY n;
+	FROM unnest('{nowhere, plain, look, "\"Doc\"", a.b.c.d, "", "doc doc", "\"doc", pg_class, 999999999}'::text[]) WITH ORDINALITY a (t, n) ORDER BY n;
 SELECT f, bad_operation(jsonb_build_object('op', 'apply', 'table', 'doc', 'id', 'a', 'fn', f))
-	FROM unnest('{nothing(jsonb\, jsonb), no.where(jsonb\, jsonb), same, same(jsonb, "", count(*), "same(nothing, jsonb)"}'::text[]) WITH ORDINALITY a (f, n) ORDER BY n;
+	FROM unnest('{nothing(jsonb\, jsonb), same, same(jsonb, "", count(*), "same(nothing, jsonb)"}'::text[]) WITH ORDINALITY a (f, n) ORDER BY n;
+-- The schema does not exist: since PostgreSQL 16, the errors are those of names
+-- without a schema.
+SELECT as_since_16(bad_comparison('{"table": "no.where", "id": "1", "exists": true}'), '42P01', 'relation "no.where"'),
+	as_since_16(bad_operation('{"op": "get", "table": "no.where", "id": "1"}'), '42P01', 'relation "no.where"'),
+	as_since_16(bad_operation('{"op": "apply", "table": "doc", "id": "a", "fn": "no.where(jsonb, jsonb)"}'),
+		'42883', 'function "no.where(jsonb, jsonb)"');
 
 --
 -- A row that a partition and its partitioned table name, or two partitions:

@@ -321,7 +321,10 @@ COMMIT;
 SHOW pg_cas.request_retention;
 SET pg_cas.request_retention = '90min';
 SET pg_cas.request_retention = 'a week';
+\set VERBOSITY sqlstate
 SET pg_cas.request_retention = '-1d';
+\set VERBOSITY default
+SELECT min_val, max_val, unit FROM pg_settings WHERE name = 'pg_cas.request_retention';
 SHOW pg_cas.request_retention;
 UPDATE cas_internal.request_result SET at = at - interval '91 min'
 WHERE scope = 'many' AND key::int > 1000;

@@ -83,7 +83,7 @@ object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 }
 
 /* Before 16, every member of a role can SET ROLE to it. */
-#define check_can_set_role(member, role) check_is_member_of_role(member, role)
+#define member_can_set_role(member, role) is_member_of_role(member, role)
 
 /* Before 16, an update needs entries in all indexes or in none. */
 typedef bool TU_UpdateIndexes;

@@ -43,7 +43,11 @@ new_owner(const char *argument)
 	if (name == NULL)
 		return GetUserId();
 	role = role_argument(name);
-	check_can_set_role(GetUserId(), role);
+	if (!member_can_set_role(GetUserId(), role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be able to SET ROLE \"%s\"",
+						GetUserNameFromId(role, false))));
 	return role;
 }
 
