@@ -13,6 +13,7 @@
 #include "access/xact.h"
 #include "executor/executor.h"
 #include "parser/parse_relation.h"
+#include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/rangetypes.h"
@@ -34,6 +35,8 @@
 #define RelationGetPrimaryKeyIndex(rel, deferrable_ok) \
 	(RelationGetPrimaryKeyIndex) (rel)
 #define pg_noreturn __attribute__((noreturn))
+#define ConditionalLockTuple(rel, tid, lockmode, logfailure) \
+	(ConditionalLockTuple) (rel, tid, lockmode)
 
 /* There are no virtual generated columns. */
 #define has_virtual_columns(constr) false

@@ -238,7 +238,7 @@ address_parse(const char *text, End *end)
 
 	if (bits < 0)
 	{
-		char	   *slash = strchr(text, '/');
+		const char *slash = strchr(text, '/');
 
 		/* find out which part is wrong, for the message */
 		if (slash != NULL &&

@@ -358,7 +358,8 @@ wait_for_holder(NameTable *names, Datum name, const Patience *patience)
 	}
 
 	/* Perhaps another session has the right to lock the row next. */
-	if (ConditionalLockTuple(names->rel, &names->tid, AccessExclusiveLock))
+	if (ConditionalLockTuple(names->rel, &names->tid, AccessExclusiveLock,
+							 false))
 	{
 		UnlockTuple(names->rel, &names->tid, AccessExclusiveLock);
 		return false;

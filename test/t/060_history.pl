@@ -52,7 +52,7 @@ sub rises
 
 	%greatest = map { $_ => (sort { $b <=> $a } keys %{ $seen{$_} }, 0)[0] } @kinds;
 	$repeated = { map { $_ => 0 } @kinds };
-	note_down($node->safe_psql('postgres', ($draw . 'COMMIT;') x $times), $what);
+	note_down($node->safe_psql('postgres', "${draw}COMMIT;" x $times), $what);
 	is($repeated->{$_}, 0, "$what: ${_}s rise")
 	  foreach 'fence', 'generation', 'version';
 	cmp_ok($repeated->{control}, '>', 0, "$what: the control repeats numbers")

@@ -138,7 +138,7 @@ foreach my $protocol ('extended', 'prepared', 'simple')
 
 # Nothing has been pasted into a statement: it is all parameters.
 like(slurp_file($node->logfile),
-	qr/execute \S+: INSERT .* FROM cas_update\(\$\d, \$\d, \$\d, \$\d\) AS t;?\n.*DETAIL:  parameters: /,
+	qr/execute \S+: INSERT .* FROM cas_update\(\$\d, \$\d, \$\d, \$\d\) AS t;?\n.*DETAIL:  (?i)parameters: /,
 	'the log shows parameters');
 
 done_testing();

@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use PgCasNeeds 'node';
 use PgCas;
 use PgCasService;
 use PostgreSQL::Test::Cluster;
