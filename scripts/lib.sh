@@ -22,6 +22,7 @@
 # Sourced by bash scripts with set -euo pipefail.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$root/scripts/majors.sh"
 stage=          # the folder, once it has been created
 job=            # the process group of what is running
 helpers=()      # the process groups of what runs beside it
@@ -36,7 +37,7 @@ for name in ${!PG*}; do
     esac
 done
 unset name MAKEFLAGS MFLAGS MAKELEVEL TESTDIR CDPATH
-export LC_ALL=C.UTF-8 TZ=UTC
+export LC_ALL=C.UTF-8 LANG=C.UTF-8 TZ=UTC
 
 # A report of a sanitizer ends the process.  Leaks are not reported, because
 # PostgreSQL's programs do not free their memory before they end.
@@ -172,22 +173,23 @@ make_folder() {
 }
 
 # Print the pg_config of the PostgreSQL to copy: the caller's choice, or the
-# newest one with server headers.
+# newest one that is supported and has server headers.
 find_pg_config() {
-    local dir
+    local found major
 
     if [ -n "${PG_CONFIG:-}" ]; then
-        command -v "$PG_CONFIG" || die "PG_CONFIG=$PG_CONFIG is no program"
-        return
+        found=$(command -v "$PG_CONFIG") ||
+            die "PG_CONFIG=$PG_CONFIG is no program"
+    else
+        found=$(installed | sed 1q)
+        found=${found:+$found/bin/pg_config}
+        [ -n "$found" ] || found=$(command -v pg_config) ||
+            die "no pg_config; pg_cas needs PostgreSQL ${supported[*]}"
     fi
-    for dir in $(ls -d /usr/lib/postgresql/* 2>/dev/null | sort -rV); do
-        if [ -x "$dir/bin/postgres" ] &&
-            [ -f "$("$dir/bin/pg_config" --includedir-server)/postgres.h" ]; then
-            echo "$dir/bin/pg_config"
-            return
-        fi
-    done
-    command -v pg_config || die "no pg_config"
+    major=$(major_of "$found")
+    is_supported "$major" ||
+        die "pg_cas needs PostgreSQL ${supported[*]}; $found is of $major"
+    echo "$found"
 }
 
 # Create the stage with both copies.
