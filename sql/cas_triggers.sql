@@ -318,12 +318,12 @@ DECLARE
 BEGIN
 	IF todo <> '' THEN
 		PERFORM set_config('cas_test.meddle', '', true);
-		UPDATE meddled m SET n = 99 WHERE m.id = meddle.id;
+		UPDATE cas_triggers.meddled m SET n = 99 WHERE m.id = meddle.id;
 	END IF;
 	RETURN coalesce(nullif(todo, ''), 'true')::boolean;
 END
 $$;
-CREATE FUNCTION meddling(id int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT meddle(id)';
+CREATE FUNCTION meddling(id int) RETURNS boolean IMMUTABLE LANGUAGE sql AS 'SELECT cas_triggers.meddle(id)';
 CREATE FUNCTION try_meddled(how text, answer text, OUT said text, OUT n int, OUT v bigint) LANGUAGE plpgsql AS $$
 BEGIN
 	CREATE TABLE meddled (id int PRIMARY KEY, n int);

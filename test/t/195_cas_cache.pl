@@ -139,11 +139,17 @@ BEGIN
 END
 \$\$;
 SQL
-my $kept = $session->ask(<<'SQL');
+# a context is known by its parent's name, since PostgreSQL 18 by those it is in
+my $inside = $node->safe_psql('postgres', q{SHOW server_version_num}) < 180000
+  ? q{parent = 'pg_cas table'}
+  : q{path && (SELECT array_agg(t.path[cardinality(t.path)])
+		FROM contexts AS t WHERE t.name = 'pg_cas table')};
+my $kept = $session->ask(<<"SQL");
+WITH contexts AS MATERIALIZED (SELECT * FROM pg_backend_memory_contexts)
 SELECT count(*) FILTER (WHERE name = 'pg_cas table'), coalesce(sum(total_bytes), 0)
-FROM pg_backend_memory_contexts
-WHERE name = 'pg_cas table' OR parent = 'pg_cas table'
-	OR (name ~ '^(CachedPlan|SPI Plan)' AND coalesce(ident, '') ~ 'many|^$');
+FROM contexts
+WHERE name = 'pg_cas table' OR $inside
+	OR (name ~ '^(CachedPlan|SPI Plan)' AND coalesce(ident, '') ~ 'many|^\$');
 SQL
 my ($contexts, $bytes) = $kept =~ /^(\d+)\|(\d+)$/m;
 note("$contexts tables, $bytes bytes");
