@@ -91,7 +91,7 @@ GRANT SELECT ON lock_holders TO PUBLIC;
 CREATE FUNCTION lock_fence_advance(by bigint DEFAULT 1000000) RETURNS void
     AS 'MODULE_PATHNAME' LANGUAGE C SECURITY DEFINER;
 COMMENT ON FUNCTION lock_fence_advance(bigint) IS
-    'skips fences, after a restore or a failover to a standby that lagged';
+    'skips fences, for example after the sequence was set back by hand; raises 22023 if they would get ahead of the clock';
 REVOKE EXECUTE ON FUNCTION lock_fence_advance(bigint) FROM PUBLIC;
 
 CREATE FUNCTION cas_internal.lock_reap(batch integer) RETURNS bigint

@@ -69,22 +69,24 @@ foreach my $page (keys %page)
 }
 my $all_code = join "\n", map { @{ $code{$_} } } sort keys %code;
 
-# "cas_try_create, _update" stands for two names, with "…" or without.
-my %named = map { $_ => 1 } $all_code =~ /\b([a-z_]{3,})\b/g;
-foreach my $line (map { split /\n/ } values %page)
+# The names in a line; "cas_try_create, _update" stands for two, with "…" or
+# without.
+sub names
 {
+	my ($line) = @_;
 	my $last = '';
+	my @names;
 
 	while ($line =~ /`(?:…)?((?:[a-z]+)?_[a-z_]+)[^`]*`/g)
 	{
 		my $name = $1;
-		if ($name =~ /^_/ && $last =~ /^([a-z_]+)_[a-z]+$/)
-		{
-			$named{"$1$name"} = 1;
-		}
-		else { $last = $name; }
+		if ($name !~ /^_/) { push @names, $last = $name; }
+		elsif ($last =~ /^([a-z_]+)_[a-z]+$/) { push @names, "$1$name"; }
 	}
+	return @names;
 }
+my %named = map { $_ => 1 } $all_code =~ /\b([a-z_]{3,})\b/g,
+  map { names($_) } map { split /\n/ } values %page;
 
 #
 # Functions, views and types
@@ -263,6 +265,11 @@ my ($version) = slurp_file("$root/pg_cas.control") =~ /^default_version = '(.*)'
 sub newer { my ($x, $y) = map { sprintf '%03d.%03d', split /\./ } @_; return $x gt $y; }
 my $usable = qr/^(?:function|argument|setting|kind|view)$/;
 cmp_ok(scalar(() = table($usable)), '>', 60, 'tables of functions are found');
+my %in_table = map { $_ => 1 } map { names($_->{cells}[0]) } table($usable);
+my %views = map { $_->[0] => 1 } rows(q{SELECT viewname FROM pg_views WHERE schemaname = 'public'});
+nothing('each function and view has a row',
+	map { page_of($_) . ": no table has a row for $_" }
+	  grep { !$in_table{$_} } keys %functions, keys %views);
 nothing('each row of these tables has the version that it was added in',
 	map { "$_->{at}: $_->{cells}[0]" }
 	  grep { $_->{cells}[-1] !~ /^\d+\.\d+$/ || newer($_->{cells}[-1], $version) } table($usable));
