@@ -6,6 +6,7 @@
 #   may set it, each kind of pool, and each SQLSTATE of our own;
 # - each function, argument, setting, kind and view in a table has been added in
 #   a version that there is;
+# - the README names the versions of PostgreSQL that scripts/majors.sh has;
 # - links in the pages lead to files and headings that exist.
 #
 # A failure names what the reference lacks, or the page and row that is wrong.
@@ -273,6 +274,11 @@ nothing('each function and view has a row',
 nothing('each row of these tables has the version that it was added in',
 	map { "$_->{at}: $_->{cells}[0]" }
 	  grep { $_->{cells}[-1] !~ /^\d+\.\d+$/ || newer($_->{cells}[-1], $version) } table($usable));
+
+# ... and PostgreSQL's
+my ($supported) = slurp_file("$root/scripts/majors.sh") =~ /^supported=\((.*)\)/m;
+my ($stated) = $page{'README.md'} =~ /runs on PostgreSQL ([\d, and]+),/;
+is(join(' ', $stated =~ /\d+/g), $supported, 'the README names the supported versions of PostgreSQL');
 
 #
 # Links
