@@ -60,6 +60,16 @@ cmp_ok(scalar keys %$metrics, '>=', 7, 'metrics are found');
 cmp_ok(scalar @panels, '>=', 10, 'panels are found');
 cmp_ok(scalar @page, '>=', 2, 'queries of the page are found');
 
+# The page names no metric that there is not.
+my %exported = map {
+	my $name = $_;
+	map { ("${name}_" . (keys %$_)[0] => 1) } @{ $metrics->{$name}{metrics} }
+} keys %$metrics;
+my ($alerts) = slurp_file("$docs/operations.md") =~ /^(\| metric \|.*?\n\n)/ms;
+is_deeply([ grep { !$exported{$_} } $alerts =~ /\b(pg_cas_\w+)/g ], [],
+	'the metrics of the alerts exist');
+cmp_ok(scalar(() = $alerts =~ /\bpg_cas_\w+/g), '>=', 5, 'alerts are found');
+
 # All metrics, by query and column; those of several rows by label.
 my %now;
 sub collect
