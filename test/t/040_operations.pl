@@ -8,7 +8,7 @@
 #
 # What the same page says of backups: a base backup that is started without
 # recovery repeats fences, unless pg_cas_promoted() is called; one that is
-# recovered does not.
+# recovered from the archive does not.
 use strict;
 use warnings;
 
@@ -24,7 +24,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $docs = dirname(__FILE__) . '/../../docs';
-my $node = pg_cas_node('main', { allows_streaming => 1 },
+my $node = pg_cas_node('main', { allows_streaming => 1, has_archiving => 1 },
 	'max_prepared_transactions = 2');
 
 $node->safe_psql('postgres', <<'SQL');
@@ -226,10 +226,11 @@ cmp_ok(fence($copy), '>', fence($node), 'after pg_cas_promoted() they do not');
 $copy->stop;
 
 my $recovered = PostgreSQL::Test::Cluster->new('recovered');
-$recovered->init_from_backup($node, 'backup', has_streaming => 1);
+$recovered->init_from_backup($node, 'backup', has_restoring => 1, standby => 0);
 $recovered->start;
-$recovered->promote;
-cmp_ok(fence($recovered), '>', fence($node), 'recovered and promoted: fences rise');
+$recovered->poll_query_until('postgres', 'SELECT NOT pg_is_in_recovery()')
+  or die 'the recovery does not end';
+cmp_ok(fence($recovered), '>', fence($node), 'recovered from the archive: fences rise');
 $recovered->stop;
 
 $node->stop;
