@@ -175,8 +175,13 @@ allocate_again(Search *search, SlotRow *former, int round)
 		if (outcome == OUTCOME_ALLOCATED)
 			return outcome;
 
-		/* Another transaction is taking it or has taken it: start again. */
-		search->store->waits.n = 0;
+		/*
+		 * Another transaction is taking it or has taken it: start again.  If
+		 * the row is still the key's then, another transaction keeps it
+		 * locked: wait for that.
+		 */
+		if (round == 0)
+			search->store->waits.n = 0;
 		return OUTCOME_BUSY;
 	}
 
