@@ -38,8 +38,9 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 	Pool	   *pool;
 	int64		reaped = 0;
 
-	if (!pool_use(&use, nsp, name, RIGHT_NONE) || !pool_lock(&use, ShareLock))
-		return 0;				/* dropped in the meantime */
+	/* dropped in the meantime, or being changed: a later call will do it */
+	if (!pool_use(&use, nsp, name, RIGHT_NONE) || !pool_lock_at_once(&use))
+		return 0;
 	pool = use.pool;
 	store_open(&store, nsp, RowExclusiveLock);
 	scan_by_expiry(&scan, &store, pool->id, now);
