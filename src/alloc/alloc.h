@@ -189,7 +189,6 @@ typedef struct SlotRow
 	ItemPointerData tid;
 	bool		own;			/* inserted by this transaction */
 	TransactionId inserter;		/* another transaction that is running */
-	uint32		token;			/* not 0 if its insertion is speculative */
 	TransactionId deleter;		/* another transaction that is running */
 } SlotRow;
 

@@ -16,7 +16,6 @@
 #include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -153,7 +152,8 @@ key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 }
 
 /*
- * Wait for the transaction that is changing the row.  Raise an error on a
+ * Wait for the transaction that is changing the row.  Its insertion is not
+ * speculative any more: that is done under the key's lock.  Raise an error on a
  * standby, where the transactions of the primary cannot be waited for, and
  * where the caller could not write afterwards.
  */
@@ -161,12 +161,8 @@ void
 key_wait(const SlotRow *row, const char *function)
 {
 	PreventCommandDuringRecovery(psprintf("%s()", function));
-	/* a speculative insertion ends long before its transaction does */
-	if (row->token != 0)
-		SpeculativeInsertionWait(row->inserter, row->token);
-	else
-		wait_for_xid(TransactionIdIsValid(row->inserter) ?
-					 row->inserter : row->deleter);
+	wait_for_xid(TransactionIdIsValid(row->inserter) ?
+				 row->inserter : row->deleter);
 }
 
 /* Raise 40001. */

@@ -229,14 +229,12 @@ slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 	row->tid = slot->tts_tid;
 	row->inserter = InvalidTransactionId;
 	row->deleter = InvalidTransactionId;
-	row->token = 0;
 	row->own = false;
 	if (dirty != NULL)
 	{
 		/* set by the visibility check, if these transactions are running */
 		row->inserter = dirty->xmin;
 		row->deleter = dirty->xmax;
-		row->token = dirty->speculativeToken;
 	}
 	if (!TransactionIdIsValid(row->inserter))
 	{

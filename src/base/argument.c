@@ -160,12 +160,12 @@ require_writable(FunctionCallInfo fcinfo)
 {
 	char	   *function;
 
-	if (!XactReadOnly && !RecoveryInProgress())
+	/* which every transaction is during recovery */
+	if (!XactReadOnly)
 		return;
 
 	/* The name is NULL if the function was dropped after it was called. */
 	function = get_func_name(fcinfo->flinfo->fn_oid);
-	function = psprintf("%s()", function != NULL ? function : "pg_cas");
-	PreventCommandIfReadOnly(function);
-	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(psprintf("%s()", function != NULL ?
+									  function : "pg_cas"));
 }

@@ -326,16 +326,11 @@ add_waiters(HoldersView *view, Datum name)
 
 		/*
 		 * The head of the line has the queue lock and waits for something
-		 * else.
+		 * else.  That wait's beginning is in every entry of the backend.
 		 */
 		holding.mode = lock->waitLockMode == ShareLock ||
 			(lock->holdMask & LOCKBIT_ON(ShareLock)) != 0 ?
 			HOLD_SHARED : HOLD_EXCLUSIVE;
-
-		/* Then that wait's beginning is in another entry of the lock table. */
-		for (int i = 0; i < view->locks->nelements && holding.since == 0; i++)
-			if (view->locks->locks[i].pid == lock->pid)
-				holding.since = view->locks->locks[i].waitStart;
 		add_holding(view, &holding);
 	}
 }

@@ -50,8 +50,6 @@ request_lock_timeout(const Patience *patience, int least)
 {
 	long		left;
 
-	if (!patience->limited)
-		return LockTimeout;
 	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
 										   patience->deadline);
 
