@@ -100,6 +100,14 @@ SELECT alloc_int('big', k(9), 7);
 DROP INDEX cas_internal.wall;
 SELECT alloc_int('big', k(9), 7);
 
+-- a sequence that does not get beyond the floor
+SELECT alloc_pool_create('floor', '{0-9}', 'int');
+SELECT last_value + 1 AS next FROM cas_internal.alloc_generation \gset
+ALTER SEQUENCE cas_internal.alloc_generation INCREMENT -1 MINVALUE -1000 RESTART 0;
+SELECT regexp_replace(raises('SELECT alloc_int(''floor'', k(1))'), 'sequence \d+', 'sequence N');
+ALTER SEQUENCE cas_internal.alloc_generation INCREMENT 1 MINVALUE 1 RESTART :next;
+SELECT alloc_int('floor', k(1));
+
 SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
 SELECT count(alloc_pool_drop(pool)) FROM alloc_pools;
 SET client_min_messages = warning;

@@ -40,6 +40,13 @@ SELECT count(alloc_ports('c', k(n))) FROM generate_series(1, 5) AS n;
 SELECT alloc_ip('c', k(6), '10.0.0.5');
 SELECT * FROM alloc_free('c');
 
+-- what is left of an address of which a chunk is in use, at either end
+SELECT alloc_pool_create('left', '{10.0.0.0-10.0.0.9}', port_chunk => 16384);
+SELECT count(alloc_ports('left', k(n))) FROM generate_series(1, 6) AS n;
+SELECT count(alloc_release('left', k(n))) FROM generate_series(1, 5) AS n;
+SELECT * FROM alloc_free('left');
+
+
 CREATE ROLE regress_free_stranger;
 SET ROLE regress_free_stranger;
 SELECT count(*) FROM alloc_reservations;

@@ -96,6 +96,41 @@ SELECT count(alloc_pool_shrink(pool, CASE WHEN masklen IS NULL THEN '0-9' ELSE '
 FROM pools WHERE pool <> 'chunks';
 SELECT * FROM alloc_verify();
 
+-- The row of a frontier gets index entries on the page to which it goes when
+-- its own is full.
+SELECT alloc_pool_create('frontier', '{0-9999}', 'int', 'lowest');
+SELECT count(alloc_int('frontier', k(n))) FROM generate_series(1, 600) AS n;
+CREATE VIEW frontier AS SELECT f.slot, (f.ctid::text::point)[0] AS page, f.range
+FROM cas_internal.alloc_frontier AS f JOIN cas_internal.alloc_range AS r ON r.id = f.range
+JOIN cas_internal.alloc_pool AS p ON p.id = r.pool WHERE p.name = 'frontier';
+SELECT page AS was FROM frontier \gset
+BEGIN;
+DO $$
+DECLARE was float; now float;
+BEGIN
+    LOOP
+        BEGIN
+            SELECT page INTO was FROM frontier;
+            UPDATE cas_internal.alloc_frontier SET slot = slot WHERE range = (SELECT range FROM frontier)
+            RETURNING (ctid::text::point)[0] INTO now;
+            IF was <> now THEN
+                RAISE division_by_zero;      -- the page is full, and the row stays there
+            END IF;
+        EXCEPTION WHEN division_by_zero THEN
+            EXIT;
+        END;
+    END LOOP;
+END $$;
+SELECT slot, page = :was AS same FROM frontier;
+SELECT alloc_int('frontier', k(601));
+COMMIT;
+SET enable_seqscan = off;
+SELECT slot, page = :was AS same FROM frontier;
+RESET enable_seqscan;
+SELECT * FROM alloc_verify();
+SELECT count(alloc_release(pool, key)) FROM alloc_units;
+DROP VIEW frontier;
+
 SELECT count(alloc_pool_drop(pool)) FROM alloc_pools;
 SET client_min_messages = warning;
 DROP SCHEMA alloc_index_test CASCADE;

@@ -116,6 +116,27 @@ SELECT key, u.note = note.note AS same FROM note, alloc_many('noted', ARRAY[k(1)
 SELECT key, u.note = note.note AS same FROM note, alloc_find('notedp', '10.0.0.0/30') AS u WHERE u.note IS NOT NULL;
 SELECT * FROM alloc_verify();
 
+-- of several that cool, the last; nothing of what is draining; beside the last
+-- of all addresses, which is reserved; and no negative number
+SELECT alloc_pool_create('cools', '{10.0.0.0/28}', 'prefix', cooldown => '1 hour');
+SELECT count(alloc_prefix('cools', k(n), 32, ('10.0.0.' || n || '/32')::cidr)) FROM generate_series(1, 3) AS n;
+SELECT alloc_release('cools', k(1)), alloc_pool_set('cools', cooldown => '3 hours'), alloc_release('cools', k(2)),
+    alloc_pool_set('cools', cooldown => '2 hours'), alloc_release('cools', k(3));
+SELECT outcome, date_trunc('hour', ready_at - now() + '1 min') AS after FROM alloc_try_prefix('cools', k(4), 30, '10.0.0.0/30');
+SELECT alloc_pool_create('drains', '{10.0.0.0/28, 10.0.1.0/30}', 'prefix');
+SELECT alloc_prefix('drains', k(1), 28, '10.0.0.0/28', ttl => '1 hour'), alloc_prefix('drains', k(2), 30, '10.0.1.0/30');
+SELECT outcome, ready_at > now() AS ready FROM alloc_try_prefix('drains', k(3), 32);
+SELECT alloc_pool_shrink('drains', '10.0.0.0/28', drain => true);
+SELECT outcome, ready_at > now() AS ready FROM alloc_try_prefix('drains', k(3), 32);
+SELECT alloc_pool_create('last', '{ffff:ffff:ffff:ffff:ffff:ffff:ffff:8000-ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe}', 'prefix');
+SELECT raised('SELECT alloc_prefix(''last'', k(1), 112)');
+SELECT alloc_reserve('last', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff00-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff');
+SELECT n, outcome, value FROM generate_series(1, 3) AS n, alloc_try_prefix('last', k(n), 114);
+SELECT outcome, value FROM alloc_try_prefix('last', k(3), 115);
+SELECT * FROM alloc_free('last');
+SELECT raised('SELECT alloc_int(''i'', k(30), -1)');
+
+
 SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
 SELECT count(alloc_pool_drop(pool)) FROM alloc_pools;
 SET client_min_messages = warning;

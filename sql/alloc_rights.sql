@@ -143,6 +143,23 @@ SELECT pg_cas_reap() >= 0;
 SHOW search_path;
 RESET search_path;
 
+-- many roles
+DO $$ BEGIN
+    FOR n IN 1 .. 20 LOOP
+        EXECUTE format('CREATE ROLE regress_alloc_many_%s', n);
+        PERFORM alloc_grant('mine', 'regress_alloc_many_' || n);
+    END LOOP;
+END $$;
+SELECT n, try_as('regress_alloc_many_' || n, 'SELECT outcome FROM alloc_try_int(''mine'', ''00000000-0000-0000-0000-00000000abcd'')')
+FROM unnest('{1, 8, 9, 20}'::int[]) AS n;
+DO $$ BEGIN
+    FOR n IN 1 .. 20 LOOP
+        PERFORM alloc_revoke('mine', 'regress_alloc_many_' || n);
+        EXECUTE format('DROP ROLE regress_alloc_many_%s', n);
+    END LOOP;
+END $$;
+
+
 -- names of any kind
 SELECT alloc_pool_create(n, '{0-0}', 'int') FROM unnest(ARRAY['Robert''); DROP TABLE alloc_slot;--',
     '"', '\', E'new\nline', 'größe', '%s%n']) AS n;
