@@ -303,5 +303,13 @@ SELECT lock_fence_advance(NULL);
 \echo :SQLSTATE
 SELECT lock_fence_advance(9223372036854775807);
 \echo :SQLSTATE
+-- beyond what a promoted standby would begin with
+SELECT lock_fence_advance(9000000000000000);
+\echo :SQLSTATE
+-- many names at once in lock_holders
+BEGIN;
+SELECT count(*), count(DISTINCT fence) AS fences FROM lock_acquire(ARRAY(SELECT 'many ' || n FROM generate_series(1, 300) AS n));
+SELECT count(*), count(DISTINCT name) AS names, min(mode), max(mode) FROM lock_holders;
+ROLLBACK;
 
 DROP SCHEMA lock_acquire_test CASCADE;

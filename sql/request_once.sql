@@ -355,6 +355,16 @@ SET TRANSACTION READ ONLY;
 SELECT request_done('once', 'read only', '1');
 ROLLBACK;
 
+-- a row that was deleted by hand is none, in the transaction that began it
+BEGIN;
+SELECT state FROM request_begin('once', 'by hand', '{}');
+DELETE FROM cas_internal.request_result WHERE scope = 'once' AND key = 'by hand';
+SELECT state FROM request_begin('once', 'by hand', '{}');
+SELECT request_done('once', 'by hand', '1');
+COMMIT;
+SELECT request_once('once', 'by hand', '{}', 'read_only(jsonb)');
+
+
 DELETE FROM cas_internal.request_result WHERE scope IN ('once', 'once, too', 'begin', 'many', repeat('s', 1024));
 DELETE FROM cas_internal.request_scope WHERE scope IN ('once', 'once, too', 'begin', 'many', repeat('s', 1024));
 RESET ALL;

@@ -216,11 +216,18 @@ SELECT cas_internal.request_reap(1000), kept('ever');
 SELECT request_scope_set('ever', 'scope_team');
 SELECT DISTINCT owner_name, retention FROM cas_internal.request_scope WHERE scope = 'ever';
 
+-- a scope whose row is lost: its results are kept as long as the setting says
+SELECT request_once('lost', 'k', '1', 'same(jsonb)');
+DELETE FROM cas_internal.request_scope WHERE scope = 'lost';
+SELECT cas_internal.request_reap(1000) >= 0, kept('lost');
+SELECT grow_older('lost', '8 days');
+SELECT cas_internal.request_reap(1000) > 0, kept('lost');
+
 RESET ALL;
 SET client_min_messages = warning;
 DELETE FROM cas_internal.request_result WHERE scope IN
-	('temp', 'shared', 'mine', 'set', 'undone', 'time', 'short', 'long', 'ever');
+	('temp', 'shared', 'mine', 'set', 'undone', 'time', 'short', 'long', 'ever', 'lost');
 DELETE FROM cas_internal.request_scope WHERE scope IN
-	('temp', 'shared', 'mine', 'set', 'undone', 'time', 'short', 'long', 'ever');
+	('temp', 'shared', 'mine', 'set', 'undone', 'time', 'short', 'long', 'ever', 'lost');
 DROP SCHEMA request_scope CASCADE;
 DROP ROLE scope_alice, scope_bob, scope_team, scope_mallory;
