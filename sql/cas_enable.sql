@@ -401,6 +401,34 @@ ROLLBACK;
 SELECT settings('undone') IS NULL AS undone;
 SELECT raises($$SELECT * FROM cas_get('undone', 1)$$);
 
+-- A payload column that is the key; a path of the same length as before, and
+-- one that is longer than most statements.
+CREATE TABLE by_doc (doc jsonb PRIMARY KEY, n int);
+SELECT raises($$SELECT cas_enable('by_doc', payload_column => 'doc')$$);
+CREATE TABLE pathed (id int PRIMARY KEY, doc jsonb);
+SELECT cas_enable('pathed', payload_column => 'doc', version_path => '{meta, v}');
+SELECT cas_enable('pathed', version_path => '{meta, w}');
+INSERT INTO pathed VALUES (1, '{}');
+SELECT cas_enable('pathed', version_path => ARRAY[repeat('x', 2000), '"it''s"']);
+INSERT INTO pathed VALUES (2, '{}');
+SELECT id, doc #>> '{meta, w}' AS former, doc #>> ARRAY[repeat('x', 2000), '"it''s"'] AS now FROM pathed ORDER BY id;
+
+-- The firing mode of a trigger that goes.
+CREATE TABLE firing (id int PRIMARY KEY, n int);
+SELECT cas_enable('firing', versions => 'table', writers => 'echo');
+ALTER TABLE firing ENABLE ALWAYS TRIGGER cas_truncate;
+ALTER TABLE firing ENABLE ALWAYS TRIGGER zzz_cas_guard;
+SELECT cas_enable('firing', versions => 'row');
+SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'firing'::regclass ORDER BY tgname;
+SELECT problem FROM cas_tables WHERE rel = 'firing'::regclass;
+
+-- A guard made by hand that names no sequence.
+CREATE TABLE by_hand (id int PRIMARY KEY, resource_version bigint NOT NULL DEFAULT 1);
+CREATE TRIGGER cas_guard BEFORE INSERT OR UPDATE OR DELETE ON by_hand FOR EACH ROW
+	EXECUTE FUNCTION cas_guard('version_column=resource_version', 'versions=table');
+SELECT problem FROM cas_tables WHERE rel = 'by_hand'::regclass;
+SELECT raises('INSERT INTO by_hand VALUES (1)');
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_enable CASCADE;
 DROP FOREIGN DATA WRAPPER regress_cas_enable_fdw CASCADE;

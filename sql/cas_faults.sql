@@ -198,5 +198,25 @@ END
 $$;
 SELECT a, b, c, i FROM wide;
 
+-- Plans that are thrown away while one of them is running.
+CREATE TABLE deep (id int PRIMARY KEY, a int, b int, c int, d int, e int, f int, g int);
+SELECT cas_enable('deep');
+INSERT INTO deep VALUES (1), (2);
+CREATE FUNCTION deepen() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE payload jsonb;
+BEGIN
+	FOR n IN 1 .. 127 LOOP
+		SELECT jsonb_object_agg(chr(96 + i), n) INTO payload
+		FROM generate_series(1, 7) i WHERE n & (1 << (i - 1)) > 0;
+		PERFORM cas_update('deep', 2, n, payload);
+	END LOOP;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER deepen AFTER UPDATE ON deep FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION deepen();
+SELECT cas_update('deep', 1, 1, '{"a": 7}');
+SELECT * FROM deep ORDER BY id;
+SELECT raises($$SELECT cas_update('deep', 1, 2, '{"a": 8}')$$) ~ '^PT409';
+SELECT * FROM cas_try_update('deep', 2, 128, '{"b": 1}');
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_faults CASCADE;

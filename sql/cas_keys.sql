@@ -220,5 +220,27 @@ CREATE TRIGGER slug BEFORE INSERT ON k_text FOR EACH ROW EXECUTE FUNCTION slug()
 SELECT * FROM cas_try_create('k_text', NULL, '{"n": 5}');
 SELECT * FROM cas_try_create('k_text', 'own', '{"n": 5}');
 
+-- implicit casts whose functions have more arguments than a value
+CREATE TYPE label;
+SET client_min_messages = warning;
+CREATE FUNCTION label_in(cstring) RETURNS label LANGUAGE internal IMMUTABLE STRICT AS 'textin';
+CREATE FUNCTION label_out(label) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
+RESET client_min_messages;
+CREATE TYPE label (INPUT = label_in, OUTPUT = label_out, LIKE = text);
+CREATE FUNCTION label_inet(label, int) RETURNS inet LANGUAGE sql IMMUTABLE
+	AS $$ SELECT set_masklen(inet(label_out($1)::text), 24 + $2) $$;
+CREATE FUNCTION label_name(label, int, boolean) RETURNS name LANGUAGE sql IMMUTABLE
+	AS $$ SELECT textin(label_out($1)) || ' ' || $2 || ' ' || $3 $$;
+CREATE CAST (label AS inet) WITH FUNCTION label_inet AS IMPLICIT;
+CREATE CAST (label AS name) WITH FUNCTION label_name AS IMPLICIT;
+CREATE TABLE k_label_inet (id inet PRIMARY KEY, v label);
+CREATE TABLE k_label_name (id name PRIMARY KEY, v label);
+SELECT cas_enable('k_label_inet'), cas_enable('k_label_name');
+SELECT cas_create('k_label_inet', '10.0.0.1'::label, '{"v": "b"}'), cas_create('k_label_name', 'a'::label, '{"v": "b"}');
+SELECT * FROM cas_get('k_label_inet', '10.0.0.1'::label);
+SELECT * FROM cas_try_update('k_label_inet', '10.0.0.1/23', 1, '{"v": "b"}');
+SELECT * FROM cas_try_update('k_label_name', 'a'::label, 1, '{"v": "b"}');
+SELECT * FROM cas_try_update('k_label_name', 'a -1 false', 1, '{"v": "c"}');
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_keys CASCADE;

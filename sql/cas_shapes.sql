@@ -262,5 +262,16 @@ SET search_path = cas_shapes, public;
 DROP TABLE cas_shapes_far.x;
 DROP SCHEMA cas_shapes_far;
 
+-- a row type of which an attribute was dropped
+CREATE TYPE cut AS (a int, b text, c int);
+CREATE TABLE with_cut (id int PRIMARY KEY, v cut);
+INSERT INTO with_cut VALUES (1, (1, 'b', 3));
+ALTER TYPE cut DROP ATTRIBUTE b;
+SELECT cas_enable('with_cut');
+SELECT * FROM cas_get('with_cut', 1);
+SELECT * FROM cas_try_update('with_cut', 1, 1, '{"v": {"a": 1, "c": 3}}');
+SELECT * FROM cas_try_update('with_cut', 1, 1, '{"v": {"a": 1, "c": 4}}');
+SELECT * FROM with_cut;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_shapes CASCADE;

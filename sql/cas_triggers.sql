@@ -393,6 +393,23 @@ SELECT cas_enable('ruled', unversioned => 'reject');
 SELECT cas_update('ruled', 1, 3, '{"n": 4}');
 SELECT cas_update('ruled', 1, 4, '{"n": 3}');
 
+-- The extension's trigger functions, called by hand, from triggers that a user
+-- has created, and on a table that has no guard.
+CREATE TABLE own (id int PRIMARY KEY, n int);
+INSERT INTO own VALUES (1, 0);
+CREATE TRIGGER t AFTER UPDATE ON own FOR EACH ROW EXECUTE FUNCTION cas_witness();
+SELECT raises('UPDATE own SET n = 1');
+DROP TRIGGER t ON own;
+CREATE TRIGGER t BEFORE INSERT ON own FOR EACH ROW EXECUTE FUNCTION cas_witness();
+SELECT raises('INSERT INTO own VALUES (2, 0)');
+DROP TRIGGER t ON own;
+CREATE TRIGGER t AFTER UPDATE ON own FOR EACH ROW EXECUTE FUNCTION cas_guard();
+SELECT raises('UPDATE own SET n = 1');
+DROP TRIGGER t ON own;
+CREATE TRIGGER t BEFORE TRUNCATE ON own EXECUTE FUNCTION cas_truncate();
+TRUNCATE own;
+SELECT count(*) FROM own;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_triggers CASCADE;
 DROP ROLE regress_cas_triggers;
