@@ -9,13 +9,15 @@ SET search_path = cas_txn, public, cas_test;
 
 -- An answer, one comparison or result a line.
 CREATE FUNCTION lines(answer jsonb) RETURNS SETOF text LANGUAGE sql AS $$
-	SELECT 'succeeded: ' || (answer ->> 'succeeded')
-		|| CASE WHEN (SELECT count(*) FROM jsonb_object_keys(answer)) <> 3
-			THEN ' and more fields than three' ELSE '' END
-	UNION ALL
-	(SELECT concat('  ', e) FROM jsonb_array_elements(answer -> 'compare') WITH ORDINALITY c (e, n) ORDER BY n)
-	UNION ALL
-	(SELECT concat('  -> ', e) FROM jsonb_array_elements(answer -> 'results') WITH ORDINALITY r (e, n) ORDER BY n)
+	SELECT line FROM (
+		SELECT 1, 0, 'succeeded: ' || (answer ->> 'succeeded')
+			|| CASE WHEN (SELECT count(*) FROM jsonb_object_keys(answer)) <> 3
+				THEN ' and more fields than three' ELSE '' END
+		UNION ALL
+		SELECT 2, n, concat('  ', e) FROM jsonb_array_elements(answer -> 'compare') WITH ORDINALITY c (e, n)
+		UNION ALL
+		SELECT 3, n, concat('  -> ', e) FROM jsonb_array_elements(answer -> 'results') WITH ORDINALITY r (e, n)
+	) AS l (list, n, line) ORDER BY list, n
 $$;
 
 -- What a command raises: SQLSTATE and message, the detail's position, which
