@@ -194,7 +194,7 @@ find_pg_config() {
 
 # Create the stage with both copies.
 make_stage() {
-    local pg_config dirs objects=() i
+    local pg_config dirs from objects=() i
 
     make_user
     make_folder
@@ -205,9 +205,12 @@ make_stage() {
     # If PostgreSQL is installed in a folder of its own, libpq is there, too.
     [ "${dirs[4]}" = "$(dirname "${dirs[0]}")/lib" ] || unset 'dirs[4]'
     mkdir -m 700 "$stage"/{pg,src,data,socket,tmp}
-    for i in "${dirs[@]}"; do
-        mkdir -p "$stage/pg$i"
-        cp -a --reflink=auto "$i/." "$stage/pg$i"
+    for i in "${!dirs[@]}"; do
+        from=${dirs[$i]}
+        [ "$i" != 3 ] || from=$(headers_of "$(dirname "${dirs[0]}")") ||
+            die "the server headers of $pg_config are missing"
+        mkdir -p "$stage/pg${dirs[$i]}"
+        cp -a --reflink=auto "$from/." "$stage/pg${dirs[$i]}"
     done
     bin=$stage/pg${dirs[0]}
     [ "$("$bin/pg_config" --sharedir)" = "$stage/pg${dirs[1]}" ] ||

@@ -31,15 +31,47 @@ major_of() {
     "$1" --version | sed 's/^[^0-9]*\([0-9]*\).*/\1/'
 }
 
-# Print the folders of the PostgreSQL versions that are installed in Debian's layout
-# with their server headers, and supported, the newest first.  (pg_config and PGXS
-# belong to other packages than the server.)
-installed() {
+# headers_folder DIR: print where scripts/setup unpacks the server headers of the
+# PostgreSQL in a folder, if they are not installed.  They must be of its minor version.
+headers_folder() {
+    echo "${PG_CAS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/pg_cas}/headers/$(
+        "$1/bin/pg_config" --version | cut -d ' ' -f 2)"
+}
+
+# headers_of DIR: print the folder that contains the server headers of the PostgreSQL
+# in a folder.  Fails if there are none.
+headers_of() {
+    local include folder
+
+    include=$("$1/bin/pg_config" --includedir-server)
+    for folder in '' "$(headers_folder "$1")"; do
+        if [ -f "$folder$include/postgres.h" ]; then
+            echo "$folder$include"
+            return
+        fi
+    done
+    return 1
+}
+
+# Print the folders of the servers that are installed in Debian's layout and
+# supported, the newest first.
+servers() {
     local dir
 
     for dir in $(ls -d /usr/lib/postgresql/* 2>/dev/null | sort -rV); do
-        if is_supported "${dir##*/}" && [ -x "$dir/bin/postgres" ] &&
-            [ -f "$("$dir/bin/pg_config" --includedir-server)/postgres.h" ]; then
+        if is_supported "${dir##*/}" && [ -x "$dir/bin/postgres" ]; then
+            echo "$dir"
+        fi
+    done
+}
+
+# Print those of them for which there are headers.  (pg_config and PGXS belong to
+# other packages than the server.)
+installed() {
+    local dir
+
+    for dir in $(servers); do
+        if headers_of "$dir" >/dev/null; then
             echo "$dir"
         fi
     done

@@ -11,9 +11,9 @@ use Test::More;
 my %probes = (
 	pgbouncer => [ 'pgbouncer is not installed: run scripts/setup --test',
 		sub { grep { -x "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin' } ],
-	node => [ 'Node.js, or the npm packages of examples/counter, are not installed: run scripts/setup --test',
+	node => [ 'Node.js, or its driver pg, are not installed: run scripts/setup --test',
 		sub {
-			-d 'examples/counter/node_modules/pg'
+			(-d 'examples/counter/node_modules/pg' || -d '/usr/share/nodejs/pg')
 			  && grep { -x "$_/node" } split /:/, $ENV{PATH};
 		} ],
 	sqlsmith => [ 'sqlsmith is not installed: run scripts/setup --test',

@@ -23,8 +23,13 @@ sub start
 		PGPORT => $node->port,
 		PGUSER => $ENV{PGUSER} // $ENV{USER} // getpwuid($<),
 		PGDATABASE => 'postgres');
-	die "examples/counter has no node_modules: run scripts/setup --test\n"
-	  unless -d 'examples/counter/node_modules/pg';
+	# The driver is an npm package of the example, or a package of Debian.
+	if (!-d 'examples/counter/node_modules/pg')
+	{
+		mkdir 'examples/counter/node_modules';
+		symlink '/usr/share/nodejs/pg', 'examples/counter/node_modules/pg'
+		  or die "examples/counter has no driver: $!";
+	}
 	$self->{process} = IPC::Run::start(
 		[ 'node', 'examples/counter/server.js', $mode, 0 ],
 		'<', \undef, '>', \$self->{out}, '2>', \$self->{err});
