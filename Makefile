@@ -9,6 +9,7 @@
 #   make prove               the TAP suites on what is installed (these need
 #                            Perl's IPC::Run, and not to be root)
 #   make unit                the files that call no server, with sanitizers
+#   make dist                pg_cas-VERSION.zip and .tar.gz of what is committed
 #
 # COPT=-Werror makes warnings errors.  Builds outside the source tree work:
 # make -f /path/to/pg_cas/Makefile.
@@ -39,6 +40,8 @@ endif
 ifneq (,$(ISOLATION))
 override ISOLATION := $(helpers) $(ISOLATION)
 endif
+docs := README.md CHANGELOG.md SECURITY.md LICENSE \
+	$(call find,docs/*.md docs/*.svg docs/*/*)
 PROVE_TESTS := $(call find,test/t/*.pl)
 UNIT_TESTS := $(basename $(notdir $(call find,test/unit/*.c)))
 
@@ -79,6 +82,27 @@ $(OBJS) $(OBJS:.o=.bc): $(headers)
 
 # Outside the source tree the folders of the objects have to be made.
 $(shell mkdir -p $(dir $(OBJS)))
+
+# The pages keep their folders, since they refer to each other.  The DOCS of
+# PGXS would put them beside those of all other extensions, README.md included.
+cas_docdir = $(DESTDIR)$(docdir)/$(EXTENSION)
+.PHONY: install-docs uninstall-docs
+install: install-docs
+install-docs:
+	$(MKDIR_P) $(foreach d,$(sort $(dir $(docs))),'$(cas_docdir)/$(d)')
+	for f in $(docs); do \
+		$(INSTALL_DATA) "$(srcdir)/$$f" '$(cas_docdir)'/$$f || exit; done
+uninstall: uninstall-docs
+uninstall-docs:
+	rm -rf '$(cas_docdir)'
+
+# The archives of a release, of the commit that is checked out.
+.PHONY: dist
+DISTVERSION = $(shell sed -n 's/^   "version": "\(.*\)",/\1/p' $(here)META.json)
+dist:
+	for format in zip tar.gz; do git -C '$(srcdir)' archive --format=$$format \
+		--prefix=$(EXTENSION)-$(DISTVERSION)/ HEAD \
+		>$(EXTENSION)-$(DISTVERSION).$$format || exit; done
 
 # The helpers as a spec, where pg_isolation_regress looks before it looks into
 # the source.

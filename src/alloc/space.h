@@ -12,6 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#ifndef __SIZEOF_INT128__
+#error "pg_cas needs a 64-bit machine: there are no 128-bit integers here"
+#endif
+
 /* Aligned to 8 bytes only, like memory from palloc(). */
 typedef unsigned __int128 u128 __attribute__((aligned(8)));
 

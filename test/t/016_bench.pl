@@ -13,6 +13,8 @@ use PgCas;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+plan skip_all => 'bench is not part of this archive' unless -d 'bench';
+
 # It makes a stage of its own, in a folder of this test with a short path, from
 # the PostgreSQL and the objects that this test runs on.
 my $folder = File::Temp->newdir('/tmp/pg_cas_bench.XXXXXX');
