@@ -68,6 +68,22 @@ DROP RULE also ON ruled;
 CREATE RULE instead AS ON UPDATE TO ruled DO INSTEAD NOTHING;
 ALTER TABLE ruled DISABLE RULE instead;
 SELECT cas_update('ruled', 1, version, '{"n": 3}') FROM cas_get('ruled', 1);
+-- a condition that compares records of a rule's own, of values of any types
+CREATE TABLE compared (id int PRIMARY KEY, a text, n bigint, u uuid);
+SELECT cas_enable('compared');
+CREATE TABLE noted (what text);
+INSERT INTO compared VALUES (1, 'aaa', 5);
+CREATE FUNCTION with_rule(a text, b text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('CREATE OR REPLACE RULE also AS ON UPDATE TO compared
+		WHERE ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record
+		DO ALSO INSERT INTO noted VALUES (NEW.id)', a, b);
+	RETURN format('%s, %s: %s; %s', a, b,
+		try_as(current_user, $q$UPDATE compared SET a = 'b', n = 4294967296 WHERE id = 1 RETURNING n$q$),
+		try_as(current_user, $q$SELECT cas_merge('compared', 1, '{"a": "b", "n": 4294967296}')$q$));
+END $$;
+SELECT with_rule(a, b) FROM (VALUES ('old.a', 'new.n'), ('old.n', 'new.a'), ('old.a', 'new.u'),
+	('old.u', 'new.a'), ('old.a', $$'b'$$), ('old.a', 'new.a'), ('old.n', 'new.n')) AS v (a, b);
 
 -- Recursion has an end.
 CREATE TABLE d (id int PRIMARY KEY, body jsonb);

@@ -46,6 +46,9 @@ as_type(Expr *value, Oid type)
  * Mutator: replace ROW(a) *<> ROW(b) by (a IS DISTINCT FROM b) as bytea, or as
  * bigint, which compare the images of all values that are varlena, or passed
  * by value.  No SQL has such a cast.
+ *
+ * Both must have the same type.  In the statement they do, but a condition that
+ * a rule has added may compare what it likes, and gets PostgreSQL's error.
  */
 static Node *
 compare_images(Node *node, void *context)
@@ -64,8 +67,9 @@ compare_images(Node *node, void *context)
 		(left = only_field(linitial(op->args))) == NULL ||
 		(right = only_field(lsecond(op->args))) == NULL)
 		return expression_tree_mutator(node, compare_images, context);
-	get_typlenbyval(exprType((Node *) left), &length, &byval);
-	if (length != -1 && !byval)
+	type = exprType((Node *) left);
+	get_typlenbyval(type, &length, &byval);
+	if (type != exprType((Node *) right) || (length != -1 && !byval))
 		return node;
 
 	type = byval ? INT8OID : BYTEAOID;
