@@ -220,5 +220,24 @@ SELECT payload -> 'by' FROM cas_get('t', '0.30000000000000004');
 SHOW bytea_output;
 ROLLBACK;
 
+-- amounts of money, in the first of these locales that there is
+CREATE TABLE amount (id money PRIMARY KEY, v money);
+SELECT cas_enable('amount');
+SELECT cas_create('amount', '$1.50', '{"v": "$2.25"}');
+DO $$
+DECLARE locale text;
+BEGIN
+	FOREACH locale IN ARRAY '{de_DE.UTF-8, de_DE.utf8, en_US.UTF-8, en_US.utf8, C.UTF-8, C.utf8}'::text[] LOOP
+		BEGIN
+			PERFORM set_config('lc_monetary', locale, false);
+			EXIT;
+		EXCEPTION WHEN invalid_parameter_value THEN
+		END;
+	END LOOP;
+END $$;
+SELECT * FROM cas_get('amount', '$1.50');
+SELECT * FROM cas_try_update('amount', '$1.50', 1, '{"v": "$2.25"}');
+RESET lc_monetary;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_settings CASCADE;

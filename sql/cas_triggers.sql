@@ -410,6 +410,35 @@ CREATE TRIGGER t BEFORE TRUNCATE ON own EXECUTE FUNCTION cas_truncate();
 TRUNCATE own;
 SELECT count(*) FROM own;
 
+-- What the owner's triggers do during a foreign key's action is no such action.
+CREATE TABLE above (id int PRIMARY KEY);
+CREATE TABLE below (id int PRIMARY KEY, above int REFERENCES above ON DELETE SET NULL, n int);
+SELECT cas_enable('below', unversioned => 'reject');
+INSERT INTO above VALUES (1);
+INSERT INTO below VALUES (1, 1, 0), (2, NULL, 0);
+CREATE FUNCTION beside() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE below SET n = 1 WHERE id = 2;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER beside AFTER UPDATE ON below FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION beside();
+SELECT raises('DELETE FROM above');
+DROP TRIGGER beside ON below;
+DELETE FROM above;
+SELECT * FROM below ORDER BY id;
+
+-- A rule's command on a partition is not the announced one, if it is for
+-- another row.
+CREATE TABLE parted (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+SELECT cas_enable('parted', unversioned => 'reject');
+INSERT INTO parted VALUES (1, 0), (2, 0);
+CREATE RULE also AS ON UPDATE TO parted DO ALSO UPDATE parted_1 SET n = 9 WHERE id = 2;
+SELECT raises($$SELECT cas_update('parted', 1, 1, '{"n": 1}')$$);
+DROP RULE also ON parted;
+SELECT cas_update('parted', 1, 1, '{"n": 1}');
+SELECT * FROM parted ORDER BY id;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_triggers CASCADE;
 DROP ROLE regress_cas_triggers;
