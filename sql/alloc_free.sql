@@ -45,6 +45,9 @@ SELECT alloc_pool_create('left', '{10.0.0.0-10.0.0.9}', port_chunk => 16384);
 SELECT count(alloc_ports('left', k(n))) FROM generate_series(1, 6) AS n;
 SELECT count(alloc_release('left', k(n))) FROM generate_series(1, 5) AS n;
 SELECT * FROM alloc_free('left');
+-- the last row that is asked for, before what is reserved
+SELECT alloc_reserve('left', '10.0.0.5-10.0.0.6');
+SELECT n, f.* FROM generate_series(0, 3) AS n, alloc_free('left', max => n) AS f;
 
 
 CREATE ROLE regress_free_stranger;

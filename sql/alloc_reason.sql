@@ -134,6 +134,9 @@ SELECT alloc_reserve('last', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff00-ffff:ffff:
 SELECT n, outcome, value FROM generate_series(1, 3) AS n, alloc_try_prefix('last', k(n), 114);
 SELECT outcome, value FROM alloc_try_prefix('last', k(3), 115);
 SELECT * FROM alloc_free('last');
+SELECT alloc_pool_create('end', '{ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff0-ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe}', 'prefix', 'lowest');
+SELECT alloc_reserve('end', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff2-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff');
+SELECT n, outcome, value FROM generate_series(1, 3) AS n, alloc_try_prefix('end', k(n), 128);
 SELECT raised('SELECT alloc_int(''i'', k(30), -1)');
 
 

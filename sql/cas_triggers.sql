@@ -419,9 +419,9 @@ INSERT INTO below VALUES (1, 1, 0), (2, NULL, 0);
 CREATE FUNCTION beside() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	UPDATE below SET n = 1 WHERE id = 2;
-	RETURN NULL;
+	RETURN NEW;
 END $$;
-CREATE TRIGGER beside AFTER UPDATE ON below FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION beside();
+CREATE TRIGGER beside BEFORE UPDATE ON below FOR EACH ROW WHEN (NEW.id = 1) EXECUTE FUNCTION beside();
 SELECT raises('DELETE FROM above');
 DROP TRIGGER beside ON below;
 DELETE FROM above;
@@ -438,6 +438,18 @@ SELECT raises($$SELECT cas_update('parted', 1, 1, '{"n": 1}')$$);
 DROP RULE also ON parted;
 SELECT cas_update('parted', 1, 1, '{"n": 1}');
 SELECT * FROM parted ORDER BY id;
+
+-- Without the witness, the guard goes by what the new row has.
+CREATE TABLE alone (id int PRIMARY KEY, n int);
+SELECT cas_enable('alone', unversioned => 'reject');
+INSERT INTO alone VALUES (1, 0);
+ALTER TABLE alone DISABLE TRIGGER "!cas_witness";
+SELECT problem FROM cas_tables WHERE rel = 'alone'::regclass;
+SELECT raises('UPDATE alone SET n = 1');
+SELECT raises('UPDATE alone SET n = 1, resource_version = 3');
+UPDATE alone SET n = 1, resource_version = 2 RETURNING *;
+SELECT cas_update('alone', 1, 2, '{"n": 2}');
+SELECT * FROM alone;
 
 SET client_min_messages = warning;
 DROP SCHEMA cas_triggers CASCADE;
