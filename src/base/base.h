@@ -55,6 +55,10 @@ extern TimestampTz interval_from_now(Interval *interval, const char *name);
 extern int	batch_argument(FunctionCallInfo fcinfo, int argno);
 extern void require_writable(FunctionCallInfo fcinfo);
 
+/* usage.c.  These raise 42501. */
+extern void require_schema_usage(Oid schema);
+extern void require_callable(Oid function);
+
 /*
  * output.c.  Settings that were changed for output functions; begin with {0}.
  * After an error, the end of the (sub)transaction restores them.

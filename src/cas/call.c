@@ -109,6 +109,7 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", relid)));
+	require_schema_usage(RelationGetNamespace(call->rel));
 	call->table = cas_table_of(call->rel);
 	if (call->table == NULL || !cas_guard_fires(call->table))
 		ereport(ERROR,
@@ -242,7 +243,7 @@ call_answer_wants(const CasCall *call)
 
 /*
  * Raise an error unless the function has the signature that cas_apply() needs,
- * and the caller has EXECUTE on it.
+ * and the caller may call it.
  */
 void
 call_check_apply_function(Oid function)
@@ -261,16 +262,13 @@ call_check_apply_function(Oid function)
 		proc->proargtypes.values[0] == JSONBOID &&
 		proc->proargtypes.values[1] == JSONBOID;
 	ReleaseSysCache(tuple);
+	require_callable(function);
 	if (!fits)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("function %s cannot compute a payload",
 						format_procedure(function)),
 				 errhint("It must be a function (payload jsonb, args jsonb) RETURNS jsonb.")));
-	if (object_aclcheck(ProcedureRelationId, function, GetUserId(),
-						ACL_EXECUTE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION,
-					   get_func_name(function));
 
 	/* as the executor does before it calls a function */
 	InvokeFunctionExecuteHook(function);

@@ -18,7 +18,6 @@
 #include "access/xlog.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -45,15 +44,6 @@ direct_begin_call(CasCall *call, AclMode rights)
 		ExecutorCheckPerms_hook == NULL;
 
 	call->user = GetUserId();
-
-	/*
-	 * The caller may have passed the table as an OID, but SQL also checks
-	 * USAGE on its schema.
-	 */
-	if (plain && object_aclcheck(NamespaceRelationId,
-								 RelationGetNamespace(call->rel), call->user,
-								 ACL_USAGE) != ACLCHECK_OK)
-		plain = false;
 
 	/* Leave privileges on single columns to the executor. */
 	call->direct_read = plain && (rights & ACL_SELECT) != 0;

@@ -80,34 +80,29 @@ raise_no_function(Oid oid)
 
 /*
  * Raise an error unless the function has the signature that request_once()
- * needs, and the current role has EXECUTE on it.
+ * needs, and the current role may call it.
  */
 static void
 check_work(Oid oid)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
 	Form_pg_proc proc;
-	char	   *name;
 	bool		fits;
 
 	if (!HeapTupleIsValid(tuple))
 		raise_no_function(oid);
 	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	name = pstrdup(NameStr(proc->proname));
 	fits = proc->prokind == PROKIND_FUNCTION && !proc->proretset &&
 		proc->prorettype == JSONBOID && proc->pronargs == 1 &&
 		proc->proargtypes.values[0] == JSONBOID;
 	ReleaseSysCache(tuple);
+	require_callable(oid);
 	if (!fits)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("function %s cannot run a request",
 						format_procedure(oid)),
 				 errhint("It must be a function (request jsonb) RETURNS jsonb.")));
-	if (object_aclcheck(ProcedureRelationId, oid, GetUserId(),
-						ACL_EXECUTE) != ACLCHECK_OK)
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, name);
-	pfree(name);
 }
 
 /*
