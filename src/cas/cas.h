@@ -559,7 +559,8 @@ extern bool statement_run(CasCall *call, const CasStatement *statement,
 extern bool statement_read(CasCall *call, CasKey *key, Snapshot snapshot,
 						   int wants, CasRow *row);
 extern bool statement_read_as_of(CasCall *call, CasKey *key,
-								 CommandId command, int wants, CasRow *row);
+								 Snapshot snapshot, CommandId command,
+								 int wants, CasRow *row);
 
 /* row.c */
 /*

@@ -154,18 +154,18 @@ statement_read(CasCall *call, CasKey *key, Snapshot snapshot, int wants,
 }
 
 /*
- * Read the latest committed row, including what this transaction has written
+ * Read a row with a snapshot, including what this transaction has written
  * before the given command, but not later.
  */
 bool
-statement_read_as_of(CasCall *call, CasKey *key, CommandId command, int wants,
-					 CasRow *row)
+statement_read_as_of(CasCall *call, CasKey *key, Snapshot snapshot,
+					 CommandId command, int wants, CasRow *row)
 {
 	CasStatement statement = {
-		.kind = STATEMENT_READ,.key = key,.snapshot = GetLatestSnapshot(),
+		.kind = STATEMENT_READ,.key = key,.snapshot = snapshot,
 		.as_of = true,.wants = wants
 	};
 
-	statement.snapshot->curcid = command;
+	snapshot->curcid = command;
 	return statement_run(call, &statement, row);
 }

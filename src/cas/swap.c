@@ -7,7 +7,7 @@
  * partition routing have the same effects as for a statement that the caller
  * sends.  Concurrent swaps are serialized by the row's own lock only.
  */
-#include "cas.h"
+#include "write.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -31,13 +31,6 @@ no_row(CasCall *call, CasKey *key, CasOutcome outcome, CasRow *row)
 	return outcome;
 }
 
-/* Return whether a row has the expected version. */
-static bool
-matches(const CasRow *row, int64 expected)
-{
-	return !row->version_isnull && row->version == expected;
-}
-
 /*
  * Lock a row that will be written regardless of its version.  Return false if
  * there is none.
@@ -59,49 +52,6 @@ lock_to_write(CasCall *call, CasKey *key, int wants, CasRow *row)
 	return true;
 }
 
-pg_noreturn static void
-raise_suppressed(CasCall *call, const char *what)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-			 errmsg("a trigger on table \"%s\" suppressed the %s",
-					RelationGetRelationName(call->rel), what),
-			 errtable(call->rel)));
-}
-
-/*
- * Run a statement that writes, and set *row to the row as it is at the end of
- * the call.
- */
-static bool
-run_write(CasCall *call, const CasStatement *write, CasRow *row)
-{
-	CommandId	command;
-	CasRow		now;
-	CasKey		made;
-	CasKey	   *key = write->new_key ? write->new_key : write->key;
-
-	CommandCounterIncrement();
-	command = GetCurrentCommandId(false);
-	if (!statement_run(call, write, row))
-		return false;
-
-	/*
-	 * If more commands than ours have run, triggers or foreign keys may have
-	 * written to the row after RETURNING was computed: read it again.
-	 */
-	if (GetCurrentCommandId(false) <= command + 1)
-		return true;
-	if (key == NULL)
-	{
-		key = &made;
-		cas_key_from_text(call->table, row->id, key);
-	}
-	if (statement_read(call, key, InvalidSnapshot, write->wants, &now))
-		*row = now;
-	return true;
-}
-
 /*
  * Update the row if it has the version, and return whether it was written.
  * There are several reasons why it may not be; see swap_update().
@@ -115,7 +65,7 @@ write_row(CasCall *call, const CasSwap *swap, int64 version,
 		.write = write,.wants = swap->wants
 	};
 
-	return !bms_is_empty(write->columns) && run_write(call, &update, row);
+	return !bms_is_empty(write->columns) && write_run(call, &update, row);
 }
 
 /*
@@ -134,7 +84,7 @@ unchanged_or_raise(CasCall *call, CasKey *key, int64 version,
 
 	if (!bms_is_empty(write->columns) &&
 		(!write->comparable || statement_run(call, &differs, &row)))
-		raise_suppressed(call, "update");
+		write_raise_suppressed(call, STATEMENT_UPDATE);
 	return CAS_UNCHANGED;
 }
 
@@ -150,7 +100,7 @@ lock_again(CasCall *call, const CasSwap *swap, int64 version, CasLook *look,
 {
 	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
 				  look, row) ||
-		!matches(row, version))
+		!row_has_version(row, version))
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("row in table \"%s\" was changed by the function that computes its payload",
@@ -221,7 +171,7 @@ swap_update(CasCall *call, CasSwap *swap, CasRow *row)
 	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
 				  look, row))
 		return no_row(call, swap->key, CAS_MISSING, row);
-	if (!matches(row, swap->expected))
+	if (!row_has_version(row, swap->expected))
 		return CAS_CONFLICT;
 	if (contradicts)
 	{
@@ -282,7 +232,7 @@ swap_patch(CasCall *call, const CasSwap *swap, CasRow *row)
 	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE,
 				  swap->wants | CAS_WANTS_PAYLOAD, NULL, row))
 		return no_row(call, swap->key, CAS_MISSING, row);
-	if (!matches(row, swap->expected))
+	if (!row_has_version(row, swap->expected))
 		return CAS_CONFLICT;
 	return write_locked(call, swap, swap->expected,
 						patched(call, row->payload, swap->document), row);
@@ -397,7 +347,7 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 
 	for (int tries = 1;; tries++)
 	{
-		if (run_write(call, &insert, row))
+		if (write_run(call, &insert, row))
 			return CAS_CREATED;
 		if (key != NULL &&
 			row_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
@@ -411,7 +361,7 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 		if (key != NULL && row_has_policies(call))
 			return no_row(call, key, CAS_EXISTS, row);
 		if (key == NULL || tries >= CAS_MAX_TRIES)
-			raise_suppressed(call, "insert");
+			write_raise_suppressed(call, insert.kind);
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -438,13 +388,13 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 
 	for (int tries = 1;; tries++)
 	{
-		if (statement_run(call, &delete, row))
+		if (write_run(call, &delete, row))
 			return CAS_DELETED;
 		if (!row_lock_or_read(call, swap->key, CAS_LOCK_UPDATE, swap->wants,
 							  row) ||
 			!may_delete(call, swap->key))
 			return no_row(call, swap->key, CAS_MISSING, row);
-		if (!matches(row, swap->expected))
+		if (!row_has_version(row, swap->expected))
 			return CAS_CONFLICT;
 
 		/*
@@ -452,7 +402,7 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 		 * was taken, or a trigger has suppressed the DELETE.
 		 */
 		if (tries >= CAS_MAX_TRIES)
-			raise_suppressed(call, "deletion");
+			write_raise_suppressed(call, STATEMENT_DELETE);
 		CHECK_FOR_INTERRUPTS();
 	}
 }
@@ -481,9 +431,9 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 	MemoryContextSwitchTo(mcxt);
 	PG_TRY();
 	{
-		done = run_write(call, &rename, row);
+		done = write_run(call, &rename, row);
 		if (!done)
-			raise_suppressed(call, "renaming");
+			write_raise_suppressed(call, STATEMENT_RENAME);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -551,7 +501,7 @@ swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
 
 	if (!row_lock(call, key, CAS_LOCK_UPDATE, wants, NULL, row))
 		return no_row(call, key, CAS_MISSING, row);
-	if (!matches(row, swap->expected))
+	if (!row_has_version(row, swap->expected))
 		return CAS_CONFLICT;
 	if (taken || (!new_first && claim_key(call, new_key, wants, &other)))
 	{

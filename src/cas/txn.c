@@ -388,8 +388,9 @@ do_without_row(TxnItem *item, CasRow *row)
 static bool
 has_slipped_in(TxnItem *item, CommandId locked, CasRow *row)
 {
-	return statement_read_as_of(&item->table->call, &item->row->key, locked,
-								CAS_WANTS_ID, row);
+	return statement_read_as_of(&item->table->call, &item->row->key,
+								GetLatestSnapshot(), locked, CAS_WANTS_ID,
+								row);
 }
 
 /*
