@@ -8,6 +8,7 @@
 # - In a subsystem calls run down only, in the order in which its README.md
 #   lists the files, and PG_FUNCTION_INFO_V1 stands only in those that the
 #   README marks.
+# - docs/architecture.svg is what docs/architecture.py draws.
 #
 # A README lists its files as items or rows that begin with their names, from
 # top to bottom; "SQL" in the item, or anything in a table's column "SQL", marks
@@ -202,6 +203,18 @@ foreach my $room (sort keys %checked)
 	nothing("$room: entry points are where the README says",
 		map { "$_ has PG_FUNCTION_INFO_V1" }
 		grep { !$entry_points{$_} && slurp($_) =~ /^PG_FUNCTION_INFO_V1/m } @files);
+}
+
+#
+# The drawing
+#
+SKIP:
+{
+	skip 'python3 is not installed: docs/architecture.svg is not compared', 1
+	  if system('python3 -c "" 2>/dev/null') != 0;
+	ok(`python3 docs/architecture.py` eq slurp('docs/architecture.svg'),
+		'docs/architecture.svg is what docs/architecture.py draws')
+	  or diag 'run: python3 docs/architecture.py > docs/architecture.svg';
 }
 
 done_testing();
