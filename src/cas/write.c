@@ -15,7 +15,9 @@ write_raise_suppressed(CasCall *call, CasStatementKind kind)
 	const char *table = RelationGetRelationName(call->rel);
 	const char *what = kind == STATEMENT_UPDATE ? "update" :
 		kind == STATEMENT_DELETE ? "deletion" :
-		kind == STATEMENT_RENAME ? "renaming" : "insert";
+		kind == STATEMENT_RENAME ? "renaming" :
+		kind == STATEMENT_INSERT_NEW_KEY ? "insert" :
+		"insert, or changed the key to one that is taken";
 
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
@@ -70,18 +72,22 @@ check_suppressed(CasCall *call, const CasStatement *write, CommandId command)
  * the row as it is at the end of the call, or as it was deleted.
  */
 bool
-write_run(CasCall *call, const CasStatement *write, CasRow *row)
+write_run(CasCall *call, const CasStatement *statement, CasRow *row)
 {
+	CasStatement write = *statement;
 	CommandId	command;
 	CasRow		now;
 	CasKey		made;
-	CasKey	   *key = write->new_key ? write->new_key : write->key;
+	CasKey	   *key = write.new_key ? write.new_key : write.key;
 
+	/* a trigger may give the row another key than the one that was sent */
+	if (!call->table->plain)
+		write.wants |= CAS_WANTS_ID;
 	CommandCounterIncrement();
 	command = GetCurrentCommandId(false);
-	if (!statement_run(call, write, row))
+	if (!statement_run(call, &write, row))
 	{
-		check_suppressed(call, write, command);
+		check_suppressed(call, &write, command);
 		return false;
 	}
 
@@ -89,15 +95,15 @@ write_run(CasCall *call, const CasStatement *write, CasRow *row)
 	 * If more commands than ours have run, triggers or foreign keys may have
 	 * written to the row after RETURNING was computed: read it again.
 	 */
-	if (write->kind == STATEMENT_DELETE ||
+	if (write.kind == STATEMENT_DELETE ||
 		GetCurrentCommandId(false) <= command + 1)
 		return true;
-	if (key == NULL)
+	if (row->id != NULL)
 	{
 		key = &made;
 		cas_key_from_text(call->table, row->id, key);
 	}
-	if (statement_read(call, key, InvalidSnapshot, write->wants, &now))
+	if (statement_read(call, key, InvalidSnapshot, statement->wants, &now))
 		*row = now;
 	return true;
 }
