@@ -406,7 +406,11 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 						 bms_union(write->columns, key_columns), write);
 	check_key_fields(call, key, write, key_columns);
 
-	/* A caller without SELECT on a column may not find out its value. */
+	/*
+	 * To compare a column in WHERE, the caller needs SELECT on it.  Without
+	 * that, the UPDATE is not conditional.  The column's value is no secret
+	 * even so, since the guard does not advance the version if it is the same.
+	 */
 	write->comparable = true;
 	while (write->comparable &&
 		   (a = bms_next_member(write->columns, a)) >= 0)
