@@ -326,7 +326,7 @@ typedef struct Request
 	int			masklen;		/* REQUEST_PREFIX */
 	bool		exact;			/* requests value and nothing else */
 	u128		value;
-	int			width;			/* width of value, if it is an address */
+	int			width;			/* width of value, if it is exact */
 	Interval   *ttl;			/* NULL: does not expire */
 	Datum		note;
 	bool		has_note;
@@ -412,6 +412,7 @@ extern PoolKind kind_of_name(const char *name);
 extern bool kind_has_ports(PoolKind kind);
 extern bool kind_is_mixed(PoolKind kind, int port_chunk);
 extern RequestKind kind_request(PoolKind kind);
+extern const char *kind_family_name(PoolKind kind, int width);
 extern int	kind_family(PoolKind kind, int width);
 extern bool kind_find_width(PoolKind kind, int code, int *width);
 extern int	kind_width(PoolKind kind, int code);

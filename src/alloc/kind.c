@@ -18,6 +18,7 @@
 #include "alloc/kind.h"
 
 static char *address_parse(const char *text, End *end);
+static char *host_print(int width, u128 value, int masklen);
 static char *number_parse(const char *text, End *end);
 static char *number_print(int width, u128 value, int masklen);
 
@@ -44,7 +45,8 @@ static const Kind kinds[] = {
 		.ports = true,
 		.families = ip_families,
 		.parse = address_parse,
-		.print = host_print
+		.print = host_print,
+		.print_value = host_print
 	},
 	[POOL_PREFIX] = {
 		.name = "prefix",
@@ -53,7 +55,8 @@ static const Kind kinds[] = {
 		.sizes = true,
 		.families = ip_families,
 		.parse = address_parse,
-		.print = network_print
+		.print = network_print,
+		.print_value = host_print
 	},
 	[POOL_INT] = {
 		.name = "int",
@@ -62,7 +65,8 @@ static const Kind kinds[] = {
 		.int8ranges = true,
 		.families = number_families,
 		.parse = number_parse,
-		.print = number_print
+		.print = number_print,
+		.print_value = number_print
 	},
 };
 
@@ -170,6 +174,13 @@ kind_family_of_width(PoolKind kind, int width)
 	return family;
 }
 
+/* The name of the family of that width, for messages. */
+const char *
+kind_family_name(PoolKind kind, int width)
+{
+	return kind_family_of_width(kind, width)->name;
+}
+
 /*
  * The value of alloc_pool.family for values of that width; 0 stands for NULL.
  */
@@ -270,7 +281,7 @@ number_parse(const char *text, End *end)
 }
 
 /* An address as inet prints it: without a mask if that is full. */
-char *
+static char *
 host_print(int width, u128 value, int masklen)
 {
 	return DatumGetCString(DirectFunctionCall1(inet_out,
@@ -303,6 +314,7 @@ address_datum(int width, u128 value, int masklen)
 {
 	inet	   *address = palloc0(sizeof(inet));
 
+	Assert(width == 32 || width == 128);
 	ip_family(address) = width == 32 ? PGSQL_AF_INET : PGSQL_AF_INET6;
 	ip_bits(address) = masklen;
 	u128_to_bytes(value, ip_addr(address), width / 8);

@@ -42,13 +42,14 @@ typedef struct Kind
 
 	/* returns NULL, or what is wrong with the text */
 	char	   *(*parse) (const char *text, End *end);
+	/* print a unit; print a single value, such as the end of a range */
 	char	   *(*print) (int width, u128 value, int masklen);
+	char	   *(*print_value) (int width, u128 value, int masklen);
 } Kind;
 
 extern const Kind *kind_get(PoolKind kind);
 extern const char *kind_of_numbers(void);
 extern const Family *kind_family_of_width(PoolKind kind, int width);
-extern char *host_print(int width, u128 value, int masklen);
 extern char *network_print(int width, u128 value, int masklen);
 
 #endif							/* PG_CAS_KIND_H */

@@ -65,13 +65,13 @@ resolve_request(const Pool *pool, Request *request)
 	if (!request->exact)
 		return;
 
-	if (request->kind != REQUEST_INT && request->width != pool->width)
+	if (request->width != pool->width)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the address requested is not of the family of pool \"%s\"",
 						pool->name),
-				 errhint("The pool has IPv%d addresses.",
-						 pool->width == 32 ? 4 : 6)));
+				 errhint("The pool has %s addresses.",
+						 kind_family_name(pool->kind, pool->width))));
 	/* only now the value that is requested, if one is */
 	request->lo = space_slot(space, request->value);
 	if (space_value(space, request->lo) != request->value)

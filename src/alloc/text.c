@@ -223,8 +223,7 @@ unit_parse(const Pool *pool, const char *text, u128 *value, u128 *last,
 	if (end.width != pool->width)
 		raise_malformed("value", text,
 						psprintf("pool \"%s\" has %s addresses", pool->name,
-								 kind_family_of_width(pool->kind,
-													  pool->width)->name),
+								 kind_family_name(pool->kind, pool->width)),
 						NULL);
 	*value = *last = end.value;
 	if (end.width > 0)
@@ -239,13 +238,11 @@ unit_masklen(const Pool *pool, int order)
 	return pool->width - Max(0, order - pool->space.chunk_bits);
 }
 
-/* A single value as text. */
+/* A single value as text.  It has no mask, not even in a pool of prefixes. */
 char *
 value_text(PoolKind kind, int width, u128 value)
 {
-	/* a value has no mask, so even a prefix pool's is printed as a host */
-	return width == 0 ? kind_get(kind)->print(width, value, 0) :
-		host_print(width, value, width);
+	return kind_get(kind)->print_value(width, value, width);
 }
 
 /* A range as text that range_parse() can read. */
