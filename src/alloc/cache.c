@@ -12,16 +12,11 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/table.h"
-#include "access/tableam.h"
-#include "catalog/pg_collation.h"
 #include "port/pg_bitutils.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "alloc/alloc.h"
@@ -99,11 +94,8 @@ compare_extents(const void *a, const void *b)
 /* A scan of one of our own tables for the rows that have one index key. */
 typedef struct PoolScan
 {
-	Relation	rel;
-	Relation	index;
-	IndexScanDesc desc;
-	TupleTableSlot *slot;
-	Snapshot	snapshot;		/* whose versions are wanted */
+	OwnTable	table;
+	OwnScan		rows;
 } PoolScan;
 
 /* Start a scan for one key. */
@@ -111,20 +103,10 @@ static void
 pool_scan_begin(PoolScan *scan, Oid nsp, AllocRelation rel,
 				AllocRelation index, Snapshot snapshot, ScanKey key)
 {
-	scan->rel = table_open(alloc_relation(nsp, rel), AccessShareLock);
-	scan->index = index_open(alloc_relation(nsp, index), AccessShareLock);
-	scan->slot = table_slot_create(scan->rel, NULL);
-	scan->snapshot = snapshot;
-
-	/*
-	 * Under SERIALIZABLE, visit all versions and pick the visible ones in
-	 * pool_scan_next().  A scan with an MVCC snapshot would take predicate
-	 * locks, so that unrelated calls would fail; see scan_begin().
-	 */
-	scan->desc = index_beginscan(scan->rel, scan->index,
-								 IsolationIsSerializable() ? SnapshotAny :
-								 snapshot, NULL, 1, 0);
-	index_rescan(scan->desc, key, 1, NULL, 0);
+	own_open_by_index(&scan->table, alloc_relation(nsp, rel),
+					  alloc_relation(nsp, index), AccessShareLock);
+	own_scan_begin(&scan->rows, &scan->table, scan->table.index, snapshot, key,
+				   1);
 }
 
 /* Scan a pool's rows, by an index whose first column is the pool. */
@@ -138,18 +120,13 @@ pool_scan_pool(PoolScan *scan, Oid nsp, AllocRelation rel, AllocRelation index,
 	pool_scan_begin(scan, nsp, rel, index, snapshot, &key);
 }
 
-/* Go on to the next row, which is then in scan->slot. */
+/* Go on to the next row, which is then in the table's slot. */
 static bool
 pool_scan_next(PoolScan *scan)
 {
-	do
-	{
-		if (!index_getnext_slot(scan->desc, ForwardScanDirection, scan->slot))
-			return false;
-	} while (scan->desc->xs_snapshot != scan->snapshot &&
-			 !table_tuple_satisfies_snapshot(scan->rel, scan->slot,
-											 scan->snapshot));
-	slot_getallattrs(scan->slot);
+	if (!own_scan_next(&scan->rows))
+		return false;
+	slot_getallattrs(scan->table.slot);
 	return true;
 }
 
@@ -157,10 +134,8 @@ pool_scan_next(PoolScan *scan)
 static void
 pool_scan_end(PoolScan *scan)
 {
-	index_endscan(scan->desc);
-	ExecDropSingleTupleTableSlot(scan->slot);
-	index_close(scan->index, NoLock);
-	table_close(scan->rel, NoLock);
+	own_scan_end(&scan->rows);
+	own_close(&scan->table);
 }
 
 /* Make room for one more element in an array in the pool's memory. */
@@ -186,7 +161,7 @@ read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 				   pool->id);
 	while (pool_scan_next(&scan))
 	{
-		Datum	   *values = scan.slot->tts_values - 1;
+		Datum	   *values = scan.table.slot->tts_values - 1;
 		Range	   *range;
 
 		space->ranges = pool_array(pool, space->ranges, space->nranges, &room,
@@ -239,8 +214,8 @@ read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 				   pool->id);
 	while (pool_scan_next(&scan))
 	{
-		u128		first = numeric_u128(scan.slot->tts_values[1]);
-		u128		last = numeric_u128(scan.slot->tts_values[2]);
+		u128		first = numeric_u128(scan.table.slot->tts_values[1]);
+		u128		last = numeric_u128(scan.table.slot->tts_values[2]);
 
 		/*
 		 * A reservation may lie across several ranges.  Split it, because
@@ -278,7 +253,7 @@ read_grantees(Oid nsp, int32 id, Snapshot snapshot, int *ngrantees)
 				   id);
 	while (pool_scan_next(&scan))
 	{
-		if (scan.slot->tts_isnull[GRANTEE_ROLE - 1])
+		if (scan.table.slot->tts_isnull[GRANTEE_ROLE - 1])
 			continue;			/* no role of that name in this cluster */
 		if (*ngrantees == room)
 		{
@@ -286,7 +261,7 @@ read_grantees(Oid nsp, int32 id, Snapshot snapshot, int *ngrantees)
 			grantees = repalloc(grantees, room * sizeof(Oid));
 		}
 		grantees[(*ngrantees)++] =
-			DatumGetObjectId(scan.slot->tts_values[GRANTEE_ROLE - 1]);
+			DatumGetObjectId(scan.table.slot->tts_values[GRANTEE_ROLE - 1]);
 	}
 	pool_scan_end(&scan);
 	return grantees;
@@ -507,9 +482,7 @@ row_scan_begin(PoolScan *scan, Oid nsp, const char *name, Snapshot snapshot)
 {
 	ScanKeyData key;
 
-	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
-						   C_COLLATION_OID, F_TEXTEQ,
-						   CStringGetTextDatum(name));
+	own_text_key(&key, 1, cstring_to_text(name));
 	pool_scan_begin(scan, nsp, ALLOC_POOL, ALLOC_POOL_NAME, snapshot, &key);
 	return pool_scan_next(scan);
 }
@@ -533,7 +506,7 @@ read_pool(Oid nsp, const char *name)
 	snapshot = RegisterSnapshot(latest_snapshot());
 	if (row_scan_begin(&scan, nsp, name, snapshot))
 	{
-		Datum	   *values = scan.slot->tts_values - 1;
+		Datum	   *values = scan.table.slot->tts_values - 1;
 		int32		id = DatumGetInt32(values[POOL_ID]);
 		int			ngrantees;
 		Oid		   *grantees = read_grantees(nsp, id, snapshot, &ngrantees);
@@ -542,17 +515,17 @@ read_pool(Oid nsp, const char *name)
 		pool = cache_find(relid, id, DatumGetInt64(values[POOL_EPOCH]));
 		if (pool == NULL)
 		{
-			pool = read_epoch(nsp, relid, scan.slot, snapshot);
+			pool = read_epoch(nsp, relid, scan.table.slot, snapshot);
 			pool->frontiers =
 				MemoryContextAllocExtended(pool->cxt,
 										   sizeof(Frontier) *
 										   Max(1, pool->space.nranges),
 										   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-			read_settings(pool, scan.slot, grantees, ngrantees);
+			read_settings(pool, scan.table.slot, grantees, ngrantees);
 			cache_add(pool);
 		}
 		else
-			read_settings(pool, scan.slot, grantees, ngrantees);
+			read_settings(pool, scan.table.slot, grantees, ngrantees);
 		pool->seen = seen;
 	}
 	pool_scan_end(&scan);
@@ -572,8 +545,8 @@ cache_read(Oid nsp, const char *name, Snapshot snapshot)
 	Pool	   *pool = NULL;
 
 	if (row_scan_begin(&scan, nsp, name, snapshot))
-		pool = read_epoch(nsp, alloc_relation(nsp, ALLOC_POOL), scan.slot,
-						  snapshot);
+		pool = read_epoch(nsp, alloc_relation(nsp, ALLOC_POOL),
+						  scan.table.slot, snapshot);
 	pool_scan_end(&scan);
 	return pool;
 }

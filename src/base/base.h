@@ -115,7 +115,10 @@ extern Oid	new_owner(const char *argument);
 extern Oid	effective_owner(Oid role);
 extern char *role_name(Oid role);
 
-/* scan.c.  One of our tables, its primary key, and the row found last. */
+/*
+ * scan.c.  One of our tables, the index that rows are found by, and the row
+ * found last.
+ */
 typedef struct OwnTable
 {
 	Relation	rel;
@@ -150,6 +153,8 @@ typedef struct OwnRival
 } OwnRival;
 
 extern void own_open(OwnTable *table, Oid relid, LOCKMODE lockmode);
+extern void own_open_by_index(OwnTable *table, Oid relid, Oid index,
+							  LOCKMODE lockmode);
 extern void own_close(OwnTable *table);
 extern void own_text_key(ScanKey key, int column, text *value);
 extern Datum own_value(OwnTable *table, int column, bool *isnull);

@@ -26,17 +26,26 @@
 #include "utils/snapmgr.h"
 
 /*
- * Open one of our tables and its primary key.  The lock is kept until the end
- * of the transaction; a caller that already holds it passes NoLock.
+ * Open one of our tables and one of its indexes, by default the primary key.
+ * The lock is kept until the end of the transaction; a caller that already
+ * holds it passes NoLock.
  */
 void
-own_open(OwnTable *table, Oid relid, LOCKMODE lockmode)
+own_open_by_index(OwnTable *table, Oid relid, Oid index, LOCKMODE lockmode)
 {
 	memset(table, 0, sizeof(OwnTable));
 	table->rel = table_open(relid, lockmode);
-	table->index = index_open(RelationGetPrimaryKeyIndex(table->rel, false),
-							  AccessShareLock);
+	if (!OidIsValid(index))
+		index = RelationGetPrimaryKeyIndex(table->rel, false);
+	table->index = index_open(index, AccessShareLock);
 	table->slot = table_slot_create(table->rel, NULL);
+}
+
+/* Open one of our tables and its primary key. */
+void
+own_open(OwnTable *table, Oid relid, LOCKMODE lockmode)
+{
+	own_open_by_index(table, relid, InvalidOid, lockmode);
 }
 
 /*
@@ -161,7 +170,7 @@ own_slot_is_visible(OwnTable *table)
 }
 
 /*
- * Find the first row, in primary key order, that matches the keys and that the
+ * Find the first row, in the order of the index, that matches the keys and that the
  * snapshot sees.  Put it into the slot, or return false.
  */
 bool
