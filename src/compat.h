@@ -38,10 +38,15 @@
 #define ConditionalLockTuple(rel, tid, lockmode, logfailure) \
 	(ConditionalLockTuple) (rel, tid, lockmode)
 
+/* A column that is NOT NULL contains none. */
+#define has_invalid_not_null(desc, i) false
+
 /* There are no virtual generated columns. */
 #define has_virtual_columns(constr) false
 #define ATTRIBUTE_GENERATED_VIRTUAL 'v'
 #else
+#define has_invalid_not_null(desc, i) \
+	(TupleDescCompactAttr(desc, i)->attnullability == ATTNULLABLE_INVALID)
 #define has_virtual_columns(constr) ((constr)->has_generated_virtual)
 #endif
 

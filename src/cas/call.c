@@ -126,7 +126,7 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("table \"%s\" has no primary key",
 						RelationGetRelationName(call->rel)),
-				 errhint("Rows are identified by a primary key that is not deferrable."),
+				 errhint("Rows are identified by a primary key that is neither deferrable nor WITHOUT OVERLAPS."),
 				 errtable(call->rel)));
 
 	/* Creations also check with inserts set, once they know their key. */

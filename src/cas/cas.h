@@ -431,6 +431,7 @@ extern int64 cas_first_version(Relation rel, CasTable *table, int64 supplied,
 							   bool isnull);
 
 /* key.c */
+extern bool cas_identifies_rows(Relation index);
 extern void cas_load_key(CasTable *table, Relation rel);
 extern void cas_key_from_argument(CasTable *table, Datum id, Oid type,
 								  CasKey *key);

@@ -10,7 +10,6 @@
 
 #include "access/relation.h"
 #include "catalog/catalog.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
@@ -134,13 +133,7 @@ check_key(Check *check)
 		check->key = bms_add_member(check->key,
 									index->rd_index->indkey.values[i]);
 
-	/*
-	 * A primary key WITHOUT OVERLAPS is an exclusion constraint, which does
-	 * not compare for equality.
-	 */
-	if (index->rd_index->indisexclusion ||
-		(index->rd_rel->relam != BTREE_AM_OID &&
-		 index->rd_rel->relkind == RELKIND_INDEX))
+	if (!cas_identifies_rows(index))
 		add(check, CAS_PROBLEM_UNFIT, ERRCODE_FEATURE_NOT_SUPPORTED,
 			"A key WITHOUT OVERLAPS does not identify a single row. Use a primary key whose columns are compared for equality.",
 			"its primary key is not a unique btree index");

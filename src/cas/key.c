@@ -9,6 +9,7 @@
 #include "access/nbtree.h"
 #include "catalog/dependency.h"
 #include "catalog/partition.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -99,6 +100,17 @@ find_key_index(Relation rel)
 	return found;
 }
 
+/*
+ * Return whether an index of a primary key identifies single rows.  One WITHOUT
+ * OVERLAPS does not, and does not compare for equality.
+ */
+bool
+cas_identifies_rows(Relation index)
+{
+	return !index->rd_index->indisexclusion &&
+		index->rd_rel->relam == BTREE_AM_OID;
+}
+
 /* Load the key's definition into *table; nkeys stays 0 if it is unusable. */
 void
 cas_load_key(CasTable *table, Relation rel)
@@ -121,7 +133,8 @@ cas_load_key(CasTable *table, Relation rel)
 	}
 
 	/* a partitioned index is invalid until all partitions have one */
-	if (index->rd_index->indimmediate && index->rd_index->indisvalid)
+	if (index->rd_index->indimmediate && index->rd_index->indisvalid &&
+		cas_identifies_rows(index))
 	{
 		table->nkeys = IndexRelationGetNumberOfKeyAttributes(index);
 		table->keys = palloc0(sizeof(CasKeyColumn) * table->nkeys);

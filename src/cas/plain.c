@@ -37,6 +37,19 @@ indexes_are_immediate(Relation rel, bool *unique_key)
 }
 
 /*
+ * Return whether a NOT NULL constraint is NOT VALID.  Then rows may violate it,
+ * and an UPDATE that leaves the column alone is refused, too.
+ */
+static bool
+may_violate_not_null(TupleDesc desc)
+{
+	for (int i = 0; i < desc->natts; i++)
+		if (has_invalid_not_null(desc, i))
+			return true;
+	return false;
+}
+
+/*
  * Return whether a guarded table is plain: a write of a row involves nothing
  * but its columns, its indexes and the guard.  Also set table->unique_key.
  * All properties are in rel's relcache entry, so a change of them invalidates
@@ -64,7 +77,8 @@ cas_is_plain(Relation rel, CasTable *table)
 	/* no generated columns and no CHECK constraints */
 	if (constr != NULL && (constr->has_generated_stored ||
 						   has_virtual_columns(constr) ||
-						   constr->num_check > 0))
+						   constr->num_check > 0 ||
+						   may_violate_not_null(RelationGetDescr(rel))))
 		return false;
 
 	/* a domain over jsonb may have CHECK constraints */
