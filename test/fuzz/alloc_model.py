@@ -1,10 +1,9 @@
-"""What the driver of allocation knows: pools, units, and sessions' changes."""
+"""The model of allocation: pools, units, and the changes of sessions."""
 
 import ipaddress
 import uuid
 
-from fuzz import Difference, psycopg
-from turns import Turn as Session
+import turns
 
 NOW, NEVER = '1 microsecond', '1 day'
 
@@ -14,12 +13,12 @@ def key(n):
 
 
 class Unit:
-    """What a key has: values first to last, over if its time has run out."""
+    """A unit of a key: the values first to last; over if it has expired."""
 
     def __init__(self, first, last, kind, over, generation):
         self.first, self.last, self.kind = first, last, kind
         self.over, self.generation = over, generation
-        self.perhaps = False    # over, and may be nobody's by now
+        self.perhaps = False    # expired, and may have been removed
 
     def meets(self, first, last):
         return self.first <= last and first <= self.last
@@ -29,13 +28,13 @@ class Unit:
 
 
 class Pool:
-    """A pool.  Values are numbers from 0: addresses, or chunks of them."""
+    """A pool.  Values are numbers from 0: of addresses, or of chunks of addresses."""
 
     def __init__(self, name, kind, strategy, cooldown, chunks, base, size):
         self.name, self.kind, self.strategy = name, kind, strategy
         self.cooldown, self.chunks, self.base = cooldown, chunks, base
         self.ranges = [(0, size - 1)]   # open ones, in addresses
-        self.cut = []                   # what was taken from them
+        self.cut = []                   # removed ranges
         self.reserved = []              # in addresses
         self.cooling = set()            # values
         self.may_cool = set()
@@ -56,7 +55,7 @@ class Pool:
         return f'{self.address(first)}-{self.address(last)}'
 
     def value(self, unit):
-        """A unit as the views show it."""
+        """Return a unit as the views show it."""
         if unit.kind == 'prefix':
             return self.text((unit.first, unit.last))
         if unit.kind == 'ports':
@@ -69,7 +68,7 @@ class Pool:
         return self.address(unit.first // self.chunks)
 
     def parse(self, text, kind):
-        """The values of what an answer names."""
+        """Return the values of a unit that an answer names."""
         if kind == 'int':
             return (int(text) - self.base,) * 2
         if kind == 'prefix':
@@ -85,17 +84,17 @@ class Pool:
         return n * self.chunks, n * self.chunks + self.chunks - 1
 
     def values(self, part):
-        """The values of some addresses."""
+        """Return the values of a range of addresses."""
         return part[0] * self.chunks, (part[1] + 1) * self.chunks - 1
 
     def may_rest(self, first, last):
-        """What cools there is forgotten with its range, if that has gone."""
+        """Values there may still be cooling: that is forgotten when their range is gone."""
         gone = {v for v in self.cooling if first <= v <= last}
         self.cooling -= gone
         self.may_cool |= gone
 
     def lose(self, first, last):
-        """What has run out there may be nobody's from now on."""
+        """Expired units there may have been removed."""
         for unit in self.units.values():
             if unit.over and unit.meets(first, last):
                 unit.perhaps = True
@@ -110,7 +109,7 @@ class Pool:
                    for v in range(first, last + 1))
 
     def places(self, size):
-        """The first values of all units of this size that the pool could have."""
+        """Yield the first value of each unit of this size that the pool could have."""
         for a, b in self.ranges:
             for first in range(a * self.chunks, (b + 1) * self.chunks - size + 1):
                 if self.aligned(first, size):
@@ -122,18 +121,18 @@ class Pool:
         return first % size == 0
 
 
-class Turn(Session):
-    """A session, with what its transaction has done."""
+class Turn(turns.Turn):
+    """A session, and what its transaction has done."""
 
     def forget(self):
-        self.effects = None     # (pool, key, Unit or None) in a transaction
+        self.effects = None     # [(pool, key, Unit or None)]; None outside a transaction
         self.saved = []
         self.level = None
         self.touched = set()
         self.seen = {}
 
     def resting(self, pool):
-        """Values that this session has released, and that cool from now on."""
+        """Return the values that this transaction has released, and that will cool."""
         values = set()
         units = dict(pool.units)
         for of, k, unit in self.effects or ():
@@ -145,7 +144,7 @@ class Turn(Session):
         return values
 
     def view(self, pool):
-        """The units as this session sees them."""
+        """Return the units as this session sees them."""
         units = dict(pool.units)
         for of, k, unit in self.effects or ():
             if of is pool:
@@ -158,33 +157,15 @@ class Turn(Session):
         self.effects, self.saved, self.level = [], [], level
         self.seen = {pool: pool.changes for pool in pools}
 
-    def end(self, commit):
-        if commit:
-            try:
-                self.rows('COMMIT')
-                for pool, k, unit in self.effects:
-                    settle(pool, k, unit)
-            except psycopg.errors.SerializationFailure as error:
-                if self.level != 'SERIALIZABLE':
-                    raise Difference(f'at COMMIT: {error}') from error
-        else:
-            self.rows('ROLLBACK')
-        self.forget()
+    def committed(self):
+        for pool, k, unit in self.effects:
+            settle(pool, k, unit)
 
     def did(self, pool, k, unit):
         if self.effects is None:
             settle(pool, k, unit)
         else:
             self.effects.append((pool, k, unit))
-
-    def failed(self):
-        """After an error: back to a savepoint, or the transaction is over."""
-        if self.effects is None:
-            return
-        if self.saved:
-            self.back()
-        else:
-            self.end(False)
 
     def save(self):
         name = f's{len(self.saved)}'
@@ -201,13 +182,13 @@ class Turn(Session):
         self.rows(f'RELEASE {name}')
 
     def stale(self, pool):
-        """Whether others have changed the pool since this one's snapshot."""
+        """Whether other sessions have changed the pool since this one's snapshot."""
         return (self.level not in (None, 'READ COMMITTED')
                 and self.seen.get(pool) != pool.changes)
 
 
 def apply(units, k, unit):
-    """A change of a pool's units: what is taken ends what had run out there."""
+    """Change the units of a pool.  A new unit removes expired units with its values."""
     if unit is None:
         units.pop(k, None)
         return
@@ -218,7 +199,7 @@ def apply(units, k, unit):
 
 
 def settle(pool, k, unit):
-    """The same for good, with what a release leaves behind."""
+    """Change the committed units of a pool.  Released values may start to cool."""
     was = pool.units.get(k)
     if unit is None and was and not was.over and pool.cooldown == NEVER:
         pool.cooling.update(v for v in range(was.first, was.last + 1))

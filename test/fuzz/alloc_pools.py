@@ -1,4 +1,4 @@
-"""The pools of the driver of allocation, which are made, changed and dropped."""
+"""Pools are created, changed and dropped, for fuzz_alloc.py."""
 
 import ipaddress
 
@@ -10,7 +10,7 @@ SESSIONS = 4
 
 
 class Pools(Run):
-    """What the run has to do with pools as such."""
+    """A run, as far as it concerns the pools themselves."""
 
     def __init__(self, fuzz):
         super().__init__(fuzz, SESSIONS, Turn)
@@ -37,22 +37,24 @@ class Pools(Run):
         self.pools.append(pool)
 
     def in_way(self, turn, other):
-        """A call may have to wait for all who have had to do with the pool."""
+        """A call may have to wait for any transaction that has used the pool."""
         return turn.at is None and other.touched or turn.at in other.touched
 
     def busy(self, pool, turn=None):
-        """Whether another open transaction has had to do with the pool."""
+        """Whether another open transaction has used the pool."""
         return any(pool in t.touched for t in self.turns if t is not turn)
 
     def used(self, turn, pool, values):
-        """Whether a part of a pool is in use; None if that is not known,
-        because running transactions have had to do with the pool."""
+        """Whether a part of a pool is in use.
+
+        None if that is not known, because open transactions have used the pool.
+        """
         if any(u.meets(*values) for u in pool.units.values() if not u.over):
             return True
         return None if self.busy(pool, turn) else False
 
     def change_pool(self, turn, pool):
-        """Something that needs the pool to itself, outside a transaction."""
+        """Call a function that locks the whole pool, outside a transaction."""
         what = self.random.choice(('shrink', 'drain', 'grow', 'grow', 'reserve', 'unreserve',
                                    'unreserve', 'set', 'rebuild', 'reap', 'drop'))
         if what == 'reap':
@@ -66,7 +68,7 @@ class Pools(Run):
         pool.changes += what != 'reap'
 
     def state(self, turn, pool, function, *args):
-        """The SQLSTATE of a call, or None; 'busy' if it was in others' way."""
+        """Return the SQLSTATE of a call, or None; 'busy' if it stopped waiting."""
         marks = ', %s' * len(args)
         turn.at = pool
         answer = turn.ask(f'SELECT {function}(%s{marks})', pool.name, *args)
@@ -75,7 +77,7 @@ class Pools(Run):
         return 'busy' if turn.gave_up(answer) else answer.state
 
     def judge_use(self, what, state, used):
-        """Whether 55006 is right."""
+        """Check that the call failed with 55006 if and only if the values are used."""
         self.fuzz.expect(state in (None, '55006')
                          and (used is None or (state is None) != used),
                          f'{what}: {state}, used: {used}')
@@ -131,7 +133,7 @@ class Pools(Run):
         state = self.state(turn, pool, 'alloc_pool_grow', pool.text(part))
         if state == 'busy':
             return
-        # what is drained only in part cannot be told from here
+        # the model does not know which ranges are only partly drained
         self.fuzz.expect(state in (None, '23P01'), f'grow: {state}')
         if not state:
             pool.cut.remove(part)

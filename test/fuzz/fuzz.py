@@ -1,4 +1,4 @@
-"""Random work on pg_cas, compared with a model.  See run."""
+"""Random operations on pg_cas, compared with a model.  See run."""
 
 import argparse
 import collections
@@ -15,7 +15,7 @@ import night
 
 FAMILIES = ('alloc', 'units', 'lock', 'rows', 'swaps', 'requests')
 
-# What none of our functions may do to a server.
+# Texts that must not appear in the log of a server.
 BAD_LOG = ('PANIC:', 'TRAP:', 'terminated by signal', ' XX000 ', ' XX001 ',
            ' XX002 ')
 
@@ -35,11 +35,11 @@ WHERE c.relnamespace = 'cas_internal'::regnamespace AND c.relkind = 'i'
 
 
 class Difference(Exception):
-    """What was answered is not what the model says."""
+    """An answer differs from what the model says."""
 
 
 class Session:
-    """A connection.  Whatever a call raises is its answer, as an SQLSTATE."""
+    """A session.  If a call raises an error, that is its answer."""
 
     def __init__(self, fuzz, name):
         self.fuzz = fuzz
@@ -53,7 +53,7 @@ class Session:
         self.conn.execute("SET statement_timeout = '60s'")
 
     def rows(self, query, *values):
-        """All rows; the SQLSTATE is in the exception if there is an error."""
+        """Execute a query and return its rows.  Raises psycopg.Error."""
         self.fuzz.say(self.name, query, values)
         cursor = self.conn.execute(query, values or None, prepare=None)
         rows = cursor.fetchall() if cursor.description else []
@@ -62,7 +62,7 @@ class Session:
         return rows
 
     def ask(self, query, *values):
-        """One row's values, or (SQLSTATE, detail)."""
+        """Execute a query and return its first row, or None, or the error as a Raised."""
         try:
             rows = self.rows(query, *values)
             return rows[0] if rows else None
@@ -70,14 +70,14 @@ class Session:
             return self.raised(error)
 
     def raised(self, error):
-        """An error as an answer, unless the connection is gone."""
+        """Return an error as a Raised, unless the connection is lost."""
         if error.sqlstate is None:
             raise Difference(f'{self.name}: {error}') from error
         self.fuzz.say(self.name, '-- ' + error.sqlstate, ())
         return Raised(error)
 
     def kill(self):
-        """End the backend from outside, and begin anew."""
+        """Terminate the backend, and connect again."""
         self.fuzz.say(self.name, '-- killed', ())
         admin = self.fuzz.admin
         admin.execute('SELECT pg_terminate_backend(%s)', (self.pid,))
@@ -88,7 +88,7 @@ class Session:
 
 
 class Raised:
-    """An error in place of an answer."""
+    """An error that is the answer of a call."""
 
     def __init__(self, error):
         self.state = error.sqlstate
@@ -99,7 +99,7 @@ class Raised:
 
 
 class Fuzz:
-    """A run: what all families share."""
+    """A run of any family."""
 
     def __init__(self, options):
         self.options = options
@@ -117,11 +117,11 @@ class Fuzz:
         self.log_at = os.path.getsize(options.log) if options.log else 0
 
     def say(self, who, query, values):
-        """Remember what was done: the end of it is what a difference shows."""
+        """Remember a call or an answer, to be shown if there is a difference."""
         self.story.append((who, query, values))
 
     def told(self):
-        """That end, as text."""
+        """Yield the last calls and answers as lines of text."""
         for line in list(self.story)[-self.options.story:]:
             if not isinstance(line, str):
                 who, query, values = line
@@ -137,18 +137,18 @@ class Fuzz:
             raise Difference(what)
 
     def wait_until(self, condition, *values):
-        """A condition in SQL that will come true."""
+        """Wait until a condition, which is written in SQL, is true."""
         while not self.admin.execute('SELECT ' + condition, values).fetchone()[0]:
             time.sleep(0.001)
 
     def more(self):
-        """Whether to go on.  Families count what they have done."""
+        """Whether to go on.  The families count their operations in done."""
         if self.options.seconds:
             return time.monotonic() - self.begun < self.options.seconds
         return self.done < self.options.ops
 
     def problems(self):
-        """What is wrong with the server after the run."""
+        """Return the problems that are found in the database and the log after the run."""
         self.connect_again()
         found = [row[0] for row in self.admin.execute(CHECKS)]
         for index, in self.admin.execute(INDEXES).fetchall():
@@ -165,7 +165,7 @@ class Fuzz:
         return found
 
     def connect_again(self):
-        """The server may have crashed, and be on its way back."""
+        """Wait for the server, which may have crashed and be recovering."""
         for _ in range(600):
             try:
                 self.admin = psycopg.connect(dbname=self.dbname, autocommit=True)
@@ -175,7 +175,7 @@ class Fuzz:
         raise SystemExit('the server does not come back')
 
     def drop(self):
-        """The database, of which nothing will be looked at."""
+        """Drop the database."""
         self.admin.close()
         with psycopg.connect(dbname='postgres', autocommit=True) as conn:
             conn.execute(f'DROP DATABASE {self.dbname} WITH (FORCE)')
@@ -192,8 +192,8 @@ def main():
     parser.add_argument('--seconds', type=float)
     parser.add_argument('--each', type=int, help='operations with a seed, before the next')
     parser.add_argument('--jobs', type=int, default=1, help='with --each: processes')
-    parser.add_argument('--drop', action='store_true', help='drop the database in the end')
-    parser.add_argument('--without', default='', help='kinds of work, by comma')
+    parser.add_argument('--drop', action='store_true', help='drop the database at the end')
+    parser.add_argument('--without', default='', help='kinds of operations, separated by commas')
     parser.add_argument('--log', help="the server's log")
     parser.add_argument('--story', type=int, default=60, help='lines shown')
     options = parser.parse_args()

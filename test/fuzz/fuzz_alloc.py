@@ -1,13 +1,13 @@
-"""Allocation: a model that knows values only.
+"""Allocation, each answer compared with a model.
 
-Sessions take turns, some inside transactions with savepoints, and some are
-killed.  The model has each pool's open and reserved values, what is cooling,
-and who has what; a transaction's changes are kept apart until it commits.  A
-unit's time is over at once (a ttl of a microsecond) or never, and the same
-goes for cooling, so that the clock decides nothing.
+Sessions take turns, some of them in transactions with savepoints, and some are killed.
+The model has the open, reserved and cooling values of each pool and its units, and keeps
+the changes of a transaction separately until it commits.  A unit expires immediately
+(after a microsecond) or never, and the same is true for cooling, so that no answer
+depends on the time.
 
-Where the contract leaves something open, the model says yes to both: what may
-be cooling, and whether a prefix may lie across ranges that meet.
+The model accepts both answers where the reference leaves it open whether a value is
+cooling, or whether a prefix may extend over adjacent ranges.
 """
 
 import ipaddress
@@ -20,12 +20,12 @@ KEYS = 14
 
 
 class Alloc(Pools):
-    """The run."""
+    """A run."""
 
     every = 200
 
     def taken(self, turn, pool, k):
-        """All that others have, or may have when they commit."""
+        """Return the units that others have, or may have once they commit."""
         view = turn.view(pool)
         mine = {o for of, o, _ in turn.effects or () if of is pool}
         units = [u for o, u in view.items() if o != k and not u.over]
@@ -128,7 +128,7 @@ class Alloc(Pools):
                    and pool.touches(pool.reserved, *wanted), 'outcome')
 
     def judge_choice(self, turn, pool, mine, taken, kind, size, first):
-        """Which of the free units was taken, with nobody else about."""
+        """Check which of the free units was chosen, if no other transaction is open."""
         if mine and mine.perhaps and first == mine.first:
             return
         if (mine and not mine.perhaps and mine.kind == kind
@@ -154,7 +154,7 @@ class Alloc(Pools):
             raise Difference('error')
 
     def many(self, turn, pool):
-        """All or none; their values are looked at one by one."""
+        """Allocate units for several keys, and check them one by one."""
         keys = self.random.sample(range(KEYS), 3)
         if pool.chunks > 1 or pool.kind == 'prefix':
             kind, size = pool.kind, pool.chunks
@@ -227,7 +227,7 @@ class Alloc(Pools):
         turn.did(pool, k, Unit(live.first, live.last, live.kind, ttl == NOW, live.generation))
 
     def look(self, turn, pool):
-        """What a key has, and who has a value."""
+        """Check alloc_get() and alloc_find()."""
         k = self.random.randrange(KEYS)
         view = turn.view(pool)
         live = {o: u for o, u in view.items() if not u.over}
@@ -238,7 +238,7 @@ class Alloc(Pools):
             found = turn.rows('SELECT key FROM alloc_find(%s, %s)', pool.name,
                               pool.address(n))
         except psycopg.errors.SerializationFailure as error:
-            # they take predicate locks, as docs/allocation.md says
+            # these functions take predicate locks (docs/allocation.md)
             self.fuzz.expect(turn.level == 'SERIALIZABLE', f'look: {error}')
             turn.failed()
             return
@@ -252,7 +252,7 @@ class Alloc(Pools):
                          f'{pool.name}: {pool.address(n)} has {found}, not {expected}')
 
     def compare(self):
-        """With nothing going on: everything."""
+        """End all transactions, and compare all pools."""
         for turn in self.turns:
             if turn.effects is not None:
                 turn.end(self.random.random() < 0.5)

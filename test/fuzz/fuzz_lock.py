@@ -1,9 +1,9 @@
 """Locks, leases and requests, each answer compared with a model.
 
-Sessions take turns, one call at a time, in transactions with savepoints, and
-some are killed, or stopped for a while with what they hold.  So at most one is
-in line: a lock is granted if no other session holds it, or when the holder has
-ended.
+Sessions take turns, one call at a time, in transactions with savepoints.  Some are
+killed, or stopped for a while with the locks that they hold.  So at most one session
+waits at a time: a lock is granted if no other session holds it, or when the holder's
+transaction has ended.
 """
 
 import turns
@@ -16,10 +16,10 @@ STRONGER = {None: 0, 'shared': 1, 'exclusive': 2}
 
 
 class Turn(turns.Turn):
-    """A session, with what its transaction holds and has done."""
+    """A session, and what its transaction holds and has done."""
 
     def forget(self):
-        self.level = None       # in a transaction
+        self.level = None
         self.locks = {}         # name: mode
         self.touched = set()    # leases that it may have locked
         self.changes = {}       # leases and requests, as they will be
@@ -44,12 +44,24 @@ class Turn(turns.Turn):
         locks, changes, self.begun = self.saved[-1]
         self.locks, self.changes = dict(locks), dict(changes)
 
-    def end(self, commit):
-        self.run.end(self, commit)
+    def commit(self):
+        if not self.begun:
+            super().commit()
+            return
+        answer = self.ask('COMMIT')
+        self.fuzz.expect(isinstance(answer, Raised) and answer.state == '25000',
+                         f'COMMIT with {self.begun} begun: {answer}')
+
+    def committed(self):
+        for (what, name), value in self.changes.items():
+            self.run.settle(what, name, value)
+        for name, mode in self.locks.items():
+            if mode == 'exclusive':
+                self.run.versions[name] = self.run.versions.get(name, 0) + 1
 
 
 class Locks(turns.Run):
-    """The run."""
+    """A run."""
 
     def __init__(self, fuzz):
         super().__init__(fuzz, SESSIONS, Turn)
@@ -64,40 +76,14 @@ class Locks(turns.Run):
         self.fence = 0
 
     def in_way(self, turn, other):
-        """Whether a call may have to wait for another session's transaction:
-        at is a function of that session."""
+        """Whether a call may have to wait for another session's transaction.
+
+        at is a function that tells this of the other session.
+        """
         return other.level is not None and turn.at(other)
 
-    def end(self, turn, commit):
-        if commit and turn.begun:
-            answer = turn.ask('COMMIT')
-            self.fuzz.expect(isinstance(answer, Raised) and answer.state == '25000',
-                             f'COMMIT with {turn.begun} begun: {answer}')
-        elif commit:
-            answer = turn.ask('COMMIT')
-            failed = isinstance(answer, Raised)
-            self.fuzz.expect(not failed or answer.state == '40001'
-                             and turn.level == 'SERIALIZABLE', f'COMMIT: {answer}')
-            if not failed:
-                for (what, name), value in turn.changes.items():
-                    self.settle(what, name, value)
-                for name, mode in turn.locks.items():
-                    if mode == 'exclusive':
-                        self.versions[name] = self.versions.get(name, 0) + 1
-        else:
-            turn.rows('ROLLBACK')
-        turn.forget()
-
-    def failed(self, turn):
-        if turn.level is None:
-            return
-        if turn.saved:
-            turn.back()
-        else:
-            self.end(turn, False)
-
     def stale(self, turn, *what):
-        """Whether others have changed this since the snapshot."""
+        """Whether other sessions have changed any of these since the snapshot."""
         return (turn.level not in (None, 'READ COMMITTED')
                 and any(self.versions.get(w) != turn.seen.get(w) for w in what))
 
@@ -111,7 +97,7 @@ class Locks(turns.Run):
             turn.changes[what, name] = value
 
     def settle(self, what, name, value):
-        """For good.  A renewal is no change for who has an older snapshot."""
+        """Make a change visible to all.  To an older snapshot, a renewal is no change."""
         was = getattr(self, what).get(name)
         getattr(self, what)[name] = value
         if what != 'leases' or not was or was[:2] != value[:2]:
@@ -143,7 +129,7 @@ class Locks(turns.Run):
                              or turn.gave_up(answer)
                              or answer.state == '40001' and self.stale(turn, *modes),
                              f'{modes}, others: {clash}: {answer}')
-            self.failed(turn)
+            turn.failed()
             return
         finally:
             turn.deadline = False
@@ -172,7 +158,7 @@ class Locks(turns.Run):
                          and (holds or answer.state == 'PT428'),
                          f'lock_assert({name}, {mode}), held {turn.locks.get(name)}: {answer}')
         if isinstance(answer, Raised):
-            self.failed(turn)
+            turn.failed()
 
     # ---- leases ----
 
@@ -210,13 +196,13 @@ class Locks(turns.Run):
                 or state == 'PT412' and was and fence < was[1]
                 or state == 'PT412' and what == 'guard' and not held
                 or state == 'PT404' and what in ('renew', 'guard') and not held, says)
-            self.failed(turn)
+            turn.failed()
             return
         self.fuzz.expect(what == 'release' or not self.stale(turn, ('leases', name)), says)
         if what == 'try':
             free = not held or was[2] or was[0] == holder
             got = answer[0] is not None
-            # what another transaction is at counts as held
+            # a lease that another transaction is changing counts as held
             self.fuzz.expect(got == free or busy and not got, says)
             if got:
                 self.new_fence(answer[0])
@@ -238,7 +224,7 @@ class Locks(turns.Run):
 
     def request(self, turn):
         r = self.random
-        # a scope is used for a while, then others for the first time
+        # two scopes are in use at a time; after a while, new ones replace them
         scope = f'scope {self.fuzz.done // 300 + r.randrange(2)}'
         key = scope, f'k{r.randrange(12)}'
         request = {'id': ' '.join(key), 'n': r.choice((1, 1, 1, 2))}
@@ -269,7 +255,7 @@ class Locks(turns.Run):
                 turn.gave_up(answer)
                 or answer.state == '40001' and stale
                 or answer.state == 'PT422' and done and done[0] != request, says)
-            self.failed(turn)
+            turn.failed()
             return
         self.fuzz.expect(not done or done[0] == request, says)
         if once:
@@ -288,7 +274,7 @@ class Locks(turns.Run):
             if turn.stopped:
                 turn.stop(False)
             if turn.level is not None and self.random.random() < 0.3:
-                self.end(turn, self.random.random() < 0.6)
+                turn.end(self.random.random() < 0.6)
         got = {(n, m, p) for n, m, p in self.fuzz.admin.execute(
             'SELECT name, mode, pid FROM lock_holders').fetchall()}
         expected = {(n, m, t.pid) for t in self.turns for n, m in t.locks.items()}
@@ -317,7 +303,7 @@ class Locks(turns.Run):
             turn.begin(r.choice(('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ',
                                  'SERIALIZABLE')), self.versions)
         elif turn.level is not None and way < 0.12:
-            self.end(turn, r.random() < 0.7)
+            turn.end(r.random() < 0.7)
         elif turn.level is not None and way < 0.2:
             if turn.saved and r.random() < 0.5:
                 if r.random() < 0.5:

@@ -1,20 +1,19 @@
-"""Requests by several sessions at once.
+"""Requests of concurrent sessions.
 
-Sessions in threads of their own come with the same few keys again and again, of
-scopes that nobody has used before: by request_once(), whose function may fail,
-and by request_begin() and request_done() in transactions of each level, with
-savepoints.  Some give up in the middle and leave the transaction to whoever
-comes next with a claim of its own; some are killed, some calls are cancelled.
+The sessions use the same few keys again and again, in new scopes: by request_once(), with
+a function that may fail, and by request_begin() and request_done() in transactions of
+each level, with savepoints.  Some leak a transaction, so that the next request claims it;
+some are killed, and some calls are cancelled.
 
-What has run left its row in a table.  After every few hundred operations
+Each execution inserts a row into a table.  After every few hundred operations
 
-- each key has run once at most, and where it has, that is its stored result,
-  and the answer that everybody got who committed
-- nobody began a request anew that was done before, got a result before it was
-  committed, or was told that others are at it while nobody was
-- 40001 came only for results that came after the snapshot, never under READ
+- each key has been executed once at most; if so, its result is stored, and is the answer
+  of all who committed
+- nobody has begun a request that had been done before, received a result before it was
+  committed, or been told that it is busy when it was not
+- 40001 was raised only for results that are newer than the snapshot, never under READ
   COMMITTED and never at COMMIT
-- what was barred or given up has left nothing
+- what was refused or rolled back has left nothing
 """
 
 import random
@@ -22,23 +21,23 @@ from collections import defaultdict, namedtuple
 
 import threads
 from fuzz import Difference, Raised, psycopg
-from threads import FOREVER, LEVELS, Thread, Threads, now
+from threads import FOREVER, LEVELS, ConcurrentRun, ConcurrentSession, now
 
 WORKERS = 5
 STEPS = 40      # of each worker in an epoch
 KEYS = 8
 Json = psycopg.types.json.Jsonb
-# An answer: result is None where there is nothing yet
+# An answer; result is None if there is none yet
 Answer = namedtuple('Answer', 'txn key n state result begin end')
 
 
 class Txn(threads.Txn):
-    """A transaction, and what it was answered."""
+    """A transaction, and its answers."""
 
     def __init__(self, *args):
         super().__init__(*args)
         self.answers = []
-        self.own = {}           # key: (n, result), done in it
+        self.own = {}           # key: (n, result), done in this transaction
         self.begun = None       # (key, n, tag)
         self.claim = None
 
@@ -51,8 +50,8 @@ class Txn(threads.Txn):
         self.own = dict(own)
 
 
-class Turns(Thread):
-    """A session, and what it does next."""
+class Worker(ConcurrentSession):
+    """A session, which chooses what to do next."""
 
     new_txn = Txn
 
@@ -85,29 +84,22 @@ class Turns(Thread):
             self.txn.claim = f'{self.name} {self.end_at}'
             self.may(f"SELECT request_claim('{self.txn.claim}')")
 
-    def commit(self):
-        begun = self.txn.begun
-        answer = self.ask('COMMIT')
-        if isinstance(answer, Raised):
-            self.expect(answer.state == '25000' and begun or answer.state == '57014'
-                        and self.run.cancels, f'COMMIT with {begun}: {answer}')
-            self.rollback()
-        else:
-            self.expect(not begun and self.status == 'COMMIT',
-                        f'COMMIT with {begun} begun: {self.status}')
-            self.committed()
+    def commit_may_fail(self, error):
+        return (error.state == '25000' and self.txn.begun
+                or error.state == '57014' and self.run.cancels)
 
     def committed(self):
+        self.expect(not self.txn.begun, f'COMMIT with {self.txn.begun} begun')
         super().committed()
         self.run.ended(self)
 
     def leave(self):
-        """Nobody waits for this transaction any more."""
+        """Forget the transaction.  Nobody waits for it any more."""
         super().leave()
         self.run.ended(self)
 
     def give_up(self):
-        """The next who has this connection claims for itself."""
+        """Leave the transaction to the next request on this connection, which claims it."""
         if not self.txn.claim:
             return
         if not self.may("SET LOCAL pg_cas.on_leak = 'error'") or not self.may('SAVEPOINT leak'):
@@ -117,7 +109,7 @@ class Turns(Thread):
         self.expect(leak or isinstance(answer, Raised) and answer.state == '57014'
                     and self.run.cancels, f'a claim in {self.txn.claim}: {answer}')
         if leak:
-            # whoever swallows the error cannot commit all the same
+            # even if the error is caught, the transaction cannot commit
             self.must('ROLLBACK TO leak')
             answer = self.ask('COMMIT')
             self.expect(isinstance(answer, Raised) and answer.state in ('25000', '25001', '57014'),
@@ -218,8 +210,8 @@ class Turns(Thread):
         self.failed()
 
 
-class Requests(Threads):
-    """The run."""
+class Requests(ConcurrentRun):
+    """A run."""
 
     def __init__(self, fuzz):
         super().__init__(fuzz)
@@ -234,11 +226,11 @@ class Requests(Threads):
                 END IF;
                 RETURN jsonb_build_object('tag', made);
             END $$''')
-        self.workers = [Turns(self, f's{n}', random.Random(fuzz.options.seed * 100 + n))
+        self.workers = [Worker(self, f's{n}', random.Random(fuzz.options.seed * 100 + n))
                         for n in range(WORKERS)]
 
-    # When a session may have been at a key: from the first call to the end of
-    # the transaction.
+    # A session may be working on a key from its first call to the end of the
+    # transaction.
 
     def came(self, worker, key):
         self.at[worker.name, key].append([now(), FOREVER])
@@ -250,7 +242,7 @@ class Requests(Threads):
                     spell[1] = min(spell[1], now())
 
     def work(self):
-        """An epoch."""
+        """Run an epoch."""
         r = self.random
         self.begin_epoch()
         self.scopes = [f'scope {self.epoch} {n}' for n in range(r.choice((1, 2, 3)))]
@@ -270,7 +262,7 @@ class Requests(Threads):
         if self.random.random() < 0.2:
             self.admin.execute('SELECT pg_cas_reap(10)')
 
-    # ---- what must be true ----
+    # ---- checks ----
 
     def check(self, key):
         ran = self.admin.execute('SELECT n, tag FROM run WHERE id = %s',
@@ -278,8 +270,8 @@ class Requests(Threads):
         self.right(len(ran) < 2, key, f'ran as {ran}')
         self.check_stored(key, ran)
         n, tag = ran[0] if ran else (None, None)
-        # when it may have been committed: not before the first of those who
-        # have it was, and not after the first answer
+        # it may have been committed from the first COMMIT sent by one who has the
+        # result to the first one answered
         got = [t for t in self.committed if any(
             a.key == key and a.result == tag or t.own.get(key) == (n, tag) for a in t.answers)]
         sent = min([t.sent for t in got], default=FOREVER)
@@ -296,8 +288,8 @@ class Requests(Threads):
         for begin, end, at, says in self.stale:
             self.right(at != key or acked >= begin and sent <= end, key, f'not stale: {says}')
         for end, at, asked, says in self.reused:
-            # what it was compared with may have been rolled back since, but
-            # then nobody would have been told of it
+            # the other request must have committed: had it been rolled back, the
+            # caller would not have been told of it
             self.right(at != key or ran and n != asked and sent <= end, key,
                        f'not reused, ran as {ran}: {says}')
 
@@ -313,8 +305,10 @@ class Requests(Threads):
         self.right((state, result) == stored, key, f'ran as {ran}, stored {state}, {result}')
 
     def check_answers(self, key, n, tag, got):
-        """Those who committed have the one result; and one of them had it
-        before the others, who were told of it after its COMMIT was sent."""
+        """Check that all who committed have the same result.
+
+        One of them had it first; the others were told of it after its COMMIT was sent.
+        """
         answers = [a for t in self.committed for a in t.answers
                    if a.key == key and a.state == 'done']
         for answer in answers:

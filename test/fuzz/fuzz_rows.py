@@ -1,9 +1,9 @@
 """Versioned rows and cas_txn, each answer compared with a model.
 
-Sessions take turns on a few guarded tables, of random keys, columns and
-settings, which DDL changes in between.  The model has each table's rows, as
-versions and payloads; a transaction's changes are kept apart until it commits.
-A call that comes to a row that another transaction has written waits.
+Sessions take turns on a few guarded tables with random keys, columns and settings, which
+DDL changes in between.  The model has each table's rows, as versions and payloads, and
+keeps the changes of a transaction separately until it commits.  A call that finds a row
+that another transaction has written waits for it.
 """
 
 import json
@@ -27,9 +27,9 @@ class Table:
         self.versions = random.choice(('row', 'row', 'table'))
         self.reject = random.random() < 0.3
         self.rows = {}          # key: (version, payload), as committed
-        self.changed = {}       # key: how often
+        self.changed = {}       # key: number of committed changes
         self.greatest = 0
-        self.extra = False      # whether the column is there
+        self.extra = False      # whether it has the column "extra"
         self.partitioned = random.random() < 0.3
         self.path = self.document and random.random() < 0.3
 
@@ -54,12 +54,12 @@ class Table:
                + ", unversioned => 'reject'" * self.reject + ')')
 
     def payload(self, random):
-        """A whole one."""
+        """Return a random payload with all columns, or a random document."""
         n, s = random.randrange(4), random.choice(('', 'a', 'ü"\\'))
         return {'n': n, 's': s} if not self.document or random.random() < 0.7 else {'other': [n, s]}
 
     def shown(self, version, payload):
-        """A payload as it is read."""
+        """Return a payload as it is read."""
         shown = dict(payload)
         if self.path:
             shown['meta'] = {'v': version}
@@ -68,14 +68,14 @@ class Table:
         return shown
 
     def written(self, was, payload):
-        """What a row has after a payload is written to it."""
+        """Return the payload of a row after a payload has been written to it."""
         if self.document or was is None:
             return payload
         return {**was, **payload}
 
 
 class Turn(turns.Turn):
-    """A session, with what its transaction has written."""
+    """A session, and what its transaction has written."""
 
     def forget(self):
         self.level = None
@@ -84,8 +84,9 @@ class Turn(turns.Turn):
         self.saved = []
         self.seen = {}
 
-    def end(self, commit):
-        self.run.end(self, commit)
+    def committed(self):
+        for (table, k), row in self.changes.items():
+            self.run.settle(table, k, row)
 
     def back(self):
         self.rows(f'ROLLBACK TO s{len(self.saved) - 1}')
@@ -93,7 +94,7 @@ class Turn(turns.Turn):
 
 
 class Rows(turns.Run):
-    """The run."""
+    """A run."""
 
     def __init__(self, fuzz):
         super().__init__(fuzz, SESSIONS, Turn)
@@ -113,7 +114,7 @@ class Rows(turns.Run):
             self.maker.rows(statement)
         self.tables.append(table)
 
-    # ---- what is there ----
+    # ---- rows ----
 
     def row(self, turn, table, k):
         return turn.changes.get((table, k), table.rows.get(k))
@@ -123,8 +124,10 @@ class Rows(turns.Run):
         return any((table, k) in other.locked for k in keys)
 
     def stale(self, turn, table, k):
-        """Whether others have changed a row since the snapshot.  One that has
-        come and gone since is as if it had never been."""
+        """Whether other sessions have changed a row since the snapshot.
+
+        A row that was created and deleted since then does not count.
+        """
         times, row = turn.seen.get((table, k), (None, None))
         return (turn.level not in (None, 'READ COMMITTED')
                 and times != table.changed.get(k) and (row or k in table.rows))
@@ -155,31 +158,10 @@ class Rows(turns.Run):
         turn.seen = {(t, k): (n, t.rows.get(k)) for t in self.tables
                      for k, n in t.changed.items()}
 
-    def end(self, turn, commit):
-        if commit:
-            answer = turn.ask('COMMIT')
-            failed = isinstance(answer, Raised)
-            self.fuzz.expect(not failed or answer.state == '40001'
-                             and turn.level == 'SERIALIZABLE', f'COMMIT: {answer}')
-            if not failed:
-                for (table, k), row in turn.changes.items():
-                    self.settle(table, k, row)
-        else:
-            turn.rows('ROLLBACK')
-        turn.forget()
-
-    def failed(self, turn):
-        if turn.level is None:
-            return
-        if turn.saved:
-            turn.back()
-        else:
-            self.end(turn, False)
-
     # ---- calls ----
 
     def next_version(self, table, was, version, says):
-        """Whether a version that was given is right."""
+        """Check the version that a write was given."""
         if table.versions == 'table':
             self.fuzz.expect(version > table.greatest, f'{table.greatest} was out: {says}')
         else:
@@ -200,7 +182,7 @@ class Rows(turns.Run):
                 'put': (whole,)}
         arguments = [Json(a) if isinstance(a, dict) else a for a in args.get(what, ())]
         marks = ', %s' * len(arguments)
-        # rows of cas_txn and others' rows are locked by key
+        # the keys that the call may lock; cas_txn and absent rows are locked by key
         keys = (k, to) if what == 'rename' else (k,)
         turn.at = table, keys
         if what in ('create', 'update', 'patch', 'delete', 'rename'):
@@ -225,13 +207,13 @@ class Rows(turns.Run):
                               'RETURNING resource_version', value, table.key(k))
             if answer is None:
                 answer = ('none',)
-        # what it had to wait for may have changed them
+        # a transaction for which the call waited may have changed them
         was, there = self.row(turn, table, k), self.row(turn, table, to)
         says = (f'{what} {table.name} {table.key(k)} {args.get(what, ())}, was {was}, '
                 f'there {there}: {answer}')
         if isinstance(answer, Raised):
             self.judge_error(turn, table, what, keys, was, answer, says)
-            self.failed(turn)
+            turn.failed()
             return
         if turn.level is not None and what != 'get':
             turn.locked.update((table, x) for x in keys)
@@ -253,7 +235,7 @@ class Rows(turns.Run):
             turn.gave_up(answer)
             or answer.state == '40001' and stale
             or answer.state == '40001' and turn.level == 'SERIALIZABLE'
-            # a row that goes to another partition while it is waited for
+            # a row that is moved to another partition while the call waits for it
             or answer.state == '40001' and turn.waited and table.partitioned
             or answer.state == 'PT404' and what in ('merge', 'apply') and not was
             or answer.state == 'PT428' and what == 'plain' and table.reject and was, says)
@@ -289,7 +271,8 @@ class Rows(turns.Run):
             else:
                 right = 'unchanged' if new == was[1] else 'updated'
             expect(outcome == right, f'{right} is right: {says}')
-            if right in ('exists', 'conflict', 'unchanged') and not (right == 'exists' and what == 'rename'):
+            if (right in ('exists', 'conflict', 'unchanged')
+                    and (right, what) != ('exists', 'rename')):
                 expect(answer[1] == was[0], says)
             if right in ('exists', 'conflict') and what != 'rename':
                 expect(answer[2] == table.shown(*was), says)
@@ -303,15 +286,15 @@ class Rows(turns.Run):
                 self.next_version(table, was, answer[1], says)
                 self.write(turn, table, k, (answer[1], new))
             return
-        # under READ COMMITTED, a plain statement does not find a row that has
-        # come in the place of one for which it waited
+        # under READ COMMITTED, a plain statement that waits for a row which is deleted
+        # does not find the row that replaces it
         if what == 'plain' and (not was or turn.waited and answer == ('none',)):
             expect(answer == ('none',), says)
             return
         if what == 'plain':
             expect(not table.reject or new == was[1], says)
         if was and new == was[1]:
-            # a plain UPDATE that changes nothing is no new version, but it
+            # a plain UPDATE that changes nothing does not advance the version, but it
             # writes the row
             expect(answer[0] == was[0], says)
             if what == 'plain':
@@ -321,7 +304,7 @@ class Rows(turns.Run):
             self.write(turn, table, k, (answer[0], new))
 
     def txn(self, turn):
-        """Some rows of one table at once, in any order, if versions fit."""
+        """Change some rows of one table by cas_txn, in random order."""
         r = self.random
         table = r.choice(self.tables)
         keys = r.sample(range(KEYS), 3)
@@ -346,7 +329,7 @@ class Rows(turns.Run):
             gone = turn.waited and fits and not all(self.row(turn, table, k) for k in there)
             if answer.state != 'PT404' or not gone:
                 self.judge_error(turn, table, 'txn', keys, None, answer, says)
-            self.failed(turn)
+            turn.failed()
             return
         answer = answer[0]
         looked = keys[:2] if not fits else keys[:2] + there
@@ -374,15 +357,16 @@ class Rows(turns.Run):
         return ('exists' in compare) == (row is not None)
 
     def change_table(self):
-        """DDL, when nobody is in a transaction."""
+        """End all transactions, then execute DDL."""
         r = self.random
         for turn in self.turns:
             if turn.level is not None:
-                self.end(turn, r.random() < 0.5)
+                turn.end(r.random() < 0.5)
         table = r.choice(self.tables)
         what = r.choice(('column', 'column', 'index', 'vacuum', 'enable', 'type', 'new'))
         if what == 'column':
-            self.maker.rows(f'ALTER TABLE {table.name} ' + ('DROP extra' if table.extra else 'ADD extra text'))
+            self.maker.rows(f'ALTER TABLE {table.name} '
+                            + ('DROP extra' if table.extra else 'ADD extra text'))
             table.extra = not table.extra
         elif what == 'index':
             self.maker.rows(f'CREATE INDEX ON {table.name} (resource_version)')
@@ -419,7 +403,7 @@ class Rows(turns.Run):
         if turn.level is None and way < 0.2:
             self.begin(turn)
         elif turn.level is not None and way < 0.12:
-            self.end(turn, r.random() < 0.7)
+            turn.end(r.random() < 0.7)
         elif turn.level is not None and way < 0.2:
             if turn.saved and r.random() < 0.5:
                 if r.random() < 0.5:

@@ -1,12 +1,11 @@
-"""Versioned rows, swapped by several sessions at once.
+"""Versioned rows, changed by concurrent sessions.
 
-Sessions in threads of their own do single swaps, cas_txn lists and plain
-statements to a few rows of four tables, alone and in transactions of each
-level, with savepoints, while tables are vacuumed and altered, and calls are
-cancelled.  Every few hundred operations they come to an end, and what they were
-answered is compared with what the tables have (swaps_check.py).
+The sessions execute single swaps, cas_txn lists and plain statements on a few rows of
+four tables, alone and in transactions of each level, with savepoints, while tables are
+vacuumed and altered, and calls are cancelled.  After every few hundred operations all
+transactions end, and the answers are compared with the tables (swaps_check.py).
 
-The seed says what each session does, but not who comes first.
+The seed determines what each session does, but not the order of their calls.
 """
 
 import random
@@ -15,14 +14,14 @@ from fuzz import psycopg
 from swaps_check import Epoch
 from swaps_lists import Lists
 from swaps_rows import ACCOUNTS, KEYS, Table, row_of
-from threads import LEVELS, Threads
+from threads import LEVELS, ConcurrentRun
 
 WORKERS = 5
 STEPS = 40      # of each worker in an epoch
 
 
-class Turns(Lists):
-    """A session, and what it does next."""
+class Worker(Lists):
+    """A session, which chooses what to do next."""
 
     def step(self):
         r = self.random
@@ -46,8 +45,8 @@ class Turns(Lists):
                       self.list, self.list, self.list))()
 
 
-class Swaps(Threads):
-    """The run."""
+class Swaps(ConcurrentRun):
+    """A run."""
 
     def __init__(self, fuzz):
         super().__init__(fuzz)
@@ -57,12 +56,12 @@ class Swaps(Threads):
             "'n', (p ->> 'n')::int + (args ->> 'd')::int)$$")
         self.tables = self.new_tables()
         self.sum = 100 * ACCOUNTS * len(self.tables)
-        self.workers = [Turns(self, f's{n}', random.Random(fuzz.options.seed * 100 + n))
+        self.workers = [Worker(self, f's{n}', random.Random(fuzz.options.seed * 100 + n))
                         for n in range(WORKERS)]
         self.there = self.read_tables()
 
     def new_tables(self):
-        """One of each kind, and one that is partitioned."""
+        """Create a table of each kind.  One of them is partitioned."""
         r = self.random
         shapes = [(d, v) for d in (False, True) for v in ('row', 'table')]
         parted = r.randrange(4)
@@ -83,14 +82,14 @@ class Swaps(Threads):
                     f'SELECT id::text, resource_version, {t.shown} FROM {t.name}').fetchall()}
 
     def work(self):
-        """An epoch."""
+        """Run an epoch."""
         r = self.random
         self.begin_epoch()
         self.single = r.random() < 0.4      # one call, one transaction
         self.renames = r.random() < 0.5
         self.storms = self.single and not self.renames and r.random() < 0.6
         self.many = r.choice((0, 0, 0.01, 0.1))
-        # where most is done
+        # the tables and keys that most operations use
         self.near = r.sample(self.tables, r.choice((1, 2, 4)))
         self.keys = r.choice((range(KEYS), range(ACCOUNTS, KEYS), range(4, 8)))
         self.failed = []

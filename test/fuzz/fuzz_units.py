@@ -1,14 +1,12 @@
-"""Allocation by several sessions at once.
+"""Allocation by concurrent sessions.
 
-Sessions in threads of their own ask for units of a few small pools under the
-same few keys, release and renew them, alone and in transactions of each level,
-with savepoints, while pools are shrunk, grown, reserved, drained and rebuilt.
-Some calls are cancelled, some sessions killed, also while they wait.  Every few
-hundred operations they come to an end, and what they were told is compared with
-what the pools have (units_check.py).
+The sessions allocate units of a few small pools for the same few keys, release and renew
+them, alone and in transactions of each level, with savepoints, while pools are shrunk,
+grown, reserved, drained and rebuilt.  Some calls are cancelled, and some sessions are
+killed, also while they wait.  After every few hundred operations all transactions end,
+and the answers are compared with the pools (units_check.py).
 
-The clock decides nothing: a unit's time to live, or a cooldown, is over at once
-or never.
+No answer depends on the time: a unit expires, and a cooldown ends, immediately or never.
 """
 
 import ipaddress
@@ -17,7 +15,7 @@ import random
 import threads
 from alloc_model import NEVER, NOW, Pool, Unit, key
 from fuzz import Raised
-from threads import LEVELS, Thread, Threads, now
+from threads import LEVELS, ConcurrentRun, ConcurrentSession, now
 from units_check import Epoch, Fact
 
 WORKERS = 5
@@ -26,7 +24,7 @@ KEYS = 10
 
 
 class Txn(threads.Txn):
-    """A transaction, and what it was told."""
+    """A transaction, and its answers."""
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -38,14 +36,14 @@ class Txn(threads.Txn):
         self.saved.append(len(self.facts))
 
     def undo(self, n, times):
-        """What has been undone since, and when."""
+        """Mark the facts from number n on as undone between two times, and remove them."""
         for fact in self.facts[n:]:
             fact.undone = times
         del self.facts[n:]
 
 
-class Turns(Thread):
-    """A session, and what it does next."""
+class Worker(ConcurrentSession):
+    """A session, which chooses what to do next."""
 
     new_txn = Txn
 
@@ -70,25 +68,17 @@ class Turns(Thread):
 
     # ---- transactions ----
 
-    def commit(self):
-        answer = self.ask('COMMIT')
-        if isinstance(answer, Raised):
-            self.expect(answer.state == '40001' and self.txn.level == 'SERIALIZABLE'
-                        or self.ended_early(answer), f'COMMIT: {answer}')
-            self.failed_at_once(answer)
-        else:
-            self.expect(self.status == 'COMMIT', f'COMMIT: {self.status}')
-            self.committed()
+    def commit_may_fail(self, error):
+        return super().commit_may_fail(error) or self.ended_early(error)
 
-    def failed_at_once(self, answer):
-        """The whole transaction is over."""
+    def commit_failed(self, error):
         self.lost_at = self.begin_at
-        if answer.state == '57P01':
+        if error.state == '57P01':
             self.begin_again()
         else:
             self.rollback()
 
-    # What an error ends is over before the ROLLBACK.
+    # An error undoes what was done, not the ROLLBACK after it.
 
     lost_at = None
 
@@ -120,8 +110,10 @@ class Turns(Thread):
     # ---- calls ----
 
     def call(self, pool, query, *values, may=()):
-        """An answer, or None if it failed as it may; the error if it is one
-        of those that are looked at."""
+        """Return a call's answer, or None if it failed as any call may.
+
+        An error with an SQLSTATE in may is returned to the caller.
+        """
         if self.txn is None:
             self.txn = Txn(self.name, self.auto_level, False)
         answer = self.ask(query, *values)
@@ -138,7 +130,7 @@ class Turns(Thread):
         return None
 
     def begin_again(self):
-        """After it was killed from outside."""
+        """Connect again after the session has been killed."""
         self.lost_at, self.end_at = self.begin_at, now()
         self.conn.close()
         self.connect()
@@ -165,7 +157,7 @@ class Turns(Thread):
         return self.random.choice(self.run.pools), self.random.choice(self.run.keys)
 
     def request(self, pool):
-        """Kind, size in values, and the arguments of functions for them."""
+        """Choose a kind and a size in values; return also the arguments for them."""
         r = self.random
         if pool.kind == 'prefix':
             size = r.choice((1, 1, 1, 2, 4))
@@ -215,7 +207,7 @@ class Turns(Thread):
         self.done()
 
     def many(self):
-        """The note tells which units are new."""
+        """Allocate for several keys.  The note tells which units are new."""
         pool, _ = self.pick()
         kind, size, args = self.request(pool)
         note = f'"{self.name} {now()}"'
@@ -238,15 +230,17 @@ class Turns(Thread):
             self.done()
 
     def generation(self, pool, k):
-        """None, or the generation that the key may have."""
+        """Return None, or a generation that the key may have."""
         known = self.cache.get((pool, k))
         if known is None or self.random.random() < 0.4:
             return None
         return known - (self.random.random() < 0.1)
 
     def release(self):
-        """Of a generation, or of whatever there is: what that was is in the
-        history, as the transaction sees it."""
+        """Release the unit of a generation, or any unit of the key.
+
+        In the latter case the history, as the transaction sees it, tells which it was.
+        """
         pool, k = self.pick()
         generation = self.generation(pool, k)
         if generation is None and self.txn is None and not self.begin():
@@ -321,7 +315,7 @@ class Turns(Thread):
             'unreserve': ('alloc_unreserve', [pool.text(part)]),
             'set': ('alloc_pool_set', [r.choice(('any', 'lowest', 'random'))]),
             'rebuild': ('alloc_rebuild', [])}[what]
-        # what is not there to be cut, grown or freed: 22023, 23P01, PT404
+        # 22023, 23P01, PT404: there is nothing to be cut, grown or unreserved
         answer = self.call(pool, f'SELECT {function}(%s{", %s" * len(args)})', pool.name, *args,
                            may=('55006', '22023', '23P01', 'PT404'))
         if answer is None:
@@ -338,13 +332,13 @@ class Turns(Thread):
         self.done()
 
 
-class Units(Threads):
-    """The run."""
+class Units(ConcurrentRun):
+    """A run."""
 
     def __init__(self, fuzz):
         super().__init__(fuzz)
         self.made = 0
-        self.workers = [Turns(self, f's{n}', random.Random(fuzz.options.seed * 100 + n))
+        self.workers = [Worker(self, f's{n}', random.Random(fuzz.options.seed * 100 + n))
                         for n in range(WORKERS)]
 
     def new_pool(self):
@@ -366,7 +360,7 @@ class Units(Threads):
         return pool
 
     def work(self):
-        """An epoch, on new pools."""
+        """Run an epoch on new pools."""
         r = self.random
         self.begin_epoch()
         self.pools = [self.new_pool() for _ in range(r.choice((1, 1, 2)))]
@@ -403,7 +397,7 @@ class Units(Threads):
     def disturb(self):
         r = self.random
         if self.kills and r.random() < 0.3:
-            # nobody knows what has become of a COMMIT, or a call alone
+            # not during a COMMIT or a call without BEGIN, whose result would be unknown
             self.admin.execute(
                 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = %s AND '
                 "wait_event_type = 'Lock' AND xact_start < query_start AND query !~ 'COMMIT'",

@@ -1,8 +1,7 @@
-"""Families in turn with rising seeds, in several processes.  See run.
+"""Runs all families in turn, with increasing seeds, in several processes.  See run.
 
-Each run is a fuzz.py of its own, on a database of its own.  The first
-difference ends all of them.  The server's log is searched here, and is not let
-grow for ever.
+Each run is a process fuzz.py with a database of its own.  The first difference ends all
+of them.  The server's log is searched here, and truncated when it is large.
 """
 
 import itertools
@@ -18,7 +17,7 @@ LARGEST_LOG = 100 << 20
 
 
 class Night:
-    """The runs that have been, and those that are."""
+    """The runs that have ended, and those that are running."""
 
     def __init__(self, options, families, bad_log):
         self.options, self.families, self.bad_log = options, families, bad_log
@@ -33,7 +32,7 @@ class Night:
         self.log_at = os.path.getsize(options.log) if options.log else 0
 
     def next(self):
-        """What to do next: (family, seed, operations), or None."""
+        """Return the next run, (family, seed, operations), or None."""
         options = self.options
         with self.lock:
             late = options.seconds and time.monotonic() - self.begun > options.seconds
@@ -78,7 +77,7 @@ class Night:
             print(f'{family}: seed {seed}, {done} operations in {seconds:.0f} s', flush=True)
 
     def faults(self):
-        """What the log has that nothing may cause."""
+        """Return the lines of the log that must not be there."""
         if not self.options.log:
             return []
         with open(self.options.log, encoding='utf-8', errors='replace') as log:
@@ -116,6 +115,6 @@ def play(options, families, bad_log):
         worker.start()
     for worker in workers:
         while worker.is_alive():
-            worker.join(1)      # signals are looked at in between
+            worker.join(1)      # signals are handled in between
     night.table()
     return 1 if night.wrong else 0

@@ -1,14 +1,15 @@
-"""What must be true of an epoch of concurrent swaps, after it.
+"""Checks after an epoch of concurrent swaps.
 
-- Each life's versions are a line: every version was made by one committed
-  transaction, of the version before it, and the last one is what the table has.
-- What was seen was there at that moment: committed by then, and not overwritten
-  by something that had been committed before the call began.
-- A transaction with one snapshot saw nothing that came after what it missed,
-  and those that were SERIALIZABLE could have gone one after the other.
-- REPEATABLE READ failed with 40001 only for rows that had changed.
+- The versions of each life form a line: every version was made by one committed
+  transaction from the version before it, and the last one is in the table.
+- What was seen was there at that moment: it was committed by then, and not overwritten by
+  a transaction that was committed before the call began.
+- A transaction with one snapshot has seen nothing that depends on something that it has
+  missed, and the SERIALIZABLE transactions have a serial order.
+- REPEATABLE READ transactions failed with 40001 only for rows that had changed.
 
-Times are the client's: a commit happened between its being sent and answered.
+All times are measured by the client.  A transaction was committed at some time between
+sending the COMMIT and receiving the answer.
 """
 
 from collections import defaultdict
@@ -18,7 +19,7 @@ from swaps_rows import Txn
 
 
 class Epoch:
-    """All that is known of one."""
+    """An epoch, and all that is known about it."""
 
     def __init__(self, tables, before, after, txns, failed):
         self.tables, self.after, self.txns, self.failed = tables, after, txns, failed
@@ -115,10 +116,10 @@ class Epoch:
             self.stays[former.table, former.key][-1][1] = write.txn
             self.stays[write.table, write.key].append([write.txn, None])
 
-    # ---- what was seen ----
+    # ---- reads ----
 
     def next_write(self, table, row):
-        """Who overwrote a version, or ended it."""
+        """Return the write that replaced a version or deleted the row."""
         line = self.lines[table, row.life]
         i = line.index(row.version) + 1
         if i < len(line):
@@ -126,10 +127,10 @@ class Epoch:
         return self.ends.get((table, row.life))
 
     def spells(self, table, k):
-        """When a key had a row, whichever it was: (in, out)."""
+        """Return when a key had a row: (transaction that created it, that removed it)."""
         spells = sorted(self.stays[table, k], key=lambda s: s[0].acked)
         for spell in list(spells):
-            # gone, and back at once
+            # deleted and created again by the same transaction
             later = [s for s in spells if s[0] is spell[1] and s is not spell]
             if later:
                 spells.append([spell[0], later[0][1]])
@@ -166,11 +167,14 @@ class Epoch:
         if held and after.txn.acked < txn.sent:
             self.wrong(f'{txn} had locked {read}, and yet came {after}', write)
 
-    # ---- who comes before whom ----
+    # ---- order of transactions ----
 
     def check_graph(self):
-        """Edges: what one wrote the other saw or overwrote; what one saw the
-        other overwrote."""
+        """Build the graph of dependencies, and check it.
+
+        follows: the other transaction has read or overwritten what one wrote; passes: it
+        has overwritten what one read.
+        """
         follows, passes = defaultdict(set), defaultdict(set)
         for versions in self.lives.values():
             for write in versions.values():
@@ -188,7 +192,7 @@ class Epoch:
     def edges_of_read(self, txn, read, follows, passes):
         if read.row is None:
             if txn.window and read.begin > txn.window[1]:
-                # what has come and gone since is as if it had never been
+                # a row that was created and deleted since then does not count
                 return
             for came, went in self.stays[read.table, read.key]:
                 if came.sent > read.end and came is not txn:
@@ -204,7 +208,7 @@ class Epoch:
             passes[txn].add(after.txn)
 
     def check_snapshot(self, txn, follows, passes):
-        """Nothing that txn missed leads to what it saw or overwrote."""
+        """Check that nothing that txn has seen or overwritten depends on what it missed."""
         reached, todo = {}, [(to, None) for to in passes[txn]]
         while todo:
             to, by = todo.pop()
@@ -230,7 +234,7 @@ class Epoch:
         return [write for txn in txns for write in txn.writes]
 
     def check_serializable(self, follows, passes):
-        """No circle."""
+        """Check that the graph of SERIALIZABLE transactions has no cycle."""
         among = [t for t in self.txns if t.level == 'SERIALIZABLE']
         edges = {t: [u for u in follows[t] | passes[t] if u.level == 'SERIALIZABLE']
                  for t in among}
@@ -245,10 +249,10 @@ class Epoch:
                     state[txn] = 'done'
                     stack.pop()
                 elif state.get(to) == 'open':
-                    circle = [t for t, _ in stack]
-                    circle = circle[circle.index(to):]
-                    self.wrong('not serializable:\n' + '\n'.join(map(self.tell, circle)),
-                               *self.places(circle))
+                    cycle = [t for t, _ in stack]
+                    cycle = cycle[cycle.index(to):]
+                    self.wrong('not serializable:\n' + '\n'.join(map(self.tell, cycle)),
+                               *self.places(cycle))
                 elif to not in state:
                     state[to] = 'open'
                     stack.append((to, iter(edges[to])))
@@ -263,13 +267,14 @@ class Epoch:
         for txn in self.txns:
             for write in txn.writes:
                 keys = {(write.table, write.key), (write.table, write.key_before)}
-                if keys & set(failure.rows) and txn.acked >= failure.begin and txn.sent <= failure.end:
+                if (keys & set(failure.rows) and txn.acked >= failure.begin
+                        and txn.sent <= failure.end):
                     return
         self.wrong(f'nothing has changed: {failure.call}', *failure.rows)
 
 
 class Base:
-    """A row that was there before."""
+    """A row that existed before the epoch."""
 
     def __init__(self, txn, table, key, row):
         self.txn, self.table, self.key, self.row = txn, table, key, row
@@ -280,7 +285,7 @@ class Base:
 
 
 class Wrong(Difference):
-    """A difference, and the rows that it is about."""
+    """A difference, and the rows that it concerns."""
 
     def __init__(self, what, places):
         super().__init__(what)

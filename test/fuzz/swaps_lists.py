@@ -1,7 +1,7 @@
-"""cas_txn() in the driver of concurrent swaps: lists of all kinds.
+"""The lists for cas_txn() of a session, for fuzz_swaps.py.
 
-A row is read before and after what is done to it, within the list, so that the
-answer tells which version was made of which.
+A list reads a row before and after each operation on it, so that the answer tells which
+version was made of which.
 """
 
 import json
@@ -9,14 +9,14 @@ import json
 from swaps_rows import ACCOUNTS, GOING, KEYS, Json, row_of
 from swaps_work import Work
 
-# More names than are locked one by one.
+# More names than cas_txn() locks one by one.
 MANY = 600
-# Operations that come with a comparison, or have a version of their own.
+# Operations that need a comparison or a version.
 COMPARED = ('update', 'patch', 'delete', 'rename', 'put')
 
 
 class Lists(Work):
-    """A session that makes lists, too."""
+    """A session that also calls cas_txn()."""
 
     def list(self):
         r = self.random
@@ -31,7 +31,7 @@ class Lists(Work):
             getattr(self, 'plan_' + kind)(table, k, at, compare, success, plan)
         renamed = {(table, new) for table, _, _, _, new in plan}
         if any(what == 'put' and (table, k) in renamed for table, k, what, _, _ in plan):
-            # what is put would replace a row that came by the list itself
+            # put would replace a row that the list itself has renamed
             return
         if r.random() < 0.3:
             success, plan = self.shuffled(rows, success, plan)
@@ -47,8 +47,10 @@ class Lists(Work):
             self.done()
 
     def refused(self, rows, compare, plan):
-        """What the list may end with: nothing is there where a comparison has
-        held that it is absent, but for plain INSERTs."""
+        """Return the SQLSTATEs with which the list may fail.
+
+        After a comparison has found that a row is absent, only a plain INSERT can create it.
+        """
         absent = {(c['table'], c['id']) for c in compare if 'absent' in c}
         taken = any((table.name, table.key(k)) not in absent
                     for table, k, what, _, _ in plan if what in ('create', 'put'))
@@ -56,20 +58,22 @@ class Lists(Work):
         return ('PT409', 'PT404') + ('23505',) * (taken or self.run.renames)
 
     def shuffled(self, rows, success, plan):
-        """The operations, rows in another order, a row's staying in theirs."""
+        """Shuffle the rows, but keep the order of the operations on each row."""
         order = {row: self.random.random() for row in rows}
         both = sorted(zip(success, plan), key=lambda x: order.get(x[1][:2], 1))
         return [b[0] for b in both], [b[1] for b in both]
 
     def many_names(self, table):
-        """Comparisons with rows that are never there."""
+        """Return comparisons with rows that never exist."""
         names = [f'{n:08}-0000-0000-0000-00000000ffff' if table.key_type == 'uuid'
                  else str(n + 1000000) for n in range(MANY)]
         return [{'table': table.name, 'id': name, 'absent': True} for name in names]
 
     def storm(self):
-        """Many calls that lock rows in any order, each a transaction of its own:
-        none may deadlock."""
+        """Make many calls that lock rows in random order, each in its own transaction.
+
+        None of them may deadlock.
+        """
         r = self.random
         rows = [(t, k) for t in self.run.near for k in self.run.keys]
         calls = []
@@ -81,7 +85,7 @@ class Lists(Work):
                 calls.append(f"cas_lock('{some[0][0].name}', ARRAY{keys}, '{mode}')")
                 continue
             compare = [{'table': t.name, 'id': t.key(k), 'absent': True} for t, k in some]
-            # a list that does not run has its rows locked all the same
+            # the rows of a list are locked even if it is not executed
             idle = [{'op': 'delete', 'table': t.name, 'id': t.key(k), 'version': 1}
                     for t, k in some if r.random() < 0.5]
             compare.append({'table': some[0][0].name, 'id': some[0][0].key(99), 'absent': True})
@@ -94,8 +98,8 @@ class Lists(Work):
         if self.call(rows, f'DO $$BEGIN {body} END$$', refused=()) is not None:
             self.txn = None
 
-    # Each of these adds what is asked for a row to the lists, and to the plan
-    # for every operation: table, key, what it does, what it writes, new key.
+    # Each of these functions adds the comparisons and operations for a row to the lists,
+    # and for each operation (table, key, operation, what it writes, new key) to the plan.
 
     def add(self, success, plan, table, k, at, op, sent=None, new=None, **more):
         success.append({**at, 'op': op, **more})
@@ -148,7 +152,7 @@ class Lists(Work):
         self.add(success, plan, table, k, at, 'get')
 
     def plan_put(self, table, k, at, compare, success, plan):
-        """A document that is put begins a life, so only where there is none."""
+        """A put of a document begins a life, so it is done only if there is no row."""
         if table.document:
             compare.append({**at, 'absent': True})
         sent = self.payload(table, self.tag() if table.document else None)
@@ -163,7 +167,7 @@ class Lists(Work):
         self.add(success, plan, table, k, at, 'get')
 
     def plan_again(self, table, k, at, compare, success, plan):
-        """A row goes, and another one comes in its place."""
+        """Delete a row, and create another one with its key."""
         row = self.cache.get((table, k))
         if not row or k not in GOING:
             return self.plan_exists(table, k, at, compare, success, plan)
@@ -179,7 +183,7 @@ class Lists(Work):
             compare.append({**at, self.random.choice(('exists', 'absent')): True})
         self.add(success, plan, table, k, at, 'get')
 
-    # ---- what came of it ----
+    # ---- answers ----
 
     def judge_txn(self, compare, success, failure, plan, answer, rows):
         says = f'{compare} {success} {failure}: {answer}'
@@ -225,7 +229,7 @@ class Lists(Work):
             self.wrote(table, new, row._replace(version=got['version']), 'rename', row.version,
                        key_before=k)
             return
-        # the next answer about this row has it whole
+        # the next get of this row has its new payload
         there = next(g for g in later if g['op'] == 'get'
                      and (g['table'], g['id']) == (got['table'], got['id']))
         row = row_of(there['version'], there['payload'])

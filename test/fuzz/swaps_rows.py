@@ -1,31 +1,30 @@
-"""What the driver of concurrent swaps keeps of tables, rows and transactions.
+"""Tables, rows and transactions, for fuzz_swaps.py.
 
-Each row has in its payload, beside a number, what tells versions apart: the
-life it is in, which begins with a creation and ends with a deletion, and the
-write that made the version.
+Besides a number, the payload of each row identifies its version: by its life, which
+begins when the row is created and ends when it is deleted, and by the write that made
+the version.
 """
 
 import uuid
 from collections import namedtuple
 
 import threads
-from fuzz import Raised, psycopg
-from threads import Thread
+from fuzz import psycopg
+from threads import ConcurrentSession
 
 Json = psycopg.types.json.Jsonb
 
-# Rows that are there for good: the sum of their numbers is always the same.
+# Rows that are never deleted, and whose numbers always have the same sum.
 ACCOUNTS = 3
 KEYS = 9
-# Rows that come, but do not go, and those that do both.
-STAYING = range(ACCOUNTS, 5)
+# Rows that are also deleted.  Those between are created and never deleted.
 GOING = range(5, KEYS)
 
 Row = namedtuple('Row', 'version life w n')
-# What was seen between two times; held: it stays so to the transaction's end
+# A row as it was seen between two times; held: it stays so until the transaction ends
 Read = namedtuple('Read', 'table key row begin end held')
-# A row as a transaction leaves it (None: gone); before is the version it
-# was made of, where the answer tells; how: create, set, add, rename, gone
+# A row as a transaction leaves it (None: deleted); before is the version that it was
+# made of, if the answer tells; how: create, set, add, rename, gone
 Write = namedtuple('Write', 'txn table key row life before key_before how delta')
 # A call that failed with 40001
 Failure = namedtuple('Failure', 'call rows begin end')
@@ -37,11 +36,11 @@ class Table:
     def __init__(self, name, random, document, versions, partitioned, inserted):
         self.name = name
         self.document, self.versions, self.partitioned = document, versions, partitioned
-        self.inserted = inserted    # plain INSERTs, too, which nothing keeps off
+        self.inserted = inserted    # by plain INSERTs, too, which no lock prevents
         self.key_type = random.choice(('text', 'int', 'uuid', 'numeric'))
         self.keys = {self.key(n): n for n in range(KEYS)}
-        self.columns = 0            # that were added by and by
-        # whole documents are only written by version where none comes again
+        self.columns = 0            # number of columns added so far
+        # whole documents are written only where no version is used twice
         self.update_going = not document or versions == 'table'
 
     def key(self, n):
@@ -63,7 +62,7 @@ class Table:
 
     @property
     def shown(self):
-        """A payload, for SELECT and RETURNING."""
+        """An expression for the payload, for SELECT and RETURNING."""
         return 'doc' if self.document else (
             "jsonb_build_object('life', life, 'w', w, 'n', n)")
 
@@ -73,7 +72,7 @@ class Table:
 
     @property
     def added(self):
-        """What SET says to write a number that is greater by a parameter."""
+        """A SET list that adds a parameter to the number."""
         if self.document:
             return ("doc = t.doc || jsonb_build_object('w', %s::text, "
                     "'n', (t.doc ->> 'n')::int + %s::int)")
@@ -89,12 +88,12 @@ def row_of(version, payload):
 
 
 class Txn(threads.Txn):
-    """A transaction, and what it saw and did."""
+    """A transaction, and what it has seen and written."""
 
     def __init__(self, *args):
         super().__init__(*args)
         self.reads, self.writes, self.failures = [], [], []
-        self.own = {}           # (table, key): what nobody else can change now
+        self.own = {}           # (table, key): Row or None, which nobody else can change
 
     def save(self):
         self.saved.append((len(self.reads), len(self.writes), dict(self.own)))
@@ -106,8 +105,8 @@ class Txn(threads.Txn):
         self.own = dict(own)
 
 
-class Worker(Thread):
-    """A session that knows what it did to rows."""
+class RowSession(ConcurrentSession):
+    """A session that records what it has seen and written."""
 
     new_txn = Txn
 
@@ -117,15 +116,18 @@ class Worker(Thread):
         self.writes = 0
 
     def tag(self):
-        """A name for a write, or a life, that nothing else has."""
+        """Return a unique name for a write or a life."""
         self.writes += 1
         return f'{self.name}.{self.run.epoch}.{self.writes}'
 
-    # ---- what was seen and done ----
+    # ---- what was seen and written ----
 
     def saw(self, table, k, row, locked, decides=False):
-        """A row as it is, or None; locked: it stays so; decides: it is so now,
-        and not only for an older snapshot."""
+        """Record that a row, or its absence (None), was seen.
+
+        locked: it cannot change until the transaction ends; decides: it is in this state
+        now, and not only according to an older snapshot.
+        """
         txn = self.txn
         self.cache[table, k] = row
         if (table, k) in txn.own:
@@ -162,19 +164,8 @@ class Worker(Thread):
 
     # ---- transactions ----
 
-    def commit(self):
-        answer = self.ask('COMMIT')
-        if isinstance(answer, Raised):
-            self.expect(answer.state == '40001' and self.txn.level == 'SERIALIZABLE'
-                        or answer.state == '57014' and self.run.cancels, f'COMMIT: {answer}')
-            self.rollback()
-        else:
-            # COMMIT of a transaction that has failed succeeds, too
-            self.expect(self.status == 'COMMIT', f'COMMIT: {self.status}')
-            self.committed()
-
     def forget(self):
-        """What the transaction has written is not there."""
+        """Forget the rows that the transaction has written."""
         for write in self.txn.writes:
             self.cache.pop((write.table, write.key), None)
             self.cache.pop((write.table, write.key_before), None)

@@ -1,30 +1,30 @@
-"""The work of the driver of concurrent swaps: what a session does in turn."""
+"""The operations of a session on single rows, for fuzz_swaps.py."""
 
 from fuzz import Raised, psycopg
-from swaps_rows import ACCOUNTS, GOING, KEYS, STAYING, Failure, Json, Txn, Worker, row_of
+from swaps_rows import ACCOUNTS, GOING, KEYS, Failure, Json, RowSession, Txn, row_of
 
-# What a call may end with, beside what judge_error() looks at.
+# SQLSTATEs with which a call may fail, besides those that judge_error() checks.
 REFUSED = ('PT409', 'PT404', '23505')
 
 
-class Work(Worker):
-    """A session that does all kinds of things to rows."""
+class Work(RowSession):
+    """A session that reads, locks and writes rows in all ways but cas_txn lists."""
 
-    # ---- what to do it to ----
+    # ---- choices ----
 
     def some_row(self, keys=range(ACCOUNTS, KEYS)):
         few = [k for k in keys if k in self.run.keys]
         return self.random.choice(self.run.near), self.random.choice(few or keys)
 
     def guess(self, table, k):
-        """A version that the row may have."""
+        """Return a version that the row may have."""
         row = self.cache.get((table, k))
         if row is None:
             return self.random.choice((1, 1, 2, 3))
         return row.version + self.random.choice((0, 0, 0, 0, 0, 0, 1, -1)) * (row.version > 1)
 
     def payload(self, table, life):
-        """A whole one."""
+        """Return a new payload; without a life, only the columns to change."""
         n = self.random.randrange(1000)
         row = {'w': self.tag(), 'n': n}
         return {**row, 'life': life} if life else row
@@ -32,7 +32,7 @@ class Work(Worker):
     # ---- calls ----
 
     def call(self, rows, query, *values, refused=REFUSED):
-        """A call's answer, or None if it failed as it may."""
+        """Return a call's answer, or None if it failed as it may."""
         if self.txn is None:
             self.txn = Txn(self.name, self.auto_level, False)
         answer = self.ask(query, *values)
@@ -43,7 +43,7 @@ class Work(Worker):
         return answer or ()
 
     def done(self):
-        """A call's answer has been looked at: alone, it was a transaction."""
+        """The answer has been checked.  Without BEGIN, the call was a transaction."""
         if self.txn and not self.txn.explicit:
             self.committed()
 
@@ -87,7 +87,7 @@ class Work(Worker):
         self.done()
 
     def scan(self):
-        """All rows of a table, by its snapshot."""
+        """Read all rows of a table in one statement."""
         table = self.random.choice(self.run.near)
         answer = self.call([(table, k) for k in range(KEYS)],
                            'SELECT jsonb_agg(jsonb_build_array(id::text, resource_version, '
@@ -157,7 +157,7 @@ class Work(Worker):
                        None if what == 'create' else version)
 
     def serve(self):
-        """Server-driven: the answer has the version, so it takes two calls."""
+        """Call a function that needs no version, and read the row that it has written."""
         if not self.txn:
             return
         table, k = self.some_row()
@@ -178,7 +178,7 @@ class Work(Worker):
         row = self.call([(table, k)], 'SELECT version, payload FROM cas_get(%s, %s)',
                         table.name, table.key(k))
         if row is None:
-            # the transaction is over, or back where it was
+            # the transaction or the savepoint has been rolled back
             return
         self.expect(row and row[0] == version and row[1]['w'] == w,
                     f'{table} {k} was given {version}, {w}, and is {row}')
@@ -213,8 +213,11 @@ class Work(Worker):
         self.done()
 
     def missed(self, table, k):
-        """A plain statement has found no row.  Under READ COMMITTED, it does
-        not find one that has come in the place of one for which it waited."""
+        """Record that a plain statement has found no row.
+
+        Under READ COMMITTED, a statement that waits for a row which is deleted does not
+        find the row that replaces it.
+        """
         if self.txn.level == 'READ COMMITTED':
             self.cache[table, k] = None
         else:
@@ -269,11 +272,11 @@ class Work(Worker):
     # ---- accounts ----
 
     def transfer(self):
-        """From one account to another, in one statement."""
+        """Move a number from one account to another, in one statement."""
         r = self.random
         (ta, a), (tb, b) = r.sample([(t, k) for t in self.run.tables for k in range(ACCOUNTS)], 2)
         d, ws = r.randrange(1, 4), (self.tag(), self.tag())
-        # two plain UPDATEs lock in the order in which they are written
+        # two plain UPDATEs lock rows in the order in which they are written
         if r.random() < 0.3 and (self.run.renames or not self.run.single):
             answer = self.call(
                 [(ta, a), (tb, b)],
@@ -288,7 +291,7 @@ class Work(Worker):
                 self.wrote(tb, b, row_of(*answer[2:]), 'add', delta=d)
                 self.done()
             return
-        # by the version that was seen, or on the fresh rows
+        # with the versions last seen, or without versions
         rows = [(ta, a, -d, ws[0]), (tb, b, d, ws[1])]
         known = [self.cache.get((t, k)) for t, k, _, _ in rows]
         self.txn_of_transfer(rows, known if all(known) and r.random() < 0.6 else None)
@@ -333,7 +336,7 @@ class Work(Worker):
         self.done()
 
     def total(self):
-        """The sum of all accounts, as one statement sees it."""
+        """Read the sum of all accounts in one statement."""
         parts = ' + '.join(f'(SELECT sum({t.number}) FROM {t.name} WHERE id = ANY '
                            f"('{{{','.join(t.key(k) for k in range(ACCOUNTS))}}}'))"
                            for t in self.run.tables)

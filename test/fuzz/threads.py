@@ -1,4 +1,8 @@
-"""Sessions at work at once, each in a thread of its own, an epoch at a time."""
+"""Concurrent sessions, each in a thread of its own.
+
+A run consists of epochs: all sessions work, end their transactions, and what they were
+answered is checked.
+"""
 
 import threading
 import time
@@ -14,8 +18,11 @@ def now():
 
 
 class Txn:
-    """A transaction: when it may have committed, and in families' own what it
-    saw and did, which save() and back() keep and take back."""
+    """A transaction, and when it may have committed.
+
+    Subclasses record what it saw and did.  save() is called for a new savepoint, and back()
+    when the transaction rolls back to it.
+    """
 
     def __init__(self, worker, level, explicit):
         self.worker, self.level, self.explicit = worker, level, explicit
@@ -27,9 +34,12 @@ class Txn:
         return f'{self.worker}, {self.level}, committed {self.sent} to {self.acked}'
 
 
-class Thread(Session):
-    """A session.  Its txn is what it is in; txn.explicit is false for a call
-    that is a transaction by itself."""
+class ConcurrentSession(Session):
+    """A session.
+
+    txn is its current transaction, or None.  txn.explicit is false if the transaction is a
+    single call without BEGIN.
+    """
 
     new_txn = Txn
     auto_level = 'READ COMMITTED'
@@ -43,7 +53,7 @@ class Thread(Session):
         super().__init__(run.fuzz, name)
 
     def connect(self):
-        """By options, since nothing else is safe from a cancel."""
+        """Pass the settings as options, since a SET could be cancelled."""
         options = ' '.join(f'-c {name}=' + value.replace(' ', '\\ ')
                            for name, value in self.settings.items())
         self.conn = psycopg.connect(dbname=self.fuzz.dbname, autocommit=True,
@@ -51,12 +61,12 @@ class Thread(Session):
         self.pid = self.conn.info.backend_pid
 
     def set(self, name, value):
-        """A setting that stays when the session begins anew."""
+        """Change a setting of this connection and of later ones."""
         self.settings[name] = value
         try:
             self.conn.execute(f"SET {name} = '{value}'")
         except psycopg.errors.QueryCanceled:
-            # a cancel that was late
+            # a cancel request sent during the last epoch
             self.conn.execute(f"SET {name} = '{value}'")
 
     def rows(self, query, *values):
@@ -75,20 +85,16 @@ class Thread(Session):
             self.run.story.append((self.begin_at, self.end_at, self.name, query, values, answer))
 
     def raised(self, error):
-        """It may have been killed by another session."""
+        """Treat a broken connection as 57P01 if this run kills sessions."""
         if error.sqlstate is None and self.conn.broken and self.run.kills:
             error.sqlstate = '57P01'
         return super().raised(error)
-
-    def kill(self):
-        self.run.story.append((now(), now(), self.name, '-- killed', (), None))
-        super().kill()
 
     def expect(self, true, what):
         self.fuzz.expect(true, f'{self.name}: {what}')
 
     def must(self, query):
-        """What succeeds, if it is not cancelled."""
+        """Execute a command that must succeed; repeat it if it is cancelled."""
         while True:
             try:
                 return self.rows(query)
@@ -97,7 +103,10 @@ class Thread(Session):
                     raise
 
     def may(self, query):
-        """What succeeds, or is cancelled, and the transaction with it."""
+        """Execute a command that must succeed unless it is cancelled.
+
+        Return whether it succeeded.  If not, the transaction or savepoint is rolled back.
+        """
         answer = self.ask(query)
         if isinstance(answer, Raised):
             self.expect(answer.state == '57014' and self.run.cancels, f'{query}: {answer}')
@@ -108,7 +117,7 @@ class Thread(Session):
     # ---- transactions ----
 
     def begin(self):
-        """Whether there is one now: it may have been cancelled."""
+        """Begin a transaction.  Return False if that was cancelled."""
         level = self.random.choice(LEVELS)
         self.must(f'BEGIN ISOLATION LEVEL {level}')
         self.txn = self.new_txn(self.name, level, True)
@@ -124,20 +133,39 @@ class Thread(Session):
         self.txn = None
 
     def leave(self):
-        """The transaction is over, and nothing has come of it."""
+        """Forget the transaction, which has been rolled back."""
         self.txn = None
 
     def rollback(self):
         self.must('ROLLBACK')
         self.leave()
 
+    def commit(self):
+        answer = self.ask('COMMIT')
+        if isinstance(answer, Raised):
+            self.expect(self.commit_may_fail(answer), f'COMMIT in {self.txn}: {answer}')
+            self.commit_failed(answer)
+        else:
+            # the COMMIT of a failed transaction succeeds, but reports ROLLBACK
+            self.expect(self.status == 'COMMIT', f'COMMIT: {self.status}')
+            self.committed()
+
+    def commit_may_fail(self, error):
+        return (error.state == '40001' and self.txn.level == 'SERIALIZABLE'
+                or error.state == '57014' and self.run.cancels)
+
+    def commit_failed(self, error):
+        self.rollback()
+
     def kill(self):
+        begin = now()
         super().kill()
         self.end_at = now()
+        self.run.story.append((begin, self.end_at, self.name, '-- killed', (), None))
         self.leave()
 
     def savepoint(self):
-        """A new one, or back to the last one, or without it."""
+        """Set a savepoint, or roll back to the last one, or release it."""
         if not self.txn.saved or self.random.random() < 0.4:
             if self.may(f'SAVEPOINT s{len(self.txn.saved)}'):
                 self.txn.save()
@@ -151,7 +179,7 @@ class Thread(Session):
         self.txn.back()
 
     def failed(self):
-        """After an error: back to a savepoint, or the transaction is over."""
+        """After an error: roll back to the last savepoint, or else the transaction."""
         if self.txn.explicit and self.txn.saved:
             self.back()
         elif self.txn.explicit:
@@ -162,7 +190,7 @@ class Thread(Session):
     # ---- an epoch ----
 
     def go(self, steps):
-        """An epoch's work."""
+        """Work for an epoch.  This is what the thread runs."""
         try:
             for _ in range(steps):
                 if self.run.failure:
@@ -170,13 +198,13 @@ class Thread(Session):
                 self.step()
             if self.txn:
                 self.commit()
-        except Exception as error:      # to be raised where the run is
+        except Exception as error:      # together() raises it
             self.run.failure = self.run.failure or error
             self.conn.close()
 
 
-class Threads:
-    """A run of such sessions."""
+class ConcurrentRun:
+    """A run of concurrent sessions."""
 
     def __init__(self, fuzz):
         self.fuzz, self.random, self.admin = fuzz, fuzz.random, fuzz.admin
@@ -191,8 +219,10 @@ class Threads:
         self.cancels = self.random.random() < 0.2
 
     def run(self):
-        """Epoch after epoch.  A difference may know the names of what it is
-        about."""
+        """Run epochs until the limit is reached.
+
+        If there is a difference, tell only what concerns its names, if it has any.
+        """
         try:
             while self.fuzz.more():
                 self.work()
@@ -201,7 +231,7 @@ class Threads:
             raise
 
     def together(self, steps):
-        """Have all sessions work, and disturb them as long as they do."""
+        """Let all sessions work for an epoch, and disturb them meanwhile."""
         r = self.random
         threads = [threading.Thread(target=worker.go, args=(steps,)) for worker in self.workers]
         for thread in threads:
@@ -223,8 +253,10 @@ class Threads:
         self.fuzz.done += steps * len(self.workers)
 
     def told(self, names):
-        """The calls that have to do with these, in the order of their answers.
-        A name is a tuple of texts that a call has."""
+        """Return the calls that concern one of the names, in the order of their answers.
+
+        A name is a tuple of texts; a call that contains all of them concerns it.
+        """
         lines = []
         for begin, end, who, query, values, answer in sorted(self.story, key=lambda c: c[1]):
             text = psycopg.ClientCursor(self.admin).mogrify(query, values or None)

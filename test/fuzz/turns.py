@@ -1,23 +1,23 @@
 """Sessions that take turns, one call at a time.
 
-If another session's transaction is in the way of a call, it does wait.  The
-driver sees in pg_blocking_pids() for whom, asks the model whether that can be,
-and then cancels the call, or has that transaction end, go back to a savepoint,
-or be killed.  So a call is judged by what is there when it answers.  The first
-session is in a hurry instead: its calls end by a lock_timeout.
+If another session's transaction blocks a call, the call waits.  The driver finds out
+by pg_blocking_pids() for whom, and asks the model whether that can be.  Then it cancels
+the call, or ends the other transaction, rolls it back to a savepoint, or kills its
+session.  So a call is judged by the state when it returns.  The first session has a short
+lock_timeout instead.
 """
 
 import os
 import select
 import signal
 
-from fuzz import Session, psycopg
+from fuzz import Raised, Session, psycopg
 
 HURRY = 'SET lock_timeout = 3'
 
 
 class Watched(psycopg.Connection):
-    """A connection that calls late() while an answer does not come."""
+    """A connection that calls late() while it waits for an answer."""
 
     late = None
 
@@ -39,12 +39,15 @@ class Watched(psycopg.Connection):
 
 
 class Turn(Session):
-    """A session.  at is what its call has to do with, for the run's in_way();
-    families add what its transaction has done, and the methods
+    """A session.
 
-    - forget(): what is known is that of a session outside a transaction
-    - back(): ROLLBACK TO its last savepoint, of saved
-    - end(commit)
+    level is the isolation level of its transaction, or None outside of one.  at is what the
+    current call works on, for the run's in_way().  Subclasses record what the transaction
+    has done, and define
+
+    - forget(): set the attributes to those of a session outside a transaction
+    - back(): roll back to the last savepoint in saved
+    - committed(): make what the transaction has done visible to all
     """
 
     def __init__(self, run, name):
@@ -70,17 +73,17 @@ class Turn(Session):
         return [t for t in self.run.turns if t is not self]
 
     def blocked(self):
-        """Whether others may be in the call's way, as the model has it."""
+        """Whether the current call may have to wait, according to the model."""
         return any(self.run.in_way(self, other) for other in self.others())
 
     def gave_up(self, answer):
-        """Whether an error says that it has not waited to the end."""
+        """Whether an error says that the call has stopped waiting."""
         if answer.state == '57014':
             return self.cancelled
         return answer.state == '55P03' and self.hurries and self.blocked()
 
     def late(self):
-        """The call may be waiting: do something about it."""
+        """If the current call waits for another session, end that wait."""
         if self.cancelled or self.deadline:
             return
         pids, = self.fuzz.admin.execute('SELECT pg_blocking_pids(%s)', (self.pid,)).fetchone()
@@ -108,7 +111,7 @@ class Turn(Session):
             other.end(random.random() < 0.7)
 
     def stop(self, stopped):
-        """Stop the backend, or let it go on."""
+        """Stop the backend by a signal, or let it continue."""
         self.fuzz.say(self.name, '-- stopped' if stopped else '-- goes on', ())
         os.kill(self.pid, signal.SIGSTOP if stopped else signal.SIGCONT)
         self.stopped = stopped
@@ -117,10 +120,39 @@ class Turn(Session):
         super().kill()
         self.forget()
 
+    # ---- transactions ----
+
+    def end(self, commit):
+        if commit:
+            self.commit()
+        else:
+            self.rows('ROLLBACK')
+        self.forget()
+
+    def commit(self):
+        answer = self.ask('COMMIT')
+        if isinstance(answer, Raised):
+            self.fuzz.expect(answer.state == '40001' and self.level == 'SERIALIZABLE',
+                             f'COMMIT: {answer}')
+        else:
+            self.committed()
+
+    def failed(self):
+        """After an error: roll back to the last savepoint, or else the transaction."""
+        if self.level is None:
+            return
+        if self.saved:
+            self.back()
+        else:
+            self.end(False)
+
 
 class Run:
-    """A run of such sessions.  Families add step(), in_way() and compare(),
-    which compares everything, and is done after every so many steps."""
+    """A run of sessions that take turns.
+
+    Subclasses define step(), in_way() and compare(), which compares the whole state with
+    the model, and is called after every so many steps.
+    """
 
     every = 100
 

@@ -1,16 +1,17 @@
-"""What must be true of an epoch of concurrent allocation, after it.
+"""Checks after an epoch of concurrent allocation.
 
-A unit is held for sure from the answer that gave it until its release, or the
-end of the time to live, could be seen; or until what gave it was rolled back.
-It may be held from that call on, until the release must have been seen.
+A unit is certainly held from the answer that returned it until others could see that it
+was released or had expired, or until the allocation was rolled back.  It is possibly held
+from the beginning of that call until others must have seen the release.
 
-- No value, and no key, has two units for sure at the same time.
-- What was answered held or found was, and what was answered free, full or gone
-  may have been.
-- Nothing was given out that was closed, reserved or cooling for sure.
-- Generations rise, and the last ones are what the pool has.
+- No value and no key certainly has two units at the same time.
+- A unit that was reported as held was possibly held, and a value or key that was reported
+  as free was not certainly held.
+- No value was allocated that was certainly closed, reserved or cooling.
+- Generations increase, and the pool has the last units.
 
-Times are the client's: a commit happened between its being sent and answered.
+All times are measured by the client.  A transaction was committed at some time between
+sending the COMMIT and receiving the answer.
 """
 
 from collections import defaultdict
@@ -20,14 +21,17 @@ from threads import FOREVER
 
 
 class Fact:
-    """What a session was told.  what: got, held, none, end, renewed, over, taken, full, stale, and of pools cut, grown, reserved,
-    unreserved, used."""
+    """What a session learned from an answer.
+
+    what is got, held, none, end (released), renewed, over (renewed, and expired), taken or
+    full; of pools, it is cut, grown, reserved, unreserved or used.
+    """
 
     def __init__(self, txn, what, pool, key, values, begin, end, generation=None, **more):
         self.txn, self.what, self.pool, self.key = txn, what, pool, key
         self.values, self.begin, self.end = values, begin, end
         self.generation = generation
-        self.undone = None      # when that was rolled back
+        self.undone = None      # (begin, end) of the time when it was rolled back
         self.size = self.kind = self.wanted = None
         self.after = ()         # keys that its transaction had released by then
         self.__dict__.update(more)
@@ -50,7 +54,7 @@ class Fact:
 
 
 class Hold:
-    """A unit of a key: held for sure from .. to, and perhaps since .. until."""
+    """A unit of a key: certainly held from sure to to, possibly from perhaps to until."""
 
     def __init__(self, got):
         self.got = got
@@ -71,11 +75,11 @@ class Hold:
             self.until, self.ended = fact.txn.acked, fact
 
     def within(self, begin, end):
-        """Whether it may have been held at some time of a call."""
+        """Whether it was possibly held at some time between begin and end."""
         return self.perhaps <= end and begin <= self.until
 
     def during(self, begin, end):
-        """Whether it was held for sure all the time of a call, for everybody."""
+        """Whether it was certainly held from begin to end, and visible to all."""
         return self.got.stays and self.got.txn.acked < begin and end < self.to
 
     def __repr__(self):
@@ -83,7 +87,7 @@ class Hold:
 
 
 class Epoch:
-    """All that is known of one."""
+    """An epoch, and all that is known about it."""
 
     def __init__(self, facts):
         self.by = defaultdict(list)         # (pool, what): facts
@@ -99,7 +103,7 @@ class Epoch:
             raise difference
 
     def check(self, pool, units):
-        """A pool, and what it has in the end: {key: (values, generation)}."""
+        """Check a pool.  units is what it has at the end: {key: (values, generation)}."""
         self.find_holds(pool)
         self.find_ends(pool)
         self.check_generations(pool)
@@ -127,7 +131,7 @@ class Epoch:
                    *[h.got for k in units.keys() | left.keys() if units.get(k) != left.get(k)
                      for h in self.by_key[pool, k]])
 
-    # ---- who held what ----
+    # ---- holds ----
 
     def find_holds(self, pool):
         seen = {}
@@ -148,7 +152,7 @@ class Epoch:
                 holds[0].end(fact)
 
     def check_generations(self, pool):
-        """A call that began after another had got its unit gets a later one."""
+        """Check that a call that began after an allocation got a greater generation."""
         greatest, ended = None, sorted((h.got for h in self.holds[pool]), key=lambda f: f.end)
         n = 0
         for got in sorted(ended, key=lambda f: f.begin):
@@ -174,7 +178,7 @@ class Epoch:
                 if last is None or hold.to > last.to:
                     last = hold
 
-    # ---- what was told ----
+    # ---- answers ----
 
     def check_got(self, pool, got):
         values = range(got.values[0], got.values[1] + 1)
@@ -196,7 +200,7 @@ class Epoch:
                 self.right(False, 'given out when it was cooling', got, hold.got, hold.ended)
 
     def surely(self, pool, on, off, value, call):
-        """What had closed a value for sure, all the time of a call."""
+        """Return the fact that certainly closed a value during the whole call, or None."""
         for fact in self.by[pool, on]:
             if fact.covers(value) and fact.end < call.begin and not any(
                     f.covers(value) and f.end >= fact.begin and f.begin <= call.end
@@ -205,7 +209,7 @@ class Epoch:
         return None
 
     def check_held(self, fact):
-        """A unit that was there: by key and generation, or only by key."""
+        """Check that the key had the unit that the fact reports."""
         if fact.generation:
             holds = [h for h in self.by_key[fact.pool, fact.key]
                      if h.got.generation == fact.generation]
@@ -221,7 +225,7 @@ class Epoch:
         self.right(seen, 'the key had nothing', fact, *holds)
 
     def check_full(self, pool, fact):
-        """Why nothing was free: no place was free all the time."""
+        """Check that no place was free during the whole call."""
         places = [fact.wanted[0]] if fact.wanted else pool.places(fact.size)
         at = defaultdict(bool)
         for hold in self.holds[pool]:
@@ -241,8 +245,11 @@ class Epoch:
         self.right(not free, f'{free} was free', fact)
 
     def check_pool(self, pool):
-        """A range goes only if nothing of it is held, and stays only if
-        something may be."""
+        """Check changes of ranges.
+
+        A range may be removed only if none of its units was certainly held, and refused
+        (55006) only if one was possibly held.
+        """
         for fact in self.by[pool, 'cut']:
             sure = [h for h in self.holds[pool]
                     if h.got.meets(fact) and h.during(fact.begin, fact.end)]
