@@ -7,6 +7,11 @@
 # The same versions as in src/compat.h.
 supported=(15 16 17 18)
 
+# Print the folder for what takes long to make: builds, roots, machines, headers.
+cache_folder() {
+    echo "${PG_CAS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/pg_cas}"
+}
+
 # is_supported MAJOR
 is_supported() {
     [[ " ${supported[*]} " == *" $1 "* ]]
@@ -15,7 +20,6 @@ is_supported() {
 # Print the Debian release that contains a major version.
 suite_of() {
     case $1 in
-        13) echo bullseye ;;
         15) echo bookworm ;;
         17) echo trixie ;;
         18) echo sid ;;
@@ -34,7 +38,7 @@ major_of() {
 # headers_folder DIR: print where scripts/setup unpacks the server headers of the
 # PostgreSQL in a folder, if they are not installed.  They must be of its minor version.
 headers_folder() {
-    echo "${PG_CAS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/pg_cas}/headers/$(
+    echo "$(cache_folder)/headers/$(
         "$1/bin/pg_config" --version | cut -d ' ' -f 2)"
 }
 

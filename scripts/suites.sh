@@ -234,7 +234,7 @@ as_needed() {
     if [ "$(id -u)" = 0 ] &&
         grep -q '^use PgCasMachine;' "$root/test/t/$name.pl"; then
         chmod 755 "$stage/src"      # the users of a machine look into it
-        PG_CAS_CACHE=${PG_CAS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/pg_cas} \
+        PG_CAS_CACHE=$(cache_folder) \
             user=root "$@" || status=$?
         chown -R "$user:" "$stage/src"
         return $status
