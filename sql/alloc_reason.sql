@@ -139,6 +139,46 @@ SELECT alloc_reserve('end', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:fff2-ffff:ffff:f
 SELECT n, outcome, value FROM generate_series(1, 3) AS n, alloc_try_prefix('end', k(n), 128);
 SELECT raised('SELECT alloc_int(''i'', k(30), -1)');
 
+-- fragmented: what is free would be enough; else it is exhausted, or cooling
+SELECT alloc_pool_create('half', '{10.0.0.0/24}', 'prefix', 'lowest');
+SELECT alloc_prefix('half', k(1), 25, '10.0.0.0/25');
+SELECT outcome, ready_at FROM alloc_try_prefix('half', k(9), 24);
+SELECT alloc_prefix('half', k(2), 26, '10.0.0.192/26'), alloc_release('half', k(1));
+SELECT alloc_prefix('half', k(3), 26, '10.0.0.0/26');
+SELECT outcome, ready_at FROM alloc_try_prefix('half', k(9), 25);
+SELECT raised('SELECT alloc_prefix(''half'', k(9), 24)'), raised('SELECT alloc_prefix(''half'', k(9), 25)');
+-- one address less is too few
+SELECT alloc_reserve('half', '10.0.0.191-10.0.0.191');
+SELECT outcome, ready_at FROM alloc_try_prefix('half', k(9), 25);
+SELECT alloc_unreserve('half', '10.0.0.191-10.0.0.191'), alloc_prefix('half', k(4), 32, '10.0.0.64');
+SELECT outcome, ready_at FROM alloc_try_prefix('half', k(9), 25);
+-- with it, but in another range; not in one that drains
+SELECT alloc_pool_grow('half', '10.0.1.0/32');
+SELECT outcome, ready_at FROM alloc_try_prefix('half', k(9), 25);
+SELECT alloc_prefix('half', k(5), 32, '10.0.1.0'), alloc_release('half', k(4));
+SELECT alloc_pool_grow('half', '10.0.2.0/24'), alloc_prefix('half', k(6), 24, '10.0.2.0/24'), alloc_prefix('half', k(7), 32, '10.0.0.127');
+SELECT outcome, ready_at FROM alloc_try_prefix('half', k(9), 25);
+SELECT alloc_release('half', k(6)), alloc_prefix('half', k(6), 32, '10.0.2.0'), alloc_pool_shrink('half', '10.0.2.0/24', drain => true);
+SELECT outcome, ready_at FROM alloc_try_prefix('half', k(9), 25);
+-- waiting helps
+SELECT alloc_pool_create('later', '{10.0.0.0/24}', 'prefix', cooldown => '1 hour');
+SELECT alloc_prefix('later', k(1), 25, '10.0.0.0/25', ttl => '1 hour');
+SELECT outcome, ready_at > now() AS ready FROM alloc_try_prefix('later', k(9), 24);
+SELECT alloc_release('later', k(1));
+SELECT outcome, ready_at > now() AS ready FROM alloc_try_prefix('later', k(9), 24);
+-- chunks of addresses
+SELECT alloc_pool_create('chunks', '{10.0.0.1}', strategy => 'lowest', port_chunk => 16384);
+SELECT count(alloc_ports('chunks', k(n))) FROM generate_series(1, 4) AS n;
+SELECT alloc_release('chunks', k(1)), alloc_release('chunks', k(2));
+SELECT outcome FROM alloc_try_ip('chunks', k(9));
+SELECT alloc_pool_grow('chunks', '10.0.0.2');
+SELECT count(alloc_ports('chunks', k(n))) FROM generate_series(5, 8) AS n;
+SELECT outcome FROM alloc_try_ip('chunks', k(9));
+SELECT alloc_release('chunks', k(3));
+SELECT outcome FROM alloc_try_ip('chunks', k(9));
+SELECT alloc_release('chunks', k(4));
+SELECT outcome FROM alloc_try_ip('chunks', k(9));
+SELECT * FROM alloc_verify();
 
 SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
 SELECT count(alloc_pool_drop(pool)) FROM alloc_pools;

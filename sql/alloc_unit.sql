@@ -164,7 +164,7 @@ SELECT * FROM alloc_ports('nat', k(1));
 SELECT alloc_ip('nat', k(1));                                -- reused
 SELECT alloc_ip('nat', k(3), '10.0.0.1');                    -- a chunk is out
 SELECT (alloc_ports('nat', k(n))).* FROM generate_series(4, 7) AS n;
-SELECT outcome FROM alloc_try_ip('nat', k(8));               -- fragmented
+SELECT outcome FROM alloc_try_ip('nat', k(8));               -- 3 chunks are too few
 SELECT outcome FROM alloc_try_ports('nat', k(8));
 SELECT capacity, allocated, free, chunks_free FROM alloc_usage('nat');
 SELECT key, address, ports, kind FROM alloc_find('nat', '10.0.0.1');

@@ -501,8 +501,8 @@ extern bool queue_take(Search *search);
 extern bool queue_lowest(Search *search, Extent slots, SlotRow *row);
 
 /* mixed.c */
-extern bool mixed_walk(Search *search, Extent slots, int order);
 extern bool mixed_search(Search *search);
+extern bool mixed_has_room(Search *search);
 
 /* search.c */
 extern bool search_free(Search *search);

@@ -41,18 +41,17 @@ first_beyond(Search *search, u128 slot)
 
 /*
  * Walk over the gaps in the extent, which lies in one range, and take the
- * first block that fits.  If order is not the request's, only find out whether
- * a block of that order is free.
+ * first block that fits.
  *
  * The rows are read in parts: one block first, then more and more.  A scan of
  * the whole extent would go through all dead rows up to the first gap's end,
  * which may be far away where nothing is held.
  */
-bool
-mixed_walk(Search *search, Extent slots, int order)
+static bool
+walk(Search *search, Extent slots)
 {
 	const Space *space = &search->pool->space;
-	bool		take = order == search->request->order;
+	int			order = search->request->order;
 	u128		window = (u128) 1 << order;
 	Extent		part = {slots.first, slots.first};
 	Extent		gap = slots;
@@ -104,7 +103,7 @@ mixed_walk(Search *search, Extent slots, int order)
 				 * take_block() looks again at all rows that overlap the block.
 				 * If one is in the way after all, met is set to it.
 				 */
-				found = take ? take_block(search, lo, &met) : true;
+				found = take_block(search, lo, &met);
 
 				/* That row may be longer than the block that we tried. */
 				gap.first = Max(block_last(lo, order),
@@ -142,8 +141,7 @@ walk_behind(Search *search)
 		if (slot_scan_next(&scan, &row))
 			slots.first = block_last(row.lo, row.order) + 1;
 		slot_scan_end(&scan);
-		if (slots.first <= slots.last &&
-			mixed_walk(search, slots, search->request->order))
+		if (slots.first <= slots.last && walk(search, slots))
 			return true;
 	}
 	return false;
@@ -177,7 +175,7 @@ walk_round(Search *search, u128 from)
 		else if (n == space->nranges &&
 				 slots.last - from > block_last(0, order))
 			slots.last = block_last(from, order);	/* a block may contain from */
-		if (mixed_walk(search, slots, order))
+		if (walk(search, slots))
 			return true;
 	}
 	return false;
@@ -215,4 +213,47 @@ mixed_search(Search *search)
 		pool->cursor = block_last(search->unit.lo, search->unit.order) + 1;
 	pool->cursor_valid = taken;
 	return taken;
+}
+
+/*
+ * Return whether all that is free would be enough for the request, if it were
+ * in one piece.
+ */
+bool
+mixed_has_room(Search *search)
+{
+	const Space *space = &search->pool->space;
+	u128		missing = block_last(0, search->request->order) + 1;
+
+	for (int i = 0; i < space->nranges && missing > 0; i++)
+	{
+		Extent		slots = range_slots(&space->ranges[i], space->chunk_bits);
+		Extent		gap = slots;
+		bool		more = true;
+		BlockScan	scan;
+		SlotRow		row;
+
+		if (space->ranges[i].draining)
+			continue;
+		block_scan_begin(&scan, search->store, search->pool, slots, NULL);
+		while (more && missing > 0)
+		{
+			more = block_scan_next(&scan, &row);
+			/* what has run out is part of the gap */
+			if (more && row_state(&row, search->now) == BLOCK_FREE)
+				continue;
+			gap.last = more ? row.lo - 1 : slots.last;
+			if (!more || row.lo > gap.first)
+				missing -= Min(missing, space_unreserved(space, gap));
+
+			/* there is no slot behind the last of all */
+			if (more && block_last(row.lo, row.order) >= slots.last)
+				break;
+			if (more)
+				gap.first = Max(gap.first,
+								block_last(row.lo, row.order) + 1);
+		}
+		block_scan_end(&scan);
+	}
+	return missing == 0;
 }

@@ -290,8 +290,8 @@ reason_look(Search *search, SlotScan *scan, bool by_time, Reason *reason)
 }
 
 /*
- * Find out why search_free() found nothing: a block is cooling, only smaller
- * blocks are free, or nothing is.  Sets search->ready_at to the time from
+ * Find out why search_free() found nothing: a block is cooling, there is room
+ * but not in one piece, or there is not enough.  Sets search->ready_at to the time from
  * which there will be something, if that can be known.  Returns OUTCOME_BUSY
  * if there is something by now.
  */
@@ -299,7 +299,6 @@ Outcome
 search_reason(Search *search)
 {
 	const Extent all = {0, U128_MAX};
-	const Space *space = &search->pool->space;
 	Store	   *store = search->store;
 	int32		pool = search->pool->id;
 	Reason		reason = {0};
@@ -327,16 +326,11 @@ search_reason(Search *search)
 	if (reason.cooling)
 		return OUTCOME_COOLING;
 
-	/* Is there any free slot at all? */
-	for (int i = 0; i < space->nranges && search->request->order > 0; i++)
+	/* Would there be room, if it were in one piece? */
+	if (search->request->order > 0 && mixed_has_room(search))
 	{
-		if (!space->ranges[i].draining &&
-			mixed_walk(search, range_slots(&space->ranges[i],
-										   space->chunk_bits), 0))
-		{
-			search->ready = false;
-			return OUTCOME_FRAGMENTED;
-		}
+		search->ready = false;
+		return OUTCOME_FRAGMENTED;
 	}
 	return OUTCOME_EXHAUSTED;
 }

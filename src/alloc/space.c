@@ -300,6 +300,25 @@ space_open(const Space *space, u128 slot, int order)
 		!space_reserved(space, slot, order);
 }
 
+/* The number of slots of the extent that are not reserved. */
+u128
+space_unreserved(const Space *space, Extent slots)
+{
+	const Extent *reserved = reserved_from(space, slots.first);
+	u128		n = slots.last - slots.first + 1;
+
+	for (; reserved != NULL && reserved < space->reserved + space->nreserved &&
+		 reserved->first <= slots.last; reserved++)
+	{
+		u128		first = reserved->first;
+		u128		last = reserved->last;
+
+		n -= (last < slots.last ? last : slots.last) -
+			(first > slots.first ? first : slots.first) + 1;
+	}
+	return n;
+}
+
 /*
  * Find the lowest aligned block of 2^order slots that lies in the gap and has
  * no reserved slot.

@@ -74,6 +74,7 @@ extern Extent slots_of_values(const Space *space, u128 first, u128 last);
 extern int	space_chunk(const Space *space, u128 slot);
 extern bool space_reserved(const Space *space, u128 slot, int order);
 extern bool space_open(const Space *space, u128 slot, int order);
+extern u128 space_unreserved(const Space *space, Extent slots);
 extern bool space_fit(const Space *space, Extent gap, int order, u128 *slot);
 
 /* The last slot of the aligned block of 2^order slots that begins at slot. */
