@@ -46,7 +46,7 @@ SET timezone = 'UTC';
 SET datestyle = 'ISO, YMD';
 INSERT INTO t VALUES (0.1::float8 + 0.2,
 	0.1::float8 + 0.2, 0.1::float4, 1.50, 9007199254740993, true, '2024-02-03', '2024-02-03 04:05:06.789', '2024-02-03 04:05:06.789+00', '04:05:06', '04:05:06+02',
-	'-1 year 2 mons -3 days +04:05:06.7', '\xdeadbeef00', 't', 'mood', 'become(sessions)', '+(integer,integer)', 'cas_settings', current_user::regrole,
+	'-1 year 2 mons -3 days +04:05:06.7', '\xdeadbeef00', 't', 'mood', 'become(sessions)', '+(integer,integer)', 'cas_settings', 'pg_monitor',
 	point(0.1::float8 + 0.2, 1), box(point(1, 0.1::float8 + 0.2), point(0, 0)), circle(point(0, 0), 0.1::float8 + 0.2), '-1234.56', '11111111-1111-1111-1111-111111111111', '10.0.0.1/8', B'1010', '{"z":1,  "a": [1.50, null]}', 'null', 'happy',
 	ROW(0.1::float8 + 0.2, '2024-02-03 04:05:06+00', '-1 day +1 hour', 't'), ARRAY[ROW(0.1::float8 + 0.2, '2024-02-03 04:05:06+00', '1 day', 't'), NULL]::pair[],
 	'[0:1]={0.1,-0}', '{{2024-02-03 04:05:06+00,infinity}}', '[2024-02-03 04:05:06+00,)', '[0.10,1]', '{[2024-02-03 04:05:06+00,2024-02-04 04:05:06+00)}', '[2024-02-03,2024-03-04)', '{1 day,-1 mon}', 0.1::float8 + 0.2, ARRAY[0.1::float8 + 0.2, NULL], 'a:1 b:2A', 'ab', 'q', 'name', '(1,2)', 'x');

@@ -11,7 +11,9 @@ SET pg_cas.on_leak = 'error';
 
 BEGIN;
 SELECT request_claim('a');
+\set VERBOSITY terse
 PREPARE TRANSACTION 'request_prepared a';
+\set VERBOSITY default
 BEGIN;
 SELECT request_claim('b');
 COMMIT;
@@ -21,7 +23,9 @@ COMMIT PREPARED 'request_prepared a';
 BEGIN;
 SELECT state FROM request_begin('prepared', 'p', '{}');
 SELECT request_done('prepared', 'p', '1');
+\set VERBOSITY terse
 PREPARE TRANSACTION 'request_prepared p';
+\set VERBOSITY default
 SET lock_timeout = '10ms';
 SELECT request_once('prepared', 'p', '{}', 'work(jsonb)');
 \echo :LAST_ERROR_SQLSTATE

@@ -214,7 +214,8 @@ SELECT request_scope_set('ever', retention => '0');
 SELECT cas_internal.request_reap(1000), kept('ever');
 -- handed over, it keeps its retention
 SELECT request_scope_set('ever', 'scope_team');
-SELECT DISTINCT owner_name, retention FROM cas_internal.request_scope WHERE scope = 'ever' ORDER BY 1;
+SELECT DISTINCT CASE owner_name WHEN session_user THEN 'me' ELSE owner_name END, retention
+FROM cas_internal.request_scope WHERE scope = 'ever' ORDER BY 1;
 
 -- a scope whose row is lost: its results are kept as long as the setting says
 SELECT request_once('lost', 'k', '1', 'same(jsonb)');

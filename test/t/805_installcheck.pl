@@ -63,8 +63,8 @@ is(sql(q{SELECT current_setting('server_encoding'), current_setting('max_prepare
 my $roles = sql('SELECT rolname FROM pg_roles ORDER BY 1');
 
 my @parts = long_or(
-	[ { REGRESS => 'cas_collate cas_payload lock_acquire request_claim request_once '
-			. 'request_prepared request_rights rights_cas_hostile rights_cas_names',
+	[ { REGRESS => 'cas_collate cas_payload cas_settings lock_acquire request_claim request_once '
+			. 'request_prepared request_rights request_scope rights_cas_hostile rights_cas_names',
 		ISOLATION => '' },
 		{ REGRESS => '', ISOLATION => 'lock-prepared request-once-vs-once' } ],
 	[ {} ])->@*;
