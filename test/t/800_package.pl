@@ -1,8 +1,8 @@
-# Claim: what a packager meets is in order: META.json is what PGXN wants, all
-# papers speak of one version, "make dist" makes archives with all that is needed
-# to build and nothing else, "make install" installs the pages and "make uninstall"
-# removes everything, only the headers of PostgreSQL and of the C library are
-# needed, and a machine without 128-bit integers is told so.
+# Claim: what a packager meets is in order: META.json is what PGXN wants, all papers
+# speak of one version, and of the same versions of PostgreSQL, "make dist" makes
+# archives with all that is needed to build and nothing else, "make install" installs
+# the pages and "make uninstall" removes everything, only the headers of PostgreSQL
+# and of the C library are needed, and a machine without 128-bit integers is told so.
 use strict;
 use warnings;
 
@@ -94,11 +94,25 @@ my $short = version('pg_cas.control', qr/^default_version = '(.*)'/);
 like($version, qr/^\Q$short\E\.\d+$/, 'the control file names the same version');
 is(version('debian/changelog', qr/^pg-cas \((.*)-\d+\)/), $version, "and so does Debian's changelog");
 is(version('rpm/pg_cas.spec', qr/^Version: *(.*)/), $version, 'and the RPM');
-is(version('CHANGELOG.md', qr/\b(\d+\.\d+\.\d+)\b/), $version, 'and the change log');
+is(version('CHANGELOG.md', qr/\bversion (\d+\.\d+\.\d+)\b|^## \[(\d.*)\]/), $version, 'and the change log');
 
 my $major = version('debian/control', qr/^Package: postgresql-(\d+)-/);
 is(slurp_file('debian/control.in') =~ s/PGVERSION/$major/gr, slurp_file('debian/control'),
 	'debian/control is made from control.in');
+
+# The major versions, as the scripts have them.
+my $majors = version('scripts/majors.sh', qr/^supported=\((.*)\)/);
+is(slurp_file('debian/pgversions'), join('', map { "$_\n" } split / /, $majors),
+	"Debian's package is for all versions of PostgreSQL that are supported");
+SKIP:
+{
+	skip 'an archive has no workflow' if !-d '.github';
+	is(version('.github/workflows/test.yml', qr/^ *major: \[(.*)\]/), $majors =~ s/ /, /gr,
+		'so are the tests of the workflow');
+}
+my @ends = $majors =~ /^(\d+) .*?(\d+)$/;
+is($meta->{prereqs}{runtime}{requires}{PostgreSQL}, ">= $ends[0].0.0, < " . ($ends[1] + 1) . '.0.0',
+	'and so says META.json');
 
 # The archives, of a repository made of the files here.
 SKIP:
