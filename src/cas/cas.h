@@ -516,9 +516,12 @@ extern bool cas_guard_expects(TriggerData *trigdata);
 /* witness.c */
 extern Datum cas_witness(PG_FUNCTION_ARGS);
 extern CasSent cas_sent_by_update(TriggerData *trigdata, CasTable *table);
-extern void cas_remember_insert(TriggerData *trigdata, CasTable *table,
-								const CasSent *sent, int64 written);
 extern CasSent cas_sent_by_insert(TriggerData *trigdata, CasTable *table);
+
+/* upsert.c */
+extern void cas_remember_insert(const FmgrInfo *guard, const CasTable *table,
+								const CasSent *sent, int64 written);
+extern void cas_replace_excluded(const FmgrInfo *guard, CasSent *sent);
 
 /* payload.c */
 extern void payload_load(CasTable *table);

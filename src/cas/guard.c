@@ -315,7 +315,7 @@ is_conflict(const CasTable *table, CasMention *sent, const CasMention *old)
  * docs/rows.md, in the order given there.
  */
 static int64
-updated_version(TriggerData *trigdata, CasTable *table)
+updated_version(const FmgrInfo *guard, TriggerData *trigdata, CasTable *table)
 {
 	Relation	rel = trigdata->tg_relation;
 	CasMention	old = {true};
@@ -335,6 +335,7 @@ updated_version(TriggerData *trigdata, CasTable *table)
 
 	/* This extension has compared the version of a row that it announced. */
 	sent = cas_sent_by_update(trigdata, table);
+	cas_replace_excluded(guard, &sent);
 	expected = cas_guard_wants_announcement(table) &&
 		cas_guard_expects(trigdata);
 	if (expected)
@@ -372,14 +373,14 @@ updated_version(TriggerData *trigdata, CasTable *table)
 
 /* Return the version of a row being inserted. */
 static int64
-inserted_version(TriggerData *trigdata, CasTable *table)
+inserted_version(const FmgrInfo *guard, TriggerData *trigdata, CasTable *table)
 {
 	CasSent		sent = cas_sent_by_insert(trigdata, table);
 	int64		version = cas_first_version(trigdata->tg_relation, table,
 											sent.column.version,
 											sent.column.isnull);
 
-	cas_remember_insert(trigdata, table, &sent, version);
+	cas_remember_insert(guard, table, &sent, version);
 	return version;
 }
 
@@ -444,12 +445,14 @@ cas_guard(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		return PointerGetDatum(with_version(trigdata->tg_trigtuple,
 											trigdata->tg_trigslot, NULL, table,
-											inserted_version(trigdata,
+											inserted_version(fcinfo->flinfo,
+															 trigdata,
 															 table)));
 	return PointerGetDatum(with_version(trigdata->tg_newtuple,
 										trigdata->tg_newslot,
 										trigdata->tg_trigslot, table,
-										updated_version(trigdata, table)));
+										updated_version(fcinfo->flinfo,
+														trigdata, table)));
 }
 
 /*

@@ -11,8 +11,6 @@
 #include "cas.h"
 
 #include "access/sysattr.h"
-#include "access/xact.h"
-#include "storage/proc.h"
 
 PG_FUNCTION_INFO_V1(cas_witness);
 
@@ -35,21 +33,6 @@ typedef struct Witnessed
 
 static Witnessed witnessed[MAX_WITNESSED];
 static int	newest = 0;
-
-/*
- * The row that the last INSERT was about to write: the version that it sent
- * and the version that the guard set.  If it conflicts with another row, ON
- * CONFLICT DO UPDATE follows at once, and EXCLUDED has the version that the
- * guard set.
- */
-static struct
-{
-	Oid			relid;
-	LocalTransactionId transaction;
-	CommandId	command;
-	CasSent		sent;
-	int64		written;
-}			inserted;
 
 /* Return whether the column is in the SET list of an UPDATE. */
 static bool
@@ -100,41 +83,6 @@ cas_sent_by_insert(TriggerData *trigdata, CasTable *table)
 }
 
 /*
- * Record what an INSERT has sent, and the version that the guard sets.
- */
-void
-cas_remember_insert(TriggerData *trigdata, CasTable *table,
-					const CasSent *sent, int64 written)
-{
-	inserted.relid = table->relid;
-	inserted.transaction = my_lxid();
-	inserted.command = GetCurrentCommandId(false);
-	inserted.sent = *sent;
-	inserted.written = written;
-}
-
-/*
- * In the UPDATE of an upsert, replace the version from EXCLUDED by the version
- * that the INSERT has sent.
- */
-static CasMention
-as_sent(CasTable *table, CasMention mention, CasMention by_insert)
-{
-	/*
-	 * If the UPDATE mentions the version that the guard has set in an INSERT
-	 * of the same command, it has read that from EXCLUDED: no row has the
-	 * version yet, so no client can know it.
-	 */
-	if (mention.mentioned && !mention.isnull &&
-		mention.version == inserted.written &&
-		inserted.relid == table->relid &&
-		inserted.transaction == my_lxid() &&
-		inserted.command == GetCurrentCommandId(false))
-		return by_insert;
-	return mention;
-}
-
-/*
  * Return whether an UPDATE sets a column that can mention a version.  Only
  * then does the witness record it.
  */
@@ -154,13 +102,9 @@ read_update(TriggerData *trigdata, CasTable *table)
 	CasSent		sent = {{false}, {false}};
 
 	if (is_set(trigdata, table->version))
-		sent.column = as_sent(table,
-							  column_mention(table, trigdata->tg_newslot),
-							  inserted.sent.column);
+		sent.column = column_mention(table, trigdata->tg_newslot);
 	if (table->payload != 0 && is_set(trigdata, table->payload))
-		sent.document = as_sent(table,
-								document_mention(table, trigdata->tg_newslot),
-								inserted.sent.document);
+		sent.document = document_mention(table, trigdata->tg_newslot);
 	return sent;
 }
 
