@@ -106,6 +106,37 @@ SELECT raises($$INSERT INTO doc VALUES ('a', '{"x": 5, "v": 5}'), ('z', '{"x": 5
 	DO UPDATE SET body = excluded.body$$);
 
 --
+-- With versions => 'row', EXCLUDED may have the number that a client read long
+-- ago.  It counts as sent by the UPDATE, unless the INSERT sends one.
+--
+SELECT v FROM doc WHERE id = 'a';
+SELECT raises($$INSERT INTO doc VALUES ('a', '{"x": 9}') ON CONFLICT (id)
+	DO UPDATE SET body = '{"x": 9, "v": 1}'$$);
+SELECT raises($$INSERT INTO doc VALUES ('a', '{"x": 9}') ON CONFLICT (id) DO UPDATE SET body = excluded.body$$);
+SELECT raises($$INSERT INTO doc VALUES ('a', '{"x": 9, "v": 4}') ON CONFLICT (id) DO UPDATE SET body = excluded.body$$);
+INSERT INTO doc VALUES ('a', '{"x": 9, "v": 5}') ON CONFLICT (id) DO UPDATE SET body = excluded.body RETURNING *;
+-- without the version, it is not mentioned
+INSERT INTO doc VALUES ('a', '{"x": 10}') ON CONFLICT (id) DO UPDATE SET body = excluded.body - 'v' RETURNING *;
+-- the row's own version is right, even if it is the number in EXCLUDED
+UPDATE doc SET body = '{"x": 0}' WHERE id = 'b';
+INSERT INTO doc VALUES ('c', '{}'), ('b', '{"v": 2}') ON CONFLICT (id) DO UPDATE SET body = excluded.body RETURNING *;
+CREATE TABLE plain (id int PRIMARY KEY, n int, v int);
+SELECT cas_enable('plain', 'v', writers => 'echo');
+INSERT INTO plain VALUES (1, 1);
+INSERT INTO plain (id, n) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET n = excluded.n, v = plain.v RETURNING *;
+SELECT raises('INSERT INTO plain (id, n) VALUES (1, 3) ON CONFLICT (id) DO UPDATE SET n = excluded.n, v = excluded.v');
+INSERT INTO plain VALUES (1, 3, 2) ON CONFLICT (id) DO UPDATE SET n = excluded.n, v = excluded.v RETURNING *;
+CREATE TABLE two (id int PRIMARY KEY, body jsonb, v int);
+SELECT cas_enable('two', 'v', 'body', writers => 'echo', version_path => '{v}');
+INSERT INTO two VALUES (1, '{}');
+INSERT INTO two (id, body) VALUES (1, '{"x": 1}') ON CONFLICT (id)
+	DO UPDATE SET body = excluded.body, v = two.v RETURNING *;
+SELECT cas_enable('plain', writers => 'bump');
+INSERT INTO plain VALUES (2, 0, 0);
+INSERT INTO plain (id, n) VALUES (2, 1) ON CONFLICT (id) DO UPDATE SET n = excluded.n, v = plain.v + 1 RETURNING *;
+INSERT INTO plain VALUES (2, 2, 2) ON CONFLICT (id) DO UPDATE SET n = excluded.n, v = excluded.v RETURNING *;
+
+--
 -- The guard's function may have been altered.
 --
 BEGIN;

@@ -32,6 +32,7 @@ typedef struct Proposed
 	const FmgrInfo *guard;		/* the trigger call's */
 	CasSent		sent;
 	int64		written;		/* the version that the guard has set */
+	bool		drawn;			/* from a sequence */
 } Proposed;
 
 /*
@@ -55,13 +56,19 @@ cas_remember_insert(const FmgrInfo *guard, const CasTable *table,
 					const CasSent *sent, int64 written)
 {
 	Proposed   *row;
+	bool		draws = table->settings.sequence.length > 0;
 
-	/* "bump" writers compute the version, so EXCLUDED has what they sent */
-	if (table->settings.writers != CAS_WRITERS_ECHO)
+	/*
+	 * Otherwise the column of EXCLUDED has what was sent, or 1 for NULL, and
+	 * clients do not send the version in the document.
+	 */
+	if (table->settings.writers != CAS_WRITERS_ECHO ||
+		(!draws && table->settings.version_path.length == 0))
 		return;
 
 	row = palloc(sizeof(Proposed));
 	row->guard = guard;
+	row->drawn = draws;
 	row->sent = *sent;
 	row->written = written;
 	dlist_push_head(&proposed, &row->node);
@@ -72,13 +79,19 @@ cas_remember_insert(const FmgrInfo *guard, const CasTable *table,
 
 /*
  * Replace a version from EXCLUDED by the one that the INSERT has sent.
+ *
+ * No client can know a number drawn for the INSERT, so it comes from EXCLUDED.
+ * Any other number may also be a stale one that the UPDATE mentions itself.  It
+ * is replaced only if the INSERT has sent a version, too, so that the row's
+ * version is among what the statement has sent.
  */
 static void
 replace_excluded(const Proposed *row, CasMention *mention,
 				 const CasMention *by_insert)
 {
 	if (mention->mentioned && !mention->isnull && !mention->malformed &&
-		mention->version == row->written)
+		mention->version == row->written &&
+		(row->drawn || (by_insert->mentioned && !by_insert->isnull)))
 		*mention = *by_insert;
 }
 
