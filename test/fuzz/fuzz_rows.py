@@ -81,12 +81,21 @@ class Turn(turns.Turn):
         self.level = None
         self.changes = {}       # (table, key): (version, payload) or None
         self.locked = set()
+        self.renamed = []       # (table, key, new key)
         self.saved = []
         self.seen = {}
 
     def committed(self):
         for (table, k), row in self.changes.items():
             self.run.settle(table, k, row)
+        # PostgreSQL keeps a row locked that was waited for, even if it has another
+        # key by then and so is not what was looked for
+        for table, k, to in self.renamed:
+            for other in self.others():
+                if other.waited and other.at[0] is table and k in other.at[1]:
+                    other.at = table, [*other.at[1], to]
+                    if other.level is not None:
+                        other.locked.add((table, to))
 
     def back(self):
         self.rows(f'ROLLBACK TO s{len(self.saved) - 1}')
@@ -282,6 +291,7 @@ class Rows(turns.Run):
                 self.next_version(table, was, answer[1], says)
                 self.write(turn, table, k, None)
                 self.write(turn, table, to, (answer[1], was[1]))
+                turn.renamed.append((table, k, to))
             elif right in ('created', 'updated'):
                 self.next_version(table, was, answer[1], says)
                 self.write(turn, table, k, (answer[1], new))
