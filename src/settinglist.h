@@ -8,6 +8,8 @@
  *		SETTING(type of the variable, member of struct Setting that points to
  *				it, name, other members of struct Setting ...)
  *
+ * The options of a choice are an array in pg_cas.c: leak_actions for on_leak.
+ *
  * docs/rows.md has a row for each setting, too; the test 012_reference compares
  * them.
  *
