@@ -173,30 +173,41 @@ range_parse(PoolKind kind_id, const char *text, bool whole, int *width,
 }
 
 /*
- * Cut the ports off the end of a chunk's text, as unit_text() writes it, and
- * return them.  Returns false and leaves the text as it is if there are none.
+ * Find the ports at the end of a chunk's text, as unit_text() writes it.
+ * Returns the colon before them, or NULL if there are none.
  */
-static bool
-cut_ports(char *text, int *first_port, int *last_port)
+static char *
+find_ports(char *text)
 {
 	char	   *colon = strrchr(text, ':');
-	char		rest;
 
 	/* before the ports there is an IPv6 address in brackets, or an IPv4 one */
 	if (colon == NULL || colon == text ||
 		(text[0] == '[' ? colon[-1] != ']' : strchr(text, ':') != colon))
-		return false;
-	if (sscanf(colon, ":%d-%d%c", first_port, last_port, &rest) != 2 ||
-		*first_port < 0 || *first_port > *last_port || *last_port > 65535)
-		return false;
+		return NULL;
+	return colon;
+}
+
+/* Read the ports behind the colon.  Returns false if they are malformed. */
+static bool
+read_ports(const char *colon, int *first_port, int *last_port)
+{
+	char		rest;
+
+	return sscanf(colon, ":%d-%d%c", first_port, last_port, &rest) == 2 &&
+		*first_port >= 0 && *first_port <= *last_port && *last_port <= 65535;
+}
+
+/* Cut the ports behind the colon off the text, and the brackets. */
+static void
+cut_ports(char *text, char *colon)
+{
 	*colon = '\0';
 	if (text[0] == '[')
 	{
-		/* strip the brackets */
 		colon[-1] = '\0';
 		memmove(text, text + 1, colon - text - 1);
 	}
-	return true;
 }
 
 /*
@@ -211,12 +222,20 @@ unit_parse(const Pool *pool, const char *text, u128 *value, u128 *last,
 {
 	const Kind *kind = kind_get(pool->kind);
 	char	   *named = pstrdup(text);
+	char	   *colon;
 	char	   *problem;
 	End			end;
 
 	/* ports can be named only where addresses are divided into chunks */
-	if (pool->port_chunk == 0 || !cut_ports(named, first_port, last_port))
+	colon = pool->port_chunk > 0 ? find_ports(named) : NULL;
+	if (colon == NULL)
 		*first_port = *last_port = -1;
+	else if (!read_ports(colon, first_port, last_port))
+		raise_malformed("value", text,
+						psprintf("\"%s\" is not a range of ports", colon + 1),
+						"Ports are from 0 to 65535, as in 10.0.0.1:0-1023.");
+	else
+		cut_ports(named, colon);
 	problem = kind->parse(named, &end);
 	if (problem != NULL)
 		raise_malformed("value", text, problem, NULL);
