@@ -67,6 +67,15 @@ INSERT INTO t (id, n, v) VALUES (1, 30, :now) ON CONFLICT (id)
 SELECT v AS now FROM t WHERE id = 1 \gset
 INSERT INTO t (id, n, other, v) VALUES (50, 31, 10, :now) ON CONFLICT (other)
 	DO UPDATE SET n = excluded.n, v = excluded.v RETURNING id, n, v > :now AS advanced;
+-- A data-modifying CTE that runs first in the SET list resets the row's memory.
+-- What the INSERT has sent is unknown then, and the version in EXCLUDED refused.
+SELECT v AS now FROM t WHERE id = 1 \gset
+SELECT raises(format('WITH w AS (INSERT INTO log VALUES (100) RETURNING x)
+	INSERT INTO t (id, n, v) VALUES (1, 0, %s) ON CONFLICT (id)
+	DO UPDATE SET n = (SELECT x FROM w), v = excluded.v', :now)) LIKE 'PT409%' AS refused;
+WITH w AS (INSERT INTO log VALUES (100) RETURNING x)
+	INSERT INTO t (id, n) VALUES (1, 0) ON CONFLICT (id)
+	DO UPDATE SET n = (SELECT x FROM w), v = :now RETURNING n, v > :now AS advanced;
 
 --
 -- Other UPDATEs in a statement that inserts, of a row that has the version that
