@@ -241,6 +241,16 @@ SELECT * FROM cas_get('k_label_inet', '10.0.0.1'::label);
 SELECT * FROM cas_try_update('k_label_inet', '10.0.0.1/23', 1, '{"v": "b"}');
 SELECT * FROM cas_try_update('k_label_name', 'a'::label, 1, '{"v": "b"}');
 SELECT * FROM cas_try_update('k_label_name', 'a -1 false', 1, '{"v": "c"}');
+-- they need EXECUTE, as in any statement
+CREATE ROLE regress_cas_caster;
+GRANT USAGE ON SCHEMA cas_keys TO regress_cas_caster;
+GRANT SELECT ON k_label_inet TO regress_cas_caster;
+REVOKE EXECUTE ON FUNCTION label_inet(label, int) FROM PUBLIC;
+SELECT call, cas_test.try_as('regress_cas_caster', call) FROM unnest(ARRAY[
+	$$SELECT version FROM cas_get('k_label_inet', '10.0.0.1'::label)$$,
+	$$SELECT '10.0.0.1'::label::inet$$,
+	$$SELECT version FROM cas_get('k_label_inet', '10.0.0.1/23')$$]) AS call;
 
 SET client_min_messages = warning;
 DROP SCHEMA cas_keys CASCADE;
+DROP ROLE regress_cas_caster;

@@ -57,6 +57,7 @@ extern void require_writable(FunctionCallInfo fcinfo);
 
 /* usage.c.  These raise 42501. */
 extern void require_schema_usage(Oid schema);
+extern void require_execute(Oid function);
 extern void require_callable(Oid function);
 
 /*

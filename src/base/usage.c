@@ -29,16 +29,25 @@ require_schema_usage(Oid schema)
 }
 
 /*
+ * Raise 42501 unless the current role has EXECUTE on the function.  For a cast
+ * this is all that PostgreSQL requires.
+ */
+void
+require_execute(Oid function)
+{
+	AclResult	result = object_aclcheck(ProcedureRelationId, function,
+										 GetUserId(), ACL_EXECUTE);
+
+	if (result != ACLCHECK_OK)
+		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
+}
+
+/*
  * Raise 42501 unless the current role may call the function by its name.
  */
 void
 require_callable(Oid function)
 {
-	AclResult	result;
-
 	require_schema_usage(get_func_namespace(function));
-	result = object_aclcheck(ProcedureRelationId, function, GetUserId(),
-							 ACL_EXECUTE);
-	if (result != ACLCHECK_OK)
-		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
+	require_execute(function);
 }

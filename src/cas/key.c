@@ -267,6 +267,7 @@ is_integer(Oid type)
 static Datum
 call_cast(Oid cast, Datum value, Oid collation)
 {
+	require_execute(cast);
 	switch (get_func_nargs(cast))
 	{
 		case 1:
