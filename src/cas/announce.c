@@ -5,7 +5,8 @@
  * An UPDATE of this extension does not mention the version that it has
  * compared.  The guard accepts that from the statement announced here, for the
  * row announced here, and from nobody else: triggers of that statement, and
- * functions that it calls, may write to the same row.
+ * functions that it calls, may write to the same row in statements of their
+ * own.
  */
 #include "cas.h"
 
@@ -14,7 +15,7 @@
 #include "rewrite/rewriteDefine.h"
 #include "utils/snapmgr.h"
 
-GuardExpectation guard_expectation = {InvalidOid};
+static GuardExpectation guard_expectation = {InvalidOid};
 
 /*
  * Return whether the table's guard would refuse a write of this extension that
@@ -59,10 +60,16 @@ has_update_rule(Relation rel)
  * Then the statement is recognized by the nesting of triggers, from which the
  * rule's own commands, and those of functions that are called without a
  * trigger, cannot be told.
+ *
+ * Return what was announced before, since the UPDATE may be made by a trigger
+ * or a function of another one.  The caller must pass it to
+ * cas_guard_withdraw(), also after an error, which may be caught.
  */
-void
+GuardExpectation
 cas_guard_announce(Relation rel, CasTable *table, CasKey *key)
 {
+	GuardExpectation former = guard_expectation;
+
 	CommandCounterIncrement();
 	guard_expectation.relid = RelationGetRelid(rel);
 	guard_expectation.table = table;
@@ -70,6 +77,14 @@ cas_guard_announce(Relation rel, CasTable *table, CasKey *key)
 	guard_expectation.command = has_update_rule(rel) ?
 		InvalidCommandId : GetCurrentCommandId(false);
 	guard_expectation.depth = trigger_depth();
+	return former;
+}
+
+/* End an announcement, and restore the former one. */
+void
+cas_guard_withdraw(GuardExpectation former)
+{
+	guard_expectation = former;
 }
 
 /*
@@ -116,8 +131,7 @@ is_expected_statement(void)
 
 /*
  * Return whether the old row is the announced one, and is written by the
- * announced statement.  Triggers of that statement, and functions that it
- * calls, may write to the same row, in statements of their own.
+ * announced statement.
  */
 bool
 cas_guard_expects(TriggerData *trigdata)

@@ -193,8 +193,7 @@ typedef struct CasKey
 /*
  * The row that this extension is about to UPDATE without mentioning its
  * version.  The guard accepts that for this row only, when it fires for the
- * announced statement itself, and clears relid when it has seen the key.  A
- * caller of cas_guard_announce() must restore the previous value on every path.
+ * announced statement itself, and clears relid when it has seen the key.
  */
 typedef struct GuardExpectation
 {
@@ -508,9 +507,10 @@ extern Datum cas_truncate(PG_FUNCTION_ARGS);
 extern void cas_log_conflict(Relation rel, StringInfo detail);
 
 /* announce.c */
-extern GuardExpectation guard_expectation;
 extern bool cas_guard_wants_announcement(const CasTable *table);
-extern void cas_guard_announce(Relation rel, CasTable *table, CasKey *key);
+extern GuardExpectation cas_guard_announce(Relation rel, CasTable *table,
+										   CasKey *key);
+extern void cas_guard_withdraw(GuardExpectation former);
 extern bool cas_guard_expects(TriggerData *trigdata);
 
 /* witness.c */

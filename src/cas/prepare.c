@@ -382,7 +382,7 @@ stamp_documents(const CasEnabling *enabling)
 {
 	const CasSettings *settings = &enabling->settings;
 	const char *payload = quote_identifier(settings->payload_column);
-	GuardExpectation former = guard_expectation;
+	GuardExpectation former;
 	Relation	rel = relation_open(enabling->relid, NoLock);
 	StringInfoData path;
 
@@ -396,9 +396,9 @@ stamp_documents(const CasEnabling *enabling)
 	 * version.  Announce it for all rows, so that the guard does not require
 	 * the UPDATE to mention the version.
 	 */
+	former = cas_guard_announce(rel, NULL, NULL);
 	PG_TRY();
 	{
-		cas_guard_announce(rel, NULL, NULL);
 		execute("UPDATE %s SET %s = %s WHERE %s IS NOT NULL AND "
 				"(%s::pg_catalog.jsonb OPERATOR(pg_catalog.#>>) "
 				"ARRAY[%s]::pg_catalog.text[]) OPERATOR(pg_catalog.=) "
@@ -408,7 +408,7 @@ stamp_documents(const CasEnabling *enabling)
 	}
 	PG_FINALLY();
 	{
-		guard_expectation = former;
+		cas_guard_withdraw(former);
 	}
 	PG_END_TRY();
 	relation_close(rel, NoLock);

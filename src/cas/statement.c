@@ -104,18 +104,17 @@ run_plan(CasCall *call, const CasStatement *statement, CasRow *row)
 static bool
 run_announced(CasCall *call, const CasStatement *statement, CasRow *row)
 {
-	GuardExpectation former = guard_expectation;
+	GuardExpectation former = cas_guard_announce(call->rel, call->table,
+												 statement->key);
 	bool		done = false;
 
-	/* restore the former one also after an error, which may be caught */
 	PG_TRY();
 	{
-		cas_guard_announce(call->rel, call->table, statement->key);
 		done = run_plan(call, statement, row);
 	}
 	PG_FINALLY();
 	{
-		guard_expectation = former;
+		cas_guard_withdraw(former);
 	}
 	PG_END_TRY();
 	return done;
