@@ -217,7 +217,7 @@ push @wrong, map { "$reference: the table of settings has no row for $_" }
   grep { !$described{$_} } keys %settings;
 nothing('each setting has a row, and is as the row says', @wrong);
 nothing('each setting named in the reference exists',
-	grep { !$settings{$_} && !/\.(?:sql|conf|control|so|h|c)$/ } $all_code =~ /\b(pg_cas\.[a-z_]+)\b/g);
+	grep { !$settings{$_} && !/\.(?:sql|conf|control|spec|so|h|c)$/ } $all_code =~ /\b(pg_cas\.[a-z_]+)\b/g);
 
 #
 # Kinds of pools, as the hint of a wrong one lists them
