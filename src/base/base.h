@@ -4,6 +4,7 @@
  *
  * detail.c		builds an error's DETAIL as one line of JSON
  * argument.c	checks arguments of SQL functions: NULLs, keywords, intervals
+ * object.c		relations and functions that a caller names by OID
  * output.c		converts values to text, whatever the session's settings are
  * owner.c		our own schema and relations; SQL as the extension's owner
  * role.c		roles stored in our tables, by OID and name
@@ -55,10 +56,16 @@ extern TimestampTz interval_from_now(Interval *interval, const char *name);
 extern int	batch_argument(FunctionCallInfo fcinfo, int argno);
 extern void require_writable(FunctionCallInfo fcinfo);
 
-/* usage.c.  These raise 42501. */
+/* object.c.  These raise 42P01 or 42883 if there is no such object. */
 extern void require_schema_usage(Oid schema);
+pg_noreturn extern void raise_no_relation(Oid relid);
+extern char *qualified_name(Oid relid);
+extern void require_relation_owner(Oid relid);
+extern Relation open_as_owner(Oid relid, LOCKMODE lockmode);
 extern void require_execute(Oid function);
-extern void require_callable(Oid function);
+extern void require_jsonb_function(Oid function, int nargs,
+								   const char *purpose,
+								   const char *declaration);
 
 /*
  * output.c.  Settings that were changed for output functions; begin with {0}.

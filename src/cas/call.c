@@ -6,9 +6,6 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
-#include "catalog/objectaccess.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "rewrite/prs2lock.h"
 #include "rewrite/rewriteDefine.h"
@@ -17,8 +14,6 @@
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
-#include "utils/regproc.h"
-#include "utils/syscache.h"
 
 /*
  * Return whether the caller may SELECT every column of the payload.  rights
@@ -106,9 +101,7 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 	/* The OID comes from the user, so the relation may not exist. */
 	call->rel = try_relation_open(relid, lockmode);
 	if (call->rel == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation with OID %u does not exist", relid)));
+		raise_no_relation(relid);
 	require_schema_usage(RelationGetNamespace(call->rel));
 	call->table = cas_table_of(call->rel);
 	if (call->table == NULL || !cas_guard_fires(call->table))
@@ -248,28 +241,6 @@ call_answer_wants(const CasCall *call)
 void
 call_check_apply_function(Oid function)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Form_pg_proc proc;
-	bool		fits;
-
-	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("function with OID %u does not exist", function)));
-	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	fits = proc->prokind == PROKIND_FUNCTION && !proc->proretset &&
-		proc->prorettype == JSONBOID && proc->pronargs == 2 &&
-		proc->proargtypes.values[0] == JSONBOID &&
-		proc->proargtypes.values[1] == JSONBOID;
-	ReleaseSysCache(tuple);
-	require_callable(function);
-	if (!fits)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("function %s cannot compute a payload",
-						format_procedure(function)),
-				 errhint("It must be a function (payload jsonb, args jsonb) RETURNS jsonb.")));
-
-	/* as the executor does before it calls a function */
-	InvokeFunctionExecuteHook(function);
+	require_jsonb_function(function, 2, "compute a payload",
+						   "(payload jsonb, args jsonb) RETURNS jsonb");
 }

@@ -18,7 +18,6 @@
 #include "miscadmin.h"
 #include "base/entry.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -225,40 +224,14 @@ look(Relation rel, CasEnabling *enabling)
 }
 
 /*
- * Raise an error unless the caller owns the table.
- */
-static void
-check_owner(Oid relid)
-{
-	char		relkind = get_rel_relkind(relid);
-	char	   *name = get_rel_name(relid);
-
-	if (relkind == '\0' || name == NULL)
-		cas_raise_no_relation(relid);
-	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relkind),
-					   name);
-}
-
-/*
  * Open and lock a table that the caller owns.  Also lock its partitions,
  * unless the lock is AccessShareLock.
  */
 static Relation
 open_own_table(Oid relid, LOCKMODE lockmode, const char *function)
 {
-	Relation	rel;
+	Relation	rel = open_as_owner(relid, lockmode);
 
-	/*
-	 * Check the owner first, so that nobody can make others wait for a lock on
-	 * a table of somebody else.  The owner may change while we wait, so check
-	 * again.
-	 */
-	check_owner(relid);
-	rel = try_relation_open(relid, lockmode);
-	if (rel == NULL)
-		cas_raise_no_relation(relid);
-	check_owner(relid);
 	if (lockmode != AccessShareLock)
 	{
 		/* This is also the order in which commands lock partitions. */

@@ -32,6 +32,5 @@ extern void cas_prepare(CasEnabling *enabling);
 extern void cas_remove_triggers(const CasEnabling *enabling);
 extern void cas_name_sequence(CasSettings *settings, Oid sequence);
 extern bool cas_trigger_is_named(const Trigger *trigger, const char *name);
-pg_noreturn extern void cas_raise_no_relation(Oid relid);
 
 #endif							/* PG_CAS_ENABLE_H */

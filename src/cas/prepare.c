@@ -77,29 +77,6 @@ end_commands(int nest)
 	AtEOXact_GUC(true, nest);
 }
 
-void
-cas_raise_no_relation(Oid relid)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_TABLE),
-			 errmsg("relation with OID %u does not exist", relid)));
-}
-
-/*
- * Return a relation's name, qualified and quoted; raise 42P01 if it has been
- * dropped.
- */
-static char *
-qualified_name(Oid relid)
-{
-	char	   *name = get_rel_name(relid);
-	char	   *schema = get_namespace_name(get_rel_namespace(relid));
-
-	if (name == NULL || schema == NULL)
-		cas_raise_no_relation(relid);
-	return quote_qualified_identifier(schema, name);
-}
-
 /* ----------
  * The version
  * ----------

@@ -49,27 +49,6 @@ static char held_name[MAX_RESOURCE_NAME + 1];
 static TransactionId held_xid = InvalidTransactionId;
 static LocalTransactionId held_lxid = InvalidLocalTransactionId;
 
-/* Raise 42P01. */
-pg_noreturn static void
-report_no_table(Oid relid)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_TABLE),
-			 errmsg("relation with OID %u does not exist", relid)));
-}
-
-/* The table's qualified name, for SQL and messages. */
-static char *
-qualified_name(Oid relid)
-{
-	char	   *schema = get_namespace_name(get_rel_namespace(relid));
-	char	   *name = get_rel_name(relid);
-
-	if (schema == NULL || name == NULL)
-		report_no_table(relid);
-	return quote_qualified_identifier(schema, name);
-}
-
 /* Raise PT428 unless the transaction holds the resource exclusively. */
 static void
 require_resource(Relation rel, const char *resource, const char *name)
@@ -186,25 +165,10 @@ lock_protect_trigger(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
-/*
- * Raise 42501 unless the current role owns the relation, and 42809 if it
- * belongs to pg_cas.
- */
+/* Raise 42809 if the relation belongs to pg_cas. */
 static void
-require_owner(Oid relid)
+refuse_internal(Oid relid)
 {
-	char		relkind = get_rel_relkind(relid);
-
-	if (relkind == '\0')
-		report_no_table(relid);
-	if (!object_ownercheck(RelationRelationId, relid, GetUserId()))
-	{
-		char	   *name = get_rel_name(relid);
-
-		if (name == NULL)
-			report_no_table(relid);
-		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(relkind), name);
-	}
 	if (get_rel_namespace(relid) == internal_schema())
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -253,17 +217,9 @@ require_protectable(Relation rel)
 static Relation
 open_protectable(Oid relid, LOCKMODE lockmode, List **tables)
 {
-	Relation	rel;
+	Relation	rel = open_as_owner(relid, lockmode);
 
-	/*
-	 * Check the owner before waiting for a lock on another role's table, and
-	 * again under the lock.
-	 */
-	require_owner(relid);
-	rel = try_relation_open(relid, lockmode);
-	if (rel == NULL)
-		report_no_table(relid);
-	require_owner(relid);
+	refuse_internal(relid);
 	require_protectable(rel);
 	*tables = find_all_inheritors(relid, lockmode, NULL);
 	return rel;
@@ -313,7 +269,7 @@ find_trigger(Oid relid, const char *name, Oid function, char *enabled)
 		char	   *table = get_rel_name(relid);
 
 		if (table == NULL)
-			report_no_table(relid);
+			raise_no_relation(relid);
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("trigger \"%s\" on table \"%s\" is not one of pg_cas",
@@ -443,7 +399,8 @@ lock_unprotect(PG_FUNCTION_ARGS)
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	relid = PG_GETARG_OID(0);
-	require_owner(relid);
+	require_relation_owner(relid);
+	refuse_internal(relid);
 	function = trigger_function(&function_name);
 
 	/*

@@ -7,15 +7,11 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "catalog/objectaccess.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/regproc.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -70,14 +66,6 @@ get_interval(FunctionCallInfo fcinfo, int argno)
 	return PG_ARGISNULL(argno) ? NULL : PG_GETARG_INTERVAL_P(argno);
 }
 
-pg_noreturn static void
-raise_no_function(Oid oid)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_FUNCTION),
-			 errmsg("function with OID %u does not exist", oid)));
-}
-
 /*
  * Raise an error unless the function has the signature that request_once()
  * needs, and the current role may call it.
@@ -85,24 +73,8 @@ raise_no_function(Oid oid)
 static void
 check_work(Oid oid)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(oid));
-	Form_pg_proc proc;
-	bool		fits;
-
-	if (!HeapTupleIsValid(tuple))
-		raise_no_function(oid);
-	proc = (Form_pg_proc) GETSTRUCT(tuple);
-	fits = proc->prokind == PROKIND_FUNCTION && !proc->proretset &&
-		proc->prorettype == JSONBOID && proc->pronargs == 1 &&
-		proc->proargtypes.values[0] == JSONBOID;
-	ReleaseSysCache(tuple);
-	require_callable(oid);
-	if (!fits)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("function %s cannot run a request",
-						format_procedure(oid)),
-				 errhint("It must be a function (request jsonb) RETURNS jsonb.")));
+	require_jsonb_function(oid, 1, "run a request",
+						   "(request jsonb) RETURNS jsonb");
 }
 
 /*
@@ -122,7 +94,6 @@ run_work(Oid oid, Jsonb *request)
 	 * was committed during the wait.
 	 */
 	check_work(oid);
-	InvokeFunctionExecuteHook(oid);
 	fmgr_info(oid, &fn);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	InitFunctionCallInfoData(*call, &fn, 1, InvalidOid, NULL, NULL);
