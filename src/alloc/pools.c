@@ -29,15 +29,6 @@ PG_FUNCTION_INFO_V1(alloc_rebuild);
 
 static const char *const strategies[] = {"any", "lowest", "random", NULL};
 
-/* A value in the result of the last statement, known not to be NULL. */
-static Datum
-sql_result(uint64 row, int column)
-{
-	bool		isnull;
-
-	return owner_sql_value(row, column, &isnull);
-}
-
 /*
  * Return a running transaction that has changed a row of the pool, if there is
  * one.
@@ -225,7 +216,7 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 						!PG_ARGISNULL(7) && PG_GETARG_BOOL(7));
 		PG_RETURN_VOID();
 	}
-	id = DatumGetInt32(sql_result(0, 1));
+	id = DatumGetInt32(owner_sql_not_null(0, 1));
 	insert_ranges(id, kind_is_mixed(kind, port_chunk), chunk_bits, ranges,
 				  NULL, nranges);
 	owner_sql_end(&scope);

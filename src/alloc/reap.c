@@ -17,15 +17,6 @@
 
 PG_FUNCTION_INFO_V1(alloc_reap);
 
-/* A value in the result of the last statement, known not to be NULL. */
-static Datum
-sql_result(uint64 row, int column)
-{
-	bool		isnull;
-
-	return owner_sql_value(row, column, &isnull);
-}
-
 /* End the units of a pool that have run out. */
 static int64
 reap_pool(Oid nsp, const char *name, int64 batch)
@@ -82,9 +73,9 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 			  "(SELECT count(*) FROM @alloc_range AS r WHERE r.pool = $1) "
 			  "FROM @alloc_slot AS s WHERE s.pool = $1",
 			  ARGS(INT4OID), VALUES(Int32GetDatum(id)));
-	if (DatumGetBool(sql_result(0, 1)))
+	if (DatumGetBool(owner_sql_not_null(0, 1)))
 	{
-		uint64		nranges = (uint64) DatumGetInt64(sql_result(0, 2));
+		uint64		nranges = (uint64) DatumGetInt64(owner_sql_not_null(0, 2));
 
 		/*
 		 * All frontiers have to be moved back before the deleted slots.  Do
@@ -108,7 +99,7 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 					  "SELECT count(*) FROM gone",
 					  ARGS(INT4OID, INT8OID),
 					  VALUES(Int32GetDatum(id), Int64GetDatum(batch)));
-			forgotten = DatumGetInt64(sql_result(0, 1));
+			forgotten = DatumGetInt64(owner_sql_not_null(0, 1));
 			/* Other backends must forget their frontiers and queues. */
 			pool_new_epoch(id);
 		}
@@ -158,9 +149,12 @@ alloc_reap(PG_FUNCTION_ARGS)
 	nnames = (int) owner_sql("SELECT name FROM @alloc_pool", 0, NULL, NULL);
 	names = MemoryContextAlloc(caller, Max(nnames, 1) * sizeof(char *));
 	for (int i = 0; i < nnames; i++)
+	{
+		char	   *name = TextDatumGetCString(owner_sql_not_null(i, 1));
+
 		/* the statement's result goes away with the next one */
-		names[i] = MemoryContextStrdup(caller,
-									   TextDatumGetCString(sql_result(i, 1)));
+		names[i] = MemoryContextStrdup(caller, name);
+	}
 	refresh_role_names();
 	if (pg_cas_history_retention >= 0)
 		reaped += owner_sql("DELETE FROM @alloc_past WHERE ctid = ANY "

@@ -112,6 +112,7 @@ extern uint64 owner_sql(const char *statement, int nargs, Oid *types,
 extern uint64 owner_sql_at(Snapshot snapshot, const char *statement, int nargs,
 						   Oid *types, Datum *values);
 extern Datum owner_sql_value(uint64 row, int column, bool *isnull);
+extern Datum owner_sql_not_null(uint64 row, int column);
 
 /*
  * role.c.  Our tables store owners and grantees as an OID and a name.  The OID

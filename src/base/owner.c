@@ -196,3 +196,12 @@ owner_sql_value(uint64 row, int column, bool *isnull)
 	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
 						 column, isnull);
 }
+
+/* The same for a value that is known not to be NULL. */
+Datum
+owner_sql_not_null(uint64 row, int column)
+{
+	bool		isnull;
+
+	return owner_sql_value(row, column, &isnull);
+}

@@ -22,6 +22,21 @@
 /* Maximum number of names in a path; each takes one level of recursion. */
 #define MAX_PATH_LENGTH 100
 
+/*
+ * Add a key to the object that is being built.  The key must last until the
+ * document is complete.
+ */
+void
+document_push_key(JsonbParseState **state, const char *key)
+{
+	JsonbValue	v;
+
+	v.type = jbvString;
+	v.val.string.val = unconstify(char *, key);
+	v.val.string.len = strlen(key);
+	pushJsonbValue(state, WJB_KEY, &v);
+}
+
 static bool
 is_object(const Jsonb *document)
 {

@@ -37,17 +37,6 @@ static void push_value(Rendering *rendering, JsonbParseState **state,
 					   bool isnull);
 
 static void
-push_key(JsonbParseState **state, const char *name)
-{
-	JsonbValue	v;
-
-	v.type = jbvString;
-	v.val.string.val = pstrdup(name);
-	v.val.string.len = strlen(name);
-	pushJsonbValue(state, WJB_KEY, &v);
-}
-
-static void
 push_text(JsonbParseState **state, JsonbIteratorToken token, char *text)
 {
 	JsonbValue	v;
@@ -105,7 +94,7 @@ push_composite(Rendering *rendering, JsonbParseState **state, Datum value)
 		if (att->attisdropped)
 			continue;
 		field = heap_getattr(&tuple, i + 1, desc, &isnull);
-		push_key(state, NameStr(att->attname));
+		document_push_key(state, pstrdup(NameStr(att->attname)));
 		push_value(rendering, state, WJB_VALUE, att->atttypid, field, isnull);
 	}
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
@@ -282,7 +271,7 @@ render_row(TupleDesc desc, const Bitmapset *columns, const Datum *values,
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, a - 1);
 
-		push_key(&state, NameStr(att->attname));
+		document_push_key(&state, pstrdup(NameStr(att->attname)));
 		push_value(&rendering, &state, WJB_VALUE, att->atttypid, values[a - 1],
 				   nulls[a - 1]);
 	}

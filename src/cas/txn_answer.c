@@ -20,22 +20,11 @@ txn_answer_end(JsonbParseState **state)
 }
 
 static void
-push_key(JsonbParseState **state, const char *field)
-{
-	JsonbValue	v;
-
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, field);
-	v.val.string.len = strlen(field);
-	pushJsonbValue(state, WJB_KEY, &v);
-}
-
-static void
 push_string(JsonbParseState **state, const char *field, const char *value)
 {
 	JsonbValue	v;
 
-	push_key(state, field);
+	document_push_key(state, field);
 	v.type = jbvString;
 	v.val.string.val = unconstify(char *, value);
 	v.val.string.len = strlen(value);
@@ -47,7 +36,7 @@ push_bool(JsonbParseState **state, const char *field, bool value)
 {
 	JsonbValue	v;
 
-	push_key(state, field);
+	document_push_key(state, field);
 	v.type = jbvBool;
 	v.val.boolean = value;
 	pushJsonbValue(state, WJB_VALUE, &v);
@@ -58,7 +47,7 @@ push_version(JsonbParseState **state, bool found, const CasRow *row)
 {
 	JsonbValue	v;
 
-	push_key(state, "version");
+	document_push_key(state, "version");
 	if (found && !row->version_isnull)
 	{
 		v.type = jbvNumeric;
@@ -82,7 +71,7 @@ txn_answer_comparisons(JsonbParseState **state, const TxnList *list)
 {
 	bool		all = true;
 
-	push_key(state, "compare");
+	document_push_key(state, "compare");
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < list->n; i++)
 	{
@@ -133,7 +122,7 @@ txn_answer_result(JsonbParseState **state, TxnItem *item, CasOutcome outcome,
 	{
 		JsonbValue	v = {.type = jbvNull};
 
-		push_key(state, "payload");
+		document_push_key(state, "payload");
 		if (found && row->payload != NULL &&
 			!JsonbExtractScalar(&row->payload->root, &v))
 			JsonbToJsonbValue(row->payload, &v);
@@ -145,7 +134,7 @@ txn_answer_result(JsonbParseState **state, TxnItem *item, CasOutcome outcome,
 void
 txn_answer_results_begin(JsonbParseState **state)
 {
-	push_key(state, "results");
+	document_push_key(state, "results");
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 }
 

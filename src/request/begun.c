@@ -75,13 +75,6 @@ name_hash(const void *key, Size size)
 								   VARSIZE_ANY_EXHDR(name->key)));
 }
 
-static bool
-same_text(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 static int
 name_differs(const void *key1, const void *key2, Size size)
 {

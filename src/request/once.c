@@ -180,7 +180,7 @@ insert_request(Asked *asked, RequestStart *start)
  */
 static void
 find_or_insert(FunctionCallInfo fcinfo, Asked *asked,
-			   const Patience *patience, RequestStart *start)
+			   const WaitLimit *limit, RequestStart *start)
 {
 	OwnTable   *results = &asked->tables.results;
 	int			rounds = 0;
@@ -215,7 +215,7 @@ find_or_insert(FunctionCallInfo fcinfo, Asked *asked,
 			case LOOK_UNCOMMITTED:
 				/* Read the time first: waiting clears the slot. */
 				start->since = row_time(results);
-				if (!request_wait_rival(results, &rival, patience))
+				if (!request_wait_rival(results, &rival, limit))
 					return;
 				break;
 			case LOOK_NONE:
@@ -241,12 +241,12 @@ find_or_insert(FunctionCallInfo fcinfo, Asked *asked,
 /* The part of once_begin() that may wait for locks. */
 static void
 begin_in_tables(FunctionCallInfo fcinfo, Asked *asked,
-				const Patience *patience, RequestStart *start)
+				const WaitLimit *limit, RequestStart *start)
 {
-	if (!tables_open(&asked->tables, patience))
+	if (!tables_open(&asked->tables, limit))
 		return;
 	scope_enter(fcinfo, &asked->tables, asked->name->scope, &asked->scope);
-	find_or_insert(fcinfo, asked, patience, start);
+	find_or_insert(fcinfo, asked, limit, start);
 	tables_close(&asked->tables);
 }
 
@@ -265,17 +265,17 @@ once_begin(FunctionCallInfo fcinfo, const RequestName *name, Jsonb *request,
 	MemoryContext context = CurrentMemoryContext;
 	int			lock_timeout = LockTimeout;
 	Asked		asked = {.name = name,.request = request,.ttl = ttl};
-	Patience	patience;
+	WaitLimit	limit;
 
 	memset(start, 0, sizeof(RequestStart));
 	start->state = REQUEST_BUSY;
-	request_patience(&patience, wait);
+	request_limit_wait(&limit, wait);
 	if (ttl != NULL)
 		(void) positive_interval_after(GetCurrentTimestamp(), ttl, "ttl");
 	name_keys(name, asked.keys);
-	if (!patience.limited)
+	if (!limit.limited)
 	{
-		begin_in_tables(fcinfo, &asked, &patience, start);
+		begin_in_tables(fcinfo, &asked, &limit, start);
 		return;
 	}
 
@@ -286,8 +286,8 @@ once_begin(FunctionCallInfo fcinfo, const RequestName *name, Jsonb *request,
 	 */
 	PG_TRY();
 	{
-		LockTimeout = request_lock_timeout(&patience, LEAST_TIMEOUT);
-		begin_in_tables(fcinfo, &asked, &patience, start);
+		LockTimeout = request_lock_timeout(&limit, LEAST_TIMEOUT);
+		begin_in_tables(fcinfo, &asked, &limit, start);
 		LockTimeout = lock_timeout;
 	}
 	PG_CATCH();
@@ -295,7 +295,7 @@ once_begin(FunctionCallInfo fcinfo, const RequestName *name, Jsonb *request,
 		/* LockTimeout was assigned directly, so no GUC code restores it. */
 		LockTimeout = lock_timeout;
 		if (geterrcode() == ERRCODE_LOCK_NOT_AVAILABLE &&
-			request_time_is_over(&patience))
+			request_time_is_over(&limit))
 		{
 			MemoryContextSwitchTo(context);
 			FlushErrorState();

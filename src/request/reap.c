@@ -15,7 +15,6 @@
 #include "access/stratnum.h"
 #include "access/transam.h"
 #include "access/xact.h"
-#include "catalog/pg_collation.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -55,16 +54,6 @@ null_key(ScanKey key, int column, int is_or_not)
 	ScanKeyEntryInitialize(key, SK_ISNULL | is_or_not, column,
 						   InvalidStrategy, InvalidOid, InvalidOid,
 						   InvalidOid, (Datum) 0);
-}
-
-static bool
-same_text(text *one, text *other)
-{
-	Datum		order = DirectFunctionCall2Coll(bttextcmp, C_COLLATION_OID,
-												PointerGetDatum(one),
-												PointerGetDatum(other));
-
-	return DatumGetInt32(order) == 0;
 }
 
 /*
@@ -217,11 +206,11 @@ reap_by_scopes(Reaper *reaper, Relation index)
 int64
 reap_results(int batch)
 {
-	Patience	patience = {.limited = false};
+	WaitLimit	limit = {.limited = false};
 	Reaper		reaper = {.left = batch};
 	Relation	index;
 
-	(void) tables_open(&reaper.tables, &patience);
+	(void) tables_open(&reaper.tables, &limit);
 
 	/* The latest state, without the rows that this call itself updates. */
 	reaper.latest = RegisterSnapshot(GetLatestSnapshot());

@@ -46,12 +46,20 @@ typedef struct RequestName
 	text	   *key;
 } RequestName;
 
+/* Are the texts equal?  Neither may be toasted. */
+static inline bool
+same_text(const text *a, const text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
 /* How long a call may wait. */
-typedef struct Patience
+typedef struct WaitLimit
 {
 	bool		limited;
 	TimestampTz deadline;		/* if limited */
-} Patience;
+} WaitLimit;
 
 /* Our tables, opened. */
 typedef struct RequestTables
@@ -99,16 +107,16 @@ extern void begun_check_done(void);
 extern void begun_forget(void);
 
 /* wait.c */
-extern void request_patience(Patience *patience, Interval *wait);
-extern bool request_time_is_over(const Patience *patience);
-extern int	request_lock_timeout(const Patience *patience, int least);
+extern void request_limit_wait(WaitLimit *limit, Interval *wait);
+extern bool request_time_is_over(const WaitLimit *limit);
+extern int	request_lock_timeout(const WaitLimit *limit, int least);
 extern bool request_wait_relation(Oid relid, LOCKMODE lockmode,
-								  const Patience *patience);
+								  const WaitLimit *limit);
 extern bool request_wait_rival(OwnTable *table, OwnRival *rival,
-							   const Patience *patience);
+							   const WaitLimit *limit);
 
 /* scope.c */
-extern bool tables_open(RequestTables *tables, const Patience *patience);
+extern bool tables_open(RequestTables *tables, const WaitLimit *limit);
 extern void tables_close(RequestTables *tables);
 extern void scope_check_owner(text *scope, Oid owner);
 extern void scope_enter(FunctionCallInfo fcinfo, RequestTables *tables,

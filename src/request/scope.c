@@ -35,14 +35,14 @@
  * upgrading one later could deadlock.
  */
 bool
-tables_open(RequestTables *tables, const Patience *patience)
+tables_open(RequestTables *tables, const WaitLimit *limit)
 {
 	LOCKMODE	lockmode = XactReadOnly ? AccessShareLock : RowExclusiveLock;
 	Oid			scopes = internal_relation("request_scope");
 	Oid			results = internal_relation("request_result");
 
-	if (!request_wait_relation(scopes, lockmode, patience) ||
-		!request_wait_relation(results, lockmode, patience))
+	if (!request_wait_relation(scopes, lockmode, limit) ||
+		!request_wait_relation(results, lockmode, limit))
 		return false;
 	own_open(&tables->scopes, scopes, NoLock);
 	own_open(&tables->results, results, NoLock);
@@ -346,7 +346,7 @@ write_scope(OwnTable *scopes, text *name, bool found, Oid owner,
 static void
 wait_for_other_setter(OwnTable *scopes, text *name, int *rounds)
 {
-	Patience	patience = {.limited = false};
+	WaitLimit	limit = {.limited = false};
 	ScanKeyData keys[2];
 	OwnRival	rival;
 
@@ -356,7 +356,7 @@ wait_for_other_setter(OwnTable *scopes, text *name, int *rounds)
 				FullTransactionIdGetDatum(MADE_BY_HAND));
 	if (own_look(scopes, keys, 2, &rival) != LOOK_NONE &&
 		TransactionIdIsValid(rival.xid))
-		(void) request_wait_rival(scopes, &rival, &patience);
+		(void) request_wait_rival(scopes, &rival, &limit);
 	else if (++(*rounds) > MAX_ROUNDS)
 		elog(ERROR, "row of scope \"%s\" can neither be found nor made",
 			 text_to_cstring(name));
@@ -401,11 +401,11 @@ retain_results(RequestTables *tables, text *name)
 void
 scope_set(text *name, const char *owner, Interval *retention)
 {
-	Patience	patience = {.limited = false};
+	WaitLimit	limit = {.limited = false};
 	RequestTables tables;
 	int			rounds = 0;
 
-	(void) tables_open(&tables, &patience);
+	(void) tables_open(&tables, &limit);
 	/* Look again after each wait: the other transaction may have committed. */
 	for (;;)
 	{

@@ -27,18 +27,18 @@ typedef struct Awaited
 
 /* Set how long the call may wait; if wait is NULL, lock_timeout applies. */
 void
-request_patience(Patience *patience, Interval *wait)
+request_limit_wait(WaitLimit *limit, Interval *wait)
 {
-	patience->limited = wait != NULL;
+	limit->limited = wait != NULL;
 	if (wait != NULL)
-		patience->deadline = interval_from_now(wait, "wait");
+		limit->deadline = interval_from_now(wait, "wait");
 }
 
 bool
-request_time_is_over(const Patience *patience)
+request_time_is_over(const WaitLimit *limit)
 {
-	return patience->limited &&
-		GetCurrentTimestamp() >= patience->deadline;
+	return limit->limited &&
+		GetCurrentTimestamp() >= limit->deadline;
 }
 
 /*
@@ -46,12 +46,12 @@ request_time_is_over(const Patience *patience)
  * less than least and no more than the lock_timeout set by the user.
  */
 int
-request_lock_timeout(const Patience *patience, int least)
+request_lock_timeout(const WaitLimit *limit, int least)
 {
 	long		left;
 
 	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-										   patience->deadline);
+										   limit->deadline);
 
 	/* 0 would mean no timeout; and the difference can exceed an int. */
 	left = Min(Max(left, least), INT_MAX);
@@ -77,21 +77,21 @@ wait_at_length(const Awaited *awaited)
 
 /* Wait in a subtransaction; return false if the time is over before. */
 static bool
-wait_in_time(const Awaited *awaited, const Patience *patience)
+wait_in_time(const Awaited *awaited, const WaitLimit *limit)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner resources = CurrentResourceOwner;
 	int			lock_timeout = LockTimeout;
 	volatile bool granted = true;
 
-	if (request_time_is_over(patience))
+	if (request_time_is_over(limit))
 		return false;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		LockTimeout = request_lock_timeout(patience, 1);
+		LockTimeout = request_lock_timeout(limit, 1);
 		wait_at_length(awaited);
 		LockTimeout = lock_timeout;
 
@@ -115,7 +115,7 @@ wait_in_time(const Awaited *awaited, const Patience *patience)
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = resources;
 		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE ||
-			!request_time_is_over(patience))
+			!request_time_is_over(limit))
 			ReThrowError(error);
 		FreeErrorData(error);
 		granted = false;
@@ -131,11 +131,11 @@ wait_in_time(const Awaited *awaited, const Patience *patience)
  * was not granted in time.
  */
 bool
-request_wait_relation(Oid relid, LOCKMODE lockmode, const Patience *patience)
+request_wait_relation(Oid relid, LOCKMODE lockmode, const WaitLimit *limit)
 {
 	Awaited		awaited = {.relid = relid,.lockmode = lockmode};
 
-	if (!patience->limited)
+	if (!limit->limited)
 	{
 		LockRelationOid(relid, lockmode);
 		return true;
@@ -143,7 +143,7 @@ request_wait_relation(Oid relid, LOCKMODE lockmode, const Patience *patience)
 
 	/* Mostly nobody holds the lock, and no subtransaction is needed. */
 	return ConditionalLockRelationOid(relid, lockmode) ||
-		wait_in_time(&awaited, patience);
+		wait_in_time(&awaited, limit);
 }
 
 /*
@@ -151,16 +151,16 @@ request_wait_relation(Oid relid, LOCKMODE lockmode, const Patience *patience)
  * return false if the time is over before.
  */
 bool
-request_wait_rival(OwnTable *table, OwnRival *rival, const Patience *patience)
+request_wait_rival(OwnTable *table, OwnRival *rival, const WaitLimit *limit)
 {
 	Awaited		awaited = {.rel = table->rel,.rival = rival};
 
 	/* Do not keep the row's buffer pinned while waiting. */
 	ExecClearTuple(table->slot);
-	if (!patience->limited)
+	if (!limit->limited)
 	{
 		wait_at_length(&awaited);
 		return true;
 	}
-	return wait_in_time(&awaited, patience);
+	return wait_in_time(&awaited, limit);
 }
