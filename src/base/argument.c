@@ -69,7 +69,7 @@ word_argument(FunctionCallInfo fcinfo, int argno, const char *name,
 }
 
 pg_noreturn static void
-report_out_of_range(const char *name)
+raise_out_of_range(const char *name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -97,7 +97,7 @@ interval_after(TimestampTz start, Interval *interval, const char *name)
 	 */
 	if (from - slack < (double) MIN_TIMESTAMP ||
 		from + slack >= (double) END_TIMESTAMP)
-		report_out_of_range(name);
+		raise_out_of_range(name);
 	after = DirectFunctionCall2(timestamptz_pl_interval,
 								TimestampTzGetDatum(start),
 								IntervalPGetDatum(interval));

@@ -68,7 +68,7 @@ draw_number(NameTable *names, Datum name, const Patience *patience,
 
 /* Raise 55000. */
 pg_noreturn static void
-report_fallen(void)
+raise_fallen(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -96,7 +96,7 @@ fence_next(NameTable *names, Datum name, int64 former,
 		names->drawn = names->drawn_last - FENCES_PER_NUMBER;
 	}
 	if (++names->drawn <= former)
-		report_fallen();
+		raise_fallen();
 	*fence = names->drawn;
 	return true;
 }

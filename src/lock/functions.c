@@ -456,7 +456,7 @@ lease_acquire(PG_FUNCTION_ARGS)
 		patience.waiting = WAIT_NEVER;
 	acquire_lease(fcinfo, "lease_acquire()", 4, &patience, &grant);
 	if (!grant.granted)
-		lease_report_held(PG_GETARG_DATUM(0), &grant);
+		lease_raise_held(PG_GETARG_DATUM(0), &grant);
 	PG_RETURN_INT64(grant.fence);
 }
 

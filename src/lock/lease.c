@@ -84,7 +84,7 @@ check_owner(NameTable *names, Datum name)
 
 /* Raise PT423. */
 void
-lease_report_held(Datum name, const LeaseGrant *grant)
+lease_raise_held(Datum name, const LeaseGrant *grant)
 {
 	char	   *lease = TextDatumGetCString(name);
 	char	   *holder = NULL;
@@ -140,14 +140,14 @@ is_held(NameTable *names, const LeaseRequest *request, TimestampTz now,
 
 /* Raise PT423 because the time to wait for a lease is over. */
 pg_noreturn static void
-report_still_held(NameTable *names, Datum name)
+raise_still_held(NameTable *names, Datum name)
 {
 	LeaseGrant	grant = {false};
 
 	names_refresh(names);
 	if (names_find(names, name))
 		note_holder(names, &grant);
-	lease_report_held(name, &grant);
+	lease_raise_held(name, &grant);
 }
 
 /*
@@ -198,7 +198,7 @@ grant_lease(NameTable *names, const LeaseRequest *request, TimestampTz now,
 
 /* Raise 55P03. */
 pg_noreturn static void
-report_lock_timeout(Datum name)
+raise_lock_timeout(Datum name)
 {
 	StringInfoData detail;
 
@@ -243,7 +243,7 @@ sleep_a_while(LeaseRequest *request, TimestampTz now, TimestampTz expires_at)
 			TimestampTzPlusMilliseconds(request->waiting_since, LockTimeout);
 
 		if (now >= limit)
-			report_lock_timeout(request->name);
+			raise_lock_timeout(request->name);
 		until = Min(until, limit);
 	}
 
@@ -348,7 +348,7 @@ lease_take(Datum name, text *holder, Interval *ttl, bool reenter,
 	request.patience = patience;
 	request.waiting_since = GetCurrentTimestamp();
 	request.pause = FIRST_PAUSE;
-	patience->report = report_still_held;
+	patience->raise = raise_still_held;
 	memset(grant, 0, sizeof(LeaseGrant));
 
 	if (!wait_to_open(&names, NAME_LEASE, patience))
@@ -422,7 +422,7 @@ lock_lease(NameTable *names, Datum name, int64 fence, HoldMode mode,
 
 /* Raise PT412. */
 pg_noreturn static void
-report_fenced(Datum name, int64 fence, int64 current)
+raise_fenced(Datum name, int64 fence, int64 current)
 {
 	char	   *lease = TextDatumGetCString(name);
 	StringInfoData detail;
@@ -446,7 +446,7 @@ report_fenced(Datum name, int64 fence, int64 current)
 
 /* Raise PT404. */
 pg_noreturn static void
-report_not_held(Datum name)
+raise_not_held(Datum name)
 {
 	StringInfoData detail;
 
@@ -477,7 +477,7 @@ lease_hold_off(NameTable *names, Datum name, int64 fence)
 		case LEASE_MISSING:
 		case LEASE_FENCED:
 		case LEASE_RELEASED:
-			report_fenced(name, fence, current);
+			raise_fenced(name, fence, current);
 	}
 }
 
@@ -503,11 +503,11 @@ lease_prolong(NameTable *names, Datum name, int64 fence, Interval *ttl)
 			break;
 
 		case LEASE_FENCED:
-			report_fenced(name, fence, current);
+			raise_fenced(name, fence, current);
 
 		case LEASE_MISSING:
 		case LEASE_RELEASED:
-			report_not_held(name);
+			raise_not_held(name);
 	}
 	return expires_at;
 }
@@ -535,7 +535,7 @@ lease_give_up(NameTable *names, Datum name, int64 fence)
 			return true;
 
 		case LEASE_FENCED:
-			report_fenced(name, fence, current);
+			raise_fenced(name, fence, current);
 
 		case LEASE_MISSING:
 		case LEASE_RELEASED:
@@ -558,7 +558,7 @@ lease_give_to(NameTable *names, Datum name, const char *owner)
 
 	if (!lock_row(names, name, HOLD_EXCLUSIVE, LockTupleNoKeyExclusive) ||
 		!has_owner(names))
-		report_not_held(name);
+		raise_not_held(name);
 	values[Anum_lease_owner - 1] = ObjectIdGetDatum(role);
 	replace[Anum_lease_owner - 1] = true;
 	values[Anum_lease_owner_name - 1] = CStringGetTextDatum(owner);

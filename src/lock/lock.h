@@ -116,7 +116,7 @@ typedef struct Patience
 	TimestampTz deadline;		/* for WAIT_UNTIL */
 
 	/* Raises the error at the deadline; if NULL, that is 55P03. */
-	void		(*report) (NameTable *names, Datum name);
+	void		(*raise) (NameTable *names, Datum name);
 } Patience;
 
 /* The result of lease_take(). */
@@ -204,7 +204,7 @@ extern TimestampTz lease_prolong(NameTable *names, Datum name, int64 fence,
 								 Interval *ttl);
 extern bool lease_give_up(NameTable *names, Datum name, int64 fence);
 extern void lease_give_to(NameTable *names, Datum name, const char *owner);
-pg_noreturn extern void lease_report_held(Datum name, const LeaseGrant *grant);
+pg_noreturn extern void lease_raise_held(Datum name, const LeaseGrant *grant);
 
 /* pattern.c */
 extern char *pattern_of_row(const char *resource, Relation rel,

@@ -21,7 +21,7 @@
 
 /* Raise 40P01. */
 pg_noreturn static void
-report_upgrade_deadlock(Datum name)
+raise_upgrade_deadlock(Datum name)
 {
 	StringInfoData detail;
 
@@ -64,7 +64,7 @@ upgrade(NameTable *names, Datum name, const Patience *patience)
 	{
 		if (patience->waiting == WAIT_NEVER)
 			return false;
-		report_upgrade_deadlock(name);
+		raise_upgrade_deadlock(name);
 	}
 
 	/*

@@ -35,7 +35,7 @@ leased(NameTable *names, TupleTableSlot *row)
 
 /* Raise 40001. */
 pg_noreturn static void
-report_later_holder(Datum name)
+raise_later_holder(Datum name)
 {
 	StringInfoData detail;
 
@@ -84,7 +84,7 @@ snapshots_check(NameTable *names, Datum name)
 		leased(names, old) == leased(names, names->slot);
 	ExecDropSingleTupleTableSlot(old);
 	if (!same)
-		report_later_holder(name);
+		raise_later_holder(name);
 }
 
 /*

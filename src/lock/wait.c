@@ -76,7 +76,7 @@ detail_holders(StringInfo detail, NameTable *names, Datum name)
 
 /* Raise 55P03, with the holders in DETAIL. */
 pg_noreturn static void
-report_unavailable(const WaitTarget *target)
+raise_unavailable(const WaitTarget *target)
 {
 	StringInfoData detail;
 	char	   *resource;
@@ -118,12 +118,12 @@ is_over(const Patience *patience)
  * or to lock_timeout.
  */
 pg_noreturn static void
-report_timeout(const WaitTarget *target, const Patience *patience)
+raise_timeout(const WaitTarget *target, const Patience *patience)
 {
-	if (target->kind != FOR_RELATION && patience->report != NULL &&
+	if (target->kind != FOR_RELATION && patience->raise != NULL &&
 		is_over(patience))
-		patience->report(target->names, target->name);
-	report_unavailable(target);
+		patience->raise(target->names, target->name);
+	raise_unavailable(target);
 }
 
 /*
@@ -194,7 +194,7 @@ wait_for(const WaitTarget *target, const Patience *patience)
 
 	Assert(patience->waiting != WAIT_NEVER);
 	if (is_over(patience))
-		report_timeout(target, patience);
+		raise_timeout(target, patience);
 
 	/* Hold no pin while waiting. */
 	if (target->names != NULL)
@@ -231,7 +231,7 @@ wait_for(const WaitTarget *target, const Patience *patience)
 		{
 			MemoryContextSwitchTo(context);
 			FlushErrorState();
-			report_timeout(target, patience);
+			raise_timeout(target, patience);
 		}
 		PG_RE_THROW();
 	}
