@@ -6,17 +6,11 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
-#include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/rangetypes.h"
-#include "utils/snapmgr.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "utils/typcache.h"
 
 #include "alloc/answer.h"
 #include "base/entry.h"
@@ -284,14 +278,6 @@ alloc_try_int(PG_FUNCTION_ARGS)
 	return do_try(fcinfo, REQUEST_INT, "alloc_try_int");
 }
 
-/* qsort and bsearch comparator */
-static int
-compare_keys(const void *a, const void *b)
-{
-	return memcmp(DatumGetUUIDP(*(const Datum *) a)->data,
-				  DatumGetUUIDP(*(const Datum *) b)->data, UUID_LEN);
-}
-
 /*
  * Read what alloc_many() is to allocate from a pool of that kind.  The kind of
  * request follows from the pool's kind, except for port chunks.
@@ -311,72 +297,6 @@ read_request_of_many(FunctionCallInfo fcinfo, PoolKind kind, Request *request)
 }
 
 /*
- * Allocate a key's unit in the current context, which is reset afterwards.
- * The unit's note is copied to another context.
- */
-static Outcome
-serve_key(Store *store, PoolUse *use, Request *request, Datum key,
-		  MemoryContext keep, SlotRow *unit)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	Answer		answer;
-
-	/* the pool was pinned in the context that has been reset */
-	(void) pool_use_again(use);
-	request->key = *DatumGetUUIDP(key);
-	unit_allocate(store, use, request, &answer);
-	require_unit(use->pool, request, &answer);
-
-	*unit = answer.unit;
-	MemoryContextSwitchTo(keep);
-	row_keep(unit);
-	MemoryContextSwitchTo(cxt);
-	MemoryContextReset(cxt);
-	return answer.outcome;
-}
-
-/* qsort comparator of pointers: by block, and then in the order of allocation */
-static int
-compare_units(const void *a, const void *b)
-{
-	const SlotRow *one = *(SlotRow *const *) a;
-	const SlotRow *other = *(SlotRow *const *) b;
-
-	if (one->lo != other->lo)
-		return one->lo < other->lo ? -1 : 1;
-	if (one->generation != other->generation)
-		return one->generation < other->generation ? -1 : 1;
-	return 0;
-}
-
-/*
- * A key that has its unit is not locked.  So while the keys after it are
- * served, the unit can be released or run out, and be given to one of them.
- * Return the number of such a unit, or -1.  All units have the same size.
- */
-static int
-find_lost(SlotRow *units, int nunits)
-{
-	SlotRow   **places;
-	int			lost = -1;
-
-	places = MemoryContextAllocHuge(CurrentMemoryContext,
-									nunits * sizeof(SlotRow *));
-	for (int i = 0; i < nunits; i++)
-		places[i] = &units[i];
-	qsort(places, nunits, sizeof(SlotRow *), compare_units);
-	for (int i = 1; i < nunits && lost < 0; i++)
-	{
-		/* a key that is named twice has its unit twice */
-		if (places[i - 1]->lo == places[i]->lo &&
-			places[i - 1]->generation != places[i]->generation)
-			lost = places[i - 1] - units;
-	}
-	pfree(places);
-	return lost;
-}
-
-/*
  * alloc_many(pool, keys, masklen, ttl, note, ports) RETURNS SETOF alloc_unit
  *
  * Returns a unit for each key, or raises an error.
@@ -389,12 +309,9 @@ alloc_many(PG_FUNCTION_ARGS)
 	Store		store;
 	PoolUse		use;
 	Datum	   *keys;
-	Datum	   *sorted;
 	bool	   *nulls;
 	int			nkeys;
-	SlotRow    *units;
-	bool		held = false;
-	int			lost;
+	Many		many;
 	MemoryContext cxt;
 	MemoryContext caller;
 
@@ -418,42 +335,16 @@ alloc_many(PG_FUNCTION_ARGS)
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
 	read_request_of_many(fcinfo, use.pool->kind, &request);
 
-	/*
-	 * Serve the keys in one order, so that two calls that have keys in common
-	 * wait for each other and cannot deadlock.
-	 */
-	sorted = palloc(Max(nkeys, 1) * sizeof(Datum));
-	memcpy(sorted, keys, nkeys * sizeof(Datum));
-	qsort(sorted, nkeys, sizeof(Datum), compare_keys);
-	units = MemoryContextAllocHuge(CurrentMemoryContext,
-								   Max(nkeys, 1) * sizeof(SlotRow));
-
 	store_open(&store, use.nsp, RowExclusiveLock);
+	many_allocate(&many, &store, &use, &request, keys, nkeys);
 
-	/*
-	 * Allocate each key's unit in a context that is reset after it: an array
-	 * can have very many keys.
-	 */
-	cxt = AllocSetContextCreate(CurrentMemoryContext, "alloc_many",
+	/* return the rows in the order in which the caller named the keys */
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "alloc_many row",
 								ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(cxt);
 	for (int i = 0; i < nkeys; i++)
-		held |= serve_key(&store, &use, &request, sorted[i], caller,
-						  &units[i]) == OUTCOME_HELD;
-	while (held && (lost = find_lost(units, nkeys)) >= 0)
-		(void) serve_key(&store, &use, &request, sorted[lost], caller,
-						 &units[lost]);
-
-	/* return the rows in the order in which the caller named the keys */
-	MemoryContextSwitchTo(caller);
-	(void) pool_use_again(&use);
-	MemoryContextSwitchTo(cxt);
-	for (int i = 0; i < nkeys; i++)
 	{
-		Datum	   *place = bsearch(&keys[i], sorted, nkeys, sizeof(Datum),
-									compare_keys);
-
-		put_unit_row(rsinfo, use.pool, &units[place - sorted]);
+		put_unit_row(rsinfo, use.pool, many_unit(&many, keys[i]));
 		MemoryContextReset(cxt);
 	}
 	MemoryContextSwitchTo(caller);

@@ -95,6 +95,14 @@ typedef struct Resource
 	ItemPointerData tid;		/* the row's place, if fence_due */
 } Resource;
 
+/* The fields of a row's header that say who holds it. */
+typedef struct RowLocks
+{
+	TransactionId xmin;			/* invalid if frozen */
+	TransactionId xmax;			/* invalid if not set */
+	uint16		infomask;
+} RowLocks;
+
 /* A transaction that holds a row's lock. */
 typedef struct RowHolder
 {
@@ -162,6 +170,9 @@ extern Datum names_get(NameTable *names, int attnum, bool *isnull);
 extern int64 names_fence(NameTable *names);
 
 /* holders.c */
+extern RowLocks holders_row_locks(HeapTupleHeader tuple);
+extern int	holders_list(NameKind kind, RowLocks locks, RowHolder **holders);
+extern TransactionId holders_running_top(TransactionId xid);
 extern const char *hold_mode_name(HoldMode mode);
 extern HoldMode holders_mine(NameTable *names, TransactionId *xid);
 extern int	holders_running(NameTable *names, RowHolder **holders);
