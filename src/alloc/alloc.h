@@ -383,8 +383,6 @@ typedef struct Search
 } Search;
 
 /* pool.c */
-extern bool pool_permits(Oid owner, const Oid *grantees, int ngrantees,
-						 PoolRight right);
 extern bool pool_shows(Oid owner, ArrayType *grantees);
 extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
 extern bool pool_use(PoolUse *use, Oid nsp, const char *name,

@@ -64,7 +64,7 @@ pool_locktag(LOCKTAG *tag, Oid nsp, int32 id)
  * see all pools.  If the owner was dropped, the pool belongs to the
  * extension's owner.  A grant to a dropped role is void.
  */
-bool
+static bool
 pool_permits(Oid owner, const Oid *grantees, int ngrantees, PoolRight right)
 {
 	Oid			caller = GetUserId();

@@ -196,7 +196,7 @@ raise_damaged(u128 lo, int order)
  * The note is not detoasted.  A row that another transaction is inserting may
  * just be rolled back, and its TOAST chunks be gone.
  */
-void
+static void
 slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 {
 	Datum	   *values;

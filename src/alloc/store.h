@@ -24,8 +24,6 @@ enum
 };
 
 extern Relation store_index(Store *store, SlotIndex which);
-extern void slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty,
-						  SlotRow *row);
 
 extern void writer_open(Writer *writer, Store *store, Relation rel,
 						const AllocRelation *indexes, int nindexes);

@@ -42,7 +42,7 @@ list_of_words(const char *const *words)
  * Return the position of value in words, a NULL-terminated array; raise 22023
  * if it is none of them.
  */
-int
+static int
 one_of_words(const char *value, const char *name, const char *const *words)
 {
 	for (int i = 0; words[i] != NULL; i++)

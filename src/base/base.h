@@ -45,8 +45,6 @@ extern void require_argument(FunctionCallInfo fcinfo, int argno,
 							 const char *name);
 extern int	word_argument(FunctionCallInfo fcinfo, int argno, const char *name,
 						  const char *const *words);
-extern int	one_of_words(const char *value, const char *name,
-						 const char *const *words);
 extern TimestampTz interval_after(TimestampTz start, Interval *interval,
 								  const char *name);
 extern TimestampTz positive_interval_after(TimestampTz start,
@@ -170,7 +168,6 @@ extern Datum own_value(OwnTable *table, int column, bool *isnull);
 extern void own_scan_begin(OwnScan *scan, OwnTable *table, Relation index,
 						   Snapshot snapshot, ScanKey keys, int nkeys);
 extern bool own_scan_next(OwnScan *scan);
-extern bool own_scan_uncommitted(OwnScan *scan);
 extern void own_scan_end(OwnScan *scan);
 extern bool own_slot_is_ours(OwnTable *table);
 extern bool own_slot_is_visible(OwnTable *table);
@@ -195,7 +192,6 @@ extern bool own_delete(OwnTable *table);
 extern int64 history_now(void);
 extern int64 history_floor(void);
 extern int64 history_draw(Oid sequence, int64 block);
-extern int64 sequence_last(Oid sequence);
 extern void sequence_flush(Oid sequence);
 
 #endif							/* PG_CAS_BASE_H */

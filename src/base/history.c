@@ -105,7 +105,7 @@ sequence_data(Page page)
  * Return the sequence's last_value: the number drawn last, or after a crash or
  * with a cache a larger one.
  */
-int64
+static int64
 sequence_last(Oid sequence)
 {
 	Buffer		buffer;

@@ -135,7 +135,7 @@ own_scan_next(OwnScan *scan)
  * transaction.  Of such a row, read no toasted column: if its insertion was
  * speculative and is given up, the chunks are gone.
  */
-bool
+static bool
 own_scan_uncommitted(OwnScan *scan)
 {
 	return TransactionIdIsValid(scan->shown.xmin);
