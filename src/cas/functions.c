@@ -114,7 +114,7 @@ get_expected_version(FunctionCallInfo fcinfo, int argno)
 }
 
 static Jsonb *
-get_document(FunctionCallInfo fcinfo, int argno, const char *name)
+document_argument(FunctionCallInfo fcinfo, int argno, const char *name)
 {
 	require_argument(fcinfo, argno, name);
 	return PG_GETARG_JSONB_P(argno);
@@ -200,7 +200,7 @@ static CasOutcome
 create(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 	   CasRow *row)
 {
-	swap->document = get_document(fcinfo, 2, "payload");
+	swap->document = document_argument(fcinfo, 2, "payload");
 	return swap_create(call, swap, row);
 }
 
@@ -211,7 +211,7 @@ update(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 {
 	require_argument(fcinfo, 1, "id");
 	swap->expected = get_expected_version(fcinfo, 2);
-	swap->document = get_document(fcinfo, 3, "payload");
+	swap->document = document_argument(fcinfo, 3, "payload");
 	return swap_update(call, swap, row);
 }
 
@@ -222,7 +222,7 @@ patch(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 {
 	require_argument(fcinfo, 1, "id");
 	swap->expected = get_expected_version(fcinfo, 2);
-	swap->document = get_document(fcinfo, 3, "patch");
+	swap->document = document_argument(fcinfo, 3, "patch");
 	return swap_patch(call, swap, row);
 }
 
@@ -254,7 +254,7 @@ merge(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 	  CasRow *row)
 {
 	require_argument(fcinfo, 1, "id");
-	swap->document = get_document(fcinfo, 2, "patch");
+	swap->document = document_argument(fcinfo, 2, "patch");
 	return swap_merge(call, swap, row);
 }
 
@@ -282,7 +282,7 @@ put(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 	CasRow *row)
 {
 	require_argument(fcinfo, 1, "id");
-	swap->document = get_document(fcinfo, 2, "payload");
+	swap->document = document_argument(fcinfo, 2, "payload");
 	return swap_put(call, swap, row);
 }
 

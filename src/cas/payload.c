@@ -265,7 +265,7 @@ column_name(CasTable *table, AttrNumber attnum)
 }
 
 static JsonbValue *
-get_field(CasTable *table, Jsonb *object, AttrNumber attnum)
+field_of_column(CasTable *table, Jsonb *object, AttrNumber attnum)
 {
 	const char *name = column_name(table, attnum);
 
@@ -296,7 +296,7 @@ populate_columns(CasTable *table, Jsonb *payload, const Bitmapset *columns,
 		name.val.string.val = unconstify(char *, column_name(table, a));
 		name.val.string.len = strlen(name.val.string.val);
 		pushJsonbValue(&state, WJB_KEY, &name);
-		pushJsonbValue(&state, WJB_VALUE, get_field(table, payload, a));
+		pushJsonbValue(&state, WJB_VALUE, field_of_column(table, payload, a));
 	}
 
 	/* this sets all columns of the arrays, so copy only the wanted ones */
@@ -317,7 +317,7 @@ populate_columns(CasTable *table, Jsonb *payload, const Bitmapset *columns,
  * columns that must be compared with the row first.
  */
 static void
-read_fields(CasCall *call, Jsonb *payload, bool new_row, CasWrite *write,
+sort_fields(CasCall *call, Jsonb *payload, bool new_row, CasWrite *write,
 			Bitmapset **key_columns)
 {
 	CasTable   *table = call->table;
@@ -396,7 +396,7 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 				 errmsg("payload is not a JSON object"),
 				 errhint("The payload of table \"%s\" is an object of its columns.",
 						 RelationGetRelationName(call->rel))));
-	read_fields(call, payload, new_row, write, &key_columns);
+	sort_fields(call, payload, new_row, write, &key_columns);
 
 	/* Mostly nothing is unsettled, and the payload is converted as it is. */
 	if (bms_is_empty(write->unsettled))
@@ -470,8 +470,8 @@ payload_settle(CasCall *call, CasWrite *write, const CasLook *look)
 	/* Convert only fields whose JSON differs; others may not be valid. */
 	now = render_columns(table, look->columns, look->values, look->nulls);
 	while ((a = bms_next_member(look->columns, a)) >= 0)
-		if (!document_same_values(get_field(table, write->payload, a),
-								  get_field(table, now, a)))
+		if (!document_same_values(field_of_column(table, write->payload, a),
+								  field_of_column(table, now, a)))
 			differ = bms_add_member(differ, a);
 
 	populate_columns(table, write->payload, differ, write);

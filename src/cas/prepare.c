@@ -300,7 +300,7 @@ drop_trigger(const CasEnabling *enabling, const Trigger *trigger,
  * owner of the SQL functions may have replaced them.
  */
 static void
-check_triggers(const CasEnabling *enabling)
+check_created_triggers(const CasEnabling *enabling)
 {
 	Relation	rel = relation_open(enabling->relid, NoLock);
 	CasTriggers triggers;
@@ -348,7 +348,7 @@ prepare_triggers(const CasEnabling *enabling)
 				"FOR EACH STATEMENT EXECUTE FUNCTION %s.cas_truncate()",
 				CAS_TRUNCATE_TRIGGER, enabling->name, schema);
 	restore_firing_modes(modes, by_table);
-	check_triggers(enabling);
+	check_created_triggers(enabling);
 }
 
 /*

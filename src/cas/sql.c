@@ -18,7 +18,7 @@
 #include "utils/syscache.h"
 
 static const char *
-column_name(CasTable *table, AttrNumber attnum)
+quoted_column(CasTable *table, AttrNumber attnum)
 {
 	return quote_identifier(NameStr(TupleDescAttr(table->desc,
 												  attnum - 1)->attname));
@@ -33,7 +33,7 @@ append_returned(StringInfo sql, CasTable *table, const CasPlan *plan)
 
 	while ((a = bms_next_member(plan->returns, a)) >= 0)
 	{
-		appendStringInfo(sql, "%st.%s", separator, column_name(table, a));
+		appendStringInfo(sql, "%st.%s", separator, quoted_column(table, a));
 		separator = ", ";
 	}
 }
@@ -64,7 +64,7 @@ first_column_parameter(CasTable *table, CasStatementKind kind)
 }
 
 static bool
-has_version(CasStatementKind kind)
+kind_has_version(CasStatementKind kind)
 {
 	return kind == STATEMENT_UPDATE || kind == STATEMENT_DIFFERS ||
 		kind == STATEMENT_DELETE || kind == STATEMENT_RENAME;
@@ -80,7 +80,7 @@ sql_parameter_types(CasTable *table, const CasPlan *plan, Oid *types)
 	if (plan->kind != STATEMENT_INSERT_NEW_KEY)
 		for (int i = 0; i < table->nkeys; i++)
 			types[n++] = table->keys[i].type;
-	if (has_version(plan->kind))
+	if (kind_has_version(plan->kind))
 		types[n++] = INT8OID;
 
 	/* the document is jsonb, even if its column's type is a domain */
@@ -130,7 +130,7 @@ append_where_version(StringInfo sql, CasTable *table)
 {
 	sql_append_where_key(sql, table);
 	appendStringInfo(sql, " AND t.%s OPERATOR(pg_catalog.=) $%d",
-					 column_name(table, table->version),
+					 quoted_column(table, table->version),
 					 version_parameter(table));
 }
 
@@ -147,7 +147,7 @@ append_differs(StringInfo sql, CasTable *table, AttrNumber attnum, int param)
 	 * parser would compare the rows column by column.
 	 */
 	appendStringInfo(sql, "ROW(t.%s%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($%d)::pg_catalog.record",
-					 column_name(table, attnum),
+					 quoted_column(table, attnum),
 					 attnum == table->payload ? "::pg_catalog.jsonb" : "",
 					 param);
 }
@@ -168,7 +168,7 @@ append_insert(StringInfo sql, CasTable *table, const CasPlan *plan,
 	{
 		AttrNumber	attnum = table->keys[i].attnum;
 
-		appendStringInfo(&names, ", %s", column_name(table, attnum));
+		appendStringInfo(&names, ", %s", quoted_column(table, attnum));
 		appendStringInfo(&values, ", $%d", i + 1);
 		/* the caller names the key, even if it is an identity column */
 		if (TupleDescAttr(table->desc, attnum - 1)->attidentity ==
@@ -177,7 +177,7 @@ append_insert(StringInfo sql, CasTable *table, const CasPlan *plan,
 	}
 	while ((a = bms_next_member(plan->columns, a)) >= 0)
 	{
-		appendStringInfo(&names, ", %s", column_name(table, a));
+		appendStringInfo(&names, ", %s", quoted_column(table, a));
 		appendStringInfo(&values, ", $%d", param++);
 	}
 
@@ -222,7 +222,7 @@ append_set(StringInfo sql, CasTable *table, const CasPlan *plan)
 
 	while ((a = bms_next_member(plan->columns, a)) >= 0)
 	{
-		appendStringInfo(sql, "%s%s = $%d", separator, column_name(table, a),
+		appendStringInfo(sql, "%s%s = $%d", separator, quoted_column(table, a),
 						 param++);
 		separator = ", ";
 	}
@@ -335,7 +335,7 @@ sql_bind(CasTable *table, const CasStatement *statement, Datum *values,
 	if (statement->kind != STATEMENT_INSERT_NEW_KEY)
 		for (int i = 0; i < table->nkeys; i++)
 			values[n++] = statement->key->values[i];
-	if (has_version(statement->kind))
+	if (kind_has_version(statement->kind))
 		values[n++] = Int64GetDatum(statement->version);
 	while (write != NULL && (a = bms_next_member(write->columns, a)) >= 0)
 	{

@@ -136,7 +136,7 @@ lock_missing(CasCall *call, TxnRow *row, TxnMissing *missing)
 
 /* Lock a row, or its key if the row is missing, if the caller may do that. */
 static void
-lock_row(TxnRow *row, TxnMissing *missing)
+lock_row_or_key(TxnRow *row, TxnMissing *missing)
 {
 	CasCall    *call = &row->table->call;
 
@@ -292,7 +292,7 @@ lock_rows(Txn *txn, const TxnList *runs)
 			CHECK_FOR_INTERRUPTS();
 			row = lfirst(lc);
 			if (!updates_at_once(row, runs))
-				lock_row(row, &missing);
+				lock_row_or_key(row, &missing);
 			else
 			{
 				update_at_once(row->item, scratch);
@@ -323,7 +323,7 @@ lock_rows(Txn *txn, const TxnList *runs)
 
 /* Run an operation on an existing row, or a create without a key. */
 static CasOutcome
-do_swap(TxnItem *item, int64 *version, CasRow *row)
+run_operation(TxnItem *item, int64 *version, CasRow *row)
 {
 	CasCall    *call = &item->table->call;
 	CasSwap		swap = as_swap(item);
@@ -429,7 +429,7 @@ do_operation(TxnItem *item, CommandId locked, int64 *version, CasRow *row)
 		outcome = row_read(call, &item->row->key, call_answer_wants(call),
 						   row) ? CAS_UNCHANGED : CAS_MISSING;
 	else
-		outcome = do_swap(item, version, row);
+		outcome = run_operation(item, version, row);
 
 	/*
 	 * Record which rows exist, for the operations that follow.  "locked" keeps

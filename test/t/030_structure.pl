@@ -8,6 +8,7 @@
 # - In a subsystem calls run down only, in the order in which its README.md
 #   lists the files, and PG_FUNCTION_INFO_V1 stands only in those that the
 #   README marks.
+# - In a subsystem no two static functions have the same name.
 # - docs/architecture.svg is what docs/architecture.py draws.
 #
 # A README lists its files as items or rows that begin with their names, from
@@ -203,6 +204,18 @@ foreach my $room (sort keys %checked)
 	nothing("$room: entry points are where the README says",
 		map { "$_ has PG_FUNCTION_INFO_V1" }
 		grep { !$entry_points{$_} && slurp($_) =~ /^PG_FUNCTION_INFO_V1/m } @files);
+
+	# A function's name begins a line, below "static" and its type.
+	my %static;
+	foreach my $file (@files)
+	{
+		push @{ $static{$_} }, $file
+		  foreach slurp($file) =~ /^(?:pg_noreturn )?static\b[^;={}()]*\n(\w+)\(/mg;
+	}
+	nothing("$room: static functions have names of their own",
+		map { "$_ is in " . join ' and ', @{ $static{$_} } }
+		grep { @{ $static{$_} } > 1 } keys %static);
+	cmp_ok(scalar keys %static, '>', 10, "$room: static functions are found");
 }
 
 #
