@@ -232,13 +232,29 @@ detail_version(StringInfo detail, const char *field, const CasMention *version)
 		detail_int(detail, field, version->version);
 }
 
+/* Add the HINT for a version that came in the column, or in the document. */
+static int
+hint_conflict(const CasTable *table, bool in_document)
+{
+	const char *column = table->settings.version_column;
+
+	if (in_document)
+		return errhint("The value at version_path must be the row's version, or be left out. Read the row again.");
+	if (table->settings.writers == CAS_WRITERS_BUMP)
+		return errhint("An UPDATE that sets column \"%s\" must set it to the row's version plus one. Read the row again.",
+					   column);
+	return errhint("An UPDATE that sets column \"%s\" must set it to the row's version. Read the row again.",
+				   column);
+}
+
 /*
  * Raise PT409, or a WARNING with enforce => 'warn'.  sent is the version that
  * the writer assumes the row has, old the version that it has.
  */
 static void
 report_conflict(TriggerData *trigdata, CasTable *table,
-				const CasMention *sent, const CasMention *old)
+				const CasMention *sent, bool in_document,
+				const CasMention *old)
 {
 	Relation	rel = trigdata->tg_relation;
 	StringInfoData detail;
@@ -256,11 +272,7 @@ report_conflict(TriggerData *trigdata, CasTable *table,
 			 errmsg("version conflict in table \"%s\"",
 					RelationGetRelationName(rel)),
 			 errdetail_internal("%s", detail_end(&detail)),
-			 table->settings.writers == CAS_WRITERS_BUMP ?
-			 errhint("An UPDATE that sets column \"%s\" must set it to the row's version plus one. Read the row again.",
-					 table->settings.version_column) :
-			 errhint("An UPDATE that sets column \"%s\" must set it to the row's version. Read the row again.",
-					 table->settings.version_column),
+			 hint_conflict(table, in_document),
 			 errtablecol(rel, table->version)));
 }
 
@@ -347,12 +359,12 @@ updated_version(const FmgrInfo *guard, TriggerData *trigdata, CasTable *table)
 	 */
 	if (is_conflict(table, &sent.column, &old))
 	{
-		report_conflict(trigdata, table, &sent.column, &old);
+		report_conflict(trigdata, table, &sent.column, false, &old);
 		return cas_next_version(rel, table, old.version);
 	}
 	if (cas_mentions_another(&sent.document, old.version))
 	{
-		report_conflict(trigdata, table, &sent.document, &old);
+		report_conflict(trigdata, table, &sent.document, true, &old);
 		return cas_next_version(rel, table, old.version);
 	}
 	if (sent.column.mentioned && table->settings.writers == CAS_WRITERS_BUMP)
