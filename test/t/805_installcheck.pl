@@ -66,8 +66,8 @@ my @parts = long_or(
 	[ { REGRESS => 'cas_collate cas_payload cas_settings lock_acquire request_claim request_once '
 			. 'request_prepared request_rights request_scope rights_cas_hostile rights_cas_names',
 		ISOLATION => '' },
-		{ REGRESS => '', ISOLATION => 'lock-prepared request-once-vs-once' } ],
-	[ {} ])->@*;
+		{ REGRESS => '', ISOLATION => 'lock-prepared request-once-vs-once request-scope-set' } ],
+	[ { ISOLATION => '' }, { REGRESS => '' } ])->@*;
 foreach my $part (@parts)
 {
 	my ($ok, $out) = installcheck(%$part);
