@@ -44,7 +44,9 @@ alloc_outcome_name(Outcome outcome)
 }
 
 /*
- * Raise the error that stands for the outcome, unless that is an allocation.
+ * Raise the error that stands for the outcome, unless the key has the unit
+ * that it requested.  The SQLSTATE tells what may help: another value (PT409),
+ * another key (PT422), another request (22023), or waiting (PT507).
  */
 void
 require_unit(const Pool *pool, const Request *request, const Answer *answer)

@@ -186,7 +186,7 @@ look_again(CasCall *call)
 	if (same_columns(call->table->desc, RelationGetDescr(call->rel)))
 		now = cas_table_of(call->rel);
 	if (now == call->table)
-		return;
+		return;					/* another relation was invalidated */
 	if (now == NULL || !same_settings(call->table, now))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
@@ -197,6 +197,7 @@ look_again(CasCall *call)
 				 errtable(call->rel)));
 	direct_end_call(call);
 	direct_begin_call(call, rights_on(call->rel));
+	/* that went by the former entry, which the call keeps */
 	if (!now->plain)
 		call->direct_read = call->direct_write = false;
 }

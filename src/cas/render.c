@@ -177,6 +177,7 @@ push_value(Rendering *rendering, JsonbParseState **state,
 	JsonbValue	v;
 	char		buf[MAXDATELEN + 1];
 
+	/* composite types nest, and a domain is rendered like its base type */
 	check_stack_depth();
 	type = getBaseType(type);
 	if (isnull)
@@ -208,6 +209,7 @@ push_value(Rendering *rendering, JsonbParseState **state,
 						 int64_to_numeric(DatumGetInt64(value)));
 			return;
 		case NUMERICOID:
+			/* JSON has neither NaN nor infinity */
 			if (rendering->big_strings ||
 				numeric_is_nan(DatumGetNumeric(value)) ||
 				numeric_is_inf(DatumGetNumeric(value)))
@@ -225,6 +227,7 @@ push_value(Rendering *rendering, JsonbParseState **state,
 		case DATEOID:
 		case TIMESTAMPOID:
 		case TIMESTAMPTZOID:
+			/* whatever TimeZone and DateStyle are, a row looks the same */
 			JsonEncodeDateTime(buf, value, type,
 							   type == TIMESTAMPTZOID ? &utc : NULL);
 			push_text(state, token, pstrdup(buf));

@@ -91,6 +91,10 @@ parse_names(const char *value, char separator, CasNames *list)
 	return true;
 }
 
+/*
+ * Parse a value into its field; return false if it is malformed.  A guard that
+ * was made by hand can have any arguments, so that is no internal error.
+ */
 static bool
 parse_value(const char *value, const Setting *setting, CasSettings *settings)
 {
