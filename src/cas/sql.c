@@ -144,7 +144,8 @@ append_differs(StringInfo sql, CasTable *table, AttrNumber attnum, int param)
 	 * We cannot use a function of our own to compare values of any type: it
 	 * would be polymorphic, and a function that matches better could shadow
 	 * it.  So use PostgreSQL's operator on records.  Without the casts, the
-	 * parser would compare the rows column by column.
+	 * parser would compare the rows column by column.  plan.c replaces this
+	 * condition of an UPDATE by a quicker one.
 	 */
 	appendStringInfo(sql, "ROW(t.%s%s)::pg_catalog.record OPERATOR(pg_catalog.*<>) ROW($%d)::pg_catalog.record",
 					 quoted_column(table, attnum),
