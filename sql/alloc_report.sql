@@ -18,9 +18,9 @@ CREATE FUNCTION recount(of_pool text) RETURNS TABLE (capacity bigint, reserved b
             split_part(CASE WHEN r LIKE '%-%' THEN split_part(r, '-', 2) ELSE r END, '.', 4)::int) AS n
         WHERE p.pool = of_pool
     ), held AS (
-        SELECT DISTINCT n FROM alloc_units AS u, generate_series(
+        SELECT DISTINCT h AS n FROM alloc_units AS u, generate_series(
             split_part(host(u.address), '.', 4)::int,
-            split_part(host(broadcast(u.address)), '.', 4)::int) AS n
+            split_part(host(broadcast(u.address)), '.', 4)::int) AS h
         WHERE u.pool = of_pool
     )
     SELECT (SELECT count(*) FROM (TABLE open UNION TABLE held) AS n),

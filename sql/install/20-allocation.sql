@@ -177,9 +177,9 @@ SELECT pg_catalog.pg_extension_config_dump('cas_internal.alloc_grantee_id_seq', 
 CREATE TYPE alloc_unit AS (
     pool text, key uuid, value text, address inet, ports int4range, kind text,
     generation bigint, allocated_at timestamptz, expires_at timestamptz,
-    note jsonb);
+    note jsonb, number bigint, mac macaddr8, last text, n bigint);
 COMMENT ON TYPE alloc_unit IS
-    'a unit that a key holds; kind is the pool''s, or ports for a chunk; expires_at is null if it does not expire';
+    'a unit that a key holds; kind is the pool''s, or ports for a chunk; expires_at is null if it does not expire; address, number or mac is the value in its own type; last is the last of several units in a row, n their number';
 
 CREATE TYPE alloc_result AS (
     outcome text, value text, generation bigint, ready_at timestamptz);
@@ -326,7 +326,8 @@ COMMENT ON FUNCTION alloc_find(text, text, integer) IS
 -- How the views show blocks and ranges.
 CREATE FUNCTION cas_internal.alloc_describe(kind text, family integer, port_chunk integer,
     near numeric, first_slot numeric, size_log2 smallint,
-    OUT value text, OUT address inet, OUT ports int4range, OUT unit_kind text)
+    OUT value text, OUT address inet, OUT ports int4range, OUT unit_kind text,
+    OUT number bigint, OUT mac macaddr8, OUT last text, OUT n bigint)
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION cas_internal.alloc_describe(text, integer, integer, numeric, numeric, smallint) IS
     'internal: used by the view alloc_units';
@@ -426,7 +427,7 @@ COMMENT ON VIEW alloc_pools IS
 CREATE VIEW alloc_units WITH (security_barrier) AS
     SELECT p.name AS pool, s.key, d.value, d.address, d.ports,
            d.unit_kind AS kind, s.generation, s.allocated_at, s.expires_at,
-           s.note
+           s.note, d.number, d.mac, d.last, d.n
     FROM cas_internal.alloc_visible AS p
     JOIN cas_internal.alloc_slot AS s ON s.pool OPERATOR(pg_catalog.=) p.id,
     LATERAL cas_internal.alloc_describe(p.kind, p.family, p.port_chunk,

@@ -41,6 +41,13 @@ typedef enum PoolKind
 	POOL_INT
 } PoolKind;
 
+/* The column of alloc_unit that has a unit's value in its own type. */
+typedef enum ValueColumn
+{
+	COLUMN_ADDRESS,
+	COLUMN_NUMBER
+} ValueColumn;
+
 typedef enum PoolStrategy
 {
 	STRATEGY_ANY,
@@ -408,6 +415,7 @@ extern const char *kind_example(PoolKind kind);
 extern bool kind_find(const char *name, PoolKind *kind);
 extern PoolKind kind_of_name(const char *name);
 extern bool kind_has_ports(PoolKind kind);
+extern ValueColumn kind_column(PoolKind kind);
 extern bool kind_is_mixed(PoolKind kind, int port_chunk);
 extern RequestKind kind_request(PoolKind kind);
 extern const char *kind_family_name(PoolKind kind, int width);

@@ -165,19 +165,39 @@ unit_address(const Pool *pool, const SlotRow *unit)
 						 unit_masklen(pool, unit->order));
 }
 
+/* Set the columns of an alloc_unit that have the value in its own type. */
+static void
+typed_columns(const Pool *pool, const SlotRow *unit, Datum *values,
+			  bool *nulls)
+{
+	u128		value = space_value(&pool->space, unit->lo);
+
+	nulls[3] = nulls[10] = nulls[11] = true;
+	switch (kind_column(pool->kind))
+	{
+		case COLUMN_ADDRESS:
+			nulls[3] = false;
+			values[3] = unit_address(pool, unit);
+			break;
+		case COLUMN_NUMBER:
+			/* the extension's owner can write others to our tables */
+			nulls[10] = value > (u128) PG_INT64_MAX;
+			values[10] = Int64GetDatum((int64) value);
+			break;
+	}
+}
+
 /* Set the columns of an alloc_unit. */
 void
 unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 			 bool *nulls)
 {
 	memset(nulls, false, UNIT_COLUMNS * sizeof(bool));
+	typed_columns(pool, unit, values, nulls);
 	values[0] = CStringGetTextDatum(pool->name);
 	values[1] = UUIDPGetDatum(&unit->key);
 	values[2] = CStringGetTextDatum(unit_text(pool, unit->lo, unit->order));
-	/* numbers have no address, and only chunks have ports */
-	nulls[3] = pool->width == 0;
-	if (!nulls[3])
-		values[3] = unit_address(pool, unit);
+	/* only chunks have ports */
 	nulls[4] = !is_chunk(pool, unit);
 	if (!nulls[4])
 		values[4] = ports_datum(first_port(pool, unit), pool->port_chunk);
@@ -190,6 +210,9 @@ unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 	nulls[9] = !unit->has_note;
 	if (unit->has_note)
 		values[9] = PointerGetDatum(PG_DETOAST_DATUM(unit->note));
+	/* one unit: there is no last of several */
+	nulls[12] = true;
+	values[13] = Int64GetDatum(1);
 }
 
 /* Add an alloc_unit to the function's result. */

@@ -10,7 +10,7 @@
 #include "alloc/alloc.h"
 
 /* Number of columns of the type alloc_unit. */
-#define UNIT_COLUMNS 10
+#define UNIT_COLUMNS 14
 
 /* What many_allocate() returns: the keys, sorted, and the unit of each. */
 typedef struct Many

@@ -40,6 +40,7 @@ static const Kind kinds[] = {
 	[POOL_IP] = {
 		.name = "ip",
 		.example = ADDRESS_EXAMPLE,
+		.column = COLUMN_ADDRESS,
 		.request = REQUEST_IP,
 		.hosts = true,
 		.ports = true,
@@ -51,6 +52,7 @@ static const Kind kinds[] = {
 	[POOL_PREFIX] = {
 		.name = "prefix",
 		.example = ADDRESS_EXAMPLE,
+		.column = COLUMN_ADDRESS,
 		.request = REQUEST_PREFIX,
 		.sizes = true,
 		.families = ip_families,
@@ -61,6 +63,7 @@ static const Kind kinds[] = {
 	[POOL_INT] = {
 		.name = "int",
 		.example = "A range of numbers is like 100-4094.",
+		.column = COLUMN_NUMBER,
 		.request = REQUEST_INT,
 		.int8ranges = true,
 		.families = number_families,
@@ -139,6 +142,13 @@ kind_of_numbers(void)
 	while (kind->families->width > 0)
 		kind++;
 	return kind->name;
+}
+
+/* The column of alloc_unit that has values of this kind. */
+ValueColumn
+kind_column(PoolKind kind)
+{
+	return kinds[kind].column;
 }
 
 /* Can values of this kind be divided into port chunks? */

@@ -33,6 +33,7 @@ typedef struct Kind
 {
 	const char *name;			/* value of alloc_pool.kind */
 	const char *example;		/* hint that shows how ranges are written */
+	ValueColumn column;			/* where alloc_unit has the value */
 	RequestKind request;		/* the request, unless ports are requested */
 	bool		hosts;			/* a network stands for its host addresses */
 	bool		sizes;			/* units are networks of any size */

@@ -181,7 +181,7 @@ kind_argument(FunctionCallInfo fcinfo, int argno, int *width)
 
 /*
  * alloc_describe(kind, family, port_chunk, near, first_slot, size_log2)
- * RETURNS (value, address, ports, kind)
+ * RETURNS (value, address, ports, kind, number, mac, last, n)
  *
  * What the views show of a block.  near is a value of the pool, or 0 if it has
  * none.  The views call this function with the caller's rights, so anybody can
@@ -193,6 +193,8 @@ alloc_describe(PG_FUNCTION_ARGS)
 	static const char *const names[] = {
 		"kind", NULL, NULL, "near", "first_slot", "size_log2"
 	};
+	/* columns of alloc_unit that depend on the block, in ascending order */
+	static const int shown[] = {2, 3, 4, 5, 10, 11, 12, 13};
 	Range		range = {0};
 	Pool		pool = {0};
 	SlotRow		unit = {0};
@@ -232,8 +234,12 @@ alloc_describe(PG_FUNCTION_ARGS)
 				 errmsg("invalid block")));
 
 	unit_columns(&pool, &unit, values, nulls);
-	/* the first two columns of alloc_unit are pool and key */
-	PG_RETURN_DATUM(return_row(fcinfo, values + 2, nulls + 2));
+	for (int i = 0; i < lengthof(shown); i++)
+	{
+		values[i] = values[shown[i]];
+		nulls[i] = nulls[shown[i]];
+	}
+	PG_RETURN_DATUM(return_row(fcinfo, values, nulls));
 }
 
 /*
