@@ -101,7 +101,8 @@ COMMENT ON TABLE cas_internal.alloc_reserved IS 'internal: values that pools do 
 
 -- A row's block consists of 2^size_log2 slots from first_slot on.  In pools whose
 -- units differ in size, slots contains the same as a range.  key_row distinguishes
--- the rows of one key.  queue_place is the place of a waiting unit in the queue.
+-- the rows of one key.  moved_from and moved_generation are what alloc_move() took
+-- the unit from.  queue_place is the place of a waiting unit in the queue.
 -- Numbers that are compared in an index have PLAIN storage, because otherwise
 -- they would be copied for each comparison.
 CREATE TABLE cas_internal.alloc_slot (
@@ -115,6 +116,8 @@ CREATE TABLE cas_internal.alloc_slot (
     generation   bigint,
     allocated_at timestamptz,
     expires_at   timestamptz,
+    moved_from   uuid,
+    moved_generation bigint,
     note         jsonb,
     queue_place  numeric,
     slots        numrange,
@@ -323,6 +326,18 @@ CREATE FUNCTION alloc_find(pool text, value text, port integer DEFAULT NULL)
 COMMENT ON FUNCTION alloc_find(text, text, integer) IS
     'returns the units that contain this address, number or part of this prefix; port selects one chunk';
 
+CREATE FUNCTION alloc_annotate(pool text, key uuid, note jsonb,
+    generation bigint DEFAULT NULL)
+    RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_annotate(text, uuid, jsonb, bigint) IS
+    'replaces the note of the key''s unit, or removes it if note is null; PT404 if the key has none, PT412 as for alloc_release';
+
+CREATE FUNCTION alloc_move(pool text, key uuid, new_key uuid,
+    generation bigint DEFAULT NULL)
+    RETURNS alloc_unit AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_move(text, uuid, uuid, bigint) IS
+    'gives the key''s unit to another key, with a new generation; asked again, returns what it has moved; PT422 if the other key has a unit, PT404 if the key has none, PT412 as for alloc_release';
+
 -- How the views show blocks and ranges.
 CREATE FUNCTION cas_internal.alloc_describe(kind text, family integer, port_chunk integer,
     near numeric, first_slot numeric, size_log2 smallint,
@@ -452,7 +467,7 @@ CREATE VIEW alloc_history WITH (security_barrier) AS
     FROM cas_internal.alloc_visible AS p
     JOIN cas_internal.alloc_past AS h ON h.pool OPERATOR(pg_catalog.=) p.id;
 COMMENT ON VIEW alloc_history IS
-    'the units that were held, when, and why they ended (released or expired); kept for pg_cas.history_retention';
+    'the units that were held, when, and why they ended (released, expired or moved); kept for pg_cas.history_retention';
 
 CREATE VIEW alloc_reservations WITH (security_barrier) AS
     SELECT p.name AS pool,

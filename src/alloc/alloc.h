@@ -191,6 +191,9 @@ typedef struct SlotRow
 	TimestampTz expires_at;		/* if not held, when it can be given out */
 	Datum		note;			/* not detoasted */
 	bool		has_note;
+	bool		moved;			/* came from another key; see move.c */
+	pg_uuid_t	moved_from;		/* that key, and its generation */
+	int64		moved_generation;
 
 	/* where the row is, and who is changing it */
 	ItemPointerData tid;
@@ -519,6 +522,10 @@ extern Outcome search_reason(Search *search);
 extern void key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode);
 extern bool key_enter_at_once(PoolUse *use, const pg_uuid_t *key);
 extern void key_leave(PoolUse *use, const pg_uuid_t *key);
+extern void key_enter_both(PoolUse *use, const pg_uuid_t *key,
+						   const pg_uuid_t *other);
+extern void key_leave_both(PoolUse *use, const pg_uuid_t *key,
+						   const pg_uuid_t *other);
 extern KeyState key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 						 TimestampTz now, SlotRow *row, int *key_row);
 extern bool key_read(Store *store, const Pool *pool, const pg_uuid_t *key,
@@ -537,6 +544,17 @@ extern bool resolve_is_same(const Request *request, const SlotRow *unit);
 extern void resolve_check_size(const Pool *pool, const Request *request);
 
 /* unit.c */
+extern void unit_require_writing(const char *function);
+extern bool unit_try(Store *store, Pool *pool, Request *request, int round,
+					 Answer *answer);
+extern void unit_check_generation(const Pool *pool, const SlotRow *unit,
+								  const int64 *generation);
+extern bool unit_hold(Store *store, PoolUse *use, const pg_uuid_t *key,
+					  const char *function, SlotRow *unit);
+extern void unit_wait(Store *store, const Pool *pool, const SlotRow *unit,
+					  const char *function, int *idle);
+pg_noreturn extern void raise_no_unit(const PoolUse *use,
+									  const pg_uuid_t *key);
 extern void unit_allocate(Store *store, PoolUse *use, Request *request,
 						  Answer *answer);
 extern bool unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,

@@ -91,6 +91,35 @@ key_leave(PoolUse *use, const pg_uuid_t *key)
 }
 
 /*
+ * Lock the pool in share mode and two keys.  All calls that lock several keys
+ * do so in the order of the tags, so that they cannot deadlock.
+ */
+void
+key_enter_both(PoolUse *use, const pg_uuid_t *key, const pg_uuid_t *other)
+{
+	LOCKTAG		tags[2];
+	int			first;
+
+	(void) pool_lock(use, ShareLock);
+	key_locktag(&tags[0], use->pool, key);
+	key_locktag(&tags[1], use->pool, other);
+	first = tags[0].locktag_field3 <= tags[1].locktag_field3 ? 0 : 1;
+	(void) LockAcquire(&tags[first], ExclusiveLock, false, false);
+	(void) LockAcquire(&tags[1 - first], ExclusiveLock, false, false);
+}
+
+/* Release these locks. */
+void
+key_leave_both(PoolUse *use, const pg_uuid_t *key, const pg_uuid_t *other)
+{
+	LOCKTAG		tag;
+
+	key_locktag(&tag, use->pool, other);
+	LockRelease(&tag, ExclusiveLock, false);
+	key_leave(use, key);
+}
+
+/*
  * Copy what the row points to into the current memory context, so that it
  * remains valid after the scan.
  */

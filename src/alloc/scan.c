@@ -223,6 +223,12 @@ slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 	row->expires = !isnull[SLOT_EXPIRES_AT];
 	row->expires_at = row->expires ?
 		DatumGetTimestampTz(values[SLOT_EXPIRES_AT]) : 0;
+	row->moved = !isnull[SLOT_MOVED_FROM] && !isnull[SLOT_MOVED_GENERATION];
+	if (row->moved)
+	{
+		row->moved_from = *DatumGetUUIDP(values[SLOT_MOVED_FROM]);
+		row->moved_generation = DatumGetInt64(values[SLOT_MOVED_GENERATION]);
+	}
 	row->has_note = !isnull[SLOT_NOTE];
 	row->note = values[SLOT_NOTE];
 

@@ -258,6 +258,12 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 		values[SLOT_NOTE] = row->note;
 		isnull[SLOT_NOTE] = false;
 	}
+	if (row->held && row->moved)
+	{
+		values[SLOT_MOVED_FROM] = UUIDPGetDatum(&row->moved_from);
+		values[SLOT_MOVED_GENERATION] = Int64GetDatum(row->moved_generation);
+		isnull[SLOT_MOVED_FROM] = isnull[SLOT_MOVED_GENERATION] = false;
+	}
 	if (!row->held && !pool->mixed)
 	{
 		values[SLOT_QUEUE_PLACE] = queue_place(pool, row);

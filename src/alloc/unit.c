@@ -31,8 +31,8 @@
  * Raise 25006 in a read-only transaction or on a standby, and 25000 in a
  * parallel query.
  */
-static void
-require_writing(const char *function)
+void
+unit_require_writing(const char *function)
 {
 	if (XactReadOnly)
 		PreventCommandIfReadOnly(psprintf("%s()", function));
@@ -192,6 +192,51 @@ allocate_again(Search *search, SlotRow *former, int round)
 	return outcome;
 }
 
+/*
+ * Try to allocate what is requested, without waiting for any transaction.  The
+ * caller holds the locks of the pool and the key; see allocate() for round.
+ *
+ * Returns false if a transaction is changing what the key has, which is then
+ * in answer->unit.  Otherwise the answer is set; if its outcome is
+ * OUTCOME_BUSY, the transactions in store->waits are in the way.
+ */
+bool
+unit_try(Store *store, Pool *pool, Request *request, int round,
+		 Answer *answer)
+{
+	Search		search = {.store = store,.pool = pool,.request = request};
+	SlotRow    *unit = &answer->unit;
+	KeyState	state;
+
+	resolve_request(pool, request);
+	store->waits.n = 0;
+	search.now = GetCurrentTimestamp();
+	state = key_look(store, pool, &request->key, search.now, unit,
+					 &search.key_row);
+	if (state == KEY_BUSY)
+		return false;
+
+	/* The key's lock keeps this state until we are done. */
+	key_check_snapshot(store, pool, &request->key,
+					   state == KEY_NONE ? NULL : unit, search.now);
+	if (state == KEY_HOLDS)
+	{
+		answer->outcome = resolve_is_same(request, unit) ?
+			OUTCOME_HELD : OUTCOME_REUSED;
+		return true;
+	}
+
+	/* From here on something has to be written. */
+	unit_require_writing(request->function);
+	answer->outcome = state == KEY_RAN_OUT ?
+		allocate_again(&search, unit, round) : allocate(&search, round);
+	if (answer->outcome == OUTCOME_ALLOCATED)
+		*unit = search.unit;
+	answer->ready = search.ready;
+	answer->ready_at = search.ready_at;
+	return true;
+}
+
 /* What a call is waiting for. */
 typedef struct Waiting
 {
@@ -205,11 +250,9 @@ typedef struct Waiting
 
 /* Wait before the next search. */
 static void
-wait_for_room(Waiting *waiting, Store *store, const Search *search,
-			  TimestampTz began)
+wait_for_room(Waiting *waiting, Store *store, const Pool *pool,
+			  const Request *request, TimestampTz began)
 {
-	const Request *request = search->request;
-
 	if (waiting->looking)
 	{
 		/* Where searches take long, do not search all the time. */
@@ -227,7 +270,7 @@ wait_for_room(Waiting *waiting, Store *store, const Search *search,
 			wait_add_xid(&waiting->room, store->waits.xids[i]);
 		waiting->round++;
 		if (waiting->room.n == 0 && ++waiting->idle > MAX_IDLE_ROUNDS)
-			raise_stuck(search->pool, &request->key, request->function, NULL);
+			raise_stuck(pool, &request->key, request->function, NULL);
 	}
 	waiting->looking = !wait_some(&waiting->room, waiting->pause);
 }
@@ -259,12 +302,11 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 
 	for (;;)
 	{
-		Search		search = {.store = store};
-		SlotRow    *unit = &answer->unit;
-		KeyState	state;
 		int			round = waiting.looking ? 0 : waiting.round;
 		LOCKMODE	mode = round > 0 && !request->exact ?
 			ExclusiveLock : ShareLock;
+		TimestampTz began;
+		bool		key_busy;
 
 		/*
 		 * A search while we are still waiting counts as round 0, which does
@@ -274,56 +316,27 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 		if (!entered)
 			key_enter(use, &request->key, mode);
 		entered = false;
-		resolve_request(use->pool, request);
-		store->waits.n = 0;
-		search.pool = use->pool;
-		search.request = request;
-		search.now = GetCurrentTimestamp();
-
-		state = key_look(store, use->pool, &request->key, search.now, unit,
-						 &search.key_row);
+		began = waiting.looking ? GetCurrentTimestamp() : 0;
+		key_busy = !unit_try(store, use->pool, request, round, answer);
+		key_leave(use, &request->key);
 
 		/*
 		 * Another transaction is changing what the key has.  Wait for it
 		 * without our locks, and start again.
 		 */
-		if (state == KEY_BUSY)
+		if (key_busy)
 		{
-			SlotRow		busy = *unit;
+			SlotRow		busy = answer->unit;
 
-			key_leave(use, &request->key);
 			if (look && answer_held(store, use->pool, request, answer))
 				return;
 			look = false;
 			key_wait(&busy, request->function);
 			continue;
 		}
-
-		/* The key's lock keeps this state until we are done. */
-		key_check_snapshot(store, use->pool, &request->key,
-						   state == KEY_NONE ? NULL : unit, search.now);
-		if (state == KEY_HOLDS)
-		{
-			answer->outcome = resolve_is_same(request, unit) ?
-				OUTCOME_HELD : OUTCOME_REUSED;
-			key_leave(use, &request->key);
-			return;
-		}
-
-		/* From here on something has to be written. */
-		require_writing(request->function);
-		answer->outcome = state == KEY_RAN_OUT ?
-			allocate_again(&search, unit, round) : allocate(&search, round);
-		key_leave(use, &request->key);
 		if (answer->outcome != OUTCOME_BUSY)
-		{
-			if (answer->outcome == OUTCOME_ALLOCATED)
-				*unit = search.unit;
-			answer->ready = search.ready;
-			answer->ready_at = search.ready_at;
 			return;
-		}
-		wait_for_room(&waiting, store, &search, search.now);
+		wait_for_room(&waiting, store, use->pool, request, began);
 	}
 }
 
@@ -367,9 +380,9 @@ unit_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
  * Raise PT412 if the caller's generation is older than the unit's, and 22023
  * if it does not exist yet.
  */
-static void
-check_generation(const Pool *pool, const SlotRow *unit,
-				 const int64 *generation)
+void
+unit_check_generation(const Pool *pool, const SlotRow *unit,
+					  const int64 *generation)
 {
 	StringInfoData detail;
 
@@ -399,8 +412,8 @@ check_generation(const Pool *pool, const SlotRow *unit,
  * Find the key's unit and take the locks for changing it.  Returns false,
  * without locks, if the key has no unit or one that has run out.
  */
-static bool
-hold_unit(Store *store, PoolUse *use, const pg_uuid_t *key,
+bool
+unit_hold(Store *store, PoolUse *use, const pg_uuid_t *key,
 		  const char *function, SlotRow *unit)
 {
 	for (;;)
@@ -418,7 +431,7 @@ hold_unit(Store *store, PoolUse *use, const pg_uuid_t *key,
 		{
 			key_check_snapshot(store, use->pool, key,
 							   state == KEY_NONE ? NULL : unit, now);
-			require_writing(function);
+			unit_require_writing(function);
 			if (state == KEY_HOLDS)
 				return true;
 		}
@@ -433,9 +446,9 @@ hold_unit(Store *store, PoolUse *use, const pg_uuid_t *key,
  * Called without locks after the unit could not be changed: wait for the
  * transactions that are changing it, before the caller tries again.
  */
-static void
-wait_for_unit(Store *store, const Pool *pool, const SlotRow *unit,
-			  const char *function, int *idle)
+void
+unit_wait(Store *store, const Pool *pool, const SlotRow *unit,
+		  const char *function, int *idle)
 {
 	/* the other transaction may have ended before we could note it */
 	if (store->waits.n == 0 && ++*idle > MAX_IDLE_ROUNDS)
@@ -453,12 +466,12 @@ unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
 	SlotRow		unit;
 	int			idle = 0;
 
-	while (hold_unit(store, use, key, function, &unit))
+	while (unit_hold(store, use, key, function, &unit))
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		bool		ended;
 
-		check_generation(use->pool, &unit, generation);
+		unit_check_generation(use->pool, &unit, generation);
 		ended = unit_end(store, use->pool, &unit, now,
 						 use->pool->has_cooldown ?
 						 interval_after(now, &use->pool->cooldown, "cooldown") : now,
@@ -466,9 +479,25 @@ unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
 		key_leave(use, key);
 		if (ended)
 			return true;
-		wait_for_unit(store, use->pool, &unit, function, &idle);
+		unit_wait(store, use->pool, &unit, function, &idle);
 	}
 	return false;
+}
+
+/* Raise PT404: the key has no unit. */
+pg_noreturn void
+raise_no_unit(const PoolUse *use, const pg_uuid_t *key)
+{
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "pool", use->name);
+	detail_text(&detail, "key", uuid_text(key));
+	ereport(ERROR,
+			(errcode(ERRCODE_CAS_NOT_FOUND),
+			 errmsg("the key has no unit in pool \"%s\"", use->name),
+			 errdetail_internal("%s", detail_end(&detail)),
+			 errhint("It was released, or has run out; allocate again.")));
 }
 
 /*
@@ -481,13 +510,12 @@ unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key, Interval *ttl,
 {
 	const char *function = "alloc_renew";
 	int			idle = 0;
-	StringInfoData detail;
 
-	while (hold_unit(store, use, key, function, unit))
+	while (unit_hold(store, use, key, function, unit))
 	{
 		TM_Result	result;
 
-		check_generation(use->pool, unit, generation);
+		unit_check_generation(use->pool, unit, generation);
 		unit->expires = ttl != NULL;
 		if (unit->expires)
 			unit->expires_at = interval_after(GetCurrentTimestamp(), ttl,
@@ -496,15 +524,7 @@ unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key, Interval *ttl,
 		key_leave(use, key);
 		if (result == TM_Ok)
 			return;
-		wait_for_unit(store, use->pool, unit, function, &idle);
+		unit_wait(store, use->pool, unit, function, &idle);
 	}
-
-	detail_begin(&detail);
-	detail_text(&detail, "pool", use->name);
-	detail_text(&detail, "key", uuid_text(key));
-	ereport(ERROR,
-			(errcode(ERRCODE_CAS_NOT_FOUND),
-			 errmsg("the key has no unit in pool \"%s\"", use->name),
-			 errdetail_internal("%s", detail_end(&detail)),
-			 errhint("It was released, or has run out; allocate again.")));
+	raise_no_unit(use, key);
 }
