@@ -183,7 +183,7 @@ SELECT alloc_pool_create('bad', '{-1-5}', 'int');
 SELECT alloc_pool_create('bad', '{1-9223372036854775808}', 'int');
 SELECT alloc_pool_create('bad', '{100000000000000000000000000000000000000000}', 'int');
 SELECT alloc_pool_create('bad', '{nonsense}');
-SELECT alloc_pool_create('bad', '{10.0.0.0/24}', 'mac');
+SELECT alloc_pool_create('bad', '{10.0.0.0/24}', 'port');
 SELECT alloc_pool_create('bad', '{10.0.0.0/24}', strategy => 'highest');
 SELECT alloc_pool_create('bad', '{10.0.0.0/24}', cooldown => '-1 s');
 SELECT alloc_pool_create('bad', '{10.0.0.0/24}', cooldown => '300000 years');

@@ -201,7 +201,7 @@ CREATE FUNCTION alloc_pool_create(pool text, ranges text[],
     owner text DEFAULT NULL, if_not_exists boolean DEFAULT false)
     RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION alloc_pool_create(text, text[], text, text, interval, integer, text, boolean) IS
-    'creates a pool; kind: ip | prefix | int; strategy: any | lowest | random; the owner is owner, or pg_cas.owner, or the calling role; 23505 if it exists, unless if_not_exists is true; 23P01 if ranges overlap';
+    'creates a pool; kind: ip | prefix | int | mac | mac8; strategy: any | lowest | random; the owner is owner, or pg_cas.owner, or the calling role; 23505 if it exists, unless if_not_exists is true; 23P01 if ranges overlap';
 
 CREATE FUNCTION alloc_pool_set(pool text, strategy text DEFAULT NULL,
     cooldown interval DEFAULT NULL, owner text DEFAULT NULL)
@@ -272,6 +272,18 @@ CREATE FUNCTION alloc_int(pool text, key uuid, value bigint DEFAULT NULL,
 COMMENT ON FUNCTION alloc_int(text, uuid, bigint, interval, jsonb) IS
     'returns the number that the key has or is now given; PT507, PT409 and PT422 as for alloc_ip';
 
+CREATE FUNCTION alloc_mac(pool text, key uuid, address macaddr DEFAULT NULL,
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    RETURNS macaddr AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_mac(text, uuid, macaddr, interval, jsonb) IS
+    'returns the MAC address that the key has or is now given, from a pool of kind mac; PT507, PT409 and PT422 as for alloc_ip';
+
+CREATE FUNCTION alloc_mac8(pool text, key uuid, address macaddr8 DEFAULT NULL,
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    RETURNS macaddr8 AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_mac8(text, uuid, macaddr8, interval, jsonb) IS
+    'returns the MAC address that the key has or is now given, from a pool of kind mac8; PT507, PT409 and PT422 as for alloc_ip';
+
 CREATE FUNCTION alloc_try_ip(pool text, key uuid, address inet DEFAULT NULL,
     ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
     RETURNS alloc_result AS 'MODULE_PATHNAME' LANGUAGE C;
@@ -296,6 +308,18 @@ CREATE FUNCTION alloc_try_int(pool text, key uuid, value bigint DEFAULT NULL,
     RETURNS alloc_result AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION alloc_try_int(text, uuid, bigint, interval, jsonb) IS
     'like alloc_int, but returns an outcome instead of raising an error';
+
+CREATE FUNCTION alloc_try_mac(pool text, key uuid, address macaddr DEFAULT NULL,
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    RETURNS alloc_result AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_try_mac(text, uuid, macaddr, interval, jsonb) IS
+    'like alloc_mac, but returns an outcome instead of raising an error';
+
+CREATE FUNCTION alloc_try_mac8(pool text, key uuid, address macaddr8 DEFAULT NULL,
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    RETURNS alloc_result AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_try_mac8(text, uuid, macaddr8, interval, jsonb) IS
+    'like alloc_mac8, but returns an outcome instead of raising an error';
 
 CREATE FUNCTION alloc_many(pool text, keys uuid[],
     masklen integer DEFAULT NULL, ttl interval DEFAULT NULL,
@@ -324,7 +348,7 @@ COMMENT ON FUNCTION alloc_get(text, uuid) IS
 CREATE FUNCTION alloc_find(pool text, value text, port integer DEFAULT NULL)
     RETURNS SETOF alloc_unit AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION alloc_find(text, text, integer) IS
-    'returns the units that contain this address, number or part of this prefix; port selects one chunk';
+    'returns the units that contain this address, number, MAC address or part of this prefix; port selects one chunk';
 
 CREATE FUNCTION alloc_annotate(pool text, key uuid, note jsonb,
     generation bigint DEFAULT NULL)

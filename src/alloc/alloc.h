@@ -38,14 +38,17 @@ typedef enum PoolKind
 {
 	POOL_IP,
 	POOL_PREFIX,
-	POOL_INT
+	POOL_INT,
+	POOL_MAC,
+	POOL_MAC8
 } PoolKind;
 
 /* The column of alloc_unit that has a unit's value in its own type. */
 typedef enum ValueColumn
 {
 	COLUMN_ADDRESS,
-	COLUMN_NUMBER
+	COLUMN_NUMBER,
+	COLUMN_MAC
 } ValueColumn;
 
 typedef enum PoolStrategy
@@ -316,7 +319,9 @@ typedef enum RequestKind
 	REQUEST_IP,
 	REQUEST_PORTS,
 	REQUEST_PREFIX,
-	REQUEST_INT
+	REQUEST_INT,
+	REQUEST_MAC,
+	REQUEST_MAC8
 } RequestKind;
 
 /* Where a requested value lies. */
@@ -428,6 +433,11 @@ extern int	kind_width(PoolKind kind, int code);
 extern bool kind_admits(PoolKind kind, int width, u128 first, u128 last);
 extern Datum address_datum(int width, u128 value, int masklen);
 extern u128 address_value(Datum address, int *width, int *masklen);
+extern Datum macaddr_datum(u128 value);
+extern u128 macaddr_value(Datum address);
+extern Datum macaddr8_datum(u128 value);
+extern u128 macaddr8_value(Datum address);
+extern Datum kind_macaddr8(PoolKind kind, u128 value);
 
 /* text.c */
 extern void range_parse(PoolKind kind, const char *text, bool whole,

@@ -184,6 +184,10 @@ typed_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 			nulls[10] = value > (u128) PG_INT64_MAX;
 			values[10] = Int64GetDatum((int64) value);
 			break;
+		case COLUMN_MAC:
+			nulls[11] = false;
+			values[11] = kind_macaddr8(pool->kind, value);
+			break;
 	}
 }
 

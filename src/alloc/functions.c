@@ -19,10 +19,14 @@ PG_FUNCTION_INFO_V1(alloc_ip);
 PG_FUNCTION_INFO_V1(alloc_ports);
 PG_FUNCTION_INFO_V1(alloc_prefix);
 PG_FUNCTION_INFO_V1(alloc_int);
+PG_FUNCTION_INFO_V1(alloc_mac);
+PG_FUNCTION_INFO_V1(alloc_mac8);
 PG_FUNCTION_INFO_V1(alloc_try_ip);
 PG_FUNCTION_INFO_V1(alloc_try_ports);
 PG_FUNCTION_INFO_V1(alloc_try_prefix);
 PG_FUNCTION_INFO_V1(alloc_try_int);
+PG_FUNCTION_INFO_V1(alloc_try_mac);
+PG_FUNCTION_INFO_V1(alloc_try_mac8);
 PG_FUNCTION_INFO_V1(alloc_many);
 PG_FUNCTION_INFO_V1(alloc_release);
 PG_FUNCTION_INFO_V1(alloc_renew);
@@ -35,7 +39,9 @@ static const int first_common[] = {
 	[REQUEST_IP] = 3,
 	[REQUEST_PORTS] = 2,
 	[REQUEST_PREFIX] = 4,
-	[REQUEST_INT] = 3
+	[REQUEST_INT] = 3,
+	[REQUEST_MAC] = 3,
+	[REQUEST_MAC8] = 3
 };
 
 /* Read the arguments ttl and note, which come last in all requests. */
@@ -118,6 +124,18 @@ read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 						 errhint("Pools hold numbers from 0 on.")));
 			request->value = (u128) PG_GETARG_INT64(2);
 			break;
+		case REQUEST_MAC:
+			request->exact = !PG_ARGISNULL(2);
+			if (request->exact)
+				request->value = macaddr_value(PG_GETARG_DATUM(2));
+			request->width = 48;
+			break;
+		case REQUEST_MAC8:
+			request->exact = !PG_ARGISNULL(2);
+			if (request->exact)
+				request->value = macaddr8_value(PG_GETARG_DATUM(2));
+			request->width = 64;
+			break;
 	}
 }
 
@@ -184,6 +202,26 @@ alloc_int(PG_FUNCTION_ARGS)
 						pool->name),
 				 errhint("See alloc_verify().")));
 	PG_RETURN_INT64((int64) value);
+}
+
+/* alloc_mac(pool, key, address, ttl, note) RETURNS macaddr */
+Datum
+alloc_mac(PG_FUNCTION_ARGS)
+{
+	Answer		answer;
+	Pool	   *pool = do_allocate(fcinfo, REQUEST_MAC, "alloc_mac", &answer);
+
+	PG_RETURN_DATUM(macaddr_datum(space_value(&pool->space, answer.unit.lo)));
+}
+
+/* alloc_mac8(pool, key, address, ttl, note) RETURNS macaddr8 */
+Datum
+alloc_mac8(PG_FUNCTION_ARGS)
+{
+	Answer		answer;
+	Pool	   *pool = do_allocate(fcinfo, REQUEST_MAC8, "alloc_mac8", &answer);
+
+	PG_RETURN_DATUM(macaddr8_datum(space_value(&pool->space, answer.unit.lo)));
 }
 
 /* alloc_ports(pool, key, ttl, note) RETURNS alloc_port_range */
@@ -276,6 +314,18 @@ Datum
 alloc_try_int(PG_FUNCTION_ARGS)
 {
 	return do_try(fcinfo, REQUEST_INT, "alloc_try_int");
+}
+
+Datum
+alloc_try_mac(PG_FUNCTION_ARGS)
+{
+	return do_try(fcinfo, REQUEST_MAC, "alloc_try_mac");
+}
+
+Datum
+alloc_try_mac8(PG_FUNCTION_ARGS)
+{
+	return do_try(fcinfo, REQUEST_MAC8, "alloc_try_mac8");
 }
 
 /*

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/inet.h"
 
 #include "alloc/kind.h"
@@ -21,6 +22,11 @@ static char *address_parse(const char *text, End *end);
 static char *host_print(int width, u128 value, int masklen);
 static char *number_parse(const char *text, End *end);
 static char *number_print(int width, u128 value, int masklen);
+static char *network_print(int width, u128 value, int masklen);
+static char *mac_parse(const char *text, End *end);
+static char *mac8_parse(const char *text, End *end);
+static char *mac_print(int width, u128 value, int masklen);
+static char *mac_network_print(int width, u128 value, int masklen);
 
 static const Family ip_families[] = {
 	{"IPv4", 4, 32, 32, 24, "an IPv4 /8"},
@@ -30,6 +36,16 @@ static const Family ip_families[] = {
 
 static const Family number_families[] = {
 	{"number", 0, 0, 63, 63, "all of bigint"},
+	{0}
+};
+
+static const Family mac_families[] = {
+	{"MAC address", 0, 48, 48, 48, "all of macaddr"},
+	{0}
+};
+
+static const Family mac8_families[] = {
+	{"MAC address", 0, 64, 64, 64, "all of macaddr8"},
 	{0}
 };
 
@@ -47,7 +63,8 @@ static const Kind kinds[] = {
 		.families = ip_families,
 		.parse = address_parse,
 		.print = host_print,
-		.print_value = host_print
+		.print_value = host_print,
+		.print_network = network_print
 	},
 	[POOL_PREFIX] = {
 		.name = "prefix",
@@ -58,11 +75,13 @@ static const Kind kinds[] = {
 		.families = ip_families,
 		.parse = address_parse,
 		.print = network_print,
-		.print_value = host_print
+		.print_value = host_print,
+		.print_network = network_print
 	},
 	[POOL_INT] = {
 		.name = "int",
 		.example = "A range of numbers is like 100-4094.",
+		.values = "numbers",
 		.column = COLUMN_NUMBER,
 		.request = REQUEST_INT,
 		.int8ranges = true,
@@ -70,6 +89,30 @@ static const Kind kinds[] = {
 		.parse = number_parse,
 		.print = number_print,
 		.print_value = number_print
+	},
+	[POOL_MAC] = {
+		.name = "mac",
+		.example = "A range is like 02:00:00:00:00:00-02:00:00:00:ff:ff or aa:bb:cc:00:00:00/24, with colons.",
+		.values = "MAC addresses of 6 bytes",
+		.column = COLUMN_MAC,
+		.request = REQUEST_MAC,
+		.families = mac_families,
+		.parse = mac_parse,
+		.print = mac_print,
+		.print_value = mac_print,
+		.print_network = mac_network_print
+	},
+	[POOL_MAC8] = {
+		.name = "mac8",
+		.example = "A range is like 02:00:00:00:00:00:00:00-02:00:00:00:00:00:ff:ff or aa:bb:cc:00:00:00:00:00/24, with colons.",
+		.values = "MAC addresses of 8 bytes",
+		.column = COLUMN_MAC,
+		.request = REQUEST_MAC8,
+		.families = mac8_families,
+		.parse = mac8_parse,
+		.print = mac_print,
+		.print_value = mac_print,
+		.print_network = mac_network_print
 	},
 };
 
@@ -133,15 +176,21 @@ kind_get(PoolKind kind)
 	return &kinds[kind];
 }
 
-/* The name of the kind whose values are numbers: they have no width. */
-const char *
-kind_of_numbers(void)
+/*
+ * The kind, other than addresses, whose values this text could be, or NULL if
+ * there is none.
+ */
+const Kind *
+kind_of_text(const char *text)
 {
-	const Kind *kind = kinds;
+	for (int i = 0; i < lengthof(kinds); i++)
+	{
+		End			end;
 
-	while (kind->families->width > 0)
-		kind++;
-	return kind->name;
+		if (kinds[i].values != NULL && kinds[i].parse(text, &end) == NULL)
+			return &kinds[i];
+	}
+	return NULL;
 }
 
 /* The column of alloc_unit that has values of this kind. */
@@ -300,7 +349,7 @@ host_print(int width, u128 value, int masklen)
 }
 
 /* An address as cidr prints it: always with a mask. */
-char *
+static char *
 network_print(int width, u128 value, int masklen)
 {
 	return DatumGetCString(DirectFunctionCall1(cidr_out,
@@ -316,6 +365,84 @@ number_print(int width, u128 value, int masklen)
 
 	u128_print(value, buf);
 	return pstrdup(buf);
+}
+
+/*
+ * Parse a MAC address of nbytes bytes, written with colons, with or without a
+ * mask length.
+ */
+static char *
+parse_mac(const char *text, int nbytes, End *end)
+{
+	const char *at = text;
+	int			n = 0;
+	int			masklen = nbytes * 8;
+
+	end->value = 0;
+	do
+	{
+		int			digits = strspn(at, "0123456789abcdefABCDEF");
+
+		if (digits < 1 || digits > 2)
+			return psprintf("\"%s\" is not a MAC address with colons", text);
+		if (n < nbytes)
+			end->value = end->value << 8 | strtoul(at, NULL, 16);
+		n++;
+		at += digits;
+	} while (*at == ':' && at++);
+
+	if (*at == '/')
+	{
+		/* at most two digits, so it cannot overflow */
+		if (strspn(at + 1, "0123456789") != strlen(at + 1) ||
+			at[1] == '\0' || strlen(at + 1) > 2 || atoi(at + 1) > masklen)
+			return psprintf("\"%s\" is not the length of a mask", at + 1);
+		masklen = atoi(at + 1);
+	}
+	else if (*at != '\0')
+		return psprintf("\"%s\" is not a MAC address with colons", text);
+	if (n == 1)
+		return psprintf("\"%s\" is not a MAC address with colons", text);
+	if (n != nbytes)
+		return psprintf("\"%s\" has %d bytes instead of %d", text, n, nbytes);
+	end->width = nbytes * 8;
+	end->masklen = masklen;
+	return NULL;
+}
+
+/* Parse a macaddr. */
+static char *
+mac_parse(const char *text, End *end)
+{
+	return parse_mac(text, 6, end);
+}
+
+/* Parse a macaddr8. */
+static char *
+mac8_parse(const char *text, End *end)
+{
+	return parse_mac(text, 8, end);
+}
+
+/* A MAC address as macaddr and macaddr8 print it. */
+static char *
+mac_print(int width, u128 value, int masklen)
+{
+	char	   *text = palloc(3 * (width / 8) + 1);
+
+	for (int i = 0; i < width / 8; i++)
+		sprintf(text + 3 * i, "%02x:",
+				(unsigned) (value >> (width - 8 * (i + 1))) & 0xff);
+	/* no colon behind the last byte */
+	text[3 * (width / 8) - 1] = '\0';
+	return text;
+}
+
+/* A MAC address with a mask. */
+static char *
+mac_network_print(int width, u128 value, int masklen)
+{
+	return psprintf("%s/%d", mac_print(width, value, width), masklen);
 }
 
 /* Make an inet or cidr datum. */
@@ -341,4 +468,53 @@ address_value(Datum datum, int *width, int *masklen)
 	*width = ip_maxbits(address);
 	*masklen = ip_bits(address);
 	return u128_from_bytes(ip_addr(address), ip_addrsize(address));
+}
+
+/* Make a macaddr datum. */
+Datum
+macaddr_datum(u128 value)
+{
+	unsigned char *bytes = palloc(sizeof(macaddr));
+
+	StaticAssertStmt(sizeof(macaddr) == 6, "macaddr has 6 bytes");
+	u128_to_bytes(value, bytes, sizeof(macaddr));
+	return PointerGetDatum(bytes);
+}
+
+/* The value of a macaddr datum. */
+u128
+macaddr_value(Datum address)
+{
+	return u128_from_bytes((unsigned char *) DatumGetPointer(address),
+						   sizeof(macaddr));
+}
+
+/* Make a macaddr8 datum. */
+Datum
+macaddr8_datum(u128 value)
+{
+	unsigned char *bytes = palloc(sizeof(macaddr8));
+
+	StaticAssertStmt(sizeof(macaddr8) == 8, "macaddr8 has 8 bytes");
+	u128_to_bytes(value, bytes, sizeof(macaddr8));
+	return PointerGetDatum(bytes);
+}
+
+/* The value of a macaddr8 datum. */
+u128
+macaddr8_value(Datum address)
+{
+	return u128_from_bytes((unsigned char *) DatumGetPointer(address),
+						   sizeof(macaddr8));
+}
+
+/*
+ * A value of a kind with MAC addresses as macaddr8.  PostgreSQL's cast puts
+ * ff:fe into the middle of a macaddr.
+ */
+Datum
+kind_macaddr8(PoolKind kind, u128 value)
+{
+	return kind == POOL_MAC8 ? macaddr8_datum(value) :
+		DirectFunctionCall1(macaddrtomacaddr8, macaddr_datum(value));
 }

@@ -33,6 +33,8 @@ typedef struct Kind
 {
 	const char *name;			/* value of alloc_pool.kind */
 	const char *example;		/* hint that shows how ranges are written */
+	const char *values;			/* what ranges of another kind turn out to be,
+								 * for hints; NULL: addresses */
 	ValueColumn column;			/* where alloc_unit has the value */
 	RequestKind request;		/* the request, unless ports are requested */
 	bool		hosts;			/* a network stands for its host addresses */
@@ -46,11 +48,12 @@ typedef struct Kind
 	/* print a unit; print a single value, such as the end of a range */
 	char	   *(*print) (int width, u128 value, int masklen);
 	char	   *(*print_value) (int width, u128 value, int masklen);
+	/* print a network with its mask; NULL if there are none */
+	char	   *(*print_network) (int width, u128 value, int masklen);
 } Kind;
 
 extern const Kind *kind_get(PoolKind kind);
-extern const char *kind_of_numbers(void);
+extern const Kind *kind_of_text(const char *text);
 extern const Family *kind_family_of_width(PoolKind kind, int width);
-extern char *network_print(int width, u128 value, int masklen);
 
 #endif							/* PG_CAS_KIND_H */

@@ -30,7 +30,9 @@ resolve_request(const Pool *pool, Request *request)
 		[REQUEST_IP] = "addresses",
 		[REQUEST_PORTS] = "addresses divided into port chunks",
 		[REQUEST_PREFIX] = "prefixes",
-		[REQUEST_INT] = "numbers"
+		[REQUEST_INT] = "numbers",
+		[REQUEST_MAC] = "MAC addresses",
+		[REQUEST_MAC8] = "MAC addresses of 8 bytes"
 	};
 	bool		fits = request->kind == REQUEST_PORTS ? pool->port_chunk > 0 :
 		request->kind == kind_request(pool->kind);
@@ -39,6 +41,8 @@ resolve_request(const Pool *pool, Request *request)
 	{
 		case REQUEST_IP:
 		case REQUEST_INT:
+		case REQUEST_MAC:
+		case REQUEST_MAC8:
 			request->order = space->chunk_bits;
 			break;
 		case REQUEST_PORTS:

@@ -46,16 +46,23 @@ range_end(const Kind *kind, const char *range_text, const char *text)
 {
 	End			end;
 	char	   *problem = kind->parse(text, &end);
+	const Kind *other;
+	int			length;
 
 	if (problem == NULL)
 		return end;
-	/* A range of numbers for a pool of addresses: the kind was forgotten. */
-	if (isdigit((unsigned char) range_text[0]) &&
-		strspn(range_text, "0123456789-") == strlen(range_text) &&
-		kind->families->width > 0)
+
+	/*
+	 * A range of another kind: the kind was forgotten.  But twelve digits, or
+	 * several dashes, are more likely a MAC address without colons.
+	 */
+	length = strcspn(range_text, "-");
+	other = kind_of_text(pnstrdup(range_text, length));
+	if (other != NULL && other != kind && length != 12 &&
+		strchr(range_text, '-') == strrchr(range_text, '-'))
 		raise_malformed("range", range_text, problem,
-						psprintf("Ranges of numbers are for pools of kind \"%s\".",
-								 kind_of_numbers()));
+						psprintf("Ranges of %s are for pools of kind \"%s\".",
+								 other->values, other->name));
 	raise_malformed("range", range_text, problem, kind->example);
 }
 
@@ -116,15 +123,15 @@ network_ends(const Kind *kind, const char *text, bool whole,
 
 	*first = *last = range_end(kind, text, text);
 	/* a number has no mask */
-	if (first->width == 0)
+	if (kind->print_network == NULL)
 		return;
 	network = first->value & ~host_bits(first->width, first->masklen);
 	if (network != first->value)
 		raise_malformed("range", text,
 						"it has bits set to the right of its mask",
 						psprintf("The network is %s.",
-								 network_print(first->width, network,
-											   first->masklen)));
+								 kind->print_network(first->width, network,
+													 first->masklen)));
 	if (whole || !kind->hosts)
 		network_all(network, first->width, first->masklen,
 					&first->value, &last->value);

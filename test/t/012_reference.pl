@@ -78,15 +78,15 @@ sub names
 	my $last = '';
 	my @names;
 
-	while ($line =~ /`(?:…)?((?:[a-z]+)?_[a-z_]+)[^`]*`/g)
+	while ($line =~ /`(?:…)?((?:[a-z]+)?_[a-z_0-9]+)[^`]*`/g)
 	{
 		my $name = $1;
 		if ($name !~ /^_/) { push @names, $last = $name; }
-		elsif ($last =~ /^([a-z_]+)_[a-z]+$/) { push @names, "$1$name"; }
+		elsif ($last =~ /^([a-z_]+)_[a-z0-9]+$/) { push @names, "$1$name"; }
 	}
 	return @names;
 }
-my %named = map { $_ => 1 } $all_code =~ /\b([a-z_]{3,})\b/g,
+my %named = map { $_ => 1 } $all_code =~ /\b([a-z_][a-z_0-9]{2,})\b/g,
   map { names($_) } map { split /\n/ } values %page;
 
 #
@@ -157,7 +157,7 @@ foreach my $row (table(qr/^function$/))
 {
 	my ($cell) = $row->{cells}[0];
 
-	while ($cell =~ /`([a-z_]+)\(([^`]*)\)[^`]*`/g)
+	while ($cell =~ /`([a-z_0-9]+)\(([^`]*)\)[^`]*`/g)
 	{
 		my ($name, $list) = ($1, $2);
 		my @names = map { /^\s*([a-z_0-9]+)/ ? $1 : () } split /,/, $list;
