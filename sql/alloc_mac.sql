@@ -110,4 +110,6 @@ SELECT s, count(DISTINCT alloc_mac('mac-' || s, k(n))) FROM unnest('{any, random
 GROUP BY s;
 SELECT outcome FROM unnest('{any, random}'::text[]) AS s, alloc_try_mac('mac-' || s, k(17));
 SELECT * FROM alloc_verify() WHERE pool LIKE '%mac%';
+SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
+SELECT count(alloc_pool_drop(pool)) > 0 FROM alloc_pools;
 DROP SCHEMA alloc_mac_test CASCADE;

@@ -23,4 +23,6 @@ SELECT DISTINCT pg_typeof(address), pg_typeof(number), pg_typeof(mac), pg_typeof
 FROM alloc_units WHERE pool = 'ty-int';
 
 SELECT * FROM alloc_verify() WHERE pool LIKE 'ty-%';
+SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
+SELECT count(alloc_pool_drop(pool)) > 0 FROM alloc_pools;
 DROP SCHEMA alloc_typed_test CASCADE;

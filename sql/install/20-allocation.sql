@@ -32,6 +32,7 @@ CREATE TABLE cas_internal.alloc_pool (
     owner      oid,
     owner_name text NOT NULL,
     epoch      bigint NOT NULL DEFAULT 1,
+    exclude_ports int4range[],
     CHECK (cas_internal.alloc_kind_fits(kind, family, port_chunk))
 );
 COMMENT ON TABLE cas_internal.alloc_pool IS
@@ -90,6 +91,7 @@ CREATE TABLE cas_internal.alloc_reserved (
     first numeric NOT NULL,
     last  numeric NOT NULL CHECK (last >= first),
     note  jsonb,
+    on_request boolean NOT NULL DEFAULT false,
     CHECK (first >= 0::pg_catalog.numeric AND first = trunc(first) AND last = trunc(last)
            AND last < 340282366920938463463374607431768211456),
     PRIMARY KEY (pool, first),
@@ -198,15 +200,17 @@ COMMENT ON TYPE alloc_port_range IS 'a chunk of the ports of an address';
 CREATE FUNCTION alloc_pool_create(pool text, ranges text[],
     kind text DEFAULT 'ip', strategy text DEFAULT 'any',
     cooldown interval DEFAULT '0', port_chunk integer DEFAULT NULL,
-    owner text DEFAULT NULL, if_not_exists boolean DEFAULT false)
+    owner text DEFAULT NULL, exclude_ports int4range[] DEFAULT NULL,
+    if_not_exists boolean DEFAULT false)
     RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_pool_create(text, text[], text, text, interval, integer, text, boolean) IS
+COMMENT ON FUNCTION alloc_pool_create(text, text[], text, text, interval, integer, text, int4range[], boolean) IS
     'creates a pool; kind: ip | prefix | int | mac | mac8; strategy: any | lowest | random; the owner is owner, or pg_cas.owner, or the calling role; 23505 if it exists, unless if_not_exists is true; 23P01 if ranges overlap';
 
 CREATE FUNCTION alloc_pool_set(pool text, strategy text DEFAULT NULL,
-    cooldown interval DEFAULT NULL, owner text DEFAULT NULL)
+    cooldown interval DEFAULT NULL, owner text DEFAULT NULL,
+    exclude_ports int4range[] DEFAULT NULL)
     RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_pool_set(text, text, interval, text) IS
+COMMENT ON FUNCTION alloc_pool_set(text, text, interval, text, int4range[]) IS
     'changes the settings that are not null';
 
 CREATE FUNCTION alloc_pool_grow(pool text, range text)
@@ -225,10 +229,11 @@ CREATE FUNCTION alloc_pool_drop(pool text)
 COMMENT ON FUNCTION alloc_pool_drop(text) IS
     'drops a pool and its history; 55006 while it has allocations';
 
-CREATE FUNCTION alloc_reserve(pool text, range text, note jsonb DEFAULT NULL)
+CREATE FUNCTION alloc_reserve(pool text, range text, note jsonb DEFAULT NULL,
+    on_request boolean DEFAULT false)
     RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_reserve(text, text, jsonb) IS
-    'keeps a range from being allocated; units that are held in it remain held; 23P01 if it overlaps with another reservation';
+COMMENT ON FUNCTION alloc_reserve(text, text, jsonb, boolean) IS
+    'keeps a range from being allocated, or with on_request, from being allocated to callers that do not name a value; units that are held in it remain held; 23P01 if it overlaps with another reservation';
 
 CREATE FUNCTION alloc_unreserve(pool text, range text)
     RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C;
@@ -254,10 +259,11 @@ COMMENT ON FUNCTION alloc_ip(text, uuid, inet, interval, jsonb) IS
     'returns the address that the key has or is now given; PT507 if the pool is exhausted, PT409 if the address is taken, PT422 if the key was used for another request';
 
 CREATE FUNCTION alloc_ports(pool text, key uuid, ttl interval DEFAULT NULL,
-    note jsonb DEFAULT NULL)
+    note jsonb DEFAULT NULL, address inet DEFAULT NULL,
+    first_port integer DEFAULT NULL, exclude int4range DEFAULT NULL)
     RETURNS alloc_port_range AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_ports(text, uuid, interval, jsonb) IS
-    'returns the chunk of ports that the key has or is now given; PT507 and PT422 as for alloc_ip';
+COMMENT ON FUNCTION alloc_ports(text, uuid, interval, jsonb, inet, integer, int4range) IS
+    'returns the chunk of ports that the key has or is now given: of address, if that is not null, beginning with first_port, if that is not null, and without ports in exclude; PT507, PT409 and PT422 as for alloc_ip';
 
 CREATE FUNCTION alloc_prefix(pool text, key uuid, masklen integer,
     prefix cidr DEFAULT NULL, ttl interval DEFAULT NULL,
@@ -290,10 +296,11 @@ CREATE FUNCTION alloc_try_ip(pool text, key uuid, address inet DEFAULT NULL,
 COMMENT ON FUNCTION alloc_try_ip(text, uuid, inet, interval, jsonb) IS
     'like alloc_ip, but returns an outcome instead of raising an error';
 
-CREATE FUNCTION alloc_try_ports(pool text, key uuid,
-    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+CREATE FUNCTION alloc_try_ports(pool text, key uuid, ttl interval DEFAULT NULL,
+    note jsonb DEFAULT NULL, address inet DEFAULT NULL,
+    first_port integer DEFAULT NULL, exclude int4range DEFAULT NULL)
     RETURNS alloc_result AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_try_ports(text, uuid, interval, jsonb) IS
+COMMENT ON FUNCTION alloc_try_ports(text, uuid, interval, jsonb, inet, integer, int4range) IS
     'like alloc_ports, but returns an outcome instead of raising an error';
 
 CREATE FUNCTION alloc_try_prefix(pool text, key uuid, masklen integer,
@@ -329,16 +336,21 @@ COMMENT ON FUNCTION alloc_many(text, uuid[], integer, interval, jsonb, boolean) 
     'returns a unit for each key, in the order of the keys, or raises an error and allocates nothing; with ports, chunks of ports';
 
 CREATE FUNCTION alloc_release(pool text, key uuid,
-    generation bigint DEFAULT NULL)
+    generation bigint DEFAULT NULL, cooldown interval DEFAULT NULL)
     RETURNS boolean AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_release(text, uuid, bigint) IS
-    'releases the key''s unit; false if it has none, PT412 if generation is older than the current one';
+COMMENT ON FUNCTION alloc_release(text, uuid, bigint, interval) IS
+    'releases the key''s unit, which cools down as long as cooldown says, or the pool if that is null; false if it has none, PT412 if generation is older than the current one';
 
 CREATE FUNCTION alloc_renew(pool text, key uuid, ttl interval,
     generation bigint DEFAULT NULL)
     RETURNS timestamptz AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION alloc_renew(text, uuid, interval, bigint) IS
     'lets the key''s unit expire ttl from now, or never if ttl is null; returns when; PT404 if it has none, PT412 as for alloc_release';
+
+CREATE FUNCTION alloc_key(name text)
+    RETURNS uuid AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION alloc_key(text) IS
+    'returns the key of a name: the UUID of version 5 in the namespace 5cc39484-92b0-4c1f-8c0e-2f6f0d3b7a61';
 
 CREATE FUNCTION alloc_get(pool text, key uuid)
     RETURNS SETOF alloc_unit AS 'MODULE_PATHNAME' LANGUAGE C;
@@ -458,7 +470,8 @@ CREATE VIEW alloc_pools WITH (security_barrier) AS
            ARRAY(SELECT cas_internal.alloc_range_text(p.kind, p.family, v.first, v.last)
                  FROM cas_internal.alloc_reserved AS v
                  WHERE v.pool OPERATOR(pg_catalog.=) p.id
-                 ORDER BY v.first) AS reserved
+                 ORDER BY v.first) AS reserved,
+           p.exclude_ports
     FROM cas_internal.alloc_visible AS p;
 COMMENT ON VIEW alloc_pools IS
     'the pools that the calling role may see, with their settings and ranges';
@@ -496,7 +509,7 @@ COMMENT ON VIEW alloc_history IS
 CREATE VIEW alloc_reservations WITH (security_barrier) AS
     SELECT p.name AS pool,
            cas_internal.alloc_range_text(p.kind, p.family, v.first, v.last) AS range,
-           v.note
+           v.note, v.on_request
     FROM cas_internal.alloc_visible AS p
     JOIN cas_internal.alloc_reserved AS v ON v.pool OPERATOR(pg_catalog.=) p.id;
 COMMENT ON VIEW alloc_reservations IS
@@ -513,7 +526,7 @@ CREATE FUNCTION alloc_usage(pool text DEFAULT NULL)
                    chunks_free numeric, percent_used numeric)
     AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION alloc_usage(text) IS
-    'returns how full a pool is, or all visible pools, in addresses or numbers; chunks_free is in chunks';
+    'returns how full a pool is, or all visible pools, in addresses or numbers; chunks_free is in chunks, without those of excluded ports';
 
 CREATE FUNCTION alloc_map(pool text) RETURNS SETOF text
     AS 'MODULE_PATHNAME' LANGUAGE C;

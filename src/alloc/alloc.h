@@ -158,6 +158,9 @@ typedef struct Pool
 	/* valid for the epoch, and local to the backend except for space */
 	MemoryContext cxt;			/* contains everything that the pool has */
 	Space		space;
+	int			nrefused;		/* the reservations that are not given out on
+								 * request either */
+	Extent	   *refused;
 	Frontier   *frontiers;		/* one per range */
 	TimestampTz queue_from;		/* ready time of the unit last taken from the
 								 * queue */
@@ -329,6 +332,7 @@ typedef enum Place
 {
 	PLACE_OUTSIDE,				/* not wholly in a range that gives out units */
 	PLACE_RESERVED,
+	PLACE_EXCLUDED,				/* a chunk with excluded ports */
 	PLACE_OPEN
 } Place;
 
@@ -340,8 +344,12 @@ typedef struct Request
 	RequestKind kind;
 	int			masklen;		/* REQUEST_PREFIX */
 	bool		exact;			/* requests value and nothing else */
+	bool		of_value;		/* requests any chunk of value */
 	u128		value;
-	int			width;			/* width of value, if it is exact */
+	int			width;			/* width of value, if there is one */
+	int			first_port;		/* REQUEST_PORTS, if it is exact */
+	bool		has_exclude;	/* REQUEST_PORTS: gives ports to exclude */
+	Datum		exclude;
 	Interval   *ttl;			/* NULL: does not expire */
 	Datum		note;
 	bool		has_note;
@@ -350,6 +358,10 @@ typedef struct Request
 	int			order;
 	Place		place;			/* where value lies */
 	u128		lo;
+	Space		space;			/* the part of the pool that it can get */
+	Range		only;			/* the only range of space, if of_value */
+	uint64	   *exclude_chunks; /* a bit for each chunk in exclude, */
+	uint64	   *excluded;		/* ... and those of the pool, too */
 } Request;
 
 typedef enum Outcome
@@ -448,6 +460,14 @@ extern char *value_text(PoolKind kind, int width, u128 value);
 extern char *range_text(PoolKind kind, int width, u128 first, u128 last);
 extern char *unit_text(const Pool *pool, u128 lo, int order);
 extern int	unit_masklen(const Pool *pool, int order);
+
+/* ports.c */
+extern void ports_check(Datum range, const char *name);
+extern void ports_check_array(ArrayType *ranges, const char *name);
+extern void ports_exclude(uint64 *chunks, Datum range, int port_chunk);
+extern void ports_exclude_array(uint64 *chunks, ArrayType *ranges,
+								int port_chunk);
+extern uint64 *ports_new(int port_chunk);
 
 /* number.c */
 extern Datum u128_numeric(u128 n);
@@ -551,6 +571,7 @@ extern char *uuid_text(const pg_uuid_t *key);
 /* resolve.c */
 extern void resolve_request(const Pool *pool, Request *request);
 extern bool resolve_is_same(const Request *request, const SlotRow *unit);
+extern char *resolve_text(const Pool *pool, const Request *request);
 extern void resolve_check_size(const Pool *pool, const Request *request);
 
 /* unit.c */
@@ -568,7 +589,7 @@ pg_noreturn extern void raise_no_unit(const PoolUse *use,
 extern void unit_allocate(Store *store, PoolUse *use, Request *request,
 						  Answer *answer);
 extern bool unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
-						 const int64 *generation);
+						 const int64 *generation, Interval *cooldown);
 extern void unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key,
 					   Interval *ttl, const int64 *generation, SlotRow *unit);
 extern bool unit_end(Store *store, const Pool *pool, SlotRow *row,

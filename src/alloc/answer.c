@@ -65,11 +65,11 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 	{
 		case OUTCOME_TAKEN:
 			detail_text(&detail, "value",
-						unit_text(pool, request->lo, request->order));
+						resolve_text(pool, request));
 			ereport(ERROR,
 					(errcode(ERRCODE_CAS_CONFLICT),
 					 errmsg("%s of pool \"%s\" belongs to another key",
-							unit_text(pool, request->lo, request->order),
+							resolve_text(pool, request),
 							pool->name),
 					 errdetail_internal("%s", detail_end(&detail))));
 			break;
@@ -86,11 +86,11 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 			break;
 		case OUTCOME_RESERVED:
 			detail_text(&detail, "value",
-						unit_text(pool, request->lo, request->order));
+						resolve_text(pool, request));
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%s of pool \"%s\" is reserved",
-							unit_text(pool, request->lo, request->order),
+							resolve_text(pool, request),
 							pool->name),
 					 errdetail_internal("%s", detail_end(&detail)),
 					 errhint("See alloc_unreserve().")));
@@ -100,12 +100,12 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 			detail_time(&detail, "ready_at", answer->ready_at);
 			if (request->exact)
 				detail_text(&detail, "value",
-							unit_text(pool, request->lo, request->order));
+							resolve_text(pool, request));
 			ereport(ERROR,
 					(errcode(ERRCODE_CAS_EXHAUSTED),
 					 request->exact ?
 					 errmsg("%s of pool \"%s\" is cooling down",
-							unit_text(pool, request->lo, request->order),
+							resolve_text(pool, request),
 							pool->name) :
 					 errmsg("pool \"%s\" has nothing to give out yet",
 							pool->name),

@@ -396,7 +396,7 @@ random_below(u128 limit)
 bool
 random_slot(const Search *search, u128 *slot)
 {
-	const Space *space = &search->pool->space;
+	const Space *space = &search->request->space;
 	u128		total = 0;
 	u128		n;
 

@@ -33,7 +33,8 @@ enum
 	POOL_FAMILY,
 	POOL_OWNER,
 	POOL_OWNER_NAME,
-	POOL_EPOCH
+	POOL_EPOCH,
+	POOL_EXCLUDE_PORTS
 };
 
 /* alloc_range's columns */
@@ -209,6 +210,7 @@ read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 	Space	   *space = &pool->space;
 	PoolScan		scan;
 	int			room = 0;
+	int			refused_room = 0;
 
 	pool_scan_pool(&scan, nsp, ALLOC_RESERVED, ALLOC_RESERVED_PKEY, snapshot,
 				   pool->id);
@@ -216,6 +218,7 @@ read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 	{
 		u128		first = numeric_u128(scan.table.slot->tts_values[1]);
 		u128		last = numeric_u128(scan.table.slot->tts_values[2]);
+		bool		on_request = DatumGetBool(scan.table.slot->tts_values[4]);
 
 		/*
 		 * A reservation may lie across several ranges.  Split it, because
@@ -232,12 +235,20 @@ read_reserved(Oid nsp, Pool *pool, Snapshot snapshot)
 			space->reserved[space->nreserved++] =
 				slots_of_values(space, Max(first, range->first),
 								Min(last, range->last));
+			if (on_request)
+				continue;
+			pool->refused = pool_array(pool, pool->refused, pool->nrefused,
+									   &refused_room, sizeof(Extent));
+			pool->refused[pool->nrefused++] =
+				space->reserved[space->nreserved - 1];
 		}
 	}
 	pool_scan_end(&scan);
 	if (space->nreserved > 1)
 		qsort(space->reserved, space->nreserved, sizeof(Extent),
 			  compare_extents);
+	if (pool->nrefused > 1)
+		qsort(pool->refused, pool->nrefused, sizeof(Extent), compare_extents);
 }
 
 /* Return the roles that the pool was granted to, in the caller's memory. */
@@ -442,6 +453,17 @@ read_epoch(Oid nsp, Oid relid, TupleTableSlot *row, Snapshot snapshot)
 		pool->port_chunk = DatumGetInt32(values[POOL_PORT_CHUNK]);
 		pool->space.chunk_bits =
 			16 - pg_leftmost_one_pos32(pool->port_chunk);
+	}
+	if (!isnull[POOL_EXCLUDE_PORTS] && pool->port_chunk > 0)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(cxt);
+		uint64	   *excluded = ports_new(pool->port_chunk);
+
+		ports_exclude_array(excluded,
+							DatumGetArrayTypeP(values[POOL_EXCLUDE_PORTS]),
+							pool->port_chunk);
+		pool->space.excluded = excluded;
+		MemoryContextSwitchTo(caller);
 	}
 	pool->mixed = kind_is_mixed(pool->kind, pool->port_chunk);
 	read_ranges(nsp, pool, snapshot);

@@ -33,7 +33,8 @@ PG_FUNCTION_INFO_V1(alloc_renew);
 
 /*
  * The position of the argument ttl, by kind of request.  The arguments are
- * pool, key, those of the kind, ttl and note.
+ * pool, key, those of the kind, ttl and note; those of ports that are their
+ * own come behind these.
  */
 static const int first_common[] = {
 	[REQUEST_IP] = 3,
@@ -44,7 +45,7 @@ static const int first_common[] = {
 	[REQUEST_MAC8] = 3
 };
 
-/* Read the arguments ttl and note, which come last in all requests. */
+/* Read the arguments ttl and note. */
 static void
 read_common(FunctionCallInfo fcinfo, int argno, Request *request)
 {
@@ -67,6 +68,53 @@ read_masklen(FunctionCallInfo fcinfo, int argno, Request *request)
 	request->masklen = PG_GETARG_INT32(argno);
 }
 
+/* Read the argument address of a request. */
+static void
+read_address(FunctionCallInfo fcinfo, int argno, Request *request)
+{
+	int			masklen;
+
+	request->value = address_value(PG_GETARG_DATUM(argno), &request->width,
+								   &masklen);
+	if (masklen != request->width)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the address requested has a mask"),
+				 errhint("Name the address of a host, like 10.0.0.7.")));
+}
+
+/* Read the arguments of a request for ports that are its own. */
+static void
+read_port_arguments(FunctionCallInfo fcinfo, Request *request)
+{
+	bool		has_address = !PG_ARGISNULL(4);
+
+	request->exact = !PG_ARGISNULL(5);
+	request->of_value = has_address && !request->exact;
+	if (has_address)
+		read_address(fcinfo, 4, request);
+	if (request->exact)
+	{
+		request->first_port = PG_GETARG_INT32(5);
+		if (!has_address)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("first_port without an address"),
+					 errhint("Name the address, too.")));
+		if (request->first_port < 0 || request->first_port > 65535)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid port: %d", request->first_port),
+					 errhint("A port is a number from 0 to 65535.")));
+	}
+	request->has_exclude = !PG_ARGISNULL(6);
+	if (request->has_exclude)
+	{
+		request->exclude = PG_GETARG_DATUM(6);
+		ports_check(request->exclude, "exclude");
+	}
+}
+
 /* Read the arguments of a request of the given kind. */
 static void
 read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
@@ -87,17 +135,11 @@ read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 	{
 		case REQUEST_IP:
 			request->exact = !PG_ARGISNULL(2);
-			if (!request->exact)
-				break;
-			request->value = address_value(PG_GETARG_DATUM(2),
-										   &request->width, &masklen);
-			if (masklen != request->width)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("the address requested has a mask"),
-						 errhint("alloc_ip() allocates a host's address, like 10.0.0.7.")));
+			if (request->exact)
+				read_address(fcinfo, 2, request);
 			break;
 		case REQUEST_PORTS:
+			read_port_arguments(fcinfo, request);
 			break;
 		case REQUEST_PREFIX:
 			read_masklen(fcinfo, 2, request);
@@ -224,7 +266,10 @@ alloc_mac8(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(macaddr8_datum(space_value(&pool->space, answer.unit.lo)));
 }
 
-/* alloc_ports(pool, key, ttl, note) RETURNS alloc_port_range */
+/*
+ * alloc_ports(pool, key, ttl, note, address, first_port, exclude)
+ * RETURNS alloc_port_range
+ */
 Datum
 alloc_ports(PG_FUNCTION_ARGS)
 {
@@ -281,8 +326,7 @@ do_try(FunctionCallInfo fcinfo, RequestKind kind, const char *function)
 			break;
 		case OUTCOME_TAKEN:
 		case OUTCOME_RESERVED:
-			values[1] = CStringGetTextDatum(unit_text(use.pool, request.lo,
-													  request.order));
+			values[1] = CStringGetTextDatum(resolve_text(use.pool, &request));
 			nulls[1] = false;
 			break;
 		case OUTCOME_FRAGMENTED:
@@ -402,25 +446,28 @@ alloc_many(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* alloc_release(pool, key, generation) RETURNS boolean */
+/* alloc_release(pool, key, generation, cooldown) RETURNS boolean */
 Datum
 alloc_release(PG_FUNCTION_ARGS)
 {
 	PoolUse		use;
 	Store		store;
 	int64		generation;
+	Interval   *cooldown = PG_ARGISNULL(3) ? NULL : PG_GETARG_INTERVAL_P(3);
 	bool		released;
 
 	request_enter(fcinfo, ENTRY_WRITES);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	generation = PG_ARGISNULL(2) ? 0 : PG_GETARG_INT64(2);
+	if (cooldown != NULL)
+		(void) interval_from_now(cooldown, "cooldown");
 	/* A caller that may not use the pool must not get to wait for its lock. */
 	pool_use(&use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
 	store_open(&store, use.nsp, RowExclusiveLock);
 	released = unit_release(&store, &use, PG_GETARG_UUID_P(1),
-							PG_ARGISNULL(2) ? NULL : &generation);
+							PG_ARGISNULL(2) ? NULL : &generation, cooldown);
 	store_close(&store);
 	PG_RETURN_BOOL(released);
 }

@@ -50,7 +50,7 @@ first_beyond(Search *search, u128 slot)
 static bool
 walk(Search *search, Extent slots)
 {
-	const Space *space = &search->pool->space;
+	const Space *space = &search->request->space;
 	int			order = search->request->order;
 	u128		window = (u128) 1 << order;
 	Extent		part = {slots.first, slots.first};
@@ -126,7 +126,7 @@ walk(Search *search, Extent slots)
 static bool
 walk_behind(Search *search)
 {
-	const Space *space = &search->pool->space;
+	const Space *space = &search->request->space;
 
 	for (int i = 0; i < space->nranges; i++)
 	{
@@ -151,7 +151,7 @@ walk_behind(Search *search)
 static bool
 walk_round(Search *search, u128 from)
 {
-	const Space *space = &search->pool->space;
+	const Space *space = &search->request->space;
 	int			order = search->request->order;
 	const Range *range = space_range_of_slot(space, from);
 	int			start = range == NULL ? 0 : (int) (range - space->ranges);
@@ -189,14 +189,15 @@ bool
 mixed_search(Search *search)
 {
 	Pool	   *pool = search->pool;
+	const Space *space = &search->request->space;
 	u128		from = pool->cursor;
 	bool		taken = false;
 
-	if (pool->space.nranges == 0)
+	if (space->nranges == 0)
 		return false;
 	if (pool->strategy == STRATEGY_LOWEST)
-		return walk_round(search, range_slots(&pool->space.ranges[0],
-											  pool->space.chunk_bits).first);
+		return walk_round(search, range_slots(&space->ranges[0],
+											  space->chunk_bits).first);
 
 	/* Choose where to begin; see the head of this file. */
 	if (pool->strategy == STRATEGY_RANDOM || !pool->cursor_valid)
@@ -209,6 +210,8 @@ mixed_search(Search *search)
 	if (!taken)
 		taken = walk_round(search, from);
 	/* The next search of this backend goes on behind this unit. */
+	if (search->request->of_value)
+		return taken;
 	if (taken)
 		pool->cursor = block_last(search->unit.lo, search->unit.order) + 1;
 	pool->cursor_valid = taken;
@@ -222,7 +225,7 @@ mixed_search(Search *search)
 bool
 mixed_has_room(Search *search)
 {
-	const Space *space = &search->pool->space;
+	const Space *space = &search->request->space;
 	u128		missing = block_last(0, search->request->order) + 1;
 
 	for (int i = 0; i < space->nranges && missing > 0; i++)

@@ -111,6 +111,45 @@ port_chunk_argument(FunctionCallInfo fcinfo, int argno, PoolKind kind)
 	return port_chunk;
 }
 
+/*
+ * The argument exclude_ports, checked, for a pool with this port_chunk.  NULL
+ * if it is NULL.
+ */
+static ArrayType *
+exclude_argument(FunctionCallInfo fcinfo, int argno, int port_chunk)
+{
+	ArrayType  *ranges;
+	Space		space = {0};
+	uint64	   *excluded;
+
+	if (PG_ARGISNULL(argno))
+		return NULL;
+	ranges = PG_GETARG_ARRAYTYPE_P(argno);
+	if (port_chunk == 0)
+		raise_invalid("exclude_ports is for pools with port_chunk",
+					  "Leave it out.");
+	ports_check_array(ranges, "exclude_ports");
+	excluded = ports_new(port_chunk);
+	ports_exclude_array(excluded, ranges, port_chunk);
+	while (port_chunk << space.chunk_bits < 65536)
+		space.chunk_bits++;
+	space.excluded = excluded;
+	if (space_all_excluded(&space))
+		raise_invalid("exclude_ports leaves no chunk",
+					  psprintf("A chunk has %d ports, and is excluded if one of them is.",
+							   port_chunk));
+	return ranges;
+}
+
+/* Set the pool's excluded ports. */
+static void
+set_excluded(int32 pool, ArrayType *ranges)
+{
+	owner_sql("UPDATE @alloc_pool SET exclude_ports = nullif($2, '{}') WHERE id = $1",
+			  ARGS(INT4OID, INT4RANGEARRAYOID),
+			  VALUES(Int32GetDatum(pool), PointerGetDatum(ranges)));
+}
+
 /* The role's name, or 42704 if it has been dropped in the meantime. */
 static Datum
 present_role_name(Oid role)
@@ -149,7 +188,7 @@ accept_existing(Oid nsp, const char *name, PoolKind kind, bool if_not_exists)
 
 /*
  * alloc_pool_create(pool, ranges, kind, strategy, cooldown, port_chunk, owner,
- * if_not_exists)
+ * exclude_ports, if_not_exists)
  */
 Datum
 alloc_pool_create(PG_FUNCTION_ARGS)
@@ -166,6 +205,7 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	int			nranges;
 	int			width;
 	int32		id;
+	ArrayType  *exclude;
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
@@ -180,6 +220,7 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 		raise_invalid("a pool's name must not be empty",
 					  "Any other text will do.");
 	port_chunk = port_chunk_argument(fcinfo, 5, kind);
+	exclude = exclude_argument(fcinfo, 7, port_chunk);
 	while (port_chunk > 0 && port_chunk << chunk_bits < 65536)
 		chunk_bits++;
 	ranges = named_ranges(PG_GETARG_ARRAYTYPE_P(1), kind, chunk_bits,
@@ -213,12 +254,14 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 		owner_sql_end(&scope);
 		/* as the caller again, who must have the right to use that pool */
 		accept_existing(alloc_namespace(fcinfo), name, kind,
-						!PG_ARGISNULL(7) && PG_GETARG_BOOL(7));
+						!PG_ARGISNULL(8) && PG_GETARG_BOOL(8));
 		PG_RETURN_VOID();
 	}
 	id = DatumGetInt32(owner_sql_not_null(0, 1));
 	insert_ranges(id, kind_is_mixed(kind, port_chunk), chunk_bits, ranges,
 				  NULL, nranges);
+	if (exclude != NULL)
+		set_excluded(id, exclude);
 	owner_sql_end(&scope);
 	PG_RETURN_VOID();
 }
@@ -241,7 +284,7 @@ requeue(int32 pool)
 }
 
 /*
- * alloc_pool_set(pool, strategy, cooldown, owner) RETURNS void
+ * alloc_pool_set(pool, strategy, cooldown, owner, exclude_ports) RETURNS void
  *
  * A NULL argument leaves the setting as it is.
  */
@@ -253,6 +296,7 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 	const char *strategy = NULL;
 	Interval   *cooldown = PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2);
 	Oid			owner = InvalidOid;
+	ArrayType  *exclude;
 
 	if (!PG_ARGISNULL(1))
 		strategy = strategies[word_argument(fcinfo, 1, "strategy", strategies)];
@@ -261,6 +305,7 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 	change_open(fcinfo, &change);
 	if (!PG_ARGISNULL(3))
 		owner = new_owner(text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	exclude = exclude_argument(fcinfo, 4, change.use.pool->port_chunk);
 	if (strategy != NULL)
 
 		/*
@@ -289,6 +334,11 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 				  VALUES(Int32GetDatum(id), CStringGetTextDatum(strategy)));
 		/* discard the queues that backends remember, too */
 		requeue(id);
+		pool_new_epoch(id);
+	}
+	if (exclude != NULL)
+	{
+		set_excluded(id, exclude);
 		pool_new_epoch(id);
 	}
 	owner_sql_end(&change.scope);

@@ -403,7 +403,7 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* alloc_reserve(pool, range, note) RETURNS void */
+/* alloc_reserve(pool, range, note, on_request) RETURNS void */
 Datum
 alloc_reserve(PG_FUNCTION_ARGS)
 {
@@ -434,10 +434,11 @@ alloc_reserve(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_EXCLUSION_VIOLATION),
 				 errmsg("range %s overlaps with a reserved range",
 						named.text)));
-	owner_sql("INSERT INTO @alloc_reserved (pool, first, last) "
-			  "VALUES ($1, $2, $3)",
-			  ARGS(INT4OID, NUMERICOID, NUMERICOID),
-			  VALUES(pool, first, last));
+	owner_sql("INSERT INTO @alloc_reserved (pool, first, last, on_request) "
+			  "VALUES ($1, $2, $3, $4)",
+			  ARGS(INT4OID, NUMERICOID, NUMERICOID, BOOLOID),
+			  VALUES(pool, first, last,
+					 BoolGetDatum(!PG_ARGISNULL(3) && PG_GETARG_BOOL(3))));
 	if (!PG_ARGISNULL(2))
 		owner_sql("UPDATE @alloc_reserved SET note = $3 "
 				  "WHERE pool = $1 AND first = $2",

@@ -177,7 +177,7 @@ typedef struct Usage
 	u128		cooling;		/* ... and cooling */
 	u128		unreserved;		/* ... reserved, but held or cooling */
 	u128		draining;		/* held, in ranges that drain */
-	u128		free_slots;
+	u128		free_slots;		/* without excluded chunks */
 } Usage;
 
 /* The number of values that a number of slots stands for. */
@@ -210,7 +210,9 @@ count_space(const Pool *pool, const Part *parts, Usage *usage)
 			reserved += common_slots(space->reserved[k], slots);
 		usage->open += values_of(pool, size);
 		usage->reserved += values_of(pool, reserved);
-		usage->free_slots += size - reserved;
+		/* what is reserved are whole addresses, with the same chunks each */
+		slots.last -= reserved;
+		usage->free_slots += size == reserved ? 0 : space_chunks(space, slots);
 	}
 }
 
@@ -287,7 +289,8 @@ count_blocks(Look *look, const Part *parts, Usage *usage)
 					usage->draining += values;
 				continue;
 			}
-			usage->free_slots = less(usage->free_slots, size - kept);
+			usage->free_slots = less(usage->free_slots, size == kept ? 0 :
+									 space_chunks(space, shared) - kept);
 			if (again)
 			{
 				/* counted as cooling, but now in use */

@@ -6,7 +6,7 @@
 
 #include "alloc/alloc.h"
 
-/* Where a block lies. */
+/* Where a block lies in what a request can get. */
 static Place
 place_of_block(const Space *space, u128 lo, int order)
 {
@@ -15,7 +15,92 @@ place_of_block(const Space *space, u128 lo, int order)
 	if (range == NULL || range->draining ||
 		block_last(lo, order) > range_slots(range, space->chunk_bits).last)
 		return PLACE_OUTSIDE;
-	return space_reserved(space, lo, order) ? PLACE_RESERVED : PLACE_OPEN;
+	if (space_reserved(space, lo, order))
+		return PLACE_RESERVED;
+	return space_excluded(space, lo, order) ? PLACE_EXCLUDED : PLACE_OPEN;
+}
+
+/*
+ * Set what part of the pool the request can get.  What is reserved on request
+ * can be had by who names a value.
+ */
+static void
+resolve_space(const Pool *pool, Request *request)
+{
+	Space	   *space = &request->space;
+
+	*space = pool->space;
+	if (request->exact || request->of_value)
+	{
+		space->nreserved = pool->nrefused;
+		space->reserved = pool->refused;
+	}
+	if (!request->has_exclude)
+		return;
+
+	/* a request that waits is resolved several times, for the same pool */
+	if (request->excluded == NULL)
+	{
+		request->exclude_chunks = ports_new(pool->port_chunk);
+		request->excluded = ports_new(pool->port_chunk);
+		ports_exclude(request->exclude_chunks, request->exclude,
+					  pool->port_chunk);
+	}
+	for (int i = 0; i < Max(1, (1 << space->chunk_bits) / 64); i++)
+		request->excluded[i] = request->exclude_chunks[i] |
+			(space->excluded == NULL ? 0 : space->excluded[i]);
+	space->excluded = request->excluded;
+}
+
+/* Set where the value lies that the request names. */
+static void
+resolve_place(const Pool *pool, Request *request)
+{
+	Space	   *space = &request->space;
+
+	request->lo = space_slot(space, request->value);
+	if (space_value(space, request->lo) != request->value)
+	{
+		/*
+		 * An IPv6 address of a window that the pool does not have; no unit has
+		 * the last slot.
+		 */
+		request->lo = U128_MAX;
+		request->place = PLACE_OUTSIDE;
+	}
+	else if (request->of_value)
+	{
+		const Range *range = space_range_of_value(space, request->value);
+
+		request->place = place_of_block(space, request->lo,
+										space->chunk_bits);
+		if (range == NULL)
+			return;
+		/* search in this address only */
+		request->only = *range;
+		request->only.first = request->only.last = request->value;
+		space->ranges = &request->only;
+		space->nranges = 1;
+	}
+	else
+	{
+		if (request->kind == REQUEST_PORTS)
+			request->lo += request->first_port / pool->port_chunk;
+		request->place = place_of_block(space, request->lo, request->order);
+	}
+}
+
+/* Raise 22023 unless a chunk begins with the port that the request names. */
+static void
+require_chunk(const Pool *pool, const Request *request)
+{
+	if (request->first_port % pool->port_chunk != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("no chunk of pool \"%s\" begins with port %d",
+						pool->name, request->first_port),
+				 errhint("Chunks begin with multiples of %d.",
+						 pool->port_chunk)));
 }
 
 /*
@@ -25,7 +110,6 @@ place_of_block(const Space *space, u128 lo, int order)
 void
 resolve_request(const Pool *pool, Request *request)
 {
-	const Space *space = &pool->space;
 	static const char *const wanted[] = {
 		[REQUEST_IP] = "addresses",
 		[REQUEST_PORTS] = "addresses divided into port chunks",
@@ -43,7 +127,7 @@ resolve_request(const Pool *pool, Request *request)
 		case REQUEST_INT:
 		case REQUEST_MAC:
 		case REQUEST_MAC8:
-			request->order = space->chunk_bits;
+			request->order = pool->space.chunk_bits;
 			break;
 		case REQUEST_PORTS:
 			request->order = 0;
@@ -66,48 +150,73 @@ resolve_request(const Pool *pool, Request *request)
 				 errmsg("invalid mask length: %d", request->masklen),
 				 errhint("The pool has addresses of %d bits, and prefixes of at most %d of them for hosts.",
 						 pool->width, Min(pool->width, MAX_PREFIX_ORDER))));
-	if (!request->exact)
-		return;
-
-	if (request->width != pool->width)
+	if (request->kind == REQUEST_PORTS && request->exact)
+		require_chunk(pool, request);
+	if ((request->exact || request->of_value) &&
+		request->width != pool->width)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the address requested is not of the family of pool \"%s\"",
 						pool->name),
 				 errhint("The pool has %s addresses.",
 						 kind_family_name(pool->kind, pool->width))));
-	/* only now the value that is requested, if one is */
-	request->lo = space_slot(space, request->value);
-	if (space_value(space, request->lo) != request->value)
-	{
-		/*
-		 * An IPv6 address of a window that the pool does not have; no unit has
-		 * the last slot.
-		 */
-		request->lo = U128_MAX;
-		request->place = PLACE_OUTSIDE;
-	}
-	else
-		request->place = place_of_block(space, request->lo, request->order);
+	resolve_space(pool, request);
+	if (request->exact || request->of_value)
+		resolve_place(pool, request);
 }
 
 /* Does the unit match the request? */
 bool
 resolve_is_same(const Request *request, const SlotRow *unit)
 {
-	return request->order == unit->order &&
-		(!request->exact || request->lo == unit->lo);
+	u128		slot = unit->lo;
+
+	if (request->order != unit->order)
+		return false;
+	if (request->of_value)
+		slot &= ~block_last(0, request->space.chunk_bits);
+	if ((request->exact || request->of_value) && request->lo != slot)
+		return false;
+	if (request->exclude_chunks != NULL)
+	{
+		const Space its = {
+			.chunk_bits = request->space.chunk_bits,
+			.excluded = request->exclude_chunks
+		};
+
+		return !space_excluded(&its, unit->lo, unit->order);
+	}
+	return true;
+}
+
+/* The value that the request names, as text. */
+char *
+resolve_text(const Pool *pool, const Request *request)
+{
+	return unit_text(pool, request->lo, request->of_value ?
+					 pool->space.chunk_bits : request->order);
 }
 
 /*
- * Raise 22023 if no range of the pool is as large as the requested prefix,
- * whether its values are held, reserved, draining or free.
+ * Raise 22023 if the pool could never have such a unit, whether its values are
+ * held, reserved, draining or free: if no range is as large as the requested
+ * prefix, or if all chunks are excluded.
  */
 void
 resolve_check_size(const Pool *pool, const Request *request)
 {
 	const Space unreserved = {0};
 	u128		lo;
+
+	if (request->kind == REQUEST_PORTS && space_all_excluded(&request->space))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("all chunks of pool \"%s\" have excluded ports",
+						pool->name),
+				 errhint("A chunk has %d ports, and is excluded if one of them is.",
+						 pool->port_chunk)));
+	if (request->kind != REQUEST_PREFIX)
+		return;
 
 	for (int i = 0; i < pool->space.nranges; i++)
 	{

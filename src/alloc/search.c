@@ -212,7 +212,7 @@ free_at(Search *search, u128 lo, TimestampTz *at, bool *held)
 static bool
 block_of_row(const Search *search, const SlotRow *row, u128 *lo)
 {
-	const Space *space = &search->pool->space;
+	const Space *space = &search->request->space;
 	int			order = search->request->order;
 	u128		row_last = block_last(row->lo, row->order);
 

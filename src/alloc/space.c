@@ -285,9 +285,50 @@ space_reserved(const Space *space, u128 slot, int order)
 	return reserved != NULL && reserved->first <= block_last(slot, order);
 }
 
+/* Is the block a chunk that is not given out, because of its ports? */
+bool
+space_excluded(const Space *space, u128 slot, int order)
+{
+	int			chunk = space_chunk(space, slot);
+
+	return space->excluded != NULL && order < space->chunk_bits &&
+		(space->excluded[chunk / 64] >> (chunk % 64) & 1) != 0;
+}
+
+/* Are all chunks excluded? */
+bool
+space_all_excluded(const Space *space)
+{
+	u128		chunk = 0;
+
+	while (chunk <= block_last(0, space->chunk_bits) &&
+		   space_excluded(space, chunk, 0))
+		chunk++;
+	return chunk > block_last(0, space->chunk_bits);
+}
+
+/* The number of slots of the extent that are given out as chunks. */
+u128
+space_chunks(const Space *space, Extent slots)
+{
+	u128		whole = (u128) 1 << space->chunk_bits;
+	u128		n = slots.last - slots.first + 1;
+	u128		excluded = 0;
+
+	if (space->excluded == NULL)
+		return n;
+	for (u128 i = 0; i < (n < whole ? n : whole); i++)
+	{
+		/* addresses that are there as a whole have the same chunks */
+		if (space_excluded(space, slots.first + i, 0))
+			excluded += (n - i + whole - 1) / whole;
+	}
+	return n - excluded;
+}
+
 /*
  * Can the block be given out?  It must lie wholly in one range that does not
- * drain, and none of its slots may be reserved.
+ * drain, and none of its slots may be reserved or, if it is a chunk, excluded.
  */
 bool
 space_open(const Space *space, u128 slot, int order)
@@ -297,7 +338,8 @@ space_open(const Space *space, u128 slot, int order)
 	return range != NULL && !range->draining &&
 		block_last(slot, order) <=
 		range_slots(range, space->chunk_bits).last &&
-		!space_reserved(space, slot, order);
+		!space_reserved(space, slot, order) &&
+		!space_excluded(space, slot, order);
 }
 
 /* The number of slots of the extent that are not reserved. */
@@ -320,8 +362,8 @@ space_unreserved(const Space *space, Extent slots)
 }
 
 /*
- * Find the lowest aligned block of 2^order slots that lies in the gap and has
- * no reserved slot.
+ * Find the lowest aligned block of 2^order slots that lies in the gap, has no
+ * reserved slot and is not excluded.
  */
 bool
 space_fit(const Space *space, Extent gap, int order, u128 *slot)
@@ -344,8 +386,13 @@ space_fit(const Space *space, Extent gap, int order, u128 *slot)
 		reserved = reserved_from(space, block);
 		if (reserved == NULL || reserved->first > block + mask)
 		{
-			*slot = block;
-			return true;
+			if (!space_excluded(space, block, order))
+			{
+				*slot = block;
+				return true;
+			}
+			from = block + mask + 1;
+			continue;
 		}
 		/* go on behind the reservation, if there is anything */
 		if (reserved->last == U128_MAX)

@@ -48,6 +48,8 @@ typedef struct Space
 	Range	   *ranges;			/* by value, without overlap */
 	int			nreserved;
 	Extent	   *reserved;		/* in slots, ascending, without overlap */
+	const uint64_t *excluded;	/* a bit for each chunk of an address that is
+								 * not given out as a chunk; NULL: none */
 } Space;
 
 /* numbers */
@@ -73,6 +75,9 @@ extern u128 space_value(const Space *space, u128 slot);
 extern Extent slots_of_values(const Space *space, u128 first, u128 last);
 extern int	space_chunk(const Space *space, u128 slot);
 extern bool space_reserved(const Space *space, u128 slot, int order);
+extern bool space_excluded(const Space *space, u128 slot, int order);
+extern bool space_all_excluded(const Space *space);
+extern u128 space_chunks(const Space *space, Extent slots);
 extern bool space_open(const Space *space, u128 slot, int order);
 extern u128 space_unreserved(const Space *space, Extent slots);
 extern bool space_fit(const Space *space, Extent gap, int order, u128 *slot);

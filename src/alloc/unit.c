@@ -82,6 +82,28 @@ raise_stuck(const Pool *pool, const pg_uuid_t *key, const char *function,
 }
 
 /*
+ * Return false if the value that the request names is reserved.  Raises 22023
+ * if the pool does not give it out at all.
+ */
+static bool
+check_place(const Pool *pool, const Request *request)
+{
+	if (request->place == PLACE_OUTSIDE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the value requested is not one that pool \"%s\" gives out",
+						pool->name),
+				 errhint("It must lie in one of the pool's ranges that are not draining.")));
+	if (request->place == PLACE_EXCLUDED)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of pool \"%s\" has excluded ports",
+						resolve_text(pool, request), pool->name),
+				 errhint("Request another chunk.")));
+	return request->place != PLACE_RESERVED;
+}
+
+/*
  * Allocate for a key that has nothing.  The caller holds the locks.  If the
  * outcome is OUTCOME_BUSY, it has to wait for the transactions in
  * store->waits, and to call again with the next round.
@@ -95,18 +117,13 @@ allocate(Search *search, int round)
 	Request    *request = search->request;
 	Outcome		outcome;
 
+	if ((request->exact || request->of_value) &&
+		!check_place(search->pool, request))
+		return OUTCOME_RESERVED;
 	if (request->exact)
 	{
 		SlotRow		holder;
 
-		if (request->place == PLACE_RESERVED)
-			return OUTCOME_RESERVED;
-		if (request->place == PLACE_OUTSIDE)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the value requested is not one that pool \"%s\" gives out",
-							search->pool->name),
-					 errhint("It must lie in one of the pool's ranges that are not draining.")));
 		outcome = search_exact(search, &holder);
 		if (outcome == OUTCOME_TAKEN || outcome == OUTCOME_COOLING)
 			key_check_block_snapshot(search, &holder);
@@ -115,8 +132,7 @@ allocate(Search *search, int round)
 		return outcome;
 	}
 
-	if (request->kind == REQUEST_PREFIX)
-		resolve_check_size(search->pool, request);
+	resolve_check_size(search->pool, request);
 	if (search_free(search))
 		return OUTCOME_ALLOCATED;
 
@@ -167,7 +183,7 @@ allocate_again(Search *search, SlotRow *former, int round)
 	again.exact = true;
 	again.lo = former->lo;
 	if (resolve_is_same(request, former) &&
-		space_open(&search->pool->space, former->lo, former->order))
+		space_open(&request->space, former->lo, former->order))
 	{
 		search->request = &again;
 		outcome = search_exact(search, &holder);
@@ -457,10 +473,13 @@ unit_wait(Store *store, const Pool *pool, const SlotRow *unit,
 		wait_for_xid(store->waits.xids[i]);
 }
 
-/* Release the key's unit.  Returns false if it has none. */
+/*
+ * Release the key's unit.  Returns false if it has none.  cooldown is NULL for
+ * that of the pool.
+ */
 bool
 unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
-			 const int64 *generation)
+			 const int64 *generation, Interval *cooldown)
 {
 	const char *function = "alloc_release";
 	SlotRow		unit;
@@ -469,13 +488,15 @@ unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
 	while (unit_hold(store, use, key, function, &unit))
 	{
 		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz ready_at = now;
 		bool		ended;
 
 		unit_check_generation(use->pool, &unit, generation);
-		ended = unit_end(store, use->pool, &unit, now,
-						 use->pool->has_cooldown ?
-						 interval_after(now, &use->pool->cooldown, "cooldown") : now,
-						 "released");
+		if (cooldown != NULL)
+			ready_at = interval_after(now, cooldown, "cooldown");
+		else if (use->pool->has_cooldown)
+			ready_at = interval_after(now, &use->pool->cooldown, "cooldown");
+		ended = unit_end(store, use->pool, &unit, now, ready_at, "released");
 		key_leave(use, key);
 		if (ended)
 			return true;
