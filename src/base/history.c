@@ -23,6 +23,7 @@
 #include "storage/bufmgr.h"
 #include "storage/lock.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 
@@ -221,6 +222,11 @@ jump(Oid history, int64 by)
 	for (int i = 0; i < lengthof(our_sequences); i++)
 		value = Max(value,
 					sequence_last(internal_relation(our_sequences[i])));
+	if (value > HISTORY_LIMIT - by)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("numbers would be out of range"),
+				 errdetail("Numbers must be less than 2^53.")));
 	value += by;
 
 	/*
@@ -339,6 +345,7 @@ history_begin(PG_FUNCTION_ARGS)
 {
 	Oid			history = internal_relation(HISTORY_SEQUENCE);
 
+	require_writable(fcinfo);
 	set_sequence(history, history_id(history), false);
 	PG_RETURN_VOID();
 }
@@ -386,8 +393,19 @@ history_promoted(PG_FUNCTION_ARGS)
 Datum
 history_raise_sequence(PG_FUNCTION_ARGS)
 {
+	Oid			sequence;
+
+	require_argument(fcinfo, 0, "sequence");
+	sequence = PG_GETARG_OID(0);
 	require_writable(fcinfo);
+
+	/* The extension's owner may call this, and has no right to any other. */
+	if (get_rel_namespace(sequence) != internal_schema())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("relation with OID %u is not a sequence of pg_cas",
+						sequence)));
 	if (!PG_ARGISNULL(1))
-		set_sequence(PG_GETARG_OID(0), PG_GETARG_INT64(1), true);
+		set_sequence(sequence, PG_GETARG_INT64(1), true);
 	PG_RETURN_VOID();
 }

@@ -89,10 +89,15 @@ role_of_name(PG_FUNCTION_ARGS)
 	bool		isnull;
 	Oid			role = InvalidOid;
 
+	/*
+	 * The extension's owner can create such a trigger on any table, whose
+	 * columns may have any type.  In our schema only a superuser can.
+	 */
 	if (!CALLED_AS_TRIGGER(fcinfo) ||
 		!TRIGGER_FIRED_BEFORE(trigdata->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event) ||
-		trigdata->tg_trigger->tgnargs != 2)
+		trigdata->tg_trigger->tgnargs != 2 ||
+		RelationGetNamespace(trigdata->tg_relation) != internal_schema())
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("role_of_name() must be called by a trigger that the extension created")));
