@@ -42,6 +42,13 @@ SELECT cas_apply('d', 'a', 'in_sql(jsonb, jsonb)');
 SELECT cas_apply('d', 'a', 'pg_catalog.jsonb_concat(jsonb, jsonb)', '{"internal": true}');
 SELECT cas_apply('d', 'a', 'strictly(jsonb, jsonb)', '{"strict": true}');
 SELECT * FROM cas_get('d', 'a');
+-- in a cas_txn() it sees the operations before it, also if it is not volatile
+CREATE FUNCTION n_of_a(jsonb, jsonb) RETURNS jsonb LANGUAGE sql STABLE AS
+	$$ SELECT jsonb_build_object('n', (SELECT body->>'n' FROM d WHERE id = 'a')) $$;
+SELECT cas_create('d', 'after', '{}');
+SELECT cas_txn('[]', '[{"op": "merge", "table": "d", "id": "a", "patch": {"n": 77}},
+	{"op": "apply", "table": "d", "id": "after", "fn": "n_of_a(jsonb,jsonb)"}]') -> 'succeeded';
+SELECT payload FROM cas_get('d', 'after');
 -- strict, and there is a NULL: the result would be NULL
 SELECT raises($$SELECT cas_apply('d', 'a', 'strictly(jsonb, jsonb)')$$);
 CREATE FUNCTION nothing(jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS $$ SELECT NULL::jsonb $$;

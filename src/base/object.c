@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
 #include "utils/syscache.h"
@@ -145,9 +146,15 @@ void
 require_jsonb_function(Oid function, int nargs, const char *purpose,
 					   const char *declaration)
 {
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	HeapTuple	tuple;
 	bool		fits;
 
+	/*
+	 * Callers check a function again after a wait.  To wait for a row or a
+	 * transaction does not read the messages that tell of its change.
+	 */
+	AcceptInvalidationMessages();
+	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),

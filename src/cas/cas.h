@@ -362,7 +362,7 @@ typedef struct CasSwap
 	CasKey	   *new_key;		/* for rename */
 	Jsonb	   *document;		/* payload, patch, or apply's args; the last
 								 * may be NULL */
-	FmgrInfo   *fn;				/* for apply */
+	Oid			fn;				/* for apply */
 	int			wants;			/* CAS_WANTS_ flags of the row returned */
 } CasSwap;
 

@@ -263,15 +263,12 @@ static CasOutcome
 apply(FunctionCallInfo fcinfo, CasCall *call, CasSwap *swap, SwapKeys *keys,
 	  CasRow *row)
 {
-	FmgrInfo	fn;
-
 	require_argument(fcinfo, 1, "id");
 	require_argument(fcinfo, 2, "fn");
 
 	/* check the function before the row is locked */
-	call_check_apply_function(PG_GETARG_OID(2));
-	fmgr_info(PG_GETARG_OID(2), &fn);
-	swap->fn = &fn;
+	swap->fn = PG_GETARG_OID(2);
+	call_check_apply_function(swap->fn);
 	swap->document = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
 	return swap_apply(call, swap, row);
 }

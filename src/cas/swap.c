@@ -257,12 +257,21 @@ swap_merge(CasCall *call, const CasSwap *swap, CasRow *row)
 
 /* Call the function of cas_apply().  The payload and args may be NULL. */
 static Jsonb *
-applied(CasCall *call, FmgrInfo *fn, Jsonb *payload, Jsonb *args)
+applied(CasCall *call, Oid function, Jsonb *payload, Jsonb *args)
 {
 	LOCAL_FCINFO(fcinfo, 2);
-	Datum		result = (Datum) 0;
+	FmgrInfo	fn;
+	Datum		value = (Datum) 0;
+	Jsonb	   *result = NULL;
 
-	InitFunctionCallInfoData(*fcinfo, fn, 2, InvalidOid, NULL, NULL);
+	/*
+	 * The call may have waited for the row since the function was checked:
+	 * check it again.  It may have been dropped, or replaced by one in another
+	 * language.
+	 */
+	call_check_apply_function(function);
+	fmgr_info(function, &fn);
+	InitFunctionCallInfoData(*fcinfo, &fn, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = JsonbPGetDatum(payload);
 	fcinfo->args[0].isnull = payload == NULL;
 	fcinfo->args[1].value = JsonbPGetDatum(args);
@@ -273,19 +282,29 @@ applied(CasCall *call, FmgrInfo *fn, Jsonb *payload, Jsonb *args)
 	 * REINDEX, would be refused.
 	 */
 	direct_end_call(call);
-	if (fn->fn_strict && (payload == NULL || args == NULL))
+
+	/*
+	 * A function that is not volatile reads with the active snapshot.  Let it
+	 * see what was committed during the wait, and earlier operations of a
+	 * cas_txn().
+	 */
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (fn.fn_strict && (payload == NULL || args == NULL))
 		fcinfo->isnull = true;
 	else
-		result = FunctionCallInvoke(fcinfo);
+		value = FunctionCallInvoke(fcinfo);
+	if (!fcinfo->isnull)
+		result = DatumGetJsonbP(value);
+	PopActiveSnapshot();
 	call_check_table(call);
-	if (fcinfo->isnull)
+	if (result == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("function %s returned null for the payload",
-						format_procedure(fn->fn_oid)),
-				 fn->fn_strict ?
+						format_procedure(function)),
+				 fn.fn_strict ?
 				 errhint("The function is strict and was called with a null.") : 0));
-	return DatumGetJsonbP(result);
+	return result;
 }
 
 /*

@@ -201,7 +201,7 @@ as_swap(TxnItem *item)
 		.expected = item->version,
 		.new_key = item->new_row ? &item->new_row->key : NULL,
 		.document = item->document,
-		.fn = &item->fn,
+		.fn = item->fn,
 		.wants = CAS_WANTS_ID
 	};
 

@@ -94,7 +94,7 @@ typedef struct TxnItem
 								 * absent */
 	TxnOp		op;
 	Jsonb	   *document;		/* payload, patch or args; may be NULL */
-	FmgrInfo	fn;				/* for apply */
+	Oid			fn;				/* for apply */
 	bool		done;			/* run in lock_rows(), with this result: */
 	CasOutcome	outcome;
 	CasRow		result;

@@ -374,17 +374,15 @@ read_operation(Txn *txn, TxnItem *item)
 		case TXN_APPLY:
 			{
 				Datum		fn;
-				Oid			function;
 
-				/* resolve the function once, with the caller's rights */
+				/* resolve the name once, with the caller's rights */
 				fn = CStringGetDatum(string_value(get_string(txn, item,
 															 FIELD_FN)));
 				txn->reading_field = FIELD_FN;
 				fn = DirectFunctionCall1(regprocedurein, fn);
-				function = DatumGetObjectId(fn);
-				call_check_apply_function(function);
+				item->fn = DatumGetObjectId(fn);
+				call_check_apply_function(item->fn);
 				txn->reading_field = FIELD_NONE;
-				fmgr_info(function, &item->fn);
 				if (txn->has_field[FIELD_ARGS])
 					item->document = get_document(txn, FIELD_ARGS);
 				break;
