@@ -422,7 +422,6 @@ extern void pool_unlock(PoolUse *use);
 /* relation.c */
 extern Oid	alloc_namespace(FunctionCallInfo fcinfo);
 extern Oid	alloc_relation(Oid nsp, AllocRelation which);
-extern Snapshot latest_snapshot(void);
 
 /* cache.c */
 extern Pool *cache_get(Oid nsp, const char *name);

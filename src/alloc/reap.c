@@ -144,6 +144,7 @@ alloc_reap(PG_FUNCTION_ARGS)
 
 	batch = batch_argument(fcinfo, 0);
 	PreventCommandIfReadOnly("pg_cas_reap()");
+	PreventCommandIfParallelMode("pg_cas_reap()");
 
 	owner_sql_begin(&scope);
 	nnames = (int) owner_sql("SELECT name FROM @alloc_pool", 0, NULL, NULL);

@@ -1,15 +1,11 @@
 /*
  * relation.c
- *		OIDs of the tables, indexes and sequences of allocation, and the
- *		snapshot that they are read with.
+ *		OIDs of the tables, indexes and sequences of allocation.
  */
 #include "postgres.h"
 
-#include "access/parallel.h"
-#include "access/xact.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "alloc/alloc.h"
@@ -92,15 +88,4 @@ alloc_relation(Oid nsp, AllocRelation which)
 						relation_names[which])));
 	relations[which] = relid;
 	return relid;
-}
-
-/*
- * A snapshot that shows what has been committed up to now; in a parallel
- * query, up to its beginning.
- */
-Snapshot
-latest_snapshot(void)
-{
-	/* parallel workers cannot take new snapshots */
-	return IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot();
 }

@@ -94,7 +94,7 @@ look_at_pools(FunctionCallInfo fcinfo, bool required, void (*at) (Look *look))
 		 * Read the ranges and reservations with the snapshot, too, because the
 		 * rows must be compared with those of the same time.
 		 */
-		look.snapshot = RegisterSnapshot(GetLatestSnapshot());
+		look.snapshot = RegisterSnapshot(latest_snapshot());
 		look.pool = cache_read(nsp, names[i], look.snapshot);
 		if (look.pool != NULL)	/* not dropped in between */
 		{

@@ -152,20 +152,38 @@ batch_argument(FunctionCallInfo fcinfo, int argno)
 	return PG_GETARG_INT32(argno);
 }
 
+/* Return the name of the function that is called, for an error. */
+static char *
+called_function(FunctionCallInfo fcinfo)
+{
+	/* The name is NULL if the function was dropped after it was called. */
+	char	   *function = get_func_name(fcinfo->flinfo->fn_oid);
+
+	return psprintf("%s()", function != NULL ? function : "pg_cas");
+}
+
 /*
- * Raise 25006 in a read-only transaction and on a standby.
+ * Raise 25000 in a parallel query.  Our functions are PARALLEL UNSAFE, but a
+ * worker can run them in a function that is declared PARALLEL SAFE.  There,
+ * they cannot take row locks, transaction IDs or new snapshots.
+ */
+void
+require_no_parallel_query(FunctionCallInfo fcinfo)
+{
+	if (IsInParallelMode())
+		PreventCommandIfParallelMode(called_function(fcinfo));
+}
+
+/*
+ * Raise 25006 in a read-only transaction and on a standby, and 25000 in a
+ * parallel query.
  */
 void
 require_writable(FunctionCallInfo fcinfo)
 {
-	char	   *function;
+	require_no_parallel_query(fcinfo);
 
 	/* which every transaction is during recovery */
-	if (!XactReadOnly)
-		return;
-
-	/* The name is NULL if the function was dropped after it was called. */
-	function = get_func_name(fcinfo->flinfo->fn_oid);
-	PreventCommandIfReadOnly(psprintf("%s()", function != NULL ?
-									  function : "pg_cas"));
+	if (XactReadOnly)
+		PreventCommandIfReadOnly(called_function(fcinfo));
 }

@@ -52,6 +52,7 @@ extern TimestampTz positive_interval_after(TimestampTz start,
 										   const char *name);
 extern TimestampTz interval_from_now(Interval *interval, const char *name);
 extern int	batch_argument(FunctionCallInfo fcinfo, int argno);
+extern void require_no_parallel_query(FunctionCallInfo fcinfo);
 extern void require_writable(FunctionCallInfo fcinfo);
 
 /* object.c.  These raise 42P01 or 42883 if there is no such object. */
@@ -105,6 +106,7 @@ extern void owner_leave(const OwnerScope *scope);
 /* Run SQL as the owner, by default on the latest committed state. */
 extern void owner_sql_begin(OwnerScope *scope);
 extern void owner_sql_end(const OwnerScope *scope);
+extern Snapshot latest_snapshot(void);
 extern uint64 owner_sql(const char *statement, int nargs, Oid *types,
 						Datum *values);
 extern uint64 owner_sql_at(Snapshot snapshot, const char *statement, int nargs,

@@ -12,6 +12,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
@@ -145,6 +146,17 @@ owner_sql_end(const OwnerScope *scope)
 }
 
 /*
+ * Return a snapshot that shows what has been committed up to now; in a
+ * parallel query, up to its beginning.
+ */
+Snapshot
+latest_snapshot(void)
+{
+	/* parallel workers cannot take new snapshots */
+	return IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot();
+}
+
+/*
  * Run a statement on the latest committed state and return the number of its
  * rows.  "@" in the text stands for our schema and a dot.  The arguments must
  * not be NULL.  Call this between owner_sql_begin() and owner_sql_end().
@@ -152,7 +164,7 @@ owner_sql_end(const OwnerScope *scope)
 uint64
 owner_sql(const char *statement, int nargs, Oid *types, Datum *values)
 {
-	return owner_sql_at(GetLatestSnapshot(), statement, nargs, types, values);
+	return owner_sql_at(latest_snapshot(), statement, nargs, types, values);
 }
 
 /* The same with the given snapshot. */

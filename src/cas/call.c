@@ -91,12 +91,8 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 	AclMode		rights;
 
 	/* Refuse before taking a lock that a standby does not allow. */
-	if (XactReadOnly && lockmode > AccessShareLock)
-	{
-		char	   *name = get_func_name(fcinfo->flinfo->fn_oid);
-
-		PreventCommandIfReadOnly(psprintf("%s()", name ? name : "cas"));
-	}
+	if (lockmode > AccessShareLock)
+		require_writable(fcinfo);
 
 	/* The OID comes from the user, so the relation may not exist. */
 	call->rel = try_relation_open(relid, lockmode);

@@ -504,7 +504,7 @@ cas_txn(PG_FUNCTION_ARGS)
 	ListCell   *lc;
 
 	request_enter(fcinfo, ENTRY_WRITES);
-	PreventCommandIfReadOnly("cas_txn()");
+	require_writable(fcinfo);
 	txn_read_request(&txn, &compare, &success, &failure);
 	fold_rows(&txn);
 	txn_check_versions(&success, true);

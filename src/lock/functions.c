@@ -323,6 +323,7 @@ lock_assert(PG_FUNCTION_ARGS)
 	HoldMode	held = HOLD_NONE;
 
 	request_enter(fcinfo, ENTRY_JOINS);
+	require_no_parallel_query(fcinfo);
 	require_argument(fcinfo, 0, "name");
 	name = names_checked(PG_GETARG_DATUM(0), "name");
 	mode = word_argument(fcinfo, 1, "mode", modes) == 0 ?

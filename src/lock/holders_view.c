@@ -371,6 +371,7 @@ lock_holders_read(PG_FUNCTION_ARGS)
 	HoldersView view = {.size = 64};
 	NameTable	names;
 
+	require_no_parallel_query(fcinfo);
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	if (!may_see_holders())
 		return (Datum) 0;

@@ -340,6 +340,7 @@ lock_protect(PG_FUNCTION_ARGS)
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
 	require_argument(fcinfo, 1, "resource");
+	require_writable(fcinfo);
 	resource = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	rel = open_protectable(PG_GETARG_OID(0), ShareRowExclusiveLock, &tables);
 	name = pattern_without_row(resource, rel, &columns);
@@ -398,6 +399,7 @@ lock_unprotect(PG_FUNCTION_ARGS)
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
+	require_writable(fcinfo);
 	relid = PG_GETARG_OID(0);
 	require_relation_owner(relid);
 	refuse_internal(relid);

@@ -116,6 +116,8 @@ request_claim(PG_FUNCTION_ARGS)
 {
 	char	   *token;
 
+	/* the leader would not know of a worker's claim */
+	require_no_parallel_query(fcinfo);
 	require_argument(fcinfo, 0, "token");
 	token = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	if (token[0] == '\0')
@@ -139,6 +141,7 @@ request_once(PG_FUNCTION_ARGS)
 	RequestStart start;
 
 	request_enter(fcinfo, ENTRY_WRITES);
+	require_no_parallel_query(fcinfo);
 	name = get_request_name(fcinfo);
 	require_argument(fcinfo, 2, "request");
 	request = PG_GETARG_JSONB_P(2);
@@ -194,6 +197,7 @@ request_begin(PG_FUNCTION_ARGS)
 	bool		nulls[2];
 
 	request_enter(fcinfo, ENTRY_JOINS);
+	require_no_parallel_query(fcinfo);
 	name = get_request_name(fcinfo);
 	require_argument(fcinfo, 2, "request");
 
@@ -226,6 +230,7 @@ request_done(PG_FUNCTION_ARGS)
 	RequestName name;
 
 	request_enter(fcinfo, ENTRY_JOINS);
+	require_no_parallel_query(fcinfo);
 	name = get_request_name(fcinfo);
 	once_finish(&name, PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2));
 	PG_RETURN_VOID();
