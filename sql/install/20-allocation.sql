@@ -120,10 +120,15 @@ CREATE TABLE cas_internal.alloc_slot (
     expires_at   timestamptz,
     moved_from   uuid,
     moved_generation bigint,
+    run_size     integer CHECK (run_size BETWEEN 2 AND 65536),
+    run_place    integer,
     note         jsonb,
     queue_place  numeric,
     slots        numrange,
     PRIMARY KEY (pool, first_slot),
+    CHECK (CASE WHEN run_size IS NULL THEN run_place IS NULL
+                ELSE run_place IS NOT NULL AND run_place BETWEEN 0 AND run_size - 1
+                     AND key IS NOT NULL END),
     CONSTRAINT alloc_slot_overlap EXCLUDE USING gist
         (pg_catalog.int4range(pool, pool, '[]') WITH OPERATOR(pg_catalog.&&),
          slots WITH OPERATOR(pg_catalog.&&))
@@ -131,7 +136,7 @@ CREATE TABLE cas_internal.alloc_slot (
 );
 ALTER TABLE cas_internal.alloc_slot ALTER first_slot SET STORAGE PLAIN, ALTER queue_place SET STORAGE PLAIN;
 CREATE UNIQUE INDEX alloc_slot_key ON cas_internal.alloc_slot (pool, key, key_row)
-    WHERE key IS NOT NULL;
+    WHERE key IS NOT NULL AND (run_place IS NULL OR run_place = 0);
 CREATE INDEX alloc_slot_queue ON cas_internal.alloc_slot (pool, queue_place)
     WHERE queue_place IS NOT NULL;
 CREATE INDEX alloc_slot_expiry ON cas_internal.alloc_slot (pool, expires_at)
@@ -253,10 +258,11 @@ COMMENT ON FUNCTION alloc_revoke(text, text) IS
 -- Units
 
 CREATE FUNCTION alloc_ip(pool text, key uuid, address inet DEFAULT NULL,
-    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL,
+    consecutive integer DEFAULT 1)
     RETURNS inet AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_ip(text, uuid, inet, interval, jsonb) IS
-    'returns the address that the key has or is now given; PT507 if the pool is exhausted, PT409 if the address is taken, PT422 if the key was used for another request';
+COMMENT ON FUNCTION alloc_ip(text, uuid, inet, interval, jsonb, integer) IS
+    'returns the address, or the first of several consecutive ones, that the key has or is now given; PT507 if the pool is exhausted, PT409 if the address is taken, PT422 if the key was used for another request';
 
 CREATE FUNCTION alloc_ports(pool text, key uuid, ttl interval DEFAULT NULL,
     note jsonb DEFAULT NULL, address inet DEFAULT NULL,
@@ -273,27 +279,31 @@ COMMENT ON FUNCTION alloc_prefix(text, uuid, integer, cidr, interval, jsonb) IS
     'returns the prefix of this length that the key has or is now given; PT507, PT409 and PT422 as for alloc_ip';
 
 CREATE FUNCTION alloc_int(pool text, key uuid, value bigint DEFAULT NULL,
-    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL,
+    consecutive integer DEFAULT 1)
     RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_int(text, uuid, bigint, interval, jsonb) IS
-    'returns the number that the key has or is now given; PT507, PT409 and PT422 as for alloc_ip';
+COMMENT ON FUNCTION alloc_int(text, uuid, bigint, interval, jsonb, integer) IS
+    'returns the number, or the first of several consecutive ones, that the key has or is now given; PT507, PT409 and PT422 as for alloc_ip';
 
 CREATE FUNCTION alloc_mac(pool text, key uuid, address macaddr DEFAULT NULL,
-    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL,
+    consecutive integer DEFAULT 1)
     RETURNS macaddr AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_mac(text, uuid, macaddr, interval, jsonb) IS
-    'returns the MAC address that the key has or is now given, from a pool of kind mac; PT507, PT409 and PT422 as for alloc_ip';
+COMMENT ON FUNCTION alloc_mac(text, uuid, macaddr, interval, jsonb, integer) IS
+    'returns the MAC address, or the first of several consecutive ones, that the key has or is now given, from a pool of kind mac; PT507, PT409 and PT422 as for alloc_ip';
 
 CREATE FUNCTION alloc_mac8(pool text, key uuid, address macaddr8 DEFAULT NULL,
-    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL,
+    consecutive integer DEFAULT 1)
     RETURNS macaddr8 AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_mac8(text, uuid, macaddr8, interval, jsonb) IS
-    'returns the MAC address that the key has or is now given, from a pool of kind mac8; PT507, PT409 and PT422 as for alloc_ip';
+COMMENT ON FUNCTION alloc_mac8(text, uuid, macaddr8, interval, jsonb, integer) IS
+    'returns the MAC address, or the first of several consecutive ones, that the key has or is now given, from a pool of kind mac8; PT507, PT409 and PT422 as for alloc_ip';
 
 CREATE FUNCTION alloc_try_ip(pool text, key uuid, address inet DEFAULT NULL,
-    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL,
+    consecutive integer DEFAULT 1)
     RETURNS alloc_result AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_try_ip(text, uuid, inet, interval, jsonb) IS
+COMMENT ON FUNCTION alloc_try_ip(text, uuid, inet, interval, jsonb, integer) IS
     'like alloc_ip, but returns an outcome instead of raising an error';
 
 CREATE FUNCTION alloc_try_ports(pool text, key uuid, ttl interval DEFAULT NULL,
@@ -311,21 +321,24 @@ COMMENT ON FUNCTION alloc_try_prefix(text, uuid, integer, cidr, interval, jsonb)
     'like alloc_prefix, but returns an outcome instead of raising an error';
 
 CREATE FUNCTION alloc_try_int(pool text, key uuid, value bigint DEFAULT NULL,
-    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL,
+    consecutive integer DEFAULT 1)
     RETURNS alloc_result AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_try_int(text, uuid, bigint, interval, jsonb) IS
+COMMENT ON FUNCTION alloc_try_int(text, uuid, bigint, interval, jsonb, integer) IS
     'like alloc_int, but returns an outcome instead of raising an error';
 
 CREATE FUNCTION alloc_try_mac(pool text, key uuid, address macaddr DEFAULT NULL,
-    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL,
+    consecutive integer DEFAULT 1)
     RETURNS alloc_result AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_try_mac(text, uuid, macaddr, interval, jsonb) IS
+COMMENT ON FUNCTION alloc_try_mac(text, uuid, macaddr, interval, jsonb, integer) IS
     'like alloc_mac, but returns an outcome instead of raising an error';
 
 CREATE FUNCTION alloc_try_mac8(pool text, key uuid, address macaddr8 DEFAULT NULL,
-    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL)
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL,
+    consecutive integer DEFAULT 1)
     RETURNS alloc_result AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_try_mac8(text, uuid, macaddr8, interval, jsonb) IS
+COMMENT ON FUNCTION alloc_try_mac8(text, uuid, macaddr8, interval, jsonb, integer) IS
     'like alloc_mac8, but returns an outcome instead of raising an error';
 
 CREATE FUNCTION alloc_many(pool text, keys uuid[],
@@ -377,10 +390,11 @@ COMMENT ON FUNCTION alloc_move(text, uuid, uuid, bigint) IS
 -- How the views show blocks and ranges.
 CREATE FUNCTION cas_internal.alloc_describe(kind text, family integer, port_chunk integer,
     near numeric, first_slot numeric, size_log2 smallint,
+    run_size integer, run_place integer,
     OUT value text, OUT address inet, OUT ports int4range, OUT unit_kind text,
     OUT number bigint, OUT mac macaddr8, OUT last text, OUT n bigint)
     AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION cas_internal.alloc_describe(text, integer, integer, numeric, numeric, smallint) IS
+COMMENT ON FUNCTION cas_internal.alloc_describe(text, integer, integer, numeric, numeric, smallint, integer, integer) IS
     'internal: used by the view alloc_units';
 
 CREATE FUNCTION cas_internal.alloc_range_text(kind text, family integer, first numeric, last numeric)
@@ -489,7 +503,7 @@ CREATE VIEW alloc_units WITH (security_barrier) AS
             ORDER BY s.first_slot OPERATOR(pg_catalog.>=) r.first_slot
                  AND s.first_slot OPERATOR(pg_catalog.<=) r.last_slot DESC, r.first
             LIMIT 1) END, 0::numeric),
-        s.first_slot, s.size_log2) AS d
+        s.first_slot, s.size_log2, s.run_size, s.run_place) AS d
     WHERE s.key IS NOT NULL
       AND (s.expires_at IS NULL
            OR s.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp())
@@ -609,7 +623,14 @@ CREATE FUNCTION cas_internal.alloc_verify_of(of_pool integer, at timestamptz)
         SELECT 'key has several units', key::text
         FROM blocks
         WHERE key IS NOT NULL AND (expires_at IS NULL OR expires_at > at)
-        GROUP BY key HAVING count(*) > 1
+        GROUP BY key HAVING count(DISTINCT generation) > 1 OR (count(*) > 1 AND bool_or(run_size IS NULL))
+        UNION ALL
+        SELECT 'units in a row are not complete', key::text
+        FROM blocks
+        WHERE run_size IS NOT NULL AND (expires_at IS NULL OR expires_at > at)
+        GROUP BY key, generation
+        HAVING count(*) <> min(run_size) OR count(DISTINCT run_place) <> max(run_size)
+            OR count(DISTINCT (expires_at, first_slot - run_place * (hi - first_slot + 1))) > 1
         UNION ALL
         SELECT 'outside of the pool''s ranges', 'slot ' || first_slot
         FROM walk WHERE NOT island AND NOT past AND island_last >= hi IS NOT TRUE

@@ -34,6 +34,9 @@
 /* The order of the longest block that a row of alloc_slot can have. */
 #define MAX_ORDER 112
 
+/* The largest number of units in a row that a key can have. */
+#define MAX_RUN 65536
+
 typedef enum PoolKind
 {
 	POOL_IP,
@@ -200,6 +203,9 @@ typedef struct SlotRow
 	bool		moved;			/* came from another key; see move.c */
 	pg_uuid_t	moved_from;		/* that key, and its generation */
 	int64		moved_generation;
+	int			run_size;		/* number of units in a row that the key has;
+								 * 0, like 1, for a single one */
+	int			run_place;		/* place of this one among them */
 
 	/* where the row is, and who is changing it */
 	ItemPointerData tid;
@@ -265,6 +271,13 @@ typedef struct Store
 	Writer		past;
 	Relation	past_ended;
 } Store;
+
+/* Has the key several units in a row? */
+static inline bool
+is_run(const SlotRow *row)
+{
+	return row->run_size > 1;
+}
 
 /* A scan of alloc_slot; see scan.c. */
 typedef struct SlotScan
@@ -343,6 +356,8 @@ typedef struct Request
 	pg_uuid_t	key;
 	RequestKind kind;
 	int			masklen;		/* REQUEST_PREFIX */
+	int			n;				/* number of units in a row; 0, like 1, for a
+								 * single one */
 	bool		exact;			/* requests value and nothing else */
 	bool		of_value;		/* requests any chunk of value */
 	u128		value;
@@ -402,6 +417,8 @@ typedef struct Search
 	Pool	   *pool;
 	Request    *request;
 	int			key_row;		/* for the row of the key's new unit */
+	int			run_place;		/* its place among several in a row */
+	int64		generation;		/* theirs, or 0 if it must be drawn */
 	TimestampTz now;
 	SlotRow		unit;			/* the unit that was taken */
 	int			stumbles;		/* failures to take a free block */
@@ -508,6 +525,7 @@ extern void scan_to_expire(SlotScan *scan, Store *store, int32 pool,
 						   TimestampTz after);
 extern bool slot_scan_next(SlotScan *scan, SlotRow *row);
 extern void slot_scan_end(SlotScan *scan);
+extern void row_keep(SlotRow *row);
 extern bool row_seen_by(SlotScan *scan, Snapshot snapshot);
 extern bool store_look(Store *store, const Pool *pool, ItemPointer tid,
 					   SlotRow *row);
@@ -520,32 +538,13 @@ extern void block_scan_end(BlockScan *scan);
 extern BlockState row_state(const SlotRow *row, TimestampTz now);
 extern BlockState block_state(Search *search, u128 lo, int order, bool sweep,
 							  SlotRow *worst);
+extern BlockState extent_state(Search *search, Extent slots, bool sweep,
+							   SlotRow *worst);
 extern bool slots_in_use(Store *store, const Pool *pool, Extent slots);
 extern bool put_unit(Search *search, u128 lo);
 extern bool take_block(Search *search, u128 lo, SlotRow *worst);
 extern bool take_row(Search *search, const SlotRow *row);
 extern bool random_slot(const Search *search, u128 *slot);
-
-/* frontier.c */
-extern bool store_frontier(Store *store, int32 range, u128 *next,
-						   PendingRun *pending, int *npending);
-extern bool frontier_find_unused(Search *search, int i, bool reopened,
-								 u128 *slot);
-extern bool frontier_take(Search *search, int i, u128 slot);
-
-/* queue.c */
-extern bool queue_take_ready(Search *search);
-extern bool queue_take(Search *search);
-extern bool queue_lowest(Search *search, Extent slots, SlotRow *row);
-
-/* mixed.c */
-extern bool mixed_search(Search *search);
-extern bool mixed_has_room(Search *search);
-
-/* search.c */
-extern bool search_free(Search *search);
-extern Outcome search_exact(Search *search, SlotRow *holder);
-extern Outcome search_reason(Search *search);
 
 /* key.c */
 extern void key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode);
@@ -564,12 +563,12 @@ extern void key_check_snapshot(Store *store, const Pool *pool,
 							   const pg_uuid_t *key, const SlotRow *row,
 							   TimestampTz now);
 extern void key_check_block_snapshot(Search *search, const SlotRow *row);
-extern void row_keep(SlotRow *row);
 extern char *uuid_text(const pg_uuid_t *key);
 
 /* resolve.c */
 extern void resolve_request(const Pool *pool, Request *request);
 extern bool resolve_is_same(const Request *request, const SlotRow *unit);
+extern bool resolve_is_open(const Request *request, const SlotRow *unit);
 extern char *resolve_text(const Pool *pool, const Request *request);
 extern void resolve_check_size(const Pool *pool, const Request *request);
 
@@ -591,8 +590,5 @@ extern bool unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
 						 const int64 *generation, Interval *cooldown);
 extern void unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key,
 					   Interval *ttl, const int64 *generation, SlotRow *unit);
-extern bool unit_end(Store *store, const Pool *pool, SlotRow *row,
-					 TimestampTz ended_at, TimestampTz ready_at,
-					 const char *reason);
 
 #endif							/* PG_CAS_ALLOC_H */

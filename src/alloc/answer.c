@@ -43,6 +43,25 @@ alloc_outcome_name(Outcome outcome)
 	elog(ERROR, "unexpected outcome %d", (int) outcome);
 }
 
+/* The last one of several units in a row, as text. */
+static char *
+last_text(const Pool *pool, const SlotRow *unit)
+{
+	u128		more = unit->run_size - 1 - unit->run_place;
+
+	return unit_text(pool, unit->lo + (more << unit->order), unit->order);
+}
+
+/* What is requested and cannot be had, for messages. */
+static char *
+requested_text(const Pool *pool, const Request *request)
+{
+	char	   *first = resolve_text(pool, request);
+
+	return request->n <= 1 ? first :
+		psprintf("one of the %d units from %s on", request->n, first);
+}
+
 /*
  * Raise the error that stands for the outcome, unless the key has the unit
  * that it requested.  The SQLSTATE tells what may help: another value (PT409),
@@ -69,13 +88,14 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 			ereport(ERROR,
 					(errcode(ERRCODE_CAS_CONFLICT),
 					 errmsg("%s of pool \"%s\" belongs to another key",
-							resolve_text(pool, request),
-							pool->name),
+							requested_text(pool, request), pool->name),
 					 errdetail_internal("%s", detail_end(&detail))));
 			break;
 		case OUTCOME_REUSED:
 			detail_text(&detail, "value",
 						unit_text(pool, answer->unit.lo, answer->unit.order));
+			if (is_run(&answer->unit))
+				detail_text(&detail, "last", last_text(pool, &answer->unit));
 			ereport(ERROR,
 					(errcode(ERRCODE_CAS_KEY_REUSED),
 					 errmsg("the key has %s of pool \"%s\", which is not what is requested",
@@ -90,8 +110,7 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("%s of pool \"%s\" is reserved",
-							resolve_text(pool, request),
-							pool->name),
+							requested_text(pool, request), pool->name),
 					 errdetail_internal("%s", detail_end(&detail)),
 					 errhint("See alloc_unreserve().")));
 			break;
@@ -214,9 +233,10 @@ unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 	nulls[9] = !unit->has_note;
 	if (unit->has_note)
 		values[9] = PointerGetDatum(PG_DETOAST_DATUM(unit->note));
-	/* one unit: there is no last of several */
-	nulls[12] = true;
-	values[13] = Int64GetDatum(1);
+	nulls[12] = !is_run(unit);
+	if (is_run(unit))
+		values[12] = CStringGetTextDatum(last_text(pool, unit));
+	values[13] = Int64GetDatum(Max(1, unit->run_size));
 }
 
 /* Add an alloc_unit to the function's result. */

@@ -223,20 +223,19 @@ sweep_row(Search *search, const SlotRow *row)
 }
 
 /*
- * Return the state of the block of the given order at lo, which is the worst
- * state of the rows that overlap it.  If worst is not NULL, it is set to the
+ * Return the state of some slots, which is the worst state of the rows that
+ * overlap them.  If worst is not NULL, it is set to the
  * row that decided; among several cooling rows, to the one that cools longest.
- * With sweep, delete rows that have run out as long as the block looks free.
+ * With sweep, delete rows that have run out as long as the slots look free.
  */
 BlockState
-block_state(Search *search, u128 lo, int order, bool sweep, SlotRow *worst)
+extent_state(Search *search, Extent slots, bool sweep, SlotRow *worst)
 {
-	Extent		block = {lo, block_last(lo, order)};
 	BlockState	state = BLOCK_FREE;
 	BlockScan	scan;
 	SlotRow		row;
 
-	block_scan_begin(&scan, search->store, search->pool, block, NULL);
+	block_scan_begin(&scan, search->store, search->pool, slots, NULL);
 	while (!(sweep && state != BLOCK_FREE) && block_scan_next(&scan, &row))
 	{
 		BlockState	its;
@@ -259,6 +258,15 @@ block_state(Search *search, u128 lo, int order, bool sweep, SlotRow *worst)
 	}
 	block_scan_end(&scan);
 	return state;
+}
+
+/* Return the state of the block of the given order at lo. */
+BlockState
+block_state(Search *search, u128 lo, int order, bool sweep, SlotRow *worst)
+{
+	Extent		block = {lo, block_last(lo, order)};
+
+	return extent_state(search, block, sweep, worst);
 }
 
 /*
@@ -319,7 +327,10 @@ make_unit(Search *search, u128 lo)
 	unit->held = true;
 	unit->key = request->key;
 	unit->key_row = search->key_row;
-	unit->generation = store_next_generation(search->store);
+	unit->run_size = request->n;
+	unit->run_place = search->run_place;
+	unit->generation = search->generation != 0 ? search->generation :
+		store_next_generation(search->store);
 	unit->allocated_at = search->now;
 	unit->expires = request->ttl != NULL;
 	if (unit->expires)

@@ -29,7 +29,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
-#include "alloc/alloc.h"
+#include "alloc/search.h"
 #include "alloc/store.h"
 
 /* The frontier is saved each time that it has moved by this many slots. */

@@ -61,6 +61,19 @@ read_common(FunctionCallInfo fcinfo, int argno, Request *request)
 			PointerGetDatum(PG_DETOAST_DATUM(PG_GETARG_DATUM(argno + 1)));
 }
 
+/* Read the argument consecutive. */
+static void
+read_consecutive(FunctionCallInfo fcinfo, int argno, Request *request)
+{
+	request->n = PG_ARGISNULL(argno) ? 1 : PG_GETARG_INT32(argno);
+	if (request->n < 1 || request->n > MAX_RUN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid number of consecutive units: %d",
+						request->n),
+				 errhint("It must be from 1 to %d.", MAX_RUN)));
+}
+
 static void
 read_masklen(FunctionCallInfo fcinfo, int argno, Request *request)
 {
@@ -134,6 +147,7 @@ read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 	switch (kind)
 	{
 		case REQUEST_IP:
+			read_consecutive(fcinfo, 5, request);
 			request->exact = !PG_ARGISNULL(2);
 			if (request->exact)
 				read_address(fcinfo, 2, request);
@@ -156,6 +170,7 @@ read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 						 errhint("masklen must be that of prefix.")));
 			break;
 		case REQUEST_INT:
+			read_consecutive(fcinfo, 5, request);
 			request->exact = !PG_ARGISNULL(2);
 			if (!request->exact)
 				break;
@@ -167,12 +182,14 @@ read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 			request->value = (u128) PG_GETARG_INT64(2);
 			break;
 		case REQUEST_MAC:
+			read_consecutive(fcinfo, 5, request);
 			request->exact = !PG_ARGISNULL(2);
 			if (request->exact)
 				request->value = macaddr_value(PG_GETARG_DATUM(2));
 			request->width = 48;
 			break;
 		case REQUEST_MAC8:
+			read_consecutive(fcinfo, 5, request);
 			request->exact = !PG_ARGISNULL(2);
 			if (request->exact)
 				request->value = macaddr8_value(PG_GETARG_DATUM(2));
@@ -204,7 +221,7 @@ do_allocate(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 	return use.pool;
 }
 
-/* alloc_ip(pool, key, address, ttl, note) RETURNS inet */
+/* alloc_ip(pool, key, address, ttl, note, consecutive) RETURNS inet */
 Datum
 alloc_ip(PG_FUNCTION_ARGS)
 {
@@ -225,7 +242,7 @@ alloc_prefix(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(unit_address(pool, &answer.unit));
 }
 
-/* alloc_int(pool, key, value, ttl, note) RETURNS bigint */
+/* alloc_int(pool, key, value, ttl, note, consecutive) RETURNS bigint */
 Datum
 alloc_int(PG_FUNCTION_ARGS)
 {
@@ -246,7 +263,7 @@ alloc_int(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64((int64) value);
 }
 
-/* alloc_mac(pool, key, address, ttl, note) RETURNS macaddr */
+/* alloc_mac(pool, key, address, ttl, note, consecutive) RETURNS macaddr */
 Datum
 alloc_mac(PG_FUNCTION_ARGS)
 {
@@ -256,7 +273,7 @@ alloc_mac(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(macaddr_datum(space_value(&pool->space, answer.unit.lo)));
 }
 
-/* alloc_mac8(pool, key, address, ttl, note) RETURNS macaddr8 */
+/* alloc_mac8(pool, key, address, ttl, note, consecutive) RETURNS macaddr8 */
 Datum
 alloc_mac8(PG_FUNCTION_ARGS)
 {

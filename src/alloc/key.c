@@ -18,10 +18,9 @@
 #include "miscadmin.h"
 #include "storage/lock.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/snapmgr.h"
 
-#include "alloc/alloc.h"
+#include "alloc/search.h"
 
 /* Our class of advisory locks; pool.c has another one. */
 #define KEY_LOCK_CLASS 0xA111
@@ -117,17 +116,6 @@ key_leave_both(PoolUse *use, const pg_uuid_t *key, const pg_uuid_t *other)
 	key_locktag(&tag, use->pool, other);
 	LockRelease(&tag, ExclusiveLock, false);
 	key_leave(use, key);
-}
-
-/*
- * Copy what the row points to into the current memory context, so that it
- * remains valid after the scan.
- */
-void
-row_keep(SlotRow *row)
-{
-	if (row->has_note)
-		row->note = datumCopy(row->note, false, -1);
 }
 
 /*
@@ -255,7 +243,7 @@ void
 key_check_block_snapshot(Search *search, const SlotRow *row)
 {
 	const Request *request = search->request;
-	Extent		block = {request->lo, block_last(request->lo, request->order)};
+	Extent		block = run_slots(request->lo, request->order, request->n);
 	Snapshot	snapshot;
 	bool		changed = row != NULL;
 	BlockScan	scan;

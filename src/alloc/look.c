@@ -180,7 +180,8 @@ kind_argument(FunctionCallInfo fcinfo, int argno, int *width)
 }
 
 /*
- * alloc_describe(kind, family, port_chunk, near, first_slot, size_log2)
+ * alloc_describe(kind, family, port_chunk, near, first_slot, size_log2,
+ * run_size, run_place)
  * RETURNS (value, address, ports, kind, number, mac, last, n)
  *
  * What the views show of a block.  near is a value of the pool, or 0 if it has
@@ -229,6 +230,16 @@ alloc_describe(PG_FUNCTION_ARGS)
 	unit.order = PG_GETARG_INT16(5);
 	if (unit.order < 0 || unit.order > MAX_ORDER ||
 		unit.order > pool.width + pool.space.chunk_bits)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid block")));
+
+	unit.run_size = PG_ARGISNULL(6) ? 1 : PG_GETARG_INT32(6);
+	unit.run_place = PG_ARGISNULL(7) ? 0 : PG_GETARG_INT32(7);
+	if (unit.run_size > MAX_RUN || unit.run_place < 0 ||
+		unit.run_place >= unit.run_size ||
+		(is_run(&unit) &&
+		 unit.lo > U128_MAX - ((u128) unit.run_size << unit.order)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid block")));

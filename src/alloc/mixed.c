@@ -1,7 +1,7 @@
 /*
  * mixed.c
  *		Finds free blocks in mixed pools, which have prefixes, or chunks beside
- *		addresses.
+ *		addresses; and in all pools, several units in a row.
  *
  * A walk along (pool, first_slot) looks at the gaps between rows.  With the
  * strategy "lowest" it begins at the start of the first range, with "random"
@@ -14,7 +14,7 @@
 
 #include "miscadmin.h"
 
-#include "alloc/alloc.h"
+#include "alloc/search.h"
 
 /*
  * The first slot behind all rows in use that cover the given slot; the slot
@@ -52,7 +52,8 @@ walk(Search *search, Extent slots)
 {
 	const Space *space = &search->request->space;
 	int			order = search->request->order;
-	u128		window = (u128) 1 << order;
+	int			n = Max(1, search->request->n);
+	u128		window = (u128) n << order;
 	Extent		part = {slots.first, slots.first};
 	Extent		gap = slots;
 	SlotRow		row;
@@ -84,7 +85,7 @@ walk(Search *search, Extent slots)
 
 				/*
 				 * Rows that have run out count as part of the gap;
-				 * take_block() will delete them.
+				 * run_take() will delete them.
 				 */
 				if (row_state(&row, search->now) == BLOCK_FREE)
 					continue;
@@ -93,17 +94,18 @@ walk(Search *search, Extent slots)
 			/* The gap ends here; it may be empty. */
 			gap.last = more ? row.lo - 1 : part.last;
 			while (!found && gap.first <= gap.last && (!more || row.lo > 0) &&
-				   space_fit(space, gap, order, &lo))
+				   space_fit_run(space, gap, order, n, &lo))
 			{
 				SlotRow		met = {.lo = lo,.order = order};
 
 				CHECK_FOR_INTERRUPTS();
 
 				/*
-				 * take_block() looks again at all rows that overlap the block.
-				 * If one is in the way after all, met is set to it.
+				 * run_take() looks again at all rows that overlap the block, or
+				 * the blocks.  If one is in the way after all, met is set to
+				 * it.
 				 */
-				found = take_block(search, lo, &met);
+				found = run_take(search, lo, &met);
 
 				/* That row may be longer than the block that we tried. */
 				gap.first = Max(block_last(lo, order),
@@ -122,15 +124,32 @@ walk(Search *search, Extent slots)
 	}
 }
 
-/* Walk over the room behind the last row of each range. */
+/*
+ * The slots of range i.  A run of several units can lie across ranges without
+ * a gap between them, so for these they are a part: the ranges from i on.
+ * *next is set to the range after the part.
+ */
+static Extent
+part_from(const Search *search, int i, int *next)
+{
+	const Space *space = &search->request->space;
+
+	if (search->request->n > 1)
+		return space_part(space, i, next);
+	*next = i + 1;
+	return range_slots(&space->ranges[i], space->chunk_bits);
+}
+
+/* Walk over the room behind the last row of each part. */
 static bool
 walk_behind(Search *search)
 {
 	const Space *space = &search->request->space;
+	int			next;
 
-	for (int i = 0; i < space->nranges; i++)
+	for (int i = 0; i < space->nranges; i = next)
 	{
-		Extent		slots = range_slots(&space->ranges[i], space->chunk_bits);
+		Extent		slots = part_from(search, i, &next);
 		SlotScan	scan;
 		SlotRow		row;
 
@@ -147,38 +166,45 @@ walk_behind(Search *search)
 	return false;
 }
 
-/* Walk over all ranges, beginning and ending at the given slot. */
+/* Walk over all parts, beginning and ending at the given slot. */
 static bool
 walk_round(Search *search, u128 from)
 {
 	const Space *space = &search->request->space;
-	int			order = search->request->order;
+	int			n = Max(1, search->request->n);
+	u128		size = (u128) n << search->request->order;
 	const Range *range = space_range_of_slot(space, from);
-	int			start = range == NULL ? 0 : (int) (range - space->ranges);
+	int			start = 0;
+	Extent		slots;
+	int			next = 0;
 
-	for (int n = 0; n <= space->nranges; n++)
+	/* the part that the slot is in */
+	while (range != NULL && next <= range - space->ranges)
 	{
-		int			i = (start + n) % space->nranges;
-		Extent		slots = range_slots(&space->ranges[i], space->chunk_bits);
+		start = next;
+		(void) part_from(search, start, &next);
+	}
 
-		if (space->ranges[i].draining)
-			continue;
-
-		/*
-		 * The range that we begin in is visited twice, first from the slot on
-		 * and at last up to it.
-		 */
-		if (range != NULL && n == 0)
-			slots.first = from;
-		else if (range == NULL && n == space->nranges)
-			break;
-		else if (n == space->nranges &&
-				 slots.last - from > block_last(0, order))
-			slots.last = block_last(from, order);	/* a block may contain from */
-		if (walk(search, slots))
+	/* first from the slot on */
+	slots = part_from(search, start, &next);
+	if (range != NULL)
+		slots.first = from;
+	if (!space->ranges[start].draining && walk(search, slots))
+		return true;
+	for (int i = next % space->nranges; i != start; i = next % space->nranges)
+	{
+		slots = part_from(search, i, &next);
+		if (!space->ranges[i].draining && walk(search, slots))
 			return true;
 	}
-	return false;
+
+	/* at last up to it; blocks that we want may contain it */
+	if (range == NULL || space->ranges[start].draining)
+		return false;
+	slots = part_from(search, start, &next);
+	if (slots.last - from > size - 1)
+		slots.last = from + size - 1;
+	return walk(search, slots);
 }
 
 /*
@@ -209,11 +235,12 @@ mixed_search(Search *search)
 	}
 	if (!taken)
 		taken = walk_round(search, from);
-	/* The next search of this backend goes on behind this unit. */
+	/* The next search of this backend goes on behind what it got. */
 	if (search->request->of_value)
 		return taken;
 	if (taken)
-		pool->cursor = block_last(search->unit.lo, search->unit.order) + 1;
+		pool->cursor = run_slots(search->unit.lo, search->unit.order,
+								 search->unit.run_size).last + 1;
 	pool->cursor_valid = taken;
 	return taken;
 }
@@ -226,7 +253,8 @@ bool
 mixed_has_room(Search *search)
 {
 	const Space *space = &search->request->space;
-	u128		missing = block_last(0, search->request->order) + 1;
+	u128		missing = (u128) Max(1, search->request->n) <<
+		search->request->order;
 
 	for (int i = 0; i < space->nranges && missing > 0; i++)
 	{

@@ -14,6 +14,7 @@
 #include "utils/timestamp.h"
 
 #include "alloc/answer.h"
+#include "alloc/search.h"
 #include "base/entry.h"
 
 PG_FUNCTION_INFO_V1(alloc_move);
@@ -126,14 +127,12 @@ change_key(Store *store, const Pool *pool, Move *move, SlotRow *unit)
 	unit->moved = true;
 	unit->moved_from = *move->from_key;
 	unit->moved_generation = move->from.generation;
-	if (store_update(store, pool, unit, true, false) != TM_Ok)
+	if (!unit_change(store, pool, &move->from, unit, "moved"))
 		return false;
-	store_history(store, pool, &move->from, move->now, "moved");
 
 	/* What the new key had before has run out: it ends now. */
 	if (move->to_state == KEY_RAN_OUT)
-		(void) unit_end(store, pool, &move->to, move->to.expires_at,
-						move->to.expires_at, "expired");
+		unit_expire(store, pool, &move->to);
 	return true;
 }
 
@@ -218,6 +217,7 @@ alloc_annotate(PG_FUNCTION_ARGS)
 	int64		generation = PG_ARGISNULL(3) ? 0 : PG_GETARG_INT64(3);
 	Datum		note = 0;
 	SlotRow		unit;
+	SlotRow		from;
 	int			idle = 0;
 	bool		done = false;
 
@@ -237,9 +237,10 @@ alloc_annotate(PG_FUNCTION_ARGS)
 			raise_no_unit(&use, key);
 		unit_check_generation(use.pool, &unit,
 							  PG_ARGISNULL(3) ? NULL : &generation);
+		from = unit;
 		unit.has_note = !PG_ARGISNULL(2);
 		unit.note = note;
-		done = store_update(&store, use.pool, &unit, false, false) == TM_Ok;
+		done = unit_change(&store, use.pool, &from, &unit, NULL);
 		key_leave(&use, key);
 		if (!done)
 			unit_wait(&store, use.pool, &unit, function, &idle);

@@ -17,7 +17,7 @@
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 
-#include "alloc/alloc.h"
+#include "alloc/search.h"
 
 /* Take the first row of the scan that is free, and end the scan. */
 static bool

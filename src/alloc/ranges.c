@@ -11,6 +11,7 @@
 #include "utils/builtins.h"
 
 #include "alloc/pools.h"
+#include "alloc/search.h"
 
 PG_FUNCTION_INFO_V1(alloc_pool_grow);
 PG_FUNCTION_INFO_V1(alloc_pool_shrink);

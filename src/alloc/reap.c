@@ -14,6 +14,7 @@
 #include "utils/memutils.h"
 
 #include "alloc/pools.h"
+#include "alloc/search.h"
 
 PG_FUNCTION_INFO_V1(alloc_reap);
 
@@ -41,8 +42,8 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 		if (TransactionIdIsValid(row.inserter) ||
 			TransactionIdIsValid(row.deleter))
 			continue;
-		if (row.held ? unit_end(&store, pool, &row, row.expires_at,
-								row.expires_at, "expired") :
+		if (row.held ? row_end(&store, pool, &row, row.expires_at,
+							   row.expires_at, "expired") :
 			store_delete(&store, &row) == TM_Ok)
 			reaped++;
 	}

@@ -4,18 +4,23 @@
  */
 #include "postgres.h"
 
-#include "alloc/alloc.h"
+#include "alloc/search.h"
 
-/* Where a block lies in what a request can get. */
+/* Where n blocks in a row lie in what a request can get. */
 static Place
-place_of_block(const Space *space, u128 lo, int order)
+place_of_blocks(const Space *space, u128 lo, int order, int n)
 {
 	const Range *range = space_range_of_slot(space, lo);
+	Extent		slots = run_slots(lo, order, n);
+	const Extent *reserved;
 
-	if (range == NULL || range->draining ||
-		block_last(lo, order) > range_slots(range, space->chunk_bits).last)
+	/* one block must lie in one range */
+	if (range == NULL || range->draining || slots.last < lo ||
+		(n > 1 ? !space_covers(space, slots) :
+		 slots.last > range_slots(range, space->chunk_bits).last))
 		return PLACE_OUTSIDE;
-	if (space_reserved(space, lo, order))
+	reserved = space_first_reserved(space, lo);
+	if (reserved != NULL && reserved->first <= slots.last)
 		return PLACE_RESERVED;
 	return space_excluded(space, lo, order) ? PLACE_EXCLUDED : PLACE_OPEN;
 }
@@ -72,8 +77,8 @@ resolve_place(const Pool *pool, Request *request)
 	{
 		const Range *range = space_range_of_value(space, request->value);
 
-		request->place = place_of_block(space, request->lo,
-										space->chunk_bits);
+		request->place = place_of_blocks(space, request->lo,
+										 space->chunk_bits, 1);
 		if (range == NULL)
 			return;
 		/* search in this address only */
@@ -86,7 +91,8 @@ resolve_place(const Pool *pool, Request *request)
 	{
 		if (request->kind == REQUEST_PORTS)
 			request->lo += request->first_port / pool->port_chunk;
-		request->place = place_of_block(space, request->lo, request->order);
+		request->place = place_of_blocks(space, request->lo, request->order,
+										 request->n);
 	}
 }
 
@@ -165,13 +171,24 @@ resolve_request(const Pool *pool, Request *request)
 		resolve_place(pool, request);
 }
 
+/*
+ * Could the request get the unit that its key had before, if nobody has it?
+ */
+bool
+resolve_is_open(const Request *request, const SlotRow *unit)
+{
+	return place_of_blocks(&request->space, unit->lo, unit->order,
+						   unit->run_size) == PLACE_OPEN;
+}
+
 /* Does the unit match the request? */
 bool
 resolve_is_same(const Request *request, const SlotRow *unit)
 {
 	u128		slot = unit->lo;
 
-	if (request->order != unit->order)
+	if (request->order != unit->order ||
+		Max(1, request->n) != Max(1, unit->run_size))
 		return false;
 	if (request->of_value)
 		slot &= ~block_last(0, request->space.chunk_bits);

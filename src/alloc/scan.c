@@ -19,6 +19,7 @@
 #include "access/xlog.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
@@ -229,6 +230,10 @@ slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 		row->moved_from = *DatumGetUUIDP(values[SLOT_MOVED_FROM]);
 		row->moved_generation = DatumGetInt64(values[SLOT_MOVED_GENERATION]);
 	}
+	row->run_size = isnull[SLOT_RUN_SIZE] ? 1 :
+		DatumGetInt32(values[SLOT_RUN_SIZE]);
+	row->run_place = isnull[SLOT_RUN_PLACE] ? 0 :
+		DatumGetInt32(values[SLOT_RUN_PLACE]);
 	row->has_note = !isnull[SLOT_NOTE];
 	row->note = values[SLOT_NOTE];
 
@@ -267,6 +272,17 @@ slot_scan_next(SlotScan *scan, SlotRow *row)
 	slot_row_read(scan->slot,
 				  scan->snapshot == &scan->dirty ? &scan->dirty : NULL, row);
 	return true;
+}
+
+/*
+ * Copy what the row points to into the current memory context, so that it
+ * remains valid after the scan.
+ */
+void
+row_keep(SlotRow *row)
+{
+	if (row->has_note)
+		row->note = datumCopy(row->note, false, -1);
 }
 
 /* Does the snapshot see the row that the scan has just returned? */

@@ -16,7 +16,7 @@
 
 #include "miscadmin.h"
 
-#include "alloc/alloc.h"
+#include "alloc/search.h"
 
 /* Number of random slots to try before any free one is taken. */
 #define RANDOM_TRIES 32
@@ -120,7 +120,7 @@ search_random(Search *search)
 bool
 search_free(Search *search)
 {
-	if (search->pool->mixed)
+	if (search->pool->mixed || search->request->n > 1)
 		return mixed_search(search);
 	switch (search->pool->strategy)
 	{
@@ -142,8 +142,10 @@ search_free(Search *search)
 Outcome
 search_exact(Search *search, SlotRow *holder)
 {
-	switch (block_state(search, search->request->lo, search->request->order,
-						false, holder))
+	const Request *request = search->request;
+
+	switch (extent_state(search, run_slots(request->lo, request->order,
+										   request->n), false, holder))
 	{
 		case BLOCK_HELD:
 			return OUTCOME_TAKEN;
@@ -158,7 +160,7 @@ search_exact(Search *search, SlotRow *holder)
 			 * the transaction that was faster is in store->waits, or will be
 			 * found
 			 */
-			return take_block(search, search->request->lo, NULL) ?
+			return run_take(search, request->lo, NULL) ?
 				OUTCOME_ALLOCATED : OUTCOME_BUSY;
 	}
 	pg_unreachable();
@@ -289,6 +291,51 @@ reason_look(Search *search, SlotScan *scan, bool by_time, Reason *reason)
 	slot_scan_end(scan);
 }
 
+/* Find out when a block of the request's order will be free. */
+static void
+reason_of_unit(Search *search, Reason *reason)
+{
+	const Extent all = {0, U128_MAX};
+	Store	   *store = search->store;
+	int32		pool = search->pool->id;
+	SlotScan	scan;
+
+	if (!search->pool->mixed)
+	{
+		/* In pools of one size, the rows that cool are in the queue. */
+		scan_queue_by_time(&scan, store, pool, search->now, PG_INT64_MAX);
+		reason_look(search, &scan, true, reason);
+		scan_queue_by_slot(&scan, store, pool, all);
+		reason_look(search, &scan, false, reason);
+	}
+	if (search->pool->mixed || !reason->cooling)
+	{
+		scan_to_expire(&scan, store, pool, search->now);
+		reason_look(search, &scan, true, reason);
+	}
+}
+
+/* Find out when the requested number of units in a row will be free. */
+static void
+reason_of_run(Search *search, Reason *reason)
+{
+	TimestampTz ready_at;
+	bool		cooling;
+
+	if (!run_ready(search, &cooling, &ready_at))
+		return;
+	if (cooling)
+	{
+		reason->cooling = true;
+		reason->cool_at = ready_at;
+	}
+	else
+	{
+		reason->held = true;
+		reason->end_at = ready_at;
+	}
+}
+
 /*
  * Find out why search_free() found nothing: a block is cooling, there is room
  * but not in one piece, or there is not enough.  Sets search->ready_at to the time from
@@ -298,25 +345,12 @@ reason_look(Search *search, SlotScan *scan, bool by_time, Reason *reason)
 Outcome
 search_reason(Search *search)
 {
-	const Extent all = {0, U128_MAX};
-	Store	   *store = search->store;
-	int32		pool = search->pool->id;
 	Reason		reason = {0};
-	SlotScan	scan;
 
-	if (!search->pool->mixed)
-	{
-		/* In pools of one size, the rows that cool are in the queue. */
-		scan_queue_by_time(&scan, store, pool, search->now, PG_INT64_MAX);
-		reason_look(search, &scan, true, &reason);
-		scan_queue_by_slot(&scan, store, pool, all);
-		reason_look(search, &scan, false, &reason);
-	}
-	if (search->pool->mixed || !reason.cooling)
-	{
-		scan_to_expire(&scan, store, pool, search->now);
-		reason_look(search, &scan, true, &reason);
-	}
+	if (search->request->n > 1)
+		reason_of_run(search, &reason);
+	else
+		reason_of_unit(search, &reason);
 
 	search->ready = reason.cooling || reason.held;
 	search->ready_at = reason.cooling ? reason.cool_at : reason.end_at;
@@ -327,7 +361,8 @@ search_reason(Search *search)
 		return OUTCOME_COOLING;
 
 	/* Would there be room, if it were in one piece? */
-	if (search->request->order > 0 && mixed_has_room(search))
+	if ((search->request->order > 0 || search->request->n > 1) &&
+		mixed_has_room(search))
 	{
 		search->ready = false;
 		return OUTCOME_FRAGMENTED;

@@ -258,8 +258,8 @@ space_chunk(const Space *space, u128 slot)
 }
 
 /* The first reserved extent that ends at or after the slot, or NULL. */
-static const Extent *
-reserved_from(const Space *space, u128 slot)
+const Extent *
+space_first_reserved(const Space *space, u128 slot)
 {
 	int			low = 0;
 	int			high = space->nreserved;
@@ -280,7 +280,7 @@ reserved_from(const Space *space, u128 slot)
 bool
 space_reserved(const Space *space, u128 slot, int order)
 {
-	const Extent *reserved = reserved_from(space, slot);
+	const Extent *reserved = space_first_reserved(space, slot);
 
 	return reserved != NULL && reserved->first <= block_last(slot, order);
 }
@@ -346,7 +346,7 @@ space_open(const Space *space, u128 slot, int order)
 u128
 space_unreserved(const Space *space, Extent slots)
 {
-	const Extent *reserved = reserved_from(space, slots.first);
+	const Extent *reserved = space_first_reserved(space, slots.first);
 	u128		n = slots.last - slots.first + 1;
 
 	for (; reserved != NULL && reserved < space->reserved + space->nreserved &&
@@ -383,7 +383,7 @@ space_fit(const Space *space, Extent gap, int order, u128 *slot)
 		if (block > gap.last || gap.last - block < mask)
 			return false;
 
-		reserved = reserved_from(space, block);
+		reserved = space_first_reserved(space, block);
 		if (reserved == NULL || reserved->first > block + mask)
 		{
 			if (!space_excluded(space, block, order))
@@ -399,6 +399,69 @@ space_fit(const Space *space, Extent gap, int order, u128 *slot)
 			return false;
 		from = reserved->last + 1;
 	}
+}
+
+/*
+ * Find the lowest place in the gap for n aligned blocks of 2^order slots in a
+ * row, none of which has a reserved slot.
+ */
+bool
+space_fit_run(const Space *space, Extent gap, int order, int n, u128 *slot)
+{
+	u128		more = ((u128) (n > 1 ? n - 1 : 0)) << order;
+
+	while (space_fit(space, gap, order, slot))
+	{
+		u128		last = block_last(*slot, order);
+		const Extent *reserved = space_first_reserved(space, last);
+
+		if (gap.last - last < more)
+			return false;
+		if (reserved == NULL || reserved->first > last + more)
+			return true;
+		/* go on behind the reservation, if there is anything */
+		if (reserved->last >= gap.last)
+			return false;
+		gap.first = reserved->last + 1;
+	}
+	return false;
+}
+
+/* Do the slots of range i begin where those of the range before it end? */
+static bool
+is_adjacent(const Space *space, int i)
+{
+	return !space->ranges[i - 1].draining && !space->ranges[i].draining &&
+		range_slots(&space->ranges[i - 1], space->chunk_bits).last + 1 ==
+		range_slots(&space->ranges[i], space->chunk_bits).first;
+}
+
+/*
+ * The slots of range i and of those that follow without a gap, if none of them
+ * is draining.  *next is set to the range after them.
+ */
+Extent
+space_part(const Space *space, int i, int *next)
+{
+	Extent		slots = range_slots(&space->ranges[i], space->chunk_bits);
+
+	for (*next = i + 1; *next < space->nranges && is_adjacent(space, *next);
+		 (*next)++)
+		slots.last = range_slots(&space->ranges[*next],
+								 space->chunk_bits).last;
+	return slots;
+}
+
+/* Do all slots of the extent lie in ranges that are not draining? */
+bool
+space_covers(const Space *space, Extent slots)
+{
+	const Range *range = space_range_of_slot(space, slots.first);
+	int			next;
+
+	return range != NULL && !range->draining &&
+		space_part(space, (int) (range - space->ranges),
+				   &next).last >= slots.last;
 }
 
 /* The slots of the values from first to last. */

@@ -81,6 +81,11 @@ extern u128 space_chunks(const Space *space, Extent slots);
 extern bool space_open(const Space *space, u128 slot, int order);
 extern u128 space_unreserved(const Space *space, Extent slots);
 extern bool space_fit(const Space *space, Extent gap, int order, u128 *slot);
+extern bool space_fit_run(const Space *space, Extent gap, int order, int n,
+						  u128 *slot);
+extern Extent space_part(const Space *space, int i, int *next);
+extern bool space_covers(const Space *space, Extent slots);
+extern const Extent *space_first_reserved(const Space *space, u128 slot);
 
 /* The last slot of the aligned block of 2^order slots that begins at slot. */
 static inline u128

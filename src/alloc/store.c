@@ -253,6 +253,12 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 		values[SLOT_EXPIRES_AT] = TimestampTzGetDatum(row->expires_at);
 		isnull[SLOT_EXPIRES_AT] = false;
 	}
+	if (row->held && is_run(row))
+	{
+		values[SLOT_RUN_SIZE] = Int32GetDatum(row->run_size);
+		values[SLOT_RUN_PLACE] = Int32GetDatum(row->run_place);
+		isnull[SLOT_RUN_SIZE] = isnull[SLOT_RUN_PLACE] = false;
+	}
 	if (row->held && row->has_note)
 	{
 		values[SLOT_NOTE] = row->note;
@@ -326,16 +332,20 @@ index_slot(Store *store, const SlotRow *row, IndexUniqueCheck check_lo,
 {
 	Writer	   *writer = &store->slots;
 
-	return index_row(writer, store_index(store, BY_SLOT),
-					 check_lo, check_lo == UNIQUE_CHECK_NO) &&
-		(row->held ?
-		 index_row(writer, store_index(store, BY_KEY),
-				   check_key, check_key == UNIQUE_CHECK_NO) :
-		 index_row(writer, store_index(store, BY_QUEUE),
-				   UNIQUE_CHECK_NO, false)) &&
-		(!(row->held && row->expires) ||
-		 index_row(writer, store_index(store, BY_EXPIRY),
-				   UNIQUE_CHECK_NO, false));
+	if (!index_row(writer, store_index(store, BY_SLOT), check_lo,
+				   check_lo == UNIQUE_CHECK_NO))
+		return false;
+	if (!row->held)
+		return index_row(writer, store_index(store, BY_QUEUE),
+						 UNIQUE_CHECK_NO, false);
+	/* of several units in a row, the first one is found by the key */
+	if ((!is_run(row) || row->run_place == 0) &&
+		!index_row(writer, store_index(store, BY_KEY), check_key,
+				   check_key == UNIQUE_CHECK_NO))
+		return false;
+	return !row->expires ||
+		index_row(writer, store_index(store, BY_EXPIRY),
+				  UNIQUE_CHECK_NO, false);
 }
 
 /*

@@ -16,7 +16,7 @@
 #include "portability/instr_time.h"
 #include "utils/builtins.h"
 
-#include "alloc/alloc.h"
+#include "alloc/search.h"
 
 /* How often a call may have to start again without anybody to wait for. */
 #define MAX_IDLE_ROUNDS 1000
@@ -179,18 +179,27 @@ allocate_again(Search *search, SlotRow *former, int round)
 	Request		again = *request;
 	SlotRow		holder;
 	Outcome		outcome;
+	bool		same;
 
 	again.exact = true;
 	again.lo = former->lo;
-	if (resolve_is_same(request, former) &&
-		space_open(&request->space, former->lo, former->order))
+	same = resolve_is_same(request, former) &&
+		resolve_is_open(request, former);
+	if (same)
 	{
 		search->request = &again;
 		outcome = search_exact(search, &holder);
 		search->request = request;
 		if (outcome == OUTCOME_ALLOCATED)
 			return outcome;
+	}
 
+	/*
+	 * Of several units in a row, others may have taken some, and may be idle:
+	 * then allocate others.
+	 */
+	if (same && !is_run(former))
+	{
 		/*
 		 * Another transaction is taking it or has taken it: start again.  If
 		 * the row is still the key's then, another transaction keeps it
@@ -203,8 +212,7 @@ allocate_again(Search *search, SlotRow *former, int round)
 
 	outcome = allocate(search, round);
 	if (outcome == OUTCOME_ALLOCATED)
-		(void) unit_end(search->store, search->pool, former,
-						former->expires_at, former->expires_at, "expired");
+		unit_expire(search->store, search->pool, former);
 	return outcome;
 }
 
@@ -357,42 +365,6 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 }
 
 /*
- * End the unit that the row's key has; it can be given out again from ready_at
- * on.  Returns false if another transaction is changing the row.  That can
- * only happen to a row that can expire; all others are protected by the key's
- * lock, which the caller holds.
- */
-bool
-unit_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
-		 TimestampTz ready_at, const char *reason)
-{
-	TM_Result	result;
-
-	/*
-	 * In mixed pools a block without a row is free; a row is only needed while
-	 * it cools.
-	 */
-	if (pool->mixed && ready_at <= ended_at)
-		result = store_delete(store, row);
-	else
-	{
-		SlotRow		waiting = {
-			.lo = row->lo,
-			.order = row->order,
-			.tid = row->tid,
-			.expires = true,
-			.expires_at = ready_at
-		};
-
-		result = store_update(store, pool, &waiting, false, !row->expires);
-	}
-	if (result != TM_Ok)
-		return false;
-	store_history(store, pool, row, ended_at, reason);
-	return true;
-}
-
-/*
  * Raise PT412 if the caller's generation is older than the unit's, and 22023
  * if it does not exist yet.
  */
@@ -534,16 +506,17 @@ unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key, Interval *ttl,
 
 	while (unit_hold(store, use, key, function, unit))
 	{
-		TM_Result	result;
+		SlotRow		from = *unit;
+		bool		changed;
 
 		unit_check_generation(use->pool, unit, generation);
 		unit->expires = ttl != NULL;
 		if (unit->expires)
 			unit->expires_at = interval_after(GetCurrentTimestamp(), ttl,
 											  "ttl");
-		result = store_update(store, use->pool, unit, false, false);
+		changed = unit_change(store, use->pool, &from, unit, NULL);
 		key_leave(use, key);
-		if (result == TM_Ok)
+		if (changed)
 			return;
 		unit_wait(store, use->pool, unit, function, &idle);
 	}

@@ -170,6 +170,7 @@ test_fit(void)
 		unsigned	at = rand() % 8;
 		Extent		gap = {rand() % 32, 0};
 		int			order = rand() % 5;
+		int			n = 1 + rand() % 4;
 		u128		found = 0;
 		u128		expected = U128_MAX;
 
@@ -193,6 +194,26 @@ test_fit(void)
 			assert(found == expected);
 		else
 			assert(expected == U128_MAX);
+
+		expected = U128_MAX;
+		for (u128 slot = gap.first; slot <= gap.last; slot++)
+		{
+			u128		last = slot + ((u128) n << order) - 1;
+			int			i = 0;
+
+			while (i < n && !space_reserved(&space, slot + ((u128) i << order),
+											order))
+				i++;
+			if (slot % ((u128) 1 << order) == 0 && last <= gap.last && i == n)
+			{
+				expected = slot;
+				break;
+			}
+		}
+		if (space_fit_run(&space, gap, order, n, &found))
+			assert(found == expected);
+		else
+			assert(expected == U128_MAX);
 	}
 
 	{
@@ -202,6 +223,86 @@ test_fit(void)
 
 		assert(space_fit(&space, gap, 2, &slot) && slot == U128_MAX - 3);
 		assert(!space_fit(&space, gap, 3, &slot));
+		assert(space_fit_run(&space, gap, 1, 3, &slot));
+		assert(slot == U128_MAX - 5);
+		assert(!space_fit_run(&space, gap, 1, 4, &slot));
+	}
+}
+
+/* Chunks that are excluded, of addresses with 8 of them. */
+static void
+test_excluded(void)
+{
+	for (int round = 0; round < 20000; round++)
+	{
+		uint64_t	excluded = (uint64_t) rand() & 0xff;
+		Space		space = {.chunk_bits = 3,.excluded = &excluded};
+		Extent		gap = {rand() % 32, 0};
+		u128		expected = U128_MAX;
+		u128		n = 0;
+		u128		found = 0;
+
+		gap.last = gap.first + rand() % 40;
+		for (u128 slot = gap.last + 1; slot-- > gap.first;)
+		{
+			if (excluded >> (slot % 8) & 1)
+				continue;
+			expected = slot;
+			n++;
+		}
+		if (space_fit(&space, gap, 0, &found))
+			assert(found == expected);
+		else
+			assert(expected == U128_MAX);
+		assert(space_chunks(&space, gap) == n);
+		assert(space_all_excluded(&space) == (excluded == 0xff));
+		/* whole addresses have no excluded chunks */
+		assert(!space_excluded(&space, gap.first & ~(u128) 7, 3));
+	}
+}
+
+/* Ranges without a gap between them. */
+static void
+test_parts(void)
+{
+	Range		ranges[] = {
+		{.first = 1,.last = 10},
+		{.first = 11,.last = 20},
+		{.first = 21,.last = 21,.draining = true},
+		{.first = 22,.last = 29},
+		{.first = 31,.last = 40}
+	};
+	static const int ends[] = {2, 2, 3, 4, 5};
+
+	for (int bits = 0; bits < 2; bits++)
+	{
+		Space		space = {.chunk_bits = bits,.nranges = 5,.ranges = ranges};
+
+		for (int i = 0; i < 5; i++)
+		{
+			int			next;
+			Extent		part = space_part(&space, i, &next);
+
+			assert(next == ends[i]);
+			assert(part.first == ranges[i].first << bits);
+			assert(part.last == ((ranges[next - 1].last + 1) << bits) - 1);
+		}
+		for (int first = 0; first < 50; first++)
+			for (int last = first; last < 50; last++)
+			{
+				Extent		slots = {first, last};
+				bool		covers = true;
+
+				for (int slot = first; slot <= last; slot++)
+				{
+					int			value = slot >> bits;
+
+					covers &= (value >= 1 && value <= 20) ||
+						(value >= 22 && value <= 29) ||
+						(value >= 31 && value <= 40);
+				}
+				assert(space_covers(&space, slots) == covers);
+			}
 	}
 }
 
@@ -214,6 +315,8 @@ main(void)
 	test_ranges();
 	test_windows();
 	test_fit();
+	test_excluded();
+	test_parts();
 	puts("ok: space");
 	return 0;
 }

@@ -1,0 +1,48 @@
+/*
+ * search.h
+ *		Declarations for the files that search for units, and for those that
+ *		deal with several units in a row.
+ */
+#ifndef PG_CAS_ALLOC_SEARCH_H
+#define PG_CAS_ALLOC_SEARCH_H
+
+#include "alloc/alloc.h"
+
+/* run.c */
+extern Extent run_slots(u128 lo, int order, int n);
+extern bool run_take(Search *search, u128 lo, SlotRow *worst);
+extern bool row_end(Store *store, const Pool *pool, SlotRow *row,
+					TimestampTz ended_at, TimestampTz ready_at,
+					const char *reason);
+extern bool unit_end(Store *store, const Pool *pool, SlotRow *unit,
+					 TimestampTz ended_at, TimestampTz ready_at,
+					 const char *reason);
+extern void unit_expire(Store *store, const Pool *pool, SlotRow *unit);
+extern bool unit_change(Store *store, const Pool *pool, const SlotRow *from,
+						SlotRow *to, const char *reason);
+
+/* ready.c */
+extern bool run_ready(Search *search, bool *cooling, TimestampTz *ready_at);
+
+/* frontier.c */
+extern bool store_frontier(Store *store, int32 range, u128 *next,
+						   PendingRun *pending, int *npending);
+extern bool frontier_find_unused(Search *search, int i, bool reopened,
+								 u128 *slot);
+extern bool frontier_take(Search *search, int i, u128 slot);
+
+/* queue.c */
+extern bool queue_take_ready(Search *search);
+extern bool queue_take(Search *search);
+extern bool queue_lowest(Search *search, Extent slots, SlotRow *row);
+
+/* mixed.c */
+extern bool mixed_search(Search *search);
+extern bool mixed_has_room(Search *search);
+
+/* search.c */
+extern bool search_free(Search *search);
+extern Outcome search_exact(Search *search, SlotRow *holder);
+extern Outcome search_reason(Search *search);
+
+#endif							/* PG_CAS_ALLOC_SEARCH_H */
