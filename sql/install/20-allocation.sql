@@ -141,6 +141,7 @@ CREATE INDEX alloc_slot_queue ON cas_internal.alloc_slot (pool, queue_place)
     WHERE queue_place IS NOT NULL;
 CREATE INDEX alloc_slot_expiry ON cas_internal.alloc_slot (pool, expires_at)
     WHERE expires_at IS NOT NULL AND queue_place IS NULL;
+CREATE INDEX alloc_slot_again ON cas_internal.alloc_slot (pool) WHERE key_row > 0;
 COMMENT ON TABLE cas_internal.alloc_slot IS
     'internal: units that are held by a key, cooling, or waiting to be allocated again';
 
@@ -374,6 +375,11 @@ CREATE FUNCTION alloc_find(pool text, value text, port integer DEFAULT NULL)
     RETURNS SETOF alloc_unit AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION alloc_find(text, text, integer) IS
     'returns the units that contain this address, number, MAC address or part of this prefix; port selects one chunk';
+
+CREATE FUNCTION alloc_release_many(pool text, keys uuid[])
+    RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_release_many(text, uuid[]) IS
+    'releases the units of these keys; returns how many had one';
 
 CREATE FUNCTION alloc_annotate(pool text, key uuid, note jsonb,
     generation bigint DEFAULT NULL)

@@ -77,6 +77,7 @@ typedef enum AllocRelation
 	ALLOC_SLOT_KEY,
 	ALLOC_SLOT_QUEUE,
 	ALLOC_SLOT_EXPIRY,
+	ALLOC_SLOT_AGAIN,
 	ALLOC_SLOT_OVERLAP,
 	ALLOC_FRONTIER,
 	ALLOC_FRONTIER_PKEY,
@@ -226,10 +227,11 @@ typedef enum SlotIndex
 	BY_SLOT,
 	BY_KEY,
 	BY_QUEUE,
-	BY_EXPIRY
+	BY_EXPIRY,
+	BY_AGAIN
 } SlotIndex;
 
-#define SLOT_INDEXES (BY_EXPIRY + 1)
+#define SLOT_INDEXES (BY_AGAIN + 1)
 
 /* Transactions that a call has met and may have to wait for. */
 typedef struct WaitSet
@@ -241,6 +243,20 @@ typedef struct WaitSet
 	int			waited;			/* milliseconds waited for the first one */
 	int			unlooked;		/* ... since the deadlock detector ran */
 } WaitSet;
+
+/* How often a call may have to start again without anybody to wait for. */
+#define MAX_IDLE_ROUNDS 1000
+
+/* What a call is waiting for. */
+typedef struct Waiting
+{
+	WaitSet		room;			/* transactions that may make room */
+	int			round;			/* see unit_take() */
+	int			idle;			/* rounds without anybody to wait for */
+	int			pause;			/* milliseconds until the next search */
+	bool		looking;		/* still waiting for room; the next search is
+								 * for units that became free elsewhere */
+} Waiting;
 
 /* A table that is written to. */
 typedef struct Writer
@@ -270,6 +286,8 @@ typedef struct Store
 	Writer		slots;
 	Writer		past;
 	Relation	past_ended;
+	int			ngenerations;	/* drawn already, and not used yet: this */
+	int64		next_generation;	/* many, from this one on */
 } Store;
 
 /* Has the key several units in a row? */
@@ -401,6 +419,14 @@ typedef struct Answer
 	TimestampTz ready_at;
 } Answer;
 
+/* What has become of a key in bulk_take_unused(). */
+typedef enum BulkState
+{
+	BULK_UNSERVED,
+	BULK_SERVED,
+	BULK_KEY_USED				/* it has a row already */
+} BulkState;
+
 /* What a key has. */
 typedef enum KeyState
 {
@@ -420,175 +446,13 @@ typedef struct Search
 	int			run_place;		/* its place among several in a row */
 	int64		generation;		/* theirs, or 0 if it must be drawn */
 	TimestampTz now;
+	int			wanted;			/* units that are wanted at once, if many */
 	SlotRow		unit;			/* the unit that was taken */
 	int			stumbles;		/* failures to take a free block */
 	bool		ready;			/* something will be free at ready_at */
 	TimestampTz ready_at;
 } Search;
 
-/* pool.c */
-extern bool pool_shows(Oid owner, ArrayType *grantees);
-extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
-extern bool pool_use(PoolUse *use, Oid nsp, const char *name,
-					 PoolRight right);
-extern bool pool_use_again(PoolUse *use);
-extern bool pool_lock(PoolUse *use, LOCKMODE mode);
-extern bool pool_lock_at_once(PoolUse *use);
-extern void pool_unlock(PoolUse *use);
-
-/* relation.c */
-extern Oid	alloc_namespace(FunctionCallInfo fcinfo);
-extern Oid	alloc_relation(Oid nsp, AllocRelation which);
-
-/* cache.c */
-extern Pool *cache_get(Oid nsp, const char *name);
-extern Pool *cache_read(Oid nsp, const char *name, Snapshot snapshot);
-
-/* kind.c */
-extern const char *const *kind_words(void);
-extern const char *kind_name(PoolKind kind);
-extern const char *kind_example(PoolKind kind);
-extern bool kind_find(const char *name, PoolKind *kind);
-extern PoolKind kind_of_name(const char *name);
-extern bool kind_has_ports(PoolKind kind);
-extern ValueColumn kind_column(PoolKind kind);
-extern bool kind_is_mixed(PoolKind kind, int port_chunk);
-extern RequestKind kind_request(PoolKind kind);
-extern const char *kind_family_name(PoolKind kind, int width);
-extern int	kind_family(PoolKind kind, int width);
-extern bool kind_find_width(PoolKind kind, int code, int *width);
-extern int	kind_width(PoolKind kind, int code);
-extern bool kind_admits(PoolKind kind, int width, u128 first, u128 last);
-extern Datum address_datum(int width, u128 value, int masklen);
-extern u128 address_value(Datum address, int *width, int *masklen);
-extern Datum macaddr_datum(u128 value);
-extern u128 macaddr_value(Datum address);
-extern Datum macaddr8_datum(u128 value);
-extern u128 macaddr8_value(Datum address);
-extern Datum kind_macaddr8(PoolKind kind, u128 value);
-
-/* text.c */
-extern void range_parse(PoolKind kind, const char *text, bool whole,
-						int *width, u128 *first, u128 *last);
-extern void unit_parse(const Pool *pool, const char *text, u128 *value,
-					   u128 *last, int *first_port, int *last_port);
-extern char *value_text(PoolKind kind, int width, u128 value);
-extern char *range_text(PoolKind kind, int width, u128 first, u128 last);
-extern char *unit_text(const Pool *pool, u128 lo, int order);
-extern int	unit_masklen(const Pool *pool, int order);
-
-/* ports.c */
-extern void ports_check(Datum range, const char *name);
-extern void ports_check_array(ArrayType *ranges, const char *name);
-extern void ports_exclude(uint64 *chunks, Datum range, int port_chunk);
-extern void ports_exclude_array(uint64 *chunks, ArrayType *ranges,
-								int port_chunk);
-extern uint64 *ports_new(int port_chunk);
-
-/* number.c */
-extern Datum u128_numeric(u128 n);
-extern u128 numeric_u128(Datum numeric);
-extern Datum queue_place_of_slot(u128 slot);
-extern Datum queue_place_of_time(TimestampTz ready_at);
-
-/* wait.c */
-extern void wait_add_xid(WaitSet *waits, TransactionId xid);
-extern void wait_add_row(WaitSet *waits, const SlotRow *row);
-extern void wait_add_xmax(WaitSet *waits, TransactionId xmax, uint16 infomask);
-extern void wait_for_xid(TransactionId xid);
-extern bool wait_some(WaitSet *waits, int ms);
-
-/* store.c */
-extern void store_open(Store *store, Oid nsp, LOCKMODE mode);
-extern void store_close(Store *store);
-extern bool store_insert(Store *store, const Pool *pool, SlotRow *row);
-extern TM_Result store_update(Store *store, const Pool *pool, SlotRow *row,
-							  bool new_key, bool undisturbed);
-extern TM_Result store_delete(Store *store, const SlotRow *row);
-extern void store_history(Store *store, const Pool *pool, const SlotRow *row,
-						  TimestampTz ended_at, const char *reason);
-extern int64 store_next_generation(Store *store);
-
-/* scan.c */
-extern void scan_by_slot(SlotScan *scan, Store *store, int32 pool,
-						 Extent slots, ScanDirection direction,
-						 Snapshot snapshot);
-extern void scan_by_key(SlotScan *scan, Store *store, int32 pool,
-						const pg_uuid_t *key, Snapshot snapshot);
-extern void scan_queue_by_slot(SlotScan *scan, Store *store, int32 pool,
-							   Extent slots);
-extern void scan_queue_by_time(SlotScan *scan, Store *store, int32 pool,
-							   TimestampTz from, TimestampTz until);
-extern void scan_by_expiry(SlotScan *scan, Store *store, int32 pool,
-						   TimestampTz until);
-extern void scan_to_expire(SlotScan *scan, Store *store, int32 pool,
-						   TimestampTz after);
-extern bool slot_scan_next(SlotScan *scan, SlotRow *row);
-extern void slot_scan_end(SlotScan *scan);
-extern void row_keep(SlotRow *row);
-extern bool row_seen_by(SlotScan *scan, Snapshot snapshot);
-extern bool store_look(Store *store, const Pool *pool, ItemPointer tid,
-					   SlotRow *row);
-
-/* block.c */
-extern void block_scan_begin(BlockScan *scan, Store *store, const Pool *pool,
-							 Extent slots, Snapshot snapshot);
-extern bool block_scan_next(BlockScan *scan, SlotRow *row);
-extern void block_scan_end(BlockScan *scan);
-extern BlockState row_state(const SlotRow *row, TimestampTz now);
-extern BlockState block_state(Search *search, u128 lo, int order, bool sweep,
-							  SlotRow *worst);
-extern BlockState extent_state(Search *search, Extent slots, bool sweep,
-							   SlotRow *worst);
-extern bool slots_in_use(Store *store, const Pool *pool, Extent slots);
-extern bool put_unit(Search *search, u128 lo);
-extern bool take_block(Search *search, u128 lo, SlotRow *worst);
-extern bool take_row(Search *search, const SlotRow *row);
-extern bool random_slot(const Search *search, u128 *slot);
-
-/* key.c */
-extern void key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode);
-extern bool key_enter_at_once(PoolUse *use, const pg_uuid_t *key);
-extern void key_leave(PoolUse *use, const pg_uuid_t *key);
-extern void key_enter_both(PoolUse *use, const pg_uuid_t *key,
-						   const pg_uuid_t *other);
-extern void key_leave_both(PoolUse *use, const pg_uuid_t *key,
-						   const pg_uuid_t *other);
-extern KeyState key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
-						 TimestampTz now, SlotRow *row, int *key_row);
-extern bool key_read(Store *store, const Pool *pool, const pg_uuid_t *key,
-					 SlotRow *unit);
-extern void key_wait(const SlotRow *row, const char *function);
-extern void key_check_snapshot(Store *store, const Pool *pool,
-							   const pg_uuid_t *key, const SlotRow *row,
-							   TimestampTz now);
-extern void key_check_block_snapshot(Search *search, const SlotRow *row);
-extern char *uuid_text(const pg_uuid_t *key);
-
-/* resolve.c */
-extern void resolve_request(const Pool *pool, Request *request);
-extern bool resolve_is_same(const Request *request, const SlotRow *unit);
-extern bool resolve_is_open(const Request *request, const SlotRow *unit);
-extern char *resolve_text(const Pool *pool, const Request *request);
-extern void resolve_check_size(const Pool *pool, const Request *request);
-
-/* unit.c */
-extern void unit_require_writing(const char *function);
-extern bool unit_try(Store *store, Pool *pool, Request *request, int round,
-					 Answer *answer);
-extern void unit_check_generation(const Pool *pool, const SlotRow *unit,
-								  const int64 *generation);
-extern bool unit_hold(Store *store, PoolUse *use, const pg_uuid_t *key,
-					  const char *function, SlotRow *unit);
-extern void unit_wait(Store *store, const Pool *pool, const SlotRow *unit,
-					  const char *function, int *idle);
-pg_noreturn extern void raise_no_unit(const PoolUse *use,
-									  const pg_uuid_t *key);
-extern void unit_allocate(Store *store, PoolUse *use, Request *request,
-						  Answer *answer);
-extern bool unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
-						 const int64 *generation, Interval *cooldown);
-extern void unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key,
-					   Interval *ttl, const int64 *generation, SlotRow *unit);
+#include "alloc/calls.h"
 
 #endif							/* PG_CAS_ALLOC_H */

@@ -12,13 +12,10 @@
 /* Number of columns of the type alloc_unit. */
 #define UNIT_COLUMNS 14
 
-/* What many_allocate() returns: the keys, sorted, and the unit of each. */
-typedef struct Many
-{
-	int			nkeys;
-	Datum	   *keys;
-	SlotRow    *units;
-} Many;
+/* arguments.c */
+extern void read_ttl_and_note(FunctionCallInfo fcinfo, int argno,
+							  Request *request);
+extern Datum *read_keys(FunctionCallInfo fcinfo, int argno, int *nkeys);
 
 /* answer.c */
 extern const char *alloc_outcome_name(Outcome outcome);
@@ -32,10 +29,5 @@ extern void unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 extern void put_unit_row(ReturnSetInfo *rsinfo, const Pool *pool,
 						 const SlotRow *unit);
 extern Datum return_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls);
-
-/* many.c */
-extern void many_allocate(Many *many, Store *store, PoolUse *use,
-						  Request *request, const Datum *keys, int nkeys);
-extern const SlotRow *many_unit(const Many *many, Datum key);
 
 #endif							/* PG_CAS_ALLOC_ANSWER_H */

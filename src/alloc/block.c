@@ -315,7 +315,7 @@ stumble(Search *search, u128 lo)
 }
 
 /* Fill in the search's unit: what the request's key is to have at lo. */
-static SlotRow *
+SlotRow *
 make_unit(Search *search, u128 lo)
 {
 	const Request *request = search->request;

@@ -459,7 +459,12 @@ frontier_save(Search *search, Frontier *frontier, const Range *range)
 static u128
 frontier_tip(Search *search, Extent slots, u128 slot, bool passed_others)
 {
-	u128		ahead = slot + (u128) STRIDE * (1 + MyProcPid % 16);
+	u128		stride = STRIDE;
+	u128		ahead;
+
+	while (stride < search->wanted)
+		stride *= 2;
+	ahead = slot + stride * (1 + MyProcPid % 16);
 
 	if (passed_others && search->pool->strategy == STRATEGY_ANY &&
 		ahead <= slots.last &&
@@ -536,4 +541,18 @@ frontier_take(Search *search, int i, u128 slot)
 	if (taken)
 		frontier_own(frontier, slot);
 	return taken;
+}
+
+/* Record that this transaction has inserted rows at these unused slots. */
+void
+frontier_took(Search *search, int i, const u128 *slots, int n)
+{
+	Frontier   *frontier = &search->pool->frontiers[i];
+
+	for (int j = 0; j < n; j++)
+	{
+		if (slots[j] == frontier->next)
+			frontier->next++;
+		frontier_own(frontier, slots[j]);
+	}
 }

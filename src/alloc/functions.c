@@ -1,6 +1,6 @@
 /*
  * functions.c
- *		The SQL functions that allocate, release and renew units.
+ *		The SQL functions that allocate, release and renew a unit.
  *
  * They check their arguments, call unit.c and build the result.
  */
@@ -27,7 +27,6 @@ PG_FUNCTION_INFO_V1(alloc_try_prefix);
 PG_FUNCTION_INFO_V1(alloc_try_int);
 PG_FUNCTION_INFO_V1(alloc_try_mac);
 PG_FUNCTION_INFO_V1(alloc_try_mac8);
-PG_FUNCTION_INFO_V1(alloc_many);
 PG_FUNCTION_INFO_V1(alloc_release);
 PG_FUNCTION_INFO_V1(alloc_renew);
 
@@ -44,22 +43,6 @@ static const int first_common[] = {
 	[REQUEST_MAC] = 3,
 	[REQUEST_MAC8] = 3
 };
-
-/* Read the arguments ttl and note. */
-static void
-read_common(FunctionCallInfo fcinfo, int argno, Request *request)
-{
-	if (!PG_ARGISNULL(argno))
-		request->ttl = PG_GETARG_INTERVAL_P(argno);
-	if (request->ttl != NULL)
-		(void) positive_interval_after(GetCurrentTimestamp(), request->ttl,
-									   "ttl");
-	/* The note is stored later, possibly after a wait: detoast it now. */
-	request->has_note = !PG_ARGISNULL(argno + 1);
-	if (request->has_note)
-		request->note =
-			PointerGetDatum(PG_DETOAST_DATUM(PG_GETARG_DATUM(argno + 1)));
-}
 
 /* Read the argument consecutive. */
 static void
@@ -142,7 +125,7 @@ read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 	request->function = function;
 	request->kind = kind;
 	request->key = *PG_GETARG_UUID_P(1);
-	read_common(fcinfo, first_common[kind], request);
+	read_ttl_and_note(fcinfo, first_common[kind], request);
 
 	switch (kind)
 	{
@@ -387,80 +370,6 @@ Datum
 alloc_try_mac8(PG_FUNCTION_ARGS)
 {
 	return do_try(fcinfo, REQUEST_MAC8, "alloc_try_mac8");
-}
-
-/*
- * Read what alloc_many() is to allocate from a pool of that kind.  The kind of
- * request follows from the pool's kind, except for port chunks.
- */
-static void
-read_request_of_many(FunctionCallInfo fcinfo, PoolKind kind, Request *request)
-{
-	request->kind = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5) ? REQUEST_PORTS :
-		kind_request(kind);
-	if (request->kind == REQUEST_PREFIX)
-		read_masklen(fcinfo, 2, request);
-	else if (!PG_ARGISNULL(2))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("masklen is for pools of prefixes"),
-				 errhint("Leave it out.")));
-}
-
-/*
- * alloc_many(pool, keys, masklen, ttl, note, ports) RETURNS SETOF alloc_unit
- *
- * Returns a unit for each key, or raises an error.
- */
-Datum
-alloc_many(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Request		request = {.function = "alloc_many"};
-	Store		store;
-	PoolUse		use;
-	Datum	   *keys;
-	bool	   *nulls;
-	int			nkeys;
-	Many		many;
-	MemoryContext cxt;
-	MemoryContext caller;
-
-	request_enter(fcinfo, ENTRY_WRITES);
-	require_argument(fcinfo, 0, "pool");
-	require_argument(fcinfo, 1, "keys");
-	read_common(fcinfo, 3, &request);
-	InitMaterializedSRF(fcinfo, 0);
-
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), UUIDOID, UUID_LEN, false,
-					  TYPALIGN_CHAR, &keys, &nulls, &nkeys);
-	for (int i = 0; i < nkeys; i++)
-	{
-		if (nulls[i])
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("argument \"keys\" must not contain nulls")));
-	}
-
-	pool_use(&use, alloc_namespace(fcinfo),
-			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
-	read_request_of_many(fcinfo, use.pool->kind, &request);
-
-	store_open(&store, use.nsp, RowExclusiveLock);
-	many_allocate(&many, &store, &use, &request, keys, nkeys);
-
-	/* return the rows in the order in which the caller named the keys */
-	cxt = AllocSetContextCreate(CurrentMemoryContext, "alloc_many row",
-								ALLOCSET_DEFAULT_SIZES);
-	caller = MemoryContextSwitchTo(cxt);
-	for (int i = 0; i < nkeys; i++)
-	{
-		put_unit_row(rsinfo, use.pool, many_unit(&many, keys[i]));
-		MemoryContextReset(cxt);
-	}
-	MemoryContextSwitchTo(caller);
-	store_close(&store);
-	return (Datum) 0;
 }
 
 /* alloc_release(pool, key, generation, cooldown) RETURNS boolean */

@@ -33,6 +33,16 @@ uuid_text(const pg_uuid_t *key)
 }
 
 /*
+ * The hash that a key's lock has.  Calls that lock several keys of a pool do
+ * so in the order of their hashes, and so cannot deadlock.
+ */
+uint32
+key_hash(const pg_uuid_t *key)
+{
+	return DatumGetUInt32(hash_any(key->data, UUID_LEN));
+}
+
+/*
  * Build the tag of a key's lock, which contains a hash of the key.  Two keys
  * with the same hash wait for each other while a call works, but not for each
  * other's transactions.
@@ -40,8 +50,7 @@ uuid_text(const pg_uuid_t *key)
 static void
 key_locktag(LOCKTAG *tag, const Pool *pool, const pg_uuid_t *key)
 {
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, pool->id,
-						 DatumGetUInt32(hash_any(key->data, UUID_LEN)),
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, pool->id, key_hash(key),
 						 KEY_LOCK_CLASS);
 }
 
@@ -89,10 +98,28 @@ key_leave(PoolUse *use, const pg_uuid_t *key)
 	pool_unlock(use);
 }
 
-/*
- * Lock the pool in share mode and two keys.  All calls that lock several keys
- * do so in the order of the tags, so that they cannot deadlock.
- */
+/* Lock a key, in a pool that is locked, unless that takes waiting. */
+bool
+key_lock_at_once(const PoolUse *use, const pg_uuid_t *key)
+{
+	LOCKTAG		tag;
+
+	key_locktag(&tag, use->pool, key);
+	return LockAcquire(&tag, ExclusiveLock, false, true) !=
+		LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Release this lock. */
+void
+key_unlock(const PoolUse *use, const pg_uuid_t *key)
+{
+	LOCKTAG		tag;
+
+	key_locktag(&tag, use->pool, key);
+	LockRelease(&tag, ExclusiveLock, false);
+}
+
+/* Lock the pool in share mode and two keys. */
 void
 key_enter_both(PoolUse *use, const pg_uuid_t *key, const pg_uuid_t *other)
 {
@@ -128,12 +155,23 @@ key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 		 TimestampTz now, SlotRow *row, int *key_row)
 {
 	SlotScan	scan;
+	KeyState	state;
+
+	scan_by_key(&scan, store, pool->id, key, NULL);
+	state = key_look_on(&scan, now, row, key_row);
+	slot_scan_end(&scan);
+	return state;
+}
+
+/* The same with a dirty scan_by_key() that has just begun. */
+KeyState
+key_look_on(SlotScan *scan, TimestampTz now, SlotRow *row, int *key_row)
+{
 	SlotRow		version;
 	KeyState	state = KEY_NONE;
 
 	*key_row = 0;
-	scan_by_key(&scan, store, pool->id, key, NULL);
-	while (state != KEY_BUSY && slot_scan_next(&scan, &version))
+	while (state != KEY_BUSY && slot_scan_next(scan, &version))
 	{
 		KeyState	its = KEY_HOLDS;
 
@@ -164,7 +202,6 @@ key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 			state = its;
 		}
 	}
-	slot_scan_end(&scan);
 	return state;
 }
 

@@ -1,45 +1,210 @@
 /*
  * many.c
- *		Allocate a unit for each of many keys, in one call.
+ *		Allocate or release the units of many keys, in one call.
+ *
+ * The keys are locked and looked up in batches, in the order of their locks.
+ * Those that have a unit are answered; units are found and taken for all
+ * others together.  A key that has its unit is not locked any longer than its
+ * batch.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 #include "alloc/answer.h"
+#include "alloc/many.h"
+#include "alloc/search.h"
+#include "alloc/store.h"
+#include "base/entry.h"
 
-/* qsort and bsearch comparator */
-static int
-compare_keys(const void *a, const void *b)
+PG_FUNCTION_INFO_V1(alloc_many);
+PG_FUNCTION_INFO_V1(alloc_release_many);
+
+/* If there are fewer keys, all of them are looked up; see serve_batch(). */
+#define MANY 10
+
+/*
+ * Serve a key by itself: one that has something, or had, or has not been
+ * looked up.
+ */
+static bool
+serve_alone(Attempt *attempt, Many *many, int i)
 {
-	return memcmp(DatumGetUUIDP(*(const Datum *) a)->data,
-				  DatumGetUUIDP(*(const Datum *) b)->data, UUID_LEN);
+	const pg_uuid_t *key = &many->keys[i].key;
+	Pool	   *pool = many->use.pool;
+	Answer		answer = {0};
+
+	many->request->key = *key;
+	if (!unit_try(&many->store, pool, many->request, attempt_round(attempt),
+				  &answer))
+	{
+		/* as for a single key: it has its unit until the other one commits */
+		if (!key_read(&many->store, pool, key, &many->units[i]))
+			return attempt_meets_row(attempt, &many->use, &answer.unit);
+		answer.unit = many->units[i];
+		answer.outcome = resolve_is_same(many->request, &answer.unit) ?
+			OUTCOME_HELD : OUTCOME_REUSED;
+	}
+	if (answer.outcome == OUTCOME_BUSY)
+		return attempt_meets_waits(attempt, OBSTACLE_ROOM, &many->use, key,
+								   &many->store.waits);
+	require_unit(pool, many->request, &answer);
+	many->held |= answer.outcome == OUTCOME_HELD;
+	many->units[i] = answer.unit;
+	return true;
 }
 
 /*
- * Allocate a key's unit in the current context, which is reset afterwards.
- * The unit's note is copied to another context.
+ * Take units for keys that have none, in the order in which the caller has
+ * named them.  looked says that they have been looked up.
  */
-static Outcome
-serve_key(Store *store, PoolUse *use, Request *request, Datum key,
-		  MemoryContext keep, SlotRow *unit)
+static bool
+take_units(Attempt *attempt, Many *many, ManyKey **keys, int n, bool looked)
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	Answer		answer;
+	Search		search = {
+		.store = &many->store,
+		.pool = many->use.pool,
+		.request = many->request
+	};
+	SlotRow    *units = palloc(n * sizeof(SlotRow));
+	BulkState  *states = palloc0(n * sizeof(BulkState));
+	bool		done = true;
 
-	/* the pool was pinned in the context that has been reset */
-	(void) pool_use_again(use);
-	request->key = *DatumGetUUIDP(key);
-	unit_allocate(store, use, request, &answer);
-	require_unit(use->pool, request, &answer);
+	unit_require_writing(many->request->function);
+	search.now = GetCurrentTimestamp();
+	many->store.waits.n = 0;
+	for (int i = 0; i < n; i++)
+		units[i].key = keys[i]->key;
+	if (many->bulk)
+		bulk_take_unused(&search, units, states, n);
 
-	*unit = answer.unit;
-	MemoryContextSwitchTo(keep);
-	row_keep(unit);
-	MemoryContextSwitchTo(cxt);
-	MemoryContextReset(cxt);
-	return answer.outcome;
+	for (int i = 0; i < n && done; i++)
+	{
+		int			at = keys[i] - many->keys;
+		Outcome		outcome;
+
+		CHECK_FOR_INTERRUPTS();
+		if (states[i] == BULK_SERVED)
+		{
+			many->units[at] = units[i];
+			continue;
+		}
+		/* the next keys probably have something, too */
+		many->careful |= states[i] == BULK_KEY_USED;
+		if (!looked || states[i] == BULK_KEY_USED)
+		{
+			done = serve_alone(attempt, many, at);
+			continue;
+		}
+		many->request->key = keys[i]->key;
+		outcome = unit_take(&search, attempt_round(attempt));
+		if (outcome == OUTCOME_BUSY)
+			done = attempt_meets_waits(attempt, OBSTACLE_ROOM, &many->use,
+									   &keys[i]->key, &many->store.waits);
+		else if (outcome != OUTCOME_ALLOCATED)
+		{
+			Answer		answer = {
+				.outcome = outcome,
+				.ready = search.ready,
+				.ready_at = search.ready_at
+			};
+
+			require_unit(many->use.pool, many->request, &answer);
+		}
+		else
+			many->units[at] = search.unit;
+	}
+	pfree(states);
+	pfree(units);
+	return done;
+}
+
+/*
+ * Look the key up, and set its unit if it has one.  If it has nothing, *wanted
+ * is set instead.  Returns false if that takes waiting.
+ */
+static bool
+look_up_key(Attempt *attempt, Many *many, SlotScan *scan, TimestampTz now,
+			int i, bool *wanted)
+{
+	const pg_uuid_t *key = &many->keys[i].key;
+	SlotRow    *unit = &many->units[i];
+	KeyState	state;
+	int			key_row;
+
+	scan_again_by_key(scan, key);
+	state = key_look_on(scan, now, unit, &key_row);
+	*wanted = state == KEY_NONE && key_row == 0;
+	if (!*wanted && state != KEY_HOLDS)
+		return serve_alone(attempt, many, i);
+
+	key_check_snapshot(&many->store, many->use.pool, key,
+					   *wanted ? NULL : unit, now);
+	if (*wanted)
+		return true;
+	many->held = true;
+	if (!resolve_is_same(many->request, unit))
+	{
+		Answer		answer = {.outcome = OUTCOME_REUSED,.unit = *unit};
+
+		many->request->key = *key;
+		require_unit(many->use.pool, many->request, &answer);
+	}
+	return true;
+}
+
+/*
+ * Serve the n keys from the first on, at most BATCH.
+ *
+ * The unique index on keys finds those that have a unit while rows are
+ * inserted, so they need not be looked up before; that would be a fifth of the
+ * work.  But a row inserted in vain is worse than a look.  So we look the first
+ * key up, and if it has something, all others.
+ */
+static bool
+serve_batch(Attempt *attempt, Many *many, int first, int n)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	ManyKey    *wanted[BATCH];
+	int			nwanted = 0;
+	bool		look;
+	SlotScan	scan;
+	bool		done;
+
+	if (!many_lock(attempt, many, first, n))
+		return false;
+	look = many->nkeys < MANY || !many->bulk || many->careful ||
+		IsolationUsesXactSnapshot() ||
+		bulk_needs_look(&many->store, many->use.pool);
+	scan_by_key(&scan, &many->store, many->use.pool->id,
+				&many->keys[first].key, NULL);
+	done = true;
+	for (int i = 0; i < n && done; i++)
+	{
+		bool		is_wanted = true;
+
+		if (look || i == 0)
+			done = look_up_key(attempt, many, &scan, now, first + i,
+							   &is_wanted);
+		if (is_wanted)
+			wanted[nwanted++] = &many->keys[first + i];
+		else
+			look = true;
+	}
+	slot_scan_end(&scan);
+
+	if (done && nwanted > 0)
+	{
+		qsort(wanted, nwanted, sizeof(ManyKey *), many_compare_places);
+		done = take_units(attempt, many, wanted, nwanted, look);
+	}
+	many_unlock(many, first, n);
+	return done;
 }
 
 /* qsort comparator of pointers: by block, and then in the order of allocation */
@@ -74,9 +239,7 @@ find_lost(SlotRow *units, int nunits)
 	qsort(places, nunits, sizeof(SlotRow *), compare_units);
 	for (int i = 1; i < nunits && lost < 0; i++)
 	{
-		/* a key that is named twice has its unit twice */
-		if (places[i - 1]->lo == places[i]->lo &&
-			places[i - 1]->generation != places[i]->generation)
+		if (places[i - 1]->lo == places[i]->lo)
 			lost = places[i - 1] - units;
 	}
 	pfree(places);
@@ -84,55 +247,242 @@ find_lost(SlotRow *units, int nunits)
 }
 
 /*
- * Allocate a unit for each key, or raise an error.  A key may be named twice.
- * What *many contains, and use->pool, are valid in the current context.
+ * Find all keys' units by plain reads, without locks.  Returns false if one has
+ * none.
  */
-void
-many_allocate(Many *many, Store *store, PoolUse *use, Request *request,
-			  const Datum *keys, int nkeys)
+static bool
+read_units(Many *many)
 {
-	bool		held = false;
+	for (int i = 0; i < many->nkeys; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!key_read(&many->store, many->use.pool, &many->keys[i].key,
+					  &many->units[i]))
+			return false;
+		if (!resolve_is_same(many->request, &many->units[i]))
+		{
+			Answer		answer = {
+				.outcome = OUTCOME_REUSED,
+				.unit = many->units[i]
+			};
+
+			many->request->key = many->keys[i].key;
+			require_unit(many->use.pool, many->request, &answer);
+		}
+	}
+	return true;
+}
+
+/* Open the tables and the pool for a try. */
+static void
+begin_try(Many *many)
+{
+	/* the former try's memory is gone, and with it what it pinned */
+	(void) pool_use_again(&many->use);
+	store_open(&many->store, many->use.nsp, RowExclusiveLock);
+}
+
+/* TryFunction: allocate a unit for each key. */
+static bool
+try_allocate(Attempt *attempt, void *call)
+{
+	Many	   *many = call;
+	bool		done = true;
 	int			lost;
+
+	begin_try(many);
+	resolve_request(many->use.pool, many->request);
+	many->units = MemoryContextAllocHuge(CurrentMemoryContext,
+										 Max(many->nkeys, 1) *
+										 sizeof(SlotRow));
+	if (attempt_round(attempt) > 0)
+		(void) pool_lock(&many->use, ExclusiveLock);
+	else if (!pool_lock_at_once(&many->use))
+	{
+		/* What the keys have can be answered without the pool's lock. */
+		if (read_units(many))
+		{
+			store_close(&many->store);
+			return true;
+		}
+		(void) pool_lock(&many->use, ShareLock);
+	}
+	resolve_request(many->use.pool, many->request);
+
+	many->held = false;
+	many->bulk = many->nkeys > 1 && !many->use.pool->mixed &&
+		many->use.pool->strategy == STRATEGY_ANY &&
+		store_writer(&many->store)->known;
+	for (int first = 0; first < many->nkeys && done; first += BATCH)
+		done = serve_batch(attempt, many, first,
+						   Min(BATCH, many->nkeys - first));
+	while (done && many->held &&
+		   (lost = find_lost(many->units, many->nkeys)) >= 0)
+		done = serve_batch(attempt, many, lost, 1);
+	pool_unlock(&many->use);
+	store_close(&many->store);
+	return done;
+}
+
+/*
+ * Read what alloc_many() is to allocate from a pool of that kind.  The kind of
+ * request follows from the pool's kind, except for port chunks.
+ */
+static void
+read_request_of_many(FunctionCallInfo fcinfo, PoolKind kind, Request *request)
+{
+	request->kind = !PG_ARGISNULL(5) && PG_GETARG_BOOL(5) ? REQUEST_PORTS :
+		kind_request(kind);
+	if (request->kind == REQUEST_PREFIX)
+	{
+		require_argument(fcinfo, 2, "masklen");
+		request->masklen = PG_GETARG_INT32(2);
+	}
+	else if (!PG_ARGISNULL(2))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("masklen is for pools of prefixes"),
+				 errhint("Leave it out.")));
+}
+
+/*
+ * alloc_many(pool, keys, masklen, ttl, note, ports) RETURNS SETOF alloc_unit
+ *
+ * Returns a unit for each key, or raises an error.
+ */
+Datum
+alloc_many(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Request		request = {.function = "alloc_many"};
+	Many		many = {.request = &request};
+	Attempt		attempt;
+	Datum	   *keys;
+	int			nkeys;
 	MemoryContext cxt;
 	MemoryContext caller;
 
-	/*
-	 * Serve the keys in one order, so that two calls that have keys in common
-	 * wait for each other and cannot deadlock.
-	 */
-	many->nkeys = nkeys;
-	many->keys = palloc(Max(nkeys, 1) * sizeof(Datum));
-	memcpy(many->keys, keys, nkeys * sizeof(Datum));
-	qsort(many->keys, nkeys, sizeof(Datum), compare_keys);
-	many->units = MemoryContextAllocHuge(CurrentMemoryContext,
-										 Max(nkeys, 1) * sizeof(SlotRow));
+	request_enter(fcinfo, ENTRY_WRITES);
+	require_argument(fcinfo, 0, "pool");
+	keys = read_keys(fcinfo, 1, &nkeys);
+	read_ttl_and_note(fcinfo, 3, &request);
+	InitMaterializedSRF(fcinfo, 0);
+	pool_use(&many.use, alloc_namespace(fcinfo),
+			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+	read_request_of_many(fcinfo, many.use.pool->kind, &request);
+	many_sort_keys(&many, keys, nkeys);
 
-	/*
-	 * Allocate each key's unit in a context that is reset after it: an array
-	 * can have very many keys.
-	 */
-	cxt = AllocSetContextCreate(CurrentMemoryContext, "alloc_many",
+	if (XactReadOnly || IsInParallelMode())
+	{
+		resolve_request(many.use.pool, &request);
+		many.units = palloc(Max(many.nkeys, 1) * sizeof(SlotRow));
+		store_open(&many.store, many.use.nsp, AccessShareLock);
+		if (!read_units(&many))
+			unit_require_writing(request.function);
+		store_close(&many.store);
+	}
+	else
+		attempt_run(&attempt, request.function, try_allocate, &many);
+
+	/* return the rows in the order in which the caller named the keys */
+	cxt = AllocSetContextCreate(CurrentMemoryContext, "alloc_many row",
 								ALLOCSET_DEFAULT_SIZES);
 	caller = MemoryContextSwitchTo(cxt);
 	for (int i = 0; i < nkeys; i++)
-		held |= serve_key(store, use, request, many->keys[i], caller,
-						  &many->units[i]) == OUTCOME_HELD;
-	while (held && (lost = find_lost(many->units, nkeys)) >= 0)
-		(void) serve_key(store, use, request, many->keys[lost], caller,
-						 &many->units[lost]);
-
-	/* pin the pool here before the context that has pinned it goes away */
+	{
+		put_unit_row(rsinfo, many.use.pool, many_unit(&many, keys[i]));
+		MemoryContextReset(cxt);
+	}
 	MemoryContextSwitchTo(caller);
-	(void) pool_use_again(use);
-	MemoryContextDelete(cxt);
+	return (Datum) 0;
 }
 
-/* The unit of one of the keys. */
-const SlotRow *
-many_unit(const Many *many, Datum key)
+/* Release the units of the n keys from the first on, at most BATCH. */
+static bool
+release_batch(Attempt *attempt, Many *many, int first, int n)
 {
-	Datum	   *place = bsearch(&key, many->keys, many->nkeys, sizeof(Datum),
-								compare_keys);
+	Pool	   *pool = many->use.pool;
+	Store	   *store = &many->store;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz ready_at = pool->has_cooldown ?
+		interval_after(now, &pool->cooldown, "cooldown") : now;
+	SlotRow    *units = palloc(n * sizeof(SlotRow));
+	int			nheld = 0;
+	SlotScan	scan;
+	bool		done;
 
-	return &many->units[place - many->keys];
+	done = many_lock(attempt, many, first, n);
+	if (!done)
+		return false;
+	scan_by_key(&scan, store, pool->id, &many->keys[first].key, NULL);
+	for (int i = 0; i < n && done; i++)
+	{
+		const pg_uuid_t *key = &many->keys[first + i].key;
+		SlotRow    *unit = &units[nheld];
+		KeyState	state;
+		int			key_row;
+
+		scan_again_by_key(&scan, key);
+		state = key_look_on(&scan, now, unit, &key_row);
+		done = state != KEY_BUSY ||
+			attempt_meets_row(attempt, &many->use, unit);
+		if (!done)
+			break;
+		key_check_snapshot(store, pool, key, state == KEY_NONE ? NULL : unit,
+						   now);
+		if (state == KEY_HOLDS)
+			nheld++;
+	}
+	slot_scan_end(&scan);
+
+	for (int i = 0; i < nheld && done; i++)
+	{
+		store->waits.n = 0;
+		done = unit_end(store, pool, &units[i], now, ready_at, "released") ||
+			attempt_meets_waits(attempt, OBSTACLE_KEY, &many->use,
+								&units[i].key, &store->waits);
+	}
+	many_unlock(many, first, n);
+	pfree(units);
+	many->nreleased += nheld;
+	return done;
+}
+
+/* TryFunction: release the keys' units. */
+static bool
+try_release(Attempt *attempt, void *call)
+{
+	Many	   *many = call;
+	bool		done = true;
+
+	begin_try(many);
+	many->nreleased = 0;
+	(void) pool_lock(&many->use, ShareLock);
+	for (int first = 0; first < many->nkeys && done; first += BATCH)
+		done = release_batch(attempt, many, first,
+							 Min(BATCH, many->nkeys - first));
+	pool_unlock(&many->use);
+	store_close(&many->store);
+	return done;
+}
+
+/* alloc_release_many(pool, keys) RETURNS bigint */
+Datum
+alloc_release_many(PG_FUNCTION_ARGS)
+{
+	const char *function = "alloc_release_many";
+	Many		many = {0};
+	Attempt		attempt;
+	Datum	   *keys;
+	int			nkeys;
+
+	request_enter(fcinfo, ENTRY_WRITES);
+	require_argument(fcinfo, 0, "pool");
+	keys = read_keys(fcinfo, 1, &nkeys);
+	pool_use(&many.use, alloc_namespace(fcinfo),
+			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+	unit_require_writing(function);
+	many_sort_keys(&many, keys, nkeys);
+	attempt_run(&attempt, function, try_release, &many);
+	PG_RETURN_INT64(many.nreleased);
 }

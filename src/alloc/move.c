@@ -50,7 +50,7 @@ is_moved(const Move *move)
 
 /* Look both keys up by plain reads, without locks. */
 static void
-read_keys(Store *store, const Pool *pool, Move *move)
+read_both(Store *store, const Pool *pool, Move *move)
 {
 	move->to_state = key_read(store, pool, move->to_key, &move->to) ?
 		KEY_HOLDS : KEY_NONE;
@@ -146,7 +146,7 @@ move_unit(Store *store, PoolUse *use, Move *move, SlotRow *unit)
 	/* Where nothing can be written, a repeated move can still be answered. */
 	if (XactReadOnly)
 	{
-		read_keys(store, use->pool, move);
+		read_both(store, use->pool, move);
 		if (!is_moved(move))
 			unit_require_writing(function);
 		*unit = move->to;

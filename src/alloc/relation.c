@@ -24,6 +24,7 @@ static const char *const relation_names[] = {
 	[ALLOC_SLOT_KEY] = "alloc_slot_key",
 	[ALLOC_SLOT_QUEUE] = "alloc_slot_queue",
 	[ALLOC_SLOT_EXPIRY] = "alloc_slot_expiry",
+	[ALLOC_SLOT_AGAIN] = "alloc_slot_again",
 	[ALLOC_SLOT_OVERLAP] = "alloc_slot_overlap",
 	[ALLOC_FRONTIER] = "alloc_frontier",
 	[ALLOC_FRONTIER_PKEY] = "alloc_frontier_pkey",

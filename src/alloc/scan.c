@@ -35,7 +35,8 @@ static const AllocRelation slot_indexes[] = {
 	[BY_SLOT] = ALLOC_SLOT_PKEY,
 	[BY_KEY] = ALLOC_SLOT_KEY,
 	[BY_QUEUE] = ALLOC_SLOT_QUEUE,
-	[BY_EXPIRY] = ALLOC_SLOT_EXPIRY
+	[BY_EXPIRY] = ALLOC_SLOT_EXPIRY,
+	[BY_AGAIN] = ALLOC_SLOT_AGAIN
 };
 
 /* Return an index of alloc_slot, opening it if necessary. */
@@ -376,6 +377,23 @@ scan_by_key(SlotScan *scan, Store *store, int32 pool, const pg_uuid_t *key,
 	ScanKeyInit(&scan->keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(key));
 	scan_begin(scan, store, BY_KEY, snapshot, ForwardScanDirection, 2, 0);
+}
+
+/* Scan the rows that are not the only ones of their keys; see key_row. */
+void
+scan_again_rows(SlotScan *scan, Store *store, int32 pool)
+{
+	key_int4(&scan->keys[0], 1, pool);
+	scan_begin(scan, store, BY_AGAIN, NULL, ForwardScanDirection, 1, 0);
+}
+
+/* Go on with a scan_by_key() for another key. */
+void
+scan_again_by_key(SlotScan *scan, const pg_uuid_t *key)
+{
+	scan->keys[1].sk_argument = UUIDPGetDatum(key);
+	scan->passed = 0;
+	index_rescan(scan->desc, scan->keys, 2, NULL, 0);
 }
 
 /* Scan the waiting rows in the extent that are queued by slot. */

@@ -30,6 +30,12 @@ extern bool store_frontier(Store *store, int32 range, u128 *next,
 extern bool frontier_find_unused(Search *search, int i, bool reopened,
 								 u128 *slot);
 extern bool frontier_take(Search *search, int i, u128 slot);
+extern void frontier_took(Search *search, int i, const u128 *slots, int n);
+
+/* bulk.c */
+extern bool bulk_needs_look(Store *store, const Pool *pool);
+extern void bulk_take_unused(Search *search, SlotRow *units,
+							 BulkState *states, int nunits);
 
 /* queue.c */
 extern bool queue_take_ready(Search *search);

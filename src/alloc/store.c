@@ -1,6 +1,6 @@
 /*
  * store.c
- *		Writes alloc_slot and alloc_past.
+ *		Writes alloc_slot.
  *
  * Rows are inserted speculatively, like those of INSERT ... ON CONFLICT.  They
  * are changed without waiting: if another transaction is in the way, that is
@@ -36,9 +36,8 @@
 
 static const AllocRelation all_slot_indexes[] = {
 	ALLOC_SLOT_PKEY, ALLOC_SLOT_KEY, ALLOC_SLOT_QUEUE, ALLOC_SLOT_EXPIRY,
-	ALLOC_SLOT_OVERLAP
+	ALLOC_SLOT_AGAIN, ALLOC_SLOT_OVERLAP
 };
-static const AllocRelation all_past_indexes[] = {ALLOC_PAST_ENDED};
 
 /*
  * Open alloc_slot, keeping the lock until the transaction ends.  Its indexes
@@ -140,13 +139,13 @@ writer_index(Writer *writer, TU_UpdateIndexes update, bool may_conflict)
 }
 
 /*
- * Insert the row's entry into one of our indexes, which have up to three
+ * Insert a row's entry into one of our indexes, which have up to three
  * columns.  With UNIQUE_CHECK_PARTIAL, returns false if the entry may violate
  * the constraint.
  */
-static bool
-index_row(Writer *writer, Relation index, IndexUniqueCheck check,
-		  bool unchanged)
+bool
+store_index_row(Writer *writer, TupleTableSlot *row, Relation index,
+				IndexUniqueCheck check, bool unchanged)
 {
 	IndexInfo	info = {.type = T_IndexInfo};
 	Datum		values[3];
@@ -156,12 +155,19 @@ index_row(Writer *writer, Relation index, IndexUniqueCheck check,
 	if (!index->rd_index->indisready)
 		return true;
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
-		values[i] = slot_getattr(writer->row,
-								 index->rd_index->indkey.values[i],
+		values[i] = slot_getattr(row, index->rd_index->indkey.values[i],
 								 &isnull[i]);
-	return index_insert(index, values, isnull, &writer->row->tts_tid,
-						writer->rel, check, unchanged, &info) ||
+	return index_insert(index, values, isnull, &row->tts_tid, writer->rel,
+						check, unchanged, &info) ||
 		check != UNIQUE_CHECK_PARTIAL;
+}
+
+/* The same for the row in the writer's tuple slot. */
+static bool
+index_row(Writer *writer, Relation index, IndexUniqueCheck check,
+		  bool unchanged)
+{
+	return store_index_row(writer, writer->row, index, check, unchanged);
 }
 
 /* End the use of a store. */
@@ -211,26 +217,27 @@ block_span(u128 lo, int order)
 	return RangeTypePGetDatum(make_range(type, &lower, &upper, false, NULL));
 }
 
-/* Store the row's image in the writer's tuple slot. */
-static TupleTableSlot *
-form_row(Store *store, const Pool *pool, const SlotRow *row)
+/* The writer of alloc_slot. */
+Writer *
+store_writer(Store *store)
 {
-	TupleTableSlot *slot;
-	Datum	   *values;
-	bool	   *isnull;
-	MemoryContext caller;
-
 	if (store->slots.rel == NULL)
 		writer_open(&store->slots, store, store->slot, all_slot_indexes,
 					lengthof(all_slot_indexes));
-	slot = store->slots.row;
-	ExecClearTuple(slot);
-	MemoryContextReset(store->slots.cxt);
-	/* The values last until the next row is formed. */
-	caller = MemoryContextSwitchTo(store->slots.cxt);
+	return &store->slots;
+}
 
-	values = slot->tts_values - 1;
-	isnull = slot->tts_isnull - 1;
+/*
+ * Store the row's image in a tuple slot.  Its values are in the current memory
+ * context.
+ */
+void
+store_form(const Pool *pool, const SlotRow *row, TupleTableSlot *slot)
+{
+	Datum	   *values = slot->tts_values - 1;
+	bool	   *isnull = slot->tts_isnull - 1;
+
+	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true,
 		   sizeof(bool) * slot->tts_tupleDescriptor->natts);
 
@@ -281,8 +288,20 @@ form_row(Store *store, const Pool *pool, const SlotRow *row)
 		isnull[SLOT_SLOTS] = false;
 	}
 	ExecStoreVirtualTuple(slot);
+}
+
+/* The same in the writer's tuple slot, until the next row is formed. */
+static TupleTableSlot *
+form_row(Store *store, const Pool *pool, const SlotRow *row)
+{
+	Writer	   *writer = store_writer(store);
+	MemoryContext caller;
+
+	MemoryContextReset(writer->cxt);
+	caller = MemoryContextSwitchTo(writer->cxt);
+	store_form(pool, row, writer->row);
 	MemoryContextSwitchTo(caller);
-	return slot;
+	return writer->row;
 }
 
 /*
@@ -343,6 +362,9 @@ index_slot(Store *store, const SlotRow *row, IndexUniqueCheck check_lo,
 		!index_row(writer, store_index(store, BY_KEY), check_key,
 				   check_key == UNIQUE_CHECK_NO))
 		return false;
+	if (row->key_row > 0)
+		(void) index_row(writer, store_index(store, BY_AGAIN),
+						 UNIQUE_CHECK_NO, false);
 	return !row->expires ||
 		index_row(writer, store_index(store, BY_EXPIRY),
 				  UNIQUE_CHECK_NO, false);
@@ -514,62 +536,4 @@ store_delete(Store *store, const SlotRow *row)
 
 	CommandCounterIncrement();
 	return result;
-}
-
-/* Record in alloc_past that the row's key held its unit until ended_at. */
-void
-store_history(Store *store, const Pool *pool, const SlotRow *row,
-			  TimestampTz ended_at, const char *reason)
-{
-	Writer	   *writer = &store->past;
-	TupleTableSlot *slot;
-	MemoryContext caller;
-	Datum	   *values;
-
-	if (pg_cas_history_retention == 0)
-		return;
-
-	if (writer->rel == NULL)
-		writer_open(writer, store,
-					table_open(alloc_relation(store->nsp, ALLOC_PAST),
-							   RowExclusiveLock),
-					all_past_indexes, lengthof(all_past_indexes));
-	slot = writer->row;
-	ExecClearTuple(slot);
-	MemoryContextReset(writer->cxt);
-	caller = MemoryContextSwitchTo(writer->cxt);
-	values = slot->tts_values;
-	memset(slot->tts_isnull, true,
-		   sizeof(bool) * slot->tts_tupleDescriptor->natts);
-	memset(slot->tts_isnull, false, sizeof(bool) * 7);
-	values[0] = Int32GetDatum(pool->id);
-	values[1] = CStringGetTextDatum(unit_text(pool, row->lo, row->order));
-	values[2] = UUIDPGetDatum(&row->key);
-	values[3] = Int64GetDatum(row->generation);
-	values[4] = TimestampTzGetDatum(row->allocated_at);
-	/* the clock may have been set back */
-	values[5] = TimestampTzGetDatum(Max(ended_at, row->allocated_at));
-	values[6] = CStringGetTextDatum(reason);
-	ExecStoreVirtualTuple(slot);
-	MemoryContextSwitchTo(caller);
-
-	table_tuple_insert(writer->rel, slot, GetCurrentCommandId(true), 0, NULL);
-	if (!writer->known)
-		(void) writer_index(writer, TU_None, false);
-	else
-	{
-		if (store->past_ended == NULL)
-			store->past_ended =
-				index_open(alloc_relation(store->nsp, ALLOC_PAST_ENDED),
-						   RowExclusiveLock);
-		(void) index_row(writer, store->past_ended, UNIQUE_CHECK_NO, false);
-	}
-	CommandCounterIncrement();
-}
-
-/* Draw a new generation. */
-int64
-store_next_generation(Store *store)
-{
-	return history_draw(alloc_relation(store->nsp, ALLOC_GENERATION), 1);
 }

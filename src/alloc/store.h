@@ -34,6 +34,12 @@ extern void writer_open(Writer *writer, Store *store, Relation rel,
 extern void writer_close(Writer *writer);
 extern bool writer_index(Writer *writer, TU_UpdateIndexes update,
 						 bool may_conflict);
+extern Writer *store_writer(Store *store);
+extern void store_form(const Pool *pool, const SlotRow *row,
+					   TupleTableSlot *slot);
+extern bool store_index_row(Writer *writer, TupleTableSlot *row,
+							Relation index, IndexUniqueCheck check,
+							bool unchanged);
 extern TM_Result store_change(Store *store, Relation rel,
 							  const ItemPointerData *tid,
 							  TupleTableSlot *slot, bool undisturbed,

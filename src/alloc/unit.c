@@ -18,14 +18,8 @@
 
 #include "alloc/search.h"
 
-/* How often a call may have to start again without anybody to wait for. */
-#define MAX_IDLE_ROUNDS 1000
-
-/* Maximal number of rounds; see allocate(). */
+/* Maximal number of rounds; see unit_take(). */
 #define MAX_ROUNDS 64
-
-/* After so many milliseconds a waiting call searches again. */
-#define LOOK_AGAIN 100
 
 /*
  * Raise 25006 in a read-only transaction or on a standby, and 25000 in a
@@ -58,7 +52,7 @@ answer_held(Store *store, const Pool *pool, const Request *request,
 }
 
 /* Raise XX000. */
-pg_noreturn static void
+pg_noreturn void
 raise_stuck(const Pool *pool, const pg_uuid_t *key, const char *function,
 			const SlotRow *row)
 {
@@ -111,8 +105,8 @@ check_place(const Pool *pool, const Request *request)
  * In round 0 the pool is locked in share mode; in later rounds exclusively, so
  * that no other call is at work in the pool.
  */
-static Outcome
-allocate(Search *search, int round)
+Outcome
+unit_take(Search *search, int round)
 {
 	Request    *request = search->request;
 	Outcome		outcome;
@@ -210,7 +204,7 @@ allocate_again(Search *search, SlotRow *former, int round)
 		return OUTCOME_BUSY;
 	}
 
-	outcome = allocate(search, round);
+	outcome = unit_take(search, round);
 	if (outcome == OUTCOME_ALLOCATED)
 		unit_expire(search->store, search->pool, former);
 	return outcome;
@@ -218,7 +212,7 @@ allocate_again(Search *search, SlotRow *former, int round)
 
 /*
  * Try to allocate what is requested, without waiting for any transaction.  The
- * caller holds the locks of the pool and the key; see allocate() for round.
+ * caller holds the locks of the pool and the key; see unit_take() for round.
  *
  * Returns false if a transaction is changing what the key has, which is then
  * in answer->unit.  Otherwise the answer is set; if its outcome is
@@ -253,50 +247,12 @@ unit_try(Store *store, Pool *pool, Request *request, int round,
 	/* From here on something has to be written. */
 	unit_require_writing(request->function);
 	answer->outcome = state == KEY_RAN_OUT ?
-		allocate_again(&search, unit, round) : allocate(&search, round);
+		allocate_again(&search, unit, round) : unit_take(&search, round);
 	if (answer->outcome == OUTCOME_ALLOCATED)
 		*unit = search.unit;
 	answer->ready = search.ready;
 	answer->ready_at = search.ready_at;
 	return true;
-}
-
-/* What a call is waiting for. */
-typedef struct Waiting
-{
-	WaitSet		room;			/* transactions that may make room */
-	int			round;			/* see allocate() */
-	int			idle;			/* rounds without anybody to wait for */
-	int			pause;			/* milliseconds until the next search */
-	bool		looking;		/* still waiting for room; the next search is
-								 * for units that became free elsewhere */
-} Waiting;
-
-/* Wait before the next search. */
-static void
-wait_for_room(Waiting *waiting, Store *store, const Pool *pool,
-			  const Request *request, TimestampTz began)
-{
-	if (waiting->looking)
-	{
-		/* Where searches take long, do not search all the time. */
-		TimestampTz now = GetCurrentTimestamp();
-		long		took = TimestampDifferenceMilliseconds(began, now);
-
-		waiting->pause = (int) Max(LOOK_AGAIN, Min(took * 4, 10000));
-	}
-	else
-	{
-		/* A new round: wait for the transactions that its search has met. */
-		waiting->room.n = waiting->room.waited = waiting->room.unlooked = 0;
-		waiting->pause = LOOK_AGAIN;
-		for (int i = 0; i < store->waits.n; i++)
-			wait_add_xid(&waiting->room, store->waits.xids[i]);
-		waiting->round++;
-		if (waiting->room.n == 0 && ++waiting->idle > MAX_IDLE_ROUNDS)
-			raise_stuck(pool, &request->key, request->function, NULL);
-	}
-	waiting->looking = !wait_some(&waiting->room, waiting->pause);
 }
 
 /* Allocate what is requested, or find that the key already has it. */
@@ -360,7 +316,8 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 		}
 		if (answer->outcome != OUTCOME_BUSY)
 			return;
-		wait_for_room(&waiting, store, use->pool, request, began);
+		if (!wait_for_room(&waiting, &store->waits, began))
+			raise_stuck(use->pool, &request->key, request->function, NULL);
 	}
 }
 

@@ -29,6 +29,9 @@
 /* deadlock_timeout of a slice in which the deadlock detector is to run */
 #define DEADLOCK_LOOK 10
 
+/* After so many milliseconds a waiting call searches again. */
+#define LOOK_AGAIN 100
+
 /* Remember a transaction that has been met. */
 void
 wait_add_xid(WaitSet *waits, TransactionId xid)
@@ -193,5 +196,36 @@ wait_some(WaitSet *waits, int ms)
 		waits->waited += slice;
 		waits->unlooked = looks ? 0 : waits->unlooked + slice;
 	}
+	return true;
+}
+
+/*
+ * Wait before the next search for room.  met has the transactions that the
+ * last one has met, which began at that time.  Returns false if there was
+ * nobody to wait for too often.
+ */
+bool
+wait_for_room(Waiting *waiting, const WaitSet *met, TimestampTz began)
+{
+	if (waiting->looking)
+	{
+		/* Where searches take long, do not search all the time. */
+		TimestampTz now = GetCurrentTimestamp();
+		long		took = TimestampDifferenceMilliseconds(began, now);
+
+		waiting->pause = (int) Max(LOOK_AGAIN, Min(took * 4, 10000));
+	}
+	else
+	{
+		/* A new round: wait for the transactions that its search has met. */
+		waiting->room.n = waiting->room.waited = waiting->room.unlooked = 0;
+		waiting->pause = LOOK_AGAIN;
+		for (int i = 0; i < met->n; i++)
+			wait_add_xid(&waiting->room, met->xids[i]);
+		waiting->round++;
+		if (waiting->room.n == 0 && ++waiting->idle > MAX_IDLE_ROUNDS)
+			return false;
+	}
+	waiting->looking = !wait_some(&waiting->room, waiting->pause);
 	return true;
 }

@@ -194,6 +194,7 @@ extern bool own_delete(OwnTable *table);
 extern int64 history_now(void);
 extern int64 history_floor(void);
 extern int64 history_draw(Oid sequence, int64 block);
+extern int64 history_draw_many(Oid sequence, int n);
 extern void sequence_flush(Oid sequence);
 
 #endif							/* PG_CAS_BASE_H */

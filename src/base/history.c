@@ -291,6 +291,16 @@ history_floor(void)
 	return floor;
 }
 
+/* Raise 22003. */
+pg_noreturn static void
+raise_numbers_used_up(Oid sequence)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+			 errmsg("number of sequence %u is out of range", sequence),
+			 errdetail("Numbers must be less than 2^53.")));
+}
+
 /*
  * Draw a number from a sequence that was never drawn before, also not before a
  * failover or a restore.  Raise 22003 if the numbers are used up.  The
@@ -308,11 +318,7 @@ history_draw(Oid sequence, int64 block)
 		int64		floor = history_floor();
 
 		if (value > HISTORY_LIMIT)
-			ereport(ERROR,
-					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("number of sequence %u is out of range",
-							sequence),
-					 errdetail("Numbers must be less than 2^53.")));
+			raise_numbers_used_up(sequence);
 		if (value - block >= floor)
 			return value;
 
@@ -327,6 +333,39 @@ history_draw(Oid sequence, int64 block)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("sequence %u does not advance beyond the floor", sequence),
 			 errhint("Check that its increment is positive and its cache is small.")));
+}
+
+/*
+ * Draw n numbers in a row from a sequence whose numbers are drawn one by one,
+ * and return the first.  One by one, each of them would cost as much as all of
+ * them do here.
+ */
+int64
+history_draw_many(Oid sequence, int n)
+{
+	/* This also raises the errors, and sees to the floor. */
+	int64		first = history_draw(sequence, 1);
+	Buffer		buffer;
+	Relation	rel;
+	GenericXLogState *xlog;
+	Form_pg_sequence_data data;
+
+	rel = open_sequence(sequence, &buffer);
+	xlog = GenericXLogStart(rel);
+	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+	data = sequence_data(GenericXLogRegisterBuffer(xlog, buffer,
+												   GENERIC_XLOG_FULL_IMAGE));
+	/* as in set_sequence() */
+	first = data->last_value + 1;
+	data->last_value += n;
+	data->log_cnt = 0;
+	data->is_called = true;
+	if (data->last_value > HISTORY_LIMIT)
+		raise_numbers_used_up(sequence);
+	GenericXLogFinish(xlog);
+	UnlockReleaseBuffer(buffer);
+	relation_close(rel, NoLock);
+	return first;
 }
 
 /* ----------
