@@ -5,7 +5,7 @@
 # Sourced by bash scripts with set -euo pipefail.
 
 # The same versions as in src/compat.h.
-supported=(15 16 17 18)
+supported=(15 16 17 18 19)
 
 # Print the folder for what takes long to make: builds, roots, machines, headers.
 cache_folder() {
@@ -23,6 +23,7 @@ suite_of() {
         15) echo bookworm ;;
         17) echo trixie ;;
         18) echo sid ;;
+        19) echo sid experimental ;;
         *)
             echo "no Debian release has PostgreSQL $1" >&2
             return 1

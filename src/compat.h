@@ -22,15 +22,67 @@
 #if PG_VERSION_NUM < 150000
 #error "pg_cas needs PostgreSQL 15 or later"
 #endif
-#if PG_VERSION_NUM >= 190000
-#error "this version of pg_cas supports PostgreSQL 15 to 18"
+#if PG_VERSION_NUM >= 200000
+#error "this version of pg_cas supports PostgreSQL 15 to 19"
+#endif
+
+/*
+ * New in PostgreSQL 19
+ */
+#if PG_VERSION_NUM < 190000
+#include "utils/jsonb.h"
+
+#define SO_NONE 0
+#define table_beginscan(rel, snapshot, nkeys, key, flags) \
+	(table_beginscan) (rel, snapshot, nkeys, key)
+#define table_tuple_update(rel, tid, slot, cid, options, ...) \
+	(table_tuple_update) (rel, tid, slot, cid, __VA_ARGS__)
+#define table_tuple_delete(rel, tid, cid, options, snapshot, crosscheck, \
+						   wait, failure) \
+	(table_tuple_delete) (rel, tid, cid, snapshot, crosscheck, wait, failure, \
+						  false)
+
+#define EIIT_IS_UPDATE (1 << 0)
+#define EIIT_NO_DUPE_ERROR (1 << 1)
+#define EIIT_ONLY_SUMMARIZING (1 << 2)
+
+/* A document that is being built. */
+typedef struct JsonbInState
+{
+	JsonbValue *result;
+	JsonbParseState *parseState;
+} JsonbInState;
+
+#define pushJsonbValue(state, token, value) \
+	((void) ((state)->result = \
+			 (pushJsonbValue) (&(state)->parseState, token, value)))
+
+#define pg_fallthrough __attribute__((fallthrough))
+#define TupleDescFinalize(desc) ((void) 0)
+#define prune_page(rel, buffer) heap_page_prune_opt(rel, buffer)
+#else
+#include "access/heapam.h"
+#include "access/visibilitymap.h"
+#include "utils/tuplestore.h"
+
+/* Remove dead rows from a page, which is not locked. */
+static inline void
+prune_page(Relation rel, Buffer buffer)
+{
+	Buffer		map = InvalidBuffer;
+
+	heap_page_prune_opt(rel, buffer, &map, false);
+	if (BufferIsValid(map))
+		ReleaseBuffer(map);
+}
 #endif
 
 /*
  * New in PostgreSQL 18
  */
 #if PG_VERSION_NUM < 180000
-#define index_beginscan(heap, index, snapshot, instrument, nkeys, norderbys) \
+#define index_beginscan(heap, index, snapshot, instrument, nkeys, norderbys, \
+						flags) \
 	(index_beginscan) (heap, index, snapshot, nkeys, norderbys)
 #define RelationGetPrimaryKeyIndex(rel, deferrable_ok) \
 	(RelationGetPrimaryKeyIndex) (rel)
@@ -48,6 +100,11 @@
 #define has_invalid_not_null(desc, i) \
 	(TupleDescCompactAttr(desc, i)->attnullability == ATTNULLABLE_INVALID)
 #define has_virtual_columns(constr) ((constr)->has_generated_virtual)
+#if PG_VERSION_NUM < 190000
+#define index_beginscan(heap, index, snapshot, instrument, nkeys, norderbys, \
+						flags) \
+	(index_beginscan) (heap, index, snapshot, instrument, nkeys, norderbys)
+#endif
 #endif
 
 /*
@@ -97,17 +154,34 @@ object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 typedef bool TU_UpdateIndexes;
 #define TU_None false
 #define TU_All true
-#define only_summarizing(update_indexes) false
-#define ExecInsertIndexTuples(rri, slot, estate, update, no_dup_err, \
-							  conflict, arbiters, only_summarizing) \
-	(ExecInsertIndexTuples) (rri, slot, estate, update, no_dup_err, conflict, \
+#define ExecInsertIndexTuples(rri, estate, flags, slot, arbiters, conflict) \
+	(ExecInsertIndexTuples) (rri, slot, estate, \
+							 ((flags) & EIIT_IS_UPDATE) != 0, \
+							 ((flags) & EIIT_NO_DUPE_ERROR) != 0, conflict, \
 							 arbiters)
 
 #define make_range(type, lower, upper, empty, escontext) \
 	(make_range) (type, lower, upper, empty)
-#else
-#define only_summarizing(update_indexes) ((update_indexes) == TU_Summarizing)
+#elif PG_VERSION_NUM < 190000
+#define ExecInsertIndexTuples(rri, estate, flags, slot, arbiters, conflict) \
+	(ExecInsertIndexTuples) (rri, slot, estate, \
+							 ((flags) & EIIT_IS_UPDATE) != 0, \
+							 ((flags) & EIIT_NO_DUPE_ERROR) != 0, conflict, \
+							 arbiters, ((flags) & EIIT_ONLY_SUMMARIZING) != 0)
 #endif
+
+/* Flags of ExecInsertIndexTuples(), by what an update has changed. */
+static inline uint32
+update_flags(TU_UpdateIndexes update_indexes)
+{
+	if (update_indexes == TU_None)
+		return 0;
+#if PG_VERSION_NUM >= 160000
+	if (update_indexes == TU_Summarizing)
+		return EIIT_IS_UPDATE | EIIT_ONLY_SUMMARIZING;
+#endif
+	return EIIT_IS_UPDATE;
+}
 
 /*
  * Initialize an executor state's range table with one relation and the columns

@@ -86,7 +86,7 @@ frontier_row(Relation rel, Relation index, int32 range, TupleTableSlot *slot)
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ,
 				Int32GetDatum(range));
-	desc = index_beginscan(rel, index, SnapshotSelf, NULL, 1, 0);
+	desc = index_beginscan(rel, index, SnapshotSelf, NULL, 1, 0, SO_NONE);
 	index_rescan(desc, &key, 1, NULL, 0);
 	found = index_getnext_slot(desc, ForwardScanDirection, slot);
 	if (found)

@@ -87,7 +87,7 @@ scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 	scan->slot = table_slot_create(store->slot, NULL);
 	scan->nnumbers = nnumbers;
 	scan->desc = index_beginscan(store->slot, store_index(store, which),
-								 snapshot, NULL, nkeys, 0);
+								 snapshot, NULL, nkeys, 0, SO_NONE);
 	index_rescan(scan->desc, scan->keys, nkeys, NULL, 0);
 }
 

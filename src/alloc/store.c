@@ -129,10 +129,10 @@ writer_index(Writer *writer, TU_UpdateIndexes update, bool may_conflict)
 	/* An index that is not ours may call functions. */
 	if (!writer->known)
 		owner_enter(&scope);
-	list_free(ExecInsertIndexTuples(writer->rri, writer->row, writer->estate,
-									update != TU_None, may_conflict,
-									&conflict, NIL,
-									only_summarizing(update)));
+	list_free(ExecInsertIndexTuples(writer->rri, writer->estate,
+									update_flags(update) |
+									(may_conflict ? EIIT_NO_DUPE_ERROR : 0),
+									writer->row, NIL, &conflict));
 	if (!writer->known)
 		owner_leave(&scope);
 	return conflict;
@@ -477,9 +477,9 @@ store_change(Store *store, Relation rel, const ItemPointerData *tid,
 		}
 	}
 	if (slot == NULL)
-		return table_tuple_delete(rel, &tuple.t_self, cid, SnapshotAny,
-								  InvalidSnapshot, true, &failure, false);
-	return table_tuple_update(rel, &tuple.t_self, slot, cid, SnapshotAny,
+		return table_tuple_delete(rel, &tuple.t_self, cid, 0, SnapshotAny,
+								  InvalidSnapshot, true, &failure);
+	return table_tuple_update(rel, &tuple.t_self, slot, cid, 0, SnapshotAny,
 							  InvalidSnapshot, true, &failure, &lockmode,
 							  update_indexes);
 }

@@ -109,7 +109,7 @@ own_scan_begin(OwnScan *scan, OwnTable *table, Relation index,
 	else
 		InitDirtySnapshot(scan->shown);
 	scan->desc = index_beginscan(table->rel, index, &scan->shown, NULL, nkeys,
-								 0);
+								 0, SO_NONE);
 	index_rescan(scan->desc, keys, nkeys, NULL, 0);
 }
 
@@ -273,8 +273,9 @@ own_insert(OwnTable *table, const Datum *values, const bool *nulls)
 	token = SpeculativeInsertionLockAcquire(xid);
 	table_tuple_insert_speculative(table->rel, table->row,
 								   GetCurrentCommandId(true), 0, NULL, token);
-	list_free(ExecInsertIndexTuples(table->writer, table->row, table->estate,
-									false, true, &conflict, NIL, false));
+	list_free(ExecInsertIndexTuples(table->writer, table->estate,
+									EIIT_NO_DUPE_ERROR, table->row, NIL,
+									&conflict));
 	table_tuple_complete_speculative(table->rel, table->row, token,
 									 !conflict);
 	SpeculativeInsertionLockRelease(xid);
@@ -309,7 +310,7 @@ own_update(OwnTable *table, const Datum *values, const bool *nulls,
 
 	/* Do not wait: "wait" is false. */
 	result = table_tuple_update(table->rel, &tid, table->row,
-								GetCurrentCommandId(true), InvalidSnapshot,
+								GetCurrentCommandId(true), 0, InvalidSnapshot,
 								InvalidSnapshot, false, &failure, &lockmode,
 								&indexes);
 	if (result != TM_Ok)
@@ -317,9 +318,9 @@ own_update(OwnTable *table, const Datum *values, const bool *nulls,
 
 	/* Key columns are never updated, so no unique conflict is possible. */
 	if (indexes != TU_None)
-		list_free(ExecInsertIndexTuples(table->writer, table->row,
-										table->estate, true, false, NULL,
-										NIL, only_summarizing(indexes)));
+		list_free(ExecInsertIndexTuples(table->writer, table->estate,
+										update_flags(indexes), table->row,
+										NIL, NULL));
 	return true;
 }
 
@@ -331,7 +332,6 @@ own_delete(OwnTable *table)
 
 	prepare_writing(table);
 	return table_tuple_delete(table->rel, &table->slot->tts_tid,
-							  GetCurrentCommandId(true), InvalidSnapshot,
-							  InvalidSnapshot, false, &failure,
-							  false) == TM_Ok;
+							  GetCurrentCommandId(true), 0, InvalidSnapshot,
+							  InvalidSnapshot, false, &failure) == TM_Ok;
 }

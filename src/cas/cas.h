@@ -473,7 +473,8 @@ extern bool direct_run(CasCall *call, const CasStatement *statement,
 extern void direct_end_call(CasCall *call);
 
 /* document.c */
-extern void document_push_key(JsonbParseState **state, const char *key);
+extern void document_push_key(JsonbInState *state, const char *key);
+extern Jsonb *document_end(JsonbInState *state);
 extern Jsonb *document_merge(Jsonb *target, Jsonb *patch);
 extern Jsonb *document_stamp(Jsonb *document, const CasNames *path,
 							 int64 version, bool as_string);

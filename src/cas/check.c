@@ -436,6 +436,7 @@ cas_table_settings(PG_FUNCTION_ARGS)
 	char	   *problems;
 
 	TupleDescInitEntry(desc, CAS_SETTINGS + 1, "problem", TEXTOID, -1, 0);
+	TupleDescFinalize(desc);
 	memset(nulls, true, sizeof(nulls));
 	if (rel != NULL)
 		cas_find_triggers(rel, &triggers);

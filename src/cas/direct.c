@@ -143,7 +143,7 @@ open_state(CasCall *call)
 	Relation	index = index_open(call->table->key_index, AccessShareLock);
 
 	call->scan = index_beginscan(call->rel, index, GetActiveSnapshot(), NULL,
-								 call->table->nkeys, 0);
+								 call->table->nkeys, 0, SO_NONE);
 	call->found = table_slot_create(call->rel, NULL);
 	call->written = table_slot_create(call->rel, NULL);
 	MemoryContextSwitchTo(old);
@@ -374,8 +374,7 @@ insert_index_entries(CasCall *call, const CasWrite *write,
 	InitResultRelInfo(result, call->rel, 1, NULL, 0);
 	ExecOpenIndices(result, false);
 	MemoryContextSwitchTo(old);
-	ExecInsertIndexTuples(result, slot, estate, true, false, NULL, NIL,
-						  only_summarizing(update));
+	ExecInsertIndexTuples(result, estate, update_flags(update), slot, NIL, NULL);
 	ExecCloseIndices(result);
 	FreeExecutorState(estate);
 }
@@ -409,7 +408,7 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 			return false;
 		form_row(call, old, write, new);
 		result = table_tuple_update(call->rel, &old->tts_tid, new,
-									GetCurrentCommandId(true),
+									GetCurrentCommandId(true), 0,
 									GetActiveSnapshot(), InvalidSnapshot,
 									true, &failure, &mode, &update_indexes);
 		switch (result)

@@ -27,7 +27,7 @@
  * document is complete.
  */
 void
-document_push_key(JsonbParseState **state, const char *key)
+document_push_key(JsonbInState *state, const char *key)
 {
 	JsonbValue	v;
 
@@ -35,6 +35,14 @@ document_push_key(JsonbParseState **state, const char *key)
 	v.val.string.val = unconstify(char *, key);
 	v.val.string.len = strlen(key);
 	pushJsonbValue(state, WJB_KEY, &v);
+}
+
+/* Complete the object that is being built. */
+Jsonb *
+document_end(JsonbInState *state)
+{
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(state->result);
 }
 
 static bool
@@ -78,8 +86,8 @@ lookup(JsonbContainer *object, const JsonbValue *key)
  * Push the merge of two objects.  A NULL target stands for the empty object,
  * which RFC 7396 uses in place of a target that is not an object.
  */
-static JsonbValue *
-push_merged(JsonbParseState **state, JsonbContainer *target,
+static void
+push_merged(JsonbInState *state, JsonbContainer *target,
 			JsonbContainer *patch)
 {
 	JsonbIterator *it;
@@ -133,7 +141,7 @@ push_merged(JsonbParseState **state, JsonbContainer *target,
 		}
 	}
 
-	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
 /*
@@ -142,15 +150,14 @@ push_merged(JsonbParseState **state, JsonbContainer *target,
 Jsonb *
 document_merge(Jsonb *target, Jsonb *patch)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 
 	/* A patch that is not an object replaces the target. */
 	if (!is_object(patch))
 		return patch;
-	return JsonbValueToJsonb(push_merged(&state,
-										 is_object(target) ?
-										 &target->root : NULL,
-										 &patch->root));
+	push_merged(&state, is_object(target) ? &target->root : NULL,
+				&patch->root);
+	return JsonbValueToJsonb(state.result);
 }
 
 /*
@@ -177,7 +184,7 @@ document_holds_objects(Jsonb *object)
 Jsonb *
 document_pick(Jsonb *document, Jsonb *names)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JsonbIterator *it = JsonbIteratorInit(&names->root);
 	JsonbIteratorToken token;
 	JsonbValue	v;
@@ -194,7 +201,7 @@ document_pick(Jsonb *document, Jsonb *names)
 		pushJsonbValue(&state, WJB_KEY, &v);
 		pushJsonbValue(&state, WJB_VALUE, found ? found : &null);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return document_end(&state);
 }
 
 /*
@@ -204,7 +211,7 @@ document_pick(Jsonb *document, Jsonb *names)
 Jsonb *
 document_changes(Jsonb *old, Jsonb *new)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JsonbIterator *it = JsonbIteratorInit(&new->root);
 	JsonbIteratorToken token;
 	JsonbValue	v;
@@ -227,7 +234,7 @@ document_changes(Jsonb *old, Jsonb *new)
 		pushJsonbValue(&state, WJB_KEY, &key);
 		pushJsonbValue(&state, WJB_VALUE, &v);
 	}
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return document_end(&state);
 }
 
 pg_noreturn static void
@@ -250,8 +257,8 @@ raise_path_blocked(const CasNames *path, int depth)
  * Push object with the version set at the path, of which the first depth names
  * lead to object.  A NULL object stands for the empty one.
  */
-static JsonbValue *
-push_stamped(JsonbParseState **state, JsonbContainer *object,
+static void
+push_stamped(JsonbInState *state, JsonbContainer *object,
 			 const CasNames *path, int depth, JsonbValue *version)
 {
 	JsonbValue	key;
@@ -296,7 +303,7 @@ push_stamped(JsonbParseState **state, JsonbContainer *object,
 		push_stamped(state, old ? old->val.binary.data : NULL, path,
 					 depth + 1, version);
 	}
-	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
 /*
@@ -308,7 +315,7 @@ Jsonb *
 document_stamp(Jsonb *document, const CasNames *path, int64 version,
 			   bool as_string)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	JsonbValue	v;
 
 	/* there is no place for the version in an array or a scalar */
@@ -325,8 +332,8 @@ document_stamp(Jsonb *document, const CasNames *path, int64 version,
 		v.type = jbvNumeric;
 		v.val.numeric = int64_to_numeric(version);
 	}
-	return JsonbValueToJsonb(push_stamped(&state, &document->root, path, 0,
-										  &v));
+	push_stamped(&state, &document->root, path, 0, &v);
+	return JsonbValueToJsonb(state.result);
 }
 
 /* Return whether the version could be set at the path in the document. */

@@ -278,7 +278,7 @@ static void
 populate_columns(CasTable *table, Jsonb *payload, const Bitmapset *columns,
 				 CasWrite *write)
 {
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	Datum	   *values = palloc(sizeof(Datum) * table->desc->natts);
 	bool	   *nulls = palloc(sizeof(bool) * table->desc->natts);
 	int			a = -1;
@@ -300,10 +300,7 @@ populate_columns(CasTable *table, Jsonb *payload, const Bitmapset *columns,
 	}
 
 	/* this sets all columns of the arrays, so copy only the wanted ones */
-	cas_populate(table,
-				 JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT,
-												  NULL)),
-				 values, nulls);
+	cas_populate(table, document_end(&state), values, nulls);
 	a = -1;
 	while ((a = bms_next_member(columns, a)) >= 0)
 	{

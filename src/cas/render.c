@@ -32,12 +32,12 @@ typedef struct Rendering
 	OutputSettings output;
 } Rendering;
 
-static void push_value(Rendering *rendering, JsonbParseState **state,
+static void push_value(Rendering *rendering, JsonbInState *state,
 					   JsonbIteratorToken token, Oid type, Datum value,
 					   bool isnull);
 
 static void
-push_text(JsonbParseState **state, JsonbIteratorToken token, char *text)
+push_text(JsonbInState *state, JsonbIteratorToken token, char *text)
 {
 	JsonbValue	v;
 
@@ -48,7 +48,7 @@ push_text(JsonbParseState **state, JsonbIteratorToken token, char *text)
 }
 
 static void
-push_numeric(JsonbParseState **state, JsonbIteratorToken token, Numeric number)
+push_numeric(JsonbInState *state, JsonbIteratorToken token, Numeric number)
 {
 	JsonbValue	v;
 
@@ -58,7 +58,7 @@ push_numeric(JsonbParseState **state, JsonbIteratorToken token, Numeric number)
 }
 
 static void
-push_document(JsonbParseState **state, JsonbIteratorToken token,
+push_document(JsonbInState *state, JsonbIteratorToken token,
 			  Jsonb *document)
 {
 	JsonbValue	v;
@@ -70,7 +70,7 @@ push_document(JsonbParseState **state, JsonbIteratorToken token,
 }
 
 static void
-push_composite(Rendering *rendering, JsonbParseState **state, Datum value)
+push_composite(Rendering *rendering, JsonbInState *state, Datum value)
 {
 	HeapTupleHeader header = DatumGetHeapTupleHeader(value);
 	TupleDesc	desc;
@@ -102,7 +102,7 @@ push_composite(Rendering *rendering, JsonbParseState **state, Datum value)
 
 /* Push one dimension of an array, beginning with the element *next. */
 static void
-push_dimension(Rendering *rendering, JsonbParseState **state, Oid type,
+push_dimension(Rendering *rendering, JsonbInState *state, Oid type,
 			   int ndims, const int *dims, const Datum *elements,
 			   const bool *nulls, int *next)
 {
@@ -124,7 +124,7 @@ push_dimension(Rendering *rendering, JsonbParseState **state, Oid type,
 }
 
 static void
-push_array(Rendering *rendering, JsonbParseState **state, Datum value)
+push_array(Rendering *rendering, JsonbInState *state, Datum value)
 {
 	ArrayType  *array = DatumGetArrayTypeP(value);
 	Oid			type = ARR_ELEMTYPE(array);
@@ -152,7 +152,7 @@ push_array(Rendering *rendering, JsonbParseState **state, Datum value)
 
 /* Push a number given as text, or the text if JSON has no such number. */
 static void
-push_number_text(JsonbParseState **state, JsonbIteratorToken token,
+push_number_text(JsonbInState *state, JsonbIteratorToken token,
 				 bool finite, char *text)
 {
 	Datum		number;
@@ -170,7 +170,7 @@ push_number_text(JsonbParseState **state, JsonbIteratorToken token,
 
 /* Push a value of any type. */
 static void
-push_value(Rendering *rendering, JsonbParseState **state,
+push_value(Rendering *rendering, JsonbInState *state,
 		   JsonbIteratorToken token, Oid type, Datum value, bool isnull)
 {
 	static const int utc = 0;
@@ -236,7 +236,7 @@ push_value(Rendering *rendering, JsonbParseState **state,
 			/* json is stored as text */
 			value = CStringGetDatum(TextDatumGetCString(value));
 			value = DirectFunctionCall1(jsonb_in, value);
-			/* FALLTHROUGH */
+			pg_fallthrough;
 		case JSONBOID:
 			push_document(state, token, DatumGetJsonbP(value));
 			return;
@@ -265,7 +265,7 @@ render_row(TupleDesc desc, const Bitmapset *columns, const Datum *values,
 		   const bool *nulls, bool big_strings)
 {
 	Rendering	rendering = {.big_strings = big_strings};
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	int			a = -1;
 	Jsonb	   *object;
 
@@ -278,7 +278,7 @@ render_row(TupleDesc desc, const Bitmapset *columns, const Datum *values,
 		push_value(&rendering, &state, WJB_VALUE, att->atttypid, values[a - 1],
 				   nulls[a - 1]);
 	}
-	object = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	object = document_end(&state);
 	output_end(&rendering.output);
 	return object;
 }

@@ -181,7 +181,7 @@ greatest_by_index(Relation rel, AttrNumber version, Oid type,
 			 */
 			TupleTableSlot *slot = table_slot_create(rel, NULL);
 			IndexScanDesc scan = index_beginscan(rel, index, SnapshotSelf,
-												 NULL, 0, 0);
+												 NULL, 0, 0, SO_NONE);
 
 			index_rescan(scan, NULL, 0, NULL, 0);
 			while (index_getnext_slot(scan, BackwardScanDirection, slot))
@@ -210,7 +210,8 @@ greatest_by_scan(Relation rel, AttrNumber version, Oid type,
 				 int64 *greatest)
 {
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan(rel, SnapshotSelf, 0, NULL);
+	TableScanDesc scan = table_beginscan(rel, SnapshotSelf, 0, NULL,
+											 SO_NONE);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{

@@ -449,7 +449,7 @@ do_operation(TxnItem *item, CommandId locked, int64 *version, CasRow *row)
  * first operation that fails raises an error.
  */
 static void
-do_operations(JsonbParseState **state, const TxnList *list)
+do_operations(JsonbInState *state, const TxnList *list)
 {
 	CommandId	locked = GetCurrentCommandId(false);
 	MemoryContext mcxt = CurrentMemoryContext;
@@ -497,7 +497,7 @@ cas_txn(PG_FUNCTION_ARGS)
 	TxnList		compare;
 	TxnList		success;
 	TxnList		failure;
-	JsonbParseState *state = NULL;
+	JsonbInState state = {0};
 	Jsonb	   *answer;
 	bool		all;
 	MemoryContext caller = CurrentMemoryContext;

@@ -135,13 +135,13 @@ pg_noreturn extern void txn_rethrow_at(const TxnItem *item,
 									   MemoryContext mcxt);
 
 /* txn_answer.c */
-extern void txn_answer_begin(JsonbParseState **state);
-extern bool txn_answer_comparisons(JsonbParseState **state,
+extern void txn_answer_begin(JsonbInState *state);
+extern bool txn_answer_comparisons(JsonbInState *state,
 								   const TxnList *list);
-extern void txn_answer_results_begin(JsonbParseState **state);
-extern void txn_answer_result(JsonbParseState **state, TxnItem *item,
+extern void txn_answer_results_begin(JsonbInState *state);
+extern void txn_answer_result(JsonbInState *state, TxnItem *item,
 							  CasOutcome outcome, const CasRow *row);
-extern void txn_answer_results_end(JsonbParseState **state);
-extern Jsonb *txn_answer_end(JsonbParseState **state);
+extern void txn_answer_results_end(JsonbInState *state);
+extern Jsonb *txn_answer_end(JsonbInState *state);
 
 #endif							/* PG_CAS_TXN_H */

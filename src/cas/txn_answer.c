@@ -8,19 +8,19 @@
 #include "utils/numeric.h"
 
 void
-txn_answer_begin(JsonbParseState **state)
+txn_answer_begin(JsonbInState *state)
 {
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 }
 
 Jsonb *
-txn_answer_end(JsonbParseState **state)
+txn_answer_end(JsonbInState *state)
 {
-	return JsonbValueToJsonb(pushJsonbValue(state, WJB_END_OBJECT, NULL));
+	return document_end(state);
 }
 
 static void
-push_string(JsonbParseState **state, const char *field, const char *value)
+push_string(JsonbInState *state, const char *field, const char *value)
 {
 	JsonbValue	v;
 
@@ -32,7 +32,7 @@ push_string(JsonbParseState **state, const char *field, const char *value)
 }
 
 static void
-push_bool(JsonbParseState **state, const char *field, bool value)
+push_bool(JsonbInState *state, const char *field, bool value)
 {
 	JsonbValue	v;
 
@@ -43,7 +43,7 @@ push_bool(JsonbParseState **state, const char *field, bool value)
 }
 
 static void
-push_version(JsonbParseState **state, bool found, const CasRow *row)
+push_version(JsonbInState *state, bool found, const CasRow *row)
 {
 	JsonbValue	v;
 
@@ -67,7 +67,7 @@ key_text(TxnRow *row)
 
 /* Evaluate and push the comparisons; return whether all of them hold. */
 bool
-txn_answer_comparisons(JsonbParseState **state, const TxnList *list)
+txn_answer_comparisons(JsonbInState *state, const TxnList *list)
 {
 	bool		all = true;
 
@@ -101,7 +101,7 @@ txn_answer_comparisons(JsonbParseState **state, const TxnList *list)
 
 /* Push the result of an operation. */
 void
-txn_answer_result(JsonbParseState **state, TxnItem *item, CasOutcome outcome,
+txn_answer_result(JsonbInState *state, TxnItem *item, CasOutcome outcome,
 				  const CasRow *row)
 {
 	bool		found = outcome != CAS_MISSING;
@@ -132,14 +132,14 @@ txn_answer_result(JsonbParseState **state, TxnItem *item, CasOutcome outcome,
 }
 
 void
-txn_answer_results_begin(JsonbParseState **state)
+txn_answer_results_begin(JsonbInState *state)
 {
 	document_push_key(state, "results");
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 }
 
 void
-txn_answer_results_end(JsonbParseState **state)
+txn_answer_results_end(JsonbInState *state)
 {
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }

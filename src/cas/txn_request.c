@@ -358,7 +358,7 @@ read_operation(Txn *txn, TxnItem *item)
 		case TXN_UPDATE:
 		case TXN_PATCH:
 			item->version = get_version(txn, item);
-			/* FALLTHROUGH */
+			pg_fallthrough;
 		case TXN_CREATE:
 		case TXN_MERGE:
 		case TXN_PUT:

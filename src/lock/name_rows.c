@@ -81,7 +81,7 @@ names_open(NameTable *names, NameKind kind, bool writing)
 	names->slot = table_slot_create(names->rel, NULL);
 	/* with SnapshotAny; see names_find_version() */
 	names->scan = index_beginscan(names->rel, names->index, SnapshotAny, NULL,
-								  1, 0);
+								  1, 0, SO_NONE);
 	names->latest = RegisterSnapshot(GetLatestSnapshot());
 }
 
@@ -256,7 +256,7 @@ make_room(NameTable *names)
 	/* Pruning moves the rows on the page, so release our pin before it. */
 	ExecClearTuple(names->slot);
 	buffer = ReadBuffer(names->rel, ItemPointerGetBlockNumber(&names->tid));
-	heap_page_prune_opt(names->rel, buffer);
+	prune_page(names->rel, buffer);
 	ReleaseBuffer(buffer);
 	if (!table_tuple_fetch_row_version(names->rel, &names->tid, SnapshotAny,
 									   names->slot))
@@ -305,9 +305,8 @@ write_entries(NameTable *names, TupleTableSlot *row, TU_UpdateIndexes update)
 	 * the rights of the caller.
 	 */
 	owner_enter(&scope);
-	list_free(ExecInsertIndexTuples(names->executor_rel, row, names->executor,
-									update != TU_None, false, NULL, NIL,
-									only_summarizing(update)));
+	list_free(ExecInsertIndexTuples(names->executor_rel, names->executor,
+									update_flags(update), row, NIL, NULL));
 	owner_leave(&scope);
 }
 

@@ -115,7 +115,8 @@ int64
 snapshots_purge(NameTable *names, int batch)
 {
 	TransactionId horizon = GetOldestNonRemovableTransactionId(names->rel);
-	TableScanDesc scan = table_beginscan(names->rel, SnapshotAny, 0, NULL);
+	TableScanDesc scan = table_beginscan(names->rel, SnapshotAny, 0, NULL,
+										 SO_NONE);
 	int64		purged = 0;
 
 	while (purged < batch && next_row(names, scan))
