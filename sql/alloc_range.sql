@@ -36,7 +36,9 @@ SELECT alloc_pool_create('cidrs', '{10.0.0.0/29,10.0.1.0/29}'::cidr[]::text[], '
 SELECT alloc_pool_create('inets', '{10.0.0.7,10.0.0.9}'::inet[]::text[]);
 SELECT alloc_pool_create('ranges', ARRAY['[100,4095)'::int8range, '[5000,5001)']::text[], 'int');
 SELECT pool, ranges FROM alloc_pools ORDER BY pool;
+\set VERBOSITY terse
 SELECT alloc_pool_create('array', '{10.0.0.0/24}'::cidr[]);
+\set VERBOSITY default
 -- which of many it is
 SELECT alloc_pool_create('many', '{1-2, 4-5, 7-9x, 11}', 'int');
 SELECT alloc_pool_create('many', '{1-2, 4-9, 12, 7-8}', 'int');

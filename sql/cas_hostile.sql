@@ -143,8 +143,13 @@ SET bytea_output = 'escape';
 SET extra_float_digits = -15;
 SET timezone = 'Asia/Tokyo';
 SET xmloption = 'document';
-SET standard_conforming_strings = off;
-SET escape_string_warning = off;
+-- PostgreSQL 19 has no such settings
+DO $$ BEGIN
+    IF current_setting('server_version_num')::int < 190000 THEN
+        SET standard_conforming_strings = off;
+        SET escape_string_warning = off;
+    END IF;
+END $$;
 SET backslash_quote = on;
 SET quote_all_identifiers = on;
 SET transform_null_equals = on;

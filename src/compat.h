@@ -57,6 +57,9 @@ typedef struct JsonbInState
 	((void) ((state)->result = \
 			 (pushJsonbValue) (&(state)->parseState, token, value)))
 
+/* A lock says that a row that was deleted was updated. */
+#define LOCK_REPORTS_DELETE false
+
 #define pg_fallthrough __attribute__((fallthrough))
 #define TupleDescFinalize(desc) ((void) 0)
 #define prune_page(rel, buffer) heap_page_prune_opt(rel, buffer)
@@ -64,6 +67,8 @@ typedef struct JsonbInState
 #include "access/heapam.h"
 #include "access/visibilitymap.h"
 #include "utils/tuplestore.h"
+
+#define LOCK_REPORTS_DELETE true
 
 /* Remove dead rows from a page, which is not locked. */
 static inline void

@@ -235,6 +235,15 @@ find_row(CasCall *call, CasKey *key, TupleTableSlot *slot)
 	return found;
 }
 
+/* Raise 40001 for a row that was deleted after the snapshot was taken. */
+pg_noreturn static void
+raise_deleted(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent delete")));
+}
+
 /*
  * Lock the row in the slot, and put its newest version into the slot.  Return
  * false if the row was deleted or has another key now.
@@ -271,7 +280,11 @@ lock_row(CasCall *call, CasKey *key, LockTupleMode mode, TupleTableSlot *slot)
 		case TM_Updated:
 		case TM_Deleted:
 			if (IsolationUsesXactSnapshot())
+			{
+				if (result == TM_Deleted && LOCK_REPORTS_DELETE)
+					raise_deleted();
 				found_raise_outdated(call);
+			}
 			if (result == TM_Deleted)
 				return false;
 			break;
@@ -431,9 +444,7 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 				break;
 			case TM_Deleted:
 				if (IsolationUsesXactSnapshot())
-					ereport(ERROR,
-							(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-							 errmsg("could not serialize access due to concurrent delete")));
+					raise_deleted();
 				return false;
 			case TM_Invisible:
 			case TM_SelfModified:
