@@ -60,3 +60,22 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA cas_internal
     TO @extowner@;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA cas_internal TO @extowner@;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA cas_internal TO @extowner@;
+
+--
+-- 7. Storage.  VACUUM locks a table exclusively for a moment to cut off empty
+-- pages at its end.  A call that must not wait would take that for a session that
+-- alters the table, and fail.
+--
+DO $$
+DECLARE
+    rel pg_catalog.regclass;
+BEGIN
+    FOR rel IN
+        SELECT c.oid FROM pg_catalog.pg_class AS c
+        WHERE c.relnamespace OPERATOR(pg_catalog.=) 'cas_internal'::pg_catalog.regnamespace
+          AND c.relkind OPERATOR(pg_catalog.=) 'r'
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s SET (vacuum_truncate = off)', rel);
+    END LOOP;
+END
+$$;

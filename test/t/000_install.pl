@@ -158,6 +158,13 @@ is( owner_sql('SELECT "Die Ablage".pg_cas_version()'),
 		q{SELECT extversion FROM pg_extension WHERE extname = 'pg_cas'}),
 	'the library and the SQL objects are of one version');
 
+is( owner_sql(
+		q{SELECT string_agg(relname, ' ') FROM pg_class
+		WHERE relnamespace = 'cas_internal'::regnamespace AND relkind = 'r'
+		AND 'vacuum_truncate=off' <> ALL (coalesce(reloptions, '{}'))}),
+	'',
+	'VACUUM locks no table of ours exclusively to truncate it');
+
 owner_sql('DROP EXTENSION pg_cas; DROP SCHEMA "Die Ablage"');
 is(owner_sql($traces), $before, 'dropping it leaves nothing');
 
