@@ -22,6 +22,12 @@ SETTING(bool, boolean, log_conflicts,
 		.details = "Conflicts answered by the try forms are included.",
 		.context = PGC_SUSET)
 
+SETTING(bool, boolean, conflict_lock,
+		.meaning = "Locks the row that a try form answers a conflict with.",
+		.details = "If off, the answer has the row as last committed, and nothing is written for it.",
+		.boot = true,
+		.context = PGC_USERSET)
+
 /* for tests and benchmarks: the results do not depend on it */
 SETTING(bool, boolean, direct_path,
 		.meaning = "Lets swaps of plain tables go past the executor.",

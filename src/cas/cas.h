@@ -364,6 +364,7 @@ typedef struct CasSwap
 								 * may be NULL */
 	Oid			fn;				/* for apply */
 	int			wants;			/* CAS_WANTS_ flags of the row returned */
+	bool		unlocked;		/* answer a conflict without a lock */
 } CasSwap;
 
 /* relation.c */
@@ -578,10 +579,13 @@ extern bool statement_read_as_of(CasCall *call, CasKey *key,
 #define CAS_MAX_TRIES 5
 
 extern bool row_has_policies(CasCall *call);
+extern bool row_may_lock(CasCall *call);
 extern bool row_may_lock_keys(CasCall *call);
 extern bool row_read(CasCall *call, CasKey *key, int wants, CasRow *row);
 extern bool row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 					 CasLook *look, CasRow *row);
+extern bool row_read_latest(CasCall *call, CasKey *key, int wants,
+							CasRow *row);
 extern bool row_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode,
 							 int wants, CasRow *row);
 

@@ -171,6 +171,7 @@ do_swap(FunctionCallInfo fcinfo, SwapFunction function, bool try_form)
 
 	/* The plain forms return only the version, so read nothing else. */
 	swap.wants = try_form ? call_answer_wants(&call) : 0;
+	swap.unlocked = try_form && !pg_cas_conflict_lock;
 
 	/* only cas_create() accepts a NULL id; the others raise 22004 */
 	if (!PG_ARGISNULL(1))

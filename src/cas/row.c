@@ -86,10 +86,10 @@ row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 }
 
 /*
- * Read the latest committed row, for callers who may not lock it.
+ * Read the latest committed row, for callers who may not or need not lock it.
  */
-static bool
-read_latest(CasCall *call, CasKey *key, int wants, CasRow *row)
+bool
+row_read_latest(CasCall *call, CasKey *key, int wants, CasRow *row)
 {
 	CasRow		former;
 	bool		found;
@@ -121,6 +121,13 @@ has_right(CasCall *call, AclMode rights)
 								  ACLMASK_ANY) == ACLCHECK_OK;
 }
 
+/* Return whether the caller may lock rows. */
+bool
+row_may_lock(CasCall *call)
+{
+	return has_right(call, ACL_UPDATE);
+}
+
 /* Return whether the caller may lock keys that have no row. */
 bool
 row_may_lock_keys(CasCall *call)
@@ -137,8 +144,8 @@ row_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 				 CasRow *row)
 {
 	/* policies for UPDATE may hide a row that those for SELECT show */
-	if (has_right(call, ACL_UPDATE) &&
+	if (row_may_lock(call) &&
 		row_lock(call, key, mode, wants, NULL, row))
 		return true;
-	return read_latest(call, key, wants, row);
+	return row_read_latest(call, key, wants, row);
 }

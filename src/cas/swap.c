@@ -53,6 +53,20 @@ lock_to_write(CasCall *call, CasKey *key, int wants, CasRow *row)
 }
 
 /*
+ * Return whether a conflict can be answered without a lock: with the row as
+ * last committed, in *row, which has another version than the expected one.
+ * That needs no transaction id, and so no commit record.
+ */
+static bool
+conflicts_unlocked(CasCall *call, const CasSwap *swap, CasRow *row)
+{
+	/* only a lock tells whether policies for UPDATE hide the row */
+	return swap->unlocked && row_may_lock(call) && !row_has_policies(call) &&
+		row_read_latest(call, swap->key, swap->wants, row) &&
+		!row_has_version(row, swap->expected);
+}
+
+/*
  * Update the row if it has the version, and return whether it was written.
  * There are several reasons why it may not be; see swap_update().
  */
@@ -161,6 +175,8 @@ swap_update(CasCall *call, CasSwap *swap, CasRow *row)
 	if (look == NULL && !contradicts &&
 		write_row(call, swap, swap->expected, &write, row))
 		return CAS_UPDATED;
+	if (conflicts_unlocked(call, swap, row))
+		return CAS_CONFLICT;
 
 	/*
 	 * Nothing was written.  The row may be missing or hidden, have another
@@ -228,7 +244,8 @@ swap_patch(CasCall *call, const CasSwap *swap, CasRow *row)
 
 	if (!patch_needs_row(call, swap->document))
 		return swap_update(call, &update, row);
-
+	if (conflicts_unlocked(call, swap, row))
+		return CAS_CONFLICT;
 	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE,
 				  swap->wants | CAS_WANTS_PAYLOAD, NULL, row))
 		return no_row(call, swap->key, CAS_MISSING, row);
@@ -409,6 +426,8 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 	{
 		if (write_run(call, &delete, row))
 			return CAS_DELETED;
+		if (conflicts_unlocked(call, swap, row))
+			return CAS_CONFLICT;
 		if (!row_lock_or_read(call, swap->key, CAS_LOCK_UPDATE, swap->wants,
 							  row) ||
 			!may_delete(call, swap->key))
@@ -514,10 +533,13 @@ swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
 	int			wants = swap->wants;
 	CasRow		other;
 	bool		new_first = cas_key_compare(call, new_key, key) < 0;
+	bool		taken;
+
+	if (conflicts_unlocked(call, swap, row))
+		return CAS_CONFLICT;
 
 	/* Lock the two keys in their order, so that renames cannot deadlock. */
-	bool		taken = new_first && claim_key(call, new_key, wants, &other);
-
+	taken = new_first && claim_key(call, new_key, wants, &other);
 	if (!row_lock(call, key, CAS_LOCK_UPDATE, wants, NULL, row))
 		return no_row(call, key, CAS_MISSING, row);
 	if (!row_has_version(row, swap->expected))
