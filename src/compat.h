@@ -45,6 +45,7 @@
 #define EIIT_IS_UPDATE (1 << 0)
 #define EIIT_NO_DUPE_ERROR (1 << 1)
 #define EIIT_ONLY_SUMMARIZING (1 << 2)
+#define has_flag(flags, flag) (((flags) & (flag)) != 0)
 
 /* A document that is being built. */
 typedef struct JsonbInState
@@ -161,8 +162,8 @@ typedef bool TU_UpdateIndexes;
 #define TU_All true
 #define ExecInsertIndexTuples(rri, estate, flags, slot, arbiters, conflict) \
 	(ExecInsertIndexTuples) (rri, slot, estate, \
-							 ((flags) & EIIT_IS_UPDATE) != 0, \
-							 ((flags) & EIIT_NO_DUPE_ERROR) != 0, conflict, \
+							 has_flag(flags, EIIT_IS_UPDATE), \
+							 has_flag(flags, EIIT_NO_DUPE_ERROR), conflict, \
 							 arbiters)
 
 #define make_range(type, lower, upper, empty, escontext) \
@@ -170,9 +171,9 @@ typedef bool TU_UpdateIndexes;
 #elif PG_VERSION_NUM < 190000
 #define ExecInsertIndexTuples(rri, estate, flags, slot, arbiters, conflict) \
 	(ExecInsertIndexTuples) (rri, slot, estate, \
-							 ((flags) & EIIT_IS_UPDATE) != 0, \
-							 ((flags) & EIIT_NO_DUPE_ERROR) != 0, conflict, \
-							 arbiters, ((flags) & EIIT_ONLY_SUMMARIZING) != 0)
+							 has_flag(flags, EIIT_IS_UPDATE), \
+							 has_flag(flags, EIIT_NO_DUPE_ERROR), conflict, \
+							 arbiters, has_flag(flags, EIIT_ONLY_SUMMARIZING))
 #endif
 
 /* Flags of ExecInsertIndexTuples(), by what an update has changed. */

@@ -387,7 +387,8 @@ insert_index_entries(CasCall *call, const CasWrite *write,
 	InitResultRelInfo(result, call->rel, 1, NULL, 0);
 	ExecOpenIndices(result, false);
 	MemoryContextSwitchTo(old);
-	ExecInsertIndexTuples(result, estate, update_flags(update), slot, NIL, NULL);
+	ExecInsertIndexTuples(result, estate, update_flags(update), slot, NIL,
+						  NULL);
 	ExecCloseIndices(result);
 	FreeExecutorState(estate);
 }

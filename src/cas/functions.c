@@ -8,7 +8,7 @@
  * return an outcome and the row.  The SQL overloads for text and anyelement
  * ids share a C function, which finds out the type of its argument.
  */
-#include "cas.h"
+#include "swap.h"
 
 #include "access/relation.h"
 #include "access/xact.h"

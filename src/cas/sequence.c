@@ -211,7 +211,7 @@ greatest_by_scan(Relation rel, AttrNumber version, Oid type,
 {
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	TableScanDesc scan = table_beginscan(rel, SnapshotSelf, 0, NULL,
-											 SO_NONE);
+										 SO_NONE);
 
 	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
 	{

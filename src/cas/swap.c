@@ -7,6 +7,7 @@
  * partition routing have the same effects as for a statement that the caller
  * sends.  Concurrent swaps are serialized by the row's own lock only.
  */
+#include "swap.h"
 #include "write.h"
 
 #include "access/xact.h"

@@ -8,6 +8,7 @@
  * all rows are locked, then the comparisons are evaluated, then one list is
  * run.
  */
+#include "swap.h"
 #include "txn.h"
 
 #include "access/xact.h"
