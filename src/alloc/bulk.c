@@ -93,8 +93,8 @@ withdraw_row(Store *store, Run *run, int j)
 
 	run->taken[j] = true;
 	result = table_tuple_delete(store->slot, &run->rows[j]->tts_tid,
-								GetCurrentCommandId(true), SnapshotAny,
-								InvalidSnapshot, true, &failure, false);
+								GetCurrentCommandId(true), 0, SnapshotAny,
+								InvalidSnapshot, true, &failure);
 	if (result != TM_Ok)
 		elog(ERROR, "could not delete a row that was just inserted: %d",
 			 (int) result);
