@@ -46,6 +46,7 @@ SELECT take('px', 5), take('px', 6, '10.0.1.7'), take('px', 6);
 SELECT take('px', 7, exclude => '[0,16384)'), take('px', 7, exclude => '[0,16385)'), take('px', 7, exclude => '[,)'), take('px', 7, exclude => 'empty');
 SELECT take('px', 8, '10.0.0.5', exclude => '[0,16383]'), take('px', 9, '10.0.0.5', 0, '[16384,)');
 SELECT take('px', 10, '10.0.0.5', exclude => '[0,16383]'), take('px', 11, '10.0.0.5');
+SELECT take('px', 12, '10.0.0.5', exclude => '[0,0]');
 
 -- what cannot be had
 SELECT take('px', 20, '10.0.0.3', 49152);

@@ -5,6 +5,7 @@ import uuid
 
 import turns
 
+BYTES = {'mac': 6, 'mac8': 8}
 NOW, NEVER = '1 microsecond', '1 day'
 
 
@@ -15,8 +16,9 @@ def key(n):
 class Unit:
     """A unit of a key: the values first to last; over if it has expired."""
 
-    def __init__(self, first, last, kind, over, generation):
+    def __init__(self, first, last, kind, over, generation, number=1):
         self.first, self.last, self.kind = first, last, kind
+        self.number, self.size = number, (last - first + 1) // number
         self.over, self.generation = over, generation
         self.perhaps = False    # expired, and may have been removed
 
@@ -36,6 +38,8 @@ class Pool:
         self.ranges = [(0, size - 1)]   # open ones, in addresses
         self.cut = []                   # removed ranges
         self.reserved = []              # in addresses
+        self.on_request = set()         # those that are given to who names a value
+        self.excluded = set()           # chunks of an address that are not given out
         self.cooling = set()            # values
         self.may_cool = set()
         self.units = {}                 # key: Unit, as committed
@@ -45,6 +49,9 @@ class Pool:
     def address(self, n):
         if self.kind == 'int':
             return str(self.base + n)
+        if self.kind in BYTES:
+            size = BYTES[self.kind]
+            return (self.base + n).to_bytes(size, 'big').hex(':')
         return str(ipaddress.ip_address(self.base + n))
 
     def text(self, part):
@@ -53,6 +60,10 @@ class Pool:
             bits = ipaddress.ip_address(self.base).max_prefixlen
             return f'{self.address(first)}/{bits - (last - first).bit_length()}'
         return f'{self.address(first)}-{self.address(last)}'
+
+    def last(self, unit):
+        """Return the last one of several units in a row, as the views show it, or None."""
+        return None if unit.number == 1 else self.address(unit.last // self.chunks)
 
     def value(self, unit):
         """Return a unit as the views show it."""
@@ -67,10 +78,16 @@ class Pool:
             return f'{address}:{port}-{port + size - 1}'
         return self.address(unit.first // self.chunks)
 
-    def parse(self, text, kind):
-        """Return the values of a unit that an answer names."""
+    def parse(self, text, kind, n=1):
+        """Return the values of a unit, or of n in a row, that an answer names."""
+        first, last = self.parse_one(text, kind)
+        return first, last + (n - 1) * self.chunks
+
+    def parse_one(self, text, kind):
         if kind == 'int':
             return (int(text) - self.base,) * 2
+        if kind in BYTES:
+            return (int(text.replace(':', ''), 16) - self.base,) * 2
         if kind == 'prefix':
             net = ipaddress.ip_network(text)
             first = int(net.network_address) - self.base
@@ -108,17 +125,33 @@ class Pool:
         return any(a <= v // self.chunks <= b for a, b in parts
                    for v in range(first, last + 1))
 
-    def places(self, size):
+    def kept(self, wanted):
+        """Return what is reserved for a caller, who may have named a value."""
+        return [part for part in self.reserved if not (wanted and part in self.on_request)]
+
+    def parts(self):
+        """Return the ranges that a unit, or several in a row, may lie in."""
+        if self.kind == 'prefix':
+            return self.ranges
+        parts = []
+        for a, b in sorted(self.ranges):
+            if parts and parts[-1][1] + 1 == a:
+                parts[-1] = parts[-1][0], b
+            else:
+                parts.append((a, b))
+        return parts
+
+    def places(self, size, excluded=()):
         """Yield the first value of each unit of this size that the pool could have."""
-        for a, b in self.ranges:
+        for a, b in self.parts():
             for first in range(a * self.chunks, (b + 1) * self.chunks - size + 1):
-                if self.aligned(first, size):
+                if self.aligned(first, size) and first % self.chunks not in excluded:
                     yield first
 
     def aligned(self, first, size):
         if self.kind == 'prefix':
             return (self.base + first) % size == 0
-        return first % size == 0
+        return first % min(size, self.chunks) == 0
 
 
 class Turn(turns.Turn):
@@ -188,13 +221,21 @@ class Turn(turns.Turn):
 
 
 def apply(units, k, unit):
-    """Change the units of a pool.  A new unit removes expired units with its values."""
+    """Change the units of a pool.
+
+    A new unit removes expired units with its values, and of several in a row, some.
+    """
     if unit is None:
         units.pop(k, None)
         return
-    for other in [o for o, u in units.items()
-                  if o != k and u.over and u.meets(unit.first, unit.last)]:
-        del units[other]
+    for other, was in list(units.items()):
+        if other == k or not was.over or not was.meets(unit.first, unit.last):
+            continue
+        if was.number == 1 or unit.meets(was.first, was.first + was.size - 1):
+            del units[other]
+        else:
+            # its key may get them again, when all of them are free
+            was.perhaps = True
     units[k] = unit
 
 

@@ -2,7 +2,7 @@
 
 import ipaddress
 
-from alloc_model import NEVER, NOW, Pool, Turn
+from alloc_model import BYTES, NEVER, NOW, Pool, Turn
 from fuzz import Difference, Raised, Session
 from turns import Run
 
@@ -22,19 +22,34 @@ class Pools(Run):
 
     def new_pool(self):
         r = self.random
-        kind = r.choice(('int', 'ip', 'ports', 'prefix', 'prefix'))
-        size = r.choice((4, 8, 16))
+        kind = r.choice(('int', 'ip', 'ports', 'ports', 'prefix', 'prefix', 'mac', 'mac8'))
+        size = r.choice((4, 8, 16, 16))
         base = (r.choice((0, 100)) if kind == 'int'
+                else r.choice((0, 0xfff8, 256 ** BYTES[kind] - 32)) if kind in BYTES
                 else int(ipaddress.ip_address(r.choice(('10.0.0.0', '2001:db8::')))))
         chunks = 4 if kind == 'ports' else 1
         self.made += 1
         pool = Pool(f'p{self.made}', 'ip' if kind == 'ports' else kind,
                     r.choice(('any', 'lowest', 'random')),
                     r.choice(('0', NOW, NEVER)), chunks, base, size)
-        self.maker.rows('SELECT alloc_pool_create(%s, %s, %s, %s, %s::interval, %s)',
+        exclude = self.exclude(pool)
+        self.maker.rows('SELECT alloc_pool_create(%s, %s, %s, %s, %s::interval, %s, '
+                        'exclude_ports => %s::int4range[])',
                         pool.name, [pool.text(pool.ranges[0])], pool.kind, pool.strategy,
-                        pool.cooldown, 65536 // chunks if chunks > 1 else None)
+                        pool.cooldown, 65536 // chunks if chunks > 1 else None, exclude)
         self.pools.append(pool)
+
+    def exclude(self, pool):
+        """Choose ports of a pool to exclude, in one chunk or none."""
+        r = self.random
+        if pool.chunks == 1 or r.random() < 0.5:
+            pool.excluded = set()
+            return None if pool.chunks == 1 else '{}'
+        chunk = r.randrange(pool.chunks)
+        size = 65536 // pool.chunks
+        pool.excluded = {chunk}
+        a, b = sorted(r.randrange(chunk * size, (chunk + 1) * size) for _ in range(2))
+        return f'{{"[{a},{b}]"}}'
 
     def in_way(self, turn, other):
         """A call may have to wait for any transaction that has used the pool."""
@@ -144,7 +159,8 @@ class Pools(Run):
         r = self.random
         first = r.randrange(16)
         part = (first, first) if pool.kind == 'prefix' else (first, first + r.randrange(3))
-        state = self.state(turn, pool, 'alloc_reserve', pool.text(part))
+        on_request = r.random() < 0.5
+        state = self.state(turn, pool, 'alloc_reserve', pool.text(part), None, on_request)
         if state == 'busy':
             return
         clash = any(a <= part[1] and part[0] <= b for a, b in pool.reserved)
@@ -154,6 +170,8 @@ class Pools(Run):
             f'reserve: {state}')
         if not state:
             pool.reserved.append(part)
+            if on_request:
+                pool.on_request.add(part)
 
     def unreserve(self, turn, pool):
         if not pool.reserved:
@@ -163,8 +181,18 @@ class Pools(Run):
         if state != 'busy':
             self.fuzz.expect(not state, f'unreserve: {state}')
             pool.reserved.remove(part)
+            pool.on_request.discard(part)
 
     def set(self, turn, pool):
+        if pool.chunks > 1 and self.random.random() < 0.5:
+            before = pool.excluded
+            exclude = self.exclude(pool)
+            state = self.state(turn, pool, 'alloc_pool_set', None, None, None, exclude)
+            if state == 'busy':
+                pool.excluded = before
+            else:
+                self.fuzz.expect(not state, f'set: {state}')
+            return
         strategy = self.random.choice(('any', 'lowest', 'random'))
         state = self.state(turn, pool, 'alloc_pool_set', strategy)
         if state != 'busy':

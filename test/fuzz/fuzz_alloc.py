@@ -19,6 +19,23 @@ from fuzz import Difference, Raised, psycopg
 KEYS = 14
 
 
+class Asked:
+    """What a call asks for."""
+
+    def __init__(self, kind, ttl):
+        self.kind, self.ttl = kind, ttl
+        self.size = self.number = 1     # in values; of units in a row
+        self.wanted = None              # values
+        self.of = None                  # of ports: the values of an address
+        self.exclude = None             # of ports: a range
+        self.without = set()            # of ports: the chunks in it, and those of the pool
+        self.excluded = set()
+        self.chunks = 1
+
+    def __repr__(self):
+        return f'asked {vars(self)}'
+
+
 class Alloc(Pools):
     """A run."""
 
@@ -35,10 +52,10 @@ class Alloc(Pools):
                   for of, o, u in t.effects or () if of is pool and u]
         return units
 
-    def free(self, turn, pool, taken, first, size):
+    def free(self, turn, pool, taken, first, size, wanted=None):
         last = first + size - 1
         resting = turn.resting(pool)
-        return (not pool.touches(pool.reserved, first, last)
+        return (not pool.touches(pool.kept(wanted), first, last)
                 and not any(v in pool.cooling or v in pool.may_cool or v in resting
                             for v in range(first, last + 1))
                 and not any(u.meets(first, last) for u in taken))
@@ -47,61 +64,96 @@ class Alloc(Pools):
         r = self.random
         k = r.randrange(KEYS)
         kind = 'ports' if pool.chunks > 1 and r.random() < 0.7 else pool.kind
-        size = (r.choice((1, 1, 2, 4)) if kind == 'prefix'
-                else 1 if kind == 'ports' else pool.chunks)
-        ttl = r.choice((None, None, NEVER, NOW))
-        args, wanted = [], None
-        if kind == 'prefix':
-            bits = ipaddress.ip_address(pool.base).max_prefixlen
-            args.append(bits - size.bit_length() + 1)
-        if kind != 'ports':
-            if r.random() < 0.3:
-                first = r.randrange(18) * pool.chunks // size * size
-                if pool.aligned(first, size):
-                    wanted = (first, first + size - 1)
-            args.append(pool.value(Unit(*wanted, kind, False, 0)) if wanted else None)
-        casts = {'prefix': '%s, %s::cidr, ', 'ip': '%s::inet, ', 'int': '%s::bigint, ', 'ports': ''}
+        ask = Asked(kind, r.choice((None, None, NEVER, NOW)))
+        ask.size = (r.choice((1, 1, 2, 4)) if kind == 'prefix'
+                    else 1 if kind == 'ports' else pool.chunks)
+        if kind not in ('prefix', 'ports') and r.random() < 0.4:
+            ask.number = r.choice((2, 2, 3, 5))
+            ask.size *= ask.number
+        if r.random() < 0.3:
+            first = r.randrange(18 * pool.chunks if kind == 'ports' else 18)
+            if kind != 'ports':
+                first *= pool.chunks
+            if kind == 'prefix':
+                first = first // ask.size * ask.size
+            if pool.aligned(first, ask.size):
+                ask.wanted = (first, first + ask.size - 1)
+        if kind == 'ports':
+            self.ask_ports(pool, ask)
         turn.at = pool
-        answer = turn.ask(
-            f'SELECT outcome, value, generation FROM alloc_try_{kind}(%s, %s, '
-            f'{casts[kind]}%s::interval)', pool.name, key(k), *args, ttl)
+        call, values = self.call(pool, ask)
+        answer = turn.ask(f'SELECT outcome, value, generation FROM alloc_try_{kind}(%s, %s, {call})',
+                          pool.name, key(k), *values)
         turn.touched.add(pool) if turn.effects is not None else None
         try:
-            self.judge(turn, pool, k, kind, size, wanted, ttl, answer)
+            self.judge(turn, pool, k, ask, answer)
         except Difference as difference:
             raise Difference(
                 f'{turn.name}, {pool.name} ({pool.kind}/{pool.chunks}, {pool.strategy}, cooldown '
-                f'{pool.cooldown}), key {k}, '
-                f'size {size}, wanted {wanted}: {answer}: {difference}; ranges {pool.ranges}, '
-                f'reserved {pool.reserved}, cooling {sorted(pool.cooling)}, may cool '
+                f'{pool.cooldown}), key {k}, {ask}: {answer}: {difference}; ranges {pool.ranges}, '
+                f'reserved {pool.reserved}, on request {pool.on_request}, excluded '
+                f'{pool.excluded}, cooling {sorted(pool.cooling)}, may cool '
                 f'{sorted(pool.may_cool)}, units {turn.view(pool)}') from difference
 
-    def judge(self, turn, pool, k, kind, size, wanted, ttl, answer, choice=True):
+    def ask_ports(self, pool, ask):
+        """A chunk can be asked for by its address alone, and without some ports."""
+        r = self.random
+        if not ask.wanted and r.random() < 0.3:
+            n = r.randrange(18)
+            ask.of = (n * pool.chunks, (n + 1) * pool.chunks - 1)
+        if r.random() < 0.3:
+            a, b = sorted((r.randrange(65536), r.randrange(65536)))
+            ask.exclude = f'[{a},{b}]'
+            size = 65536 // pool.chunks
+            ask.without = set(range(a // size, b // size + 1))
+        ask.excluded = ask.without | pool.excluded
+        ask.chunks = pool.chunks
+
+    def call(self, pool, ask):
+        """Return the arguments behind pool and key."""
+        value = pool.value(Unit(*ask.wanted, ask.kind, False, 0)) if ask.wanted else None
+        if ask.kind == 'prefix':
+            bits = ipaddress.ip_address(pool.base).max_prefixlen
+            return '%s, %s::cidr, %s::interval', (bits - ask.size.bit_length() + 1, value, ask.ttl)
+        if ask.kind == 'ports':
+            first, port = (ask.wanted or ask.of or (None,))[0], None
+            if ask.wanted:
+                port = first % pool.chunks * (65536 // pool.chunks)
+            address = None if first is None else pool.address(first // pool.chunks)
+            return ('%s::interval, NULL, %s::inet, %s, %s::int4range',
+                    (ask.ttl, address, port, ask.exclude))
+        cast = {'ip': 'inet', 'int': 'bigint', 'mac': 'macaddr', 'mac8': 'macaddr8'}[ask.kind]
+        return (f'%s::{cast}, %s::interval, consecutive => %s', (value, ask.ttl, ask.number))
+
+    def judge(self, turn, pool, k, ask, answer, choice=True):
         expect = self.fuzz.expect
+        kind, size, wanted = ask.kind, ask.size, ask.wanted
         view = turn.view(pool)
         mine = view.get(k)
         live = mine if mine and not mine.over else None
         taken = self.taken(turn, pool, k)
         if isinstance(answer, Raised):
             if not turn.gave_up(answer):
-                self.judge_error(turn, pool, kind, size, wanted, answer)
+                self.judge_error(turn, pool, ask, answer)
             turn.failed()
             return
         outcome, value, generation = answer
         if outcome in ('held', 'reused'):
             expect(live, 'the key has nothing')
-            same = (live.kind == kind and live.last - live.first + 1 == size
+            same = (self.alike(live, ask)
                     and wanted in (None, (live.first, live.last)))
             expect(same == (outcome == 'held'), f'the key has {live}')
             expect(value == pool.value(live), f'the key has {pool.value(live)}')
             expect(outcome == 'reused' or generation == live.generation, 'generation')
         elif outcome == 'allocated':
             expect(not live, f'the key has {live}')
-            first, last = pool.parse(value, kind)
+            first, last = pool.parse(value, kind, ask.number)
+            expect(kind != 'ports' or first % pool.chunks not in ask.excluded, 'excluded')
+            expect(not ask.of or ask.of[0] <= first <= ask.of[1], 'another address')
             expect(last - first + 1 == size and pool.aligned(first, size), 'size')
             expect(wanted in (None, (first, last)), 'another value')
             expect(pool.covers(pool.ranges, first, last), 'not in the pool')
-            expect(not pool.touches(pool.reserved, first, last), 'reserved')
+            expect(not pool.touches(pool.kept(wanted or ask.of), first, last), 'reserved')
             cooling = pool.cooling | turn.resting(pool)
             expect(not any(v in cooling for v in range(first, last + 1)), 'cooling')
             clash = [u for u in taken if u.meets(first, last)]
@@ -110,46 +162,67 @@ class Alloc(Pools):
                    f'generation {pool.greatest} was out')
             pool.greatest = max(pool.greatest, generation)
             if choice and not wanted and not turn.waited and not self.busy(pool, turn):
-                self.judge_choice(turn, pool, mine, taken, kind, size, first)
-            turn.did(pool, k, Unit(first, last, kind, ttl == NOW, generation))
+                self.judge_choice(turn, pool, mine, taken, ask, first)
+            turn.did(pool, k, Unit(first, last, kind, ask.ttl == NOW, generation, ask.number))
         elif outcome == 'taken':
             expect(not live and wanted, 'nothing was asked for')
             expect(any(u.meets(*wanted) for u in taken), 'nobody has it')
         elif outcome in ('exhausted', 'cooling', 'fragmented'):
             expect(not live, f'the key has {live}')
-            places = [wanted[0]] if wanted else pool.places(size)
+            places = [wanted[0]] if wanted else pool.places(size, ask.excluded)
             there = [p for p in places if pool.covers(pool.ranges, p, p + size - 1)
-                     and self.free(turn, pool, taken, p, size)]
+                     and (not ask.of or ask.of[0] <= p <= ask.of[1])
+                     and self.free(turn, pool, taken, p, size, wanted or ask.of)]
             expect(not there, f'free: {there}')
-            expect(outcome != 'cooling' or pool.cooling or pool.may_cool
-                   or turn.resting(pool), 'nothing cools')
+            cools = pool.cooling or pool.may_cool or turn.resting(pool)
+            expect(outcome != 'cooling' or cools, 'nothing cools')
+            if ask.number > 1 and not (cools or wanted or turn.waited or self.busy(pool, turn)):
+                room = sum(self.free(turn, pool, taken, p, 1) for p in pool.places(1))
+                expect((outcome == 'fragmented') == (room >= size), f'{room} are free')
         else:
-            expect(outcome == 'reserved' and wanted
-                   and pool.touches(pool.reserved, *wanted), 'outcome')
+            named = wanted or ask.of
+            expect(outcome == 'reserved' and named
+                   and pool.touches(pool.kept(named), *named), 'outcome')
 
-    def judge_choice(self, turn, pool, mine, taken, kind, size, first):
+    def alike(self, unit, ask):
+        """Whether a unit is of the kind and size that is asked for, and where it may be."""
+        return (unit.kind == ask.kind and unit.last - unit.first + 1 == ask.size
+                and (not ask.of or ask.of[0] <= unit.first <= ask.of[1])
+                and not (ask.without and unit.first % ask.chunks in ask.without))
+
+    def judge_choice(self, turn, pool, mine, taken, ask, first):
         """Check which of the free units was chosen, if no other transaction is open."""
         if mine and mine.perhaps and first == mine.first:
             return
-        if (mine and not mine.perhaps and mine.kind == kind
-                and mine.last - mine.first + 1 == size):
-            if (pool.covers([r for r in pool.ranges if r[0] <= mine.first // pool.chunks <= r[1]],
+        named = ask.of
+        if (mine and not mine.perhaps and self.alike(mine, ask)
+                and not (ask.kind == 'ports' and mine.first % pool.chunks in ask.excluded)):
+            if (pool.covers([r for r in pool.parts() if r[0] <= mine.first // pool.chunks <= r[1]],
                             mine.first, mine.last)
-                    and self.free(turn, pool, taken, mine.first, size)):
+                    and self.free(turn, pool, taken, mine.first, ask.size, named)):
                 self.fuzz.expect(first == mine.first, f'had {mine} before')
-        elif pool.strategy == 'lowest':
-            lower = [p for p in pool.places(size)
-                     if p < first and self.free(turn, pool, taken, p, size)]
+                return
+            if pool.kind == 'prefix':
+                return
+        if pool.strategy == 'lowest':
+            lower = [p for p in pool.places(ask.size, ask.excluded)
+                     if p < first and (not ask.of or ask.of[0] <= p)
+                     and self.free(turn, pool, taken, p, ask.size, named)]
             self.fuzz.expect(not lower, f'lower: {lower}')
 
-    def judge_error(self, turn, pool, kind, size, wanted, error):
+    def judge_error(self, turn, pool, ask, error):
         expect = self.fuzz.expect
+        named = ask.wanted or ask.of
         if error.state == '40001':
             expect(turn.stale(pool), 'nothing has changed')
         elif error.state == '22023':
-            expect(wanted and not any(a <= wanted[0] // pool.chunks
-                                      and wanted[1] // pool.chunks <= b for a, b in pool.ranges)
-                   or not list(pool.places(size)), 'a good request')
+            outside = named and not any(
+                a <= named[0] // pool.chunks and named[1] // pool.chunks <= b
+                for a, b in pool.parts())
+            excluded = ask.kind == 'ports' and (
+                len(ask.excluded) == pool.chunks
+                or ask.wanted and ask.wanted[0] % pool.chunks in ask.excluded)
+            expect(outside or excluded or not list(pool.places(ask.size)), 'a good request')
         else:
             raise Difference('error')
 
@@ -177,8 +250,10 @@ class Alloc(Pools):
             k = row[0].int
             live = turn.view(pool).get(k)
             held = live and not live.over
-            self.judge(turn, pool, k, kind, size, None, None,
-                       ('held' if held else 'allocated', row[1], row[2]), choice=False)
+            ask = Asked(kind, None)
+            ask.size = size
+            self.judge(turn, pool, k, ask, ('held' if held else 'allocated', row[1], row[2]),
+                       choice=False)
 
     def release(self, turn, pool):
         r = self.random
@@ -224,7 +299,8 @@ class Alloc(Pools):
             return
         self.fuzz.expect(live and (answer[0] is None) == (ttl is None),
                          f'renewal of {mine} in {pool.name}: {answer}')
-        turn.did(pool, k, Unit(live.first, live.last, live.kind, ttl == NOW, live.generation))
+        turn.did(pool, k, Unit(live.first, live.last, live.kind, ttl == NOW, live.generation,
+                               live.number))
 
     def look(self, turn, pool):
         """Check alloc_get() and alloc_find()."""
@@ -233,7 +309,7 @@ class Alloc(Pools):
         live = {o: u for o, u in view.items() if not u.over}
         n = self.random.randrange(16)
         try:
-            got = turn.rows('SELECT key, value, generation FROM alloc_get(%s, %s)',
+            got = turn.rows('SELECT key, value, generation, last, n FROM alloc_get(%s, %s)',
                             pool.name, key(k))
             found = turn.rows('SELECT key FROM alloc_find(%s, %s)', pool.name,
                               pool.address(n))
@@ -244,7 +320,8 @@ class Alloc(Pools):
             return
         if turn.stale(pool):
             return
-        expected = [(key(k), pool.value(live[k]), live[k].generation)] if k in live else []
+        expected = [(key(k), pool.value(live[k]), live[k].generation, pool.last(live[k]),
+                     live[k].number)] if k in live else []
         self.fuzz.expect(got == expected, f'{pool.name}: the key has {got}, not {expected}')
         values = n * pool.chunks, (n + 1) * pool.chunks - 1
         expected = {key(o) for o, u in live.items() if u.meets(*values)}
@@ -257,10 +334,13 @@ class Alloc(Pools):
             if turn.effects is not None:
                 turn.end(self.random.random() < 0.5)
         for pool in self.pools:
-            got = {k.int: (value, generation) for k, value, generation in self.turns[0].rows(
-                'SELECT key, value, generation FROM alloc_units WHERE pool = %s', pool.name)}
+            got = {k.int: (value, *rest) for k, value, *rest in self.turns[0].rows(
+                'SELECT key, (array_agg(value ORDER BY address, number, mac))[1], '
+                'min(generation), min(last), max(n), count(*), count(DISTINCT (generation, '
+                'last, n)) FROM alloc_units WHERE pool = %s GROUP BY key', pool.name)}
             live = {k: u for k, u in pool.units.items() if not u.over}
-            expected = {k: (pool.value(u), u.generation) for k, u in live.items()}
+            expected = {k: (pool.value(u), u.generation, pool.last(u), u.number, u.number, 1)
+                        for k, u in live.items()}
             self.fuzz.expect(got == expected, f'{pool.name} has {got}, not {expected}')
             allocated = self.turns[0].ask('SELECT allocated FROM alloc_usage(%s)', pool.name)
             addresses = {v // pool.chunks for u in live.values()

@@ -13,7 +13,7 @@ import ipaddress
 import random
 
 import threads
-from alloc_model import NEVER, NOW, Pool, Unit, key
+from alloc_model import BYTES, NEVER, NOW, Pool, Unit, key
 from fuzz import Raised
 from threads import LEVELS, ConcurrentRun, ConcurrentSession, now
 from units_check import Epoch, Fact
@@ -167,21 +167,30 @@ class Worker(ConcurrentSession):
             return 'ports', 1, []
         return pool.kind, pool.chunks, []
 
+    def in_a_row(self, kind):
+        """Choose a number of units."""
+        r = self.random
+        return r.choice((2, 2, 3)) if kind not in ('ports', 'prefix') and r.random() < 0.4 else 1
+
     def allocate(self):
         r = self.random
         pool, k = self.pick()
         kind, size, args = self.request(pool)
+        number = self.in_a_row(kind)
         wanted = None
         if kind != 'ports':
             if r.random() < 0.3:
                 first = r.randrange(pool.size) * pool.chunks // size * size
                 if pool.aligned(first, size):
-                    wanted = first, first + size - 1
+                    wanted = first, first + size * number - 1
             args.append(pool.value(Unit(*wanted, kind, False, 0)) if wanted else None)
         ttl = r.choice((None, None, None, NEVER, NOW))
-        casts = {'prefix': '%s, %s::cidr, ', 'ip': '%s::inet, ', 'int': '%s::bigint, ', 'ports': ''}
+        size *= number
+        casts = {'prefix': '%s, %s::cidr, ', 'ip': '%s::inet, ', 'int': '%s::bigint, ',
+                 'mac': '%s::macaddr, ', 'mac8': '%s::macaddr8, ', 'ports': ''}
+        row = f', consecutive => {number}' if number > 1 else ''
         answer = self.call(pool, f'SELECT outcome, value, generation FROM alloc_try_{kind}(%s, '
-                           f'%s, {casts[kind]}%s::interval)', pool.name, key(k), *args, ttl,
+                           f'%s, {casts[kind]}%s::interval{row})', pool.name, key(k), *args, ttl,
                            may=('22023',))
         if answer is None:
             return
@@ -193,9 +202,9 @@ class Worker(ConcurrentSession):
             return
         outcome, value, generation = answer
         if outcome == 'allocated':
-            self.fact('got', pool, k, pool.parse(value, kind), generation, ttl == NOW, **what)
+            self.fact('got', pool, k, pool.parse(value, kind, number), generation, ttl == NOW, **what)
         elif outcome == 'held':
-            self.fact('held', pool, k, pool.parse(value, kind), generation, **what)
+            self.fact('held', pool, k, pool.parse(value, kind, number), generation, **what)
         elif outcome == 'taken':
             self.fact('taken', pool, k, wanted, **what)
         elif outcome in ('exhausted', 'cooling', 'fragmented'):
@@ -284,13 +293,14 @@ class Worker(ConcurrentSession):
     def look(self):
         pool, k = self.pick()
         answer = self.call(pool, 'SELECT array_agg(kind), array_agg(value), '
-                           'array_agg(generation) FROM alloc_get(%s, %s)', pool.name, key(k))
+                           'array_agg(generation), array_agg(n) FROM alloc_get(%s, %s)',
+                           pool.name, key(k))
         if answer is None:
             return
         if answer[0]:
             self.expect(len(answer[0]) == 1, f'{pool.name} {k}: {answer}')
-            kind, value, generation = (part[0] for part in answer)
-            fact = self.fact('held', pool, k, pool.parse(value, kind), generation)
+            kind, value, generation, n = (part[0] for part in answer)
+            fact = self.fact('held', pool, k, pool.parse(value, kind, n), generation)
         else:
             fact = self.fact('none', pool, k)
         fact.snapshot = True
@@ -344,8 +354,8 @@ class Units(ConcurrentRun):
     def new_pool(self):
         r = self.random
         self.made += 1
-        kind = r.choice(('int', 'ip', 'ports', 'prefix', 'prefix'))
-        base = 100 if kind == 'int' else int(ipaddress.ip_address(
+        kind = r.choice(('int', 'ip', 'ports', 'prefix', 'prefix', 'mac', 'mac8'))
+        base = 100 if kind == 'int' else 0xfff8 if kind in BYTES else int(ipaddress.ip_address(
             r.choice(('10.0.0.0', '2001:db8::'))))
         chunks = 4 if kind == 'ports' else 1
         size = r.choice((2, 4) if chunks > 1 else (4, 4, 8, 16))
@@ -377,9 +387,10 @@ class Units(ConcurrentRun):
         for pool in self.pools:
             wrong = self.admin.execute('SELECT alloc_verify(%s)', (pool.name,)).fetchall()
             self.fuzz.expect(not wrong, f'alloc_verify({pool.name}): {wrong}')
-            units = {k.int: (pool.parse(value, kind), generation)
-                     for k, value, kind, generation in self.admin.execute(
-                         'SELECT key, value, kind, generation FROM alloc_units WHERE pool = %s',
+            units = {k.int: (pool.parse(value, kind, n), generation)
+                     for k, value, kind, generation, n in self.admin.execute(
+                         'SELECT DISTINCT ON (key) key, value, kind, generation, n '
+                         'FROM alloc_units WHERE pool = %s ORDER BY key, address, number, mac',
                          (pool.name,)).fetchall()}
             epoch.check(pool, units)
             self.drop(pool, units)
