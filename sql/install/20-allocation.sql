@@ -32,9 +32,15 @@ CREATE TABLE cas_internal.alloc_pool (
     owner      oid,
     owner_name text NOT NULL,
     epoch      bigint NOT NULL DEFAULT 1,
+    parent     integer REFERENCES cas_internal.alloc_pool,
+    capacity   bigint CHECK (capacity >= 0),
+    lowered    boolean NOT NULL DEFAULT false,
     exclude_ports int4range[],
-    CHECK (cas_internal.alloc_kind_fits(kind, family, port_chunk))
+    CHECK (cas_internal.alloc_kind_fits(kind, family, port_chunk)),
+    CHECK ((kind = 'count'::text) = (capacity IS NOT NULL))
 );
+CREATE INDEX alloc_pool_parent ON cas_internal.alloc_pool (parent)
+    WHERE parent IS NOT NULL;
 COMMENT ON TABLE cas_internal.alloc_pool IS
     'internal: pools; the view alloc_pools shows them';
 
@@ -155,6 +161,56 @@ CREATE TABLE cas_internal.alloc_frontier (
 COMMENT ON TABLE cas_internal.alloc_frontier IS
     'internal: for each range a slot before which every slot has a row or is pending (first, last, first, last, ...); only speeds up searches';
 
+-- Shares of counted pools: each row is an extent of n places from first on, of
+-- which no two of a pool overlap.  origin is the pool from which the unit was
+-- taken: the pool itself, or one below it.  part distinguishes the rows of one
+-- key; the unit's first row has its total, and in its own pool its note.  A row
+-- without key cools until expires_at, or without that is withheld.  The row
+-- without n is the wall: all places from the pool's capacity on.
+CREATE TABLE cas_internal.alloc_share (
+    pool         integer NOT NULL,
+    origin       integer NOT NULL,
+    key          uuid,
+    part         integer NOT NULL DEFAULT 0,
+    first        bigint NOT NULL CHECK (first >= 0),
+    n            bigint CHECK (n > 0 AND n <= 9223372036854775807 - first),
+    total        bigint,
+    generation   bigint,
+    allocated_at timestamptz,
+    expires_at   timestamptz,
+    note         jsonb,
+    moved_from   uuid,
+    moved_generation bigint,
+    CHECK (key IS NULL
+           OR (n IS NOT NULL AND generation IS NOT NULL AND allocated_at IS NOT NULL)),
+    CONSTRAINT alloc_share_overlap EXCLUDE USING gist
+        (pg_catalog.int4range(pool, pool, '[]') WITH OPERATOR(pg_catalog.&&),
+         pg_catalog.int8range(first, first OPERATOR(pg_catalog.+) n) WITH OPERATOR(pg_catalog.&&))
+);
+CREATE UNIQUE INDEX alloc_share_key ON cas_internal.alloc_share (pool, origin, key, part)
+    WHERE key IS NOT NULL;
+CREATE INDEX alloc_share_place ON cas_internal.alloc_share (pool, first);
+CREATE INDEX alloc_share_expiry ON cas_internal.alloc_share (pool, expires_at)
+    WHERE expires_at IS NOT NULL;
+COMMENT ON TABLE cas_internal.alloc_share IS
+    'internal: what is taken from counted pools, by units of the pool itself and of those below it';
+
+-- Where there may be free places in counted pools.  Each free place is in a gap;
+-- not all places of a gap are free.  The predicates keep other queries from using
+-- the indexes, whose entries are marked dead before old snapshots are gone.
+CREATE TABLE cas_internal.alloc_gap (
+    pool     integer NOT NULL,
+    first    bigint NOT NULL CHECK (first >= 0),
+    n        bigint NOT NULL CHECK (n > 0 AND n <= 9223372036854775807 - first),
+    freed_at timestamptz NOT NULL
+);
+CREATE INDEX alloc_gap_size ON cas_internal.alloc_gap (pool, n, freed_at) WHERE n > 0;
+CREATE INDEX alloc_gap_place ON cas_internal.alloc_gap (pool, first) WHERE n > 0;
+ALTER TABLE cas_internal.alloc_gap REPLICA IDENTITY FULL;
+ALTER TABLE cas_internal.alloc_share REPLICA IDENTITY FULL;
+COMMENT ON TABLE cas_internal.alloc_gap IS
+    'internal: where counted pools may have free places; only speeds up searches';
+
 CREATE TABLE cas_internal.alloc_past (
     pool         integer NOT NULL,
     value        text NOT NULL,
@@ -179,6 +235,8 @@ SELECT pg_catalog.pg_extension_config_dump('cas_internal.alloc_range', '');
 SELECT pg_catalog.pg_extension_config_dump('cas_internal.alloc_reserved', '');
 SELECT pg_catalog.pg_extension_config_dump('cas_internal.alloc_slot', '');
 SELECT pg_catalog.pg_extension_config_dump('cas_internal.alloc_frontier', '');
+SELECT pg_catalog.pg_extension_config_dump('cas_internal.alloc_share', '');
+SELECT pg_catalog.pg_extension_config_dump('cas_internal.alloc_gap', '');
 SELECT pg_catalog.pg_extension_config_dump('cas_internal.alloc_past', '');
 SELECT pg_catalog.pg_extension_config_dump('cas_internal.alloc_generation', '');
 SELECT pg_catalog.pg_extension_config_dump('cas_internal.alloc_pool_id_seq', '');
@@ -195,7 +253,7 @@ COMMENT ON TYPE alloc_unit IS
 CREATE TYPE alloc_result AS (
     outcome text, value text, generation bigint, ready_at timestamptz);
 COMMENT ON TYPE alloc_result IS
-    'result of a try form; outcome is allocated, held, exhausted, cooling (until ready_at), fragmented, taken, reused or reserved';
+    'result of a try form; outcome is allocated, held, exhausted, cooling (until ready_at), fragmented, taken, reused, reserved, waiting or busy';
 
 CREATE TYPE alloc_port_range AS (
     address inet, first_port integer, last_port integer);
@@ -206,17 +264,18 @@ COMMENT ON TYPE alloc_port_range IS 'a chunk of the ports of an address';
 CREATE FUNCTION alloc_pool_create(pool text, ranges text[],
     kind text DEFAULT 'ip', strategy text DEFAULT 'any',
     cooldown interval DEFAULT '0', port_chunk integer DEFAULT NULL,
-    owner text DEFAULT NULL, exclude_ports int4range[] DEFAULT NULL,
+    owner text DEFAULT NULL, parent text DEFAULT NULL,
+    capacity bigint DEFAULT NULL, exclude_ports int4range[] DEFAULT NULL,
     if_not_exists boolean DEFAULT false)
     RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_pool_create(text, text[], text, text, interval, integer, text, int4range[], boolean) IS
-    'creates a pool; kind: ip | prefix | int | mac | mac8; strategy: any | lowest | random; the owner is owner, or pg_cas.owner, or the calling role; 23505 if it exists, unless if_not_exists is true; 23P01 if ranges overlap';
+COMMENT ON FUNCTION alloc_pool_create(text, text[], text, text, interval, integer, text, text, bigint, int4range[], boolean) IS
+    'creates a pool; kind: ip | prefix | int | mac | mac8 | count; strategy: any | lowest | random; the owner is owner, or pg_cas.owner, or the calling role; 23505 if it exists, unless if_not_exists is true; 23P01 if ranges overlap';
 
 CREATE FUNCTION alloc_pool_set(pool text, strategy text DEFAULT NULL,
     cooldown interval DEFAULT NULL, owner text DEFAULT NULL,
-    exclude_ports int4range[] DEFAULT NULL)
+    capacity bigint DEFAULT NULL, exclude_ports int4range[] DEFAULT NULL)
     RETURNS void AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION alloc_pool_set(text, text, interval, text, int4range[]) IS
+COMMENT ON FUNCTION alloc_pool_set(text, text, interval, text, bigint, int4range[]) IS
     'changes the settings that are not null';
 
 CREATE FUNCTION alloc_pool_grow(pool text, range text)
@@ -341,6 +400,26 @@ CREATE FUNCTION alloc_try_mac8(pool text, key uuid, address macaddr8 DEFAULT NUL
     RETURNS alloc_result AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION alloc_try_mac8(text, uuid, macaddr8, interval, jsonb, integer) IS
     'like alloc_mac8, but returns an outcome instead of raising an error';
+
+CREATE FUNCTION alloc_count(pool text, key uuid, n bigint DEFAULT 1,
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL,
+    wait interval DEFAULT NULL)
+    RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_count(text, uuid, bigint, interval, jsonb, interval) IS
+    'returns how much of the pool''s capacity the key has or is now given; PT507 if too little is free in the pool or one above it, 55P03 when wait is over, PT422 if the key has another number';
+
+CREATE FUNCTION alloc_try_count(pool text, key uuid, n bigint DEFAULT 1,
+    ttl interval DEFAULT NULL, note jsonb DEFAULT NULL,
+    wait interval DEFAULT NULL)
+    RETURNS alloc_result AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_try_count(text, uuid, bigint, interval, jsonb, interval) IS
+    'like alloc_count, but returns an outcome instead of raising an error';
+
+CREATE FUNCTION alloc_resize(pool text, key uuid, n bigint,
+    generation bigint DEFAULT NULL)
+    RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_resize(text, uuid, bigint, bigint) IS
+    'lets the key have n of the pool''s capacity from now on, and returns n; PT404 if it has none, PT507 and PT412 as for alloc_count and alloc_release';
 
 CREATE FUNCTION alloc_many(pool text, keys uuid[],
     masklen integer DEFAULT NULL, ttl interval DEFAULT NULL,
@@ -491,7 +570,10 @@ CREATE VIEW alloc_pools WITH (security_barrier) AS
                  FROM cas_internal.alloc_reserved AS v
                  WHERE v.pool OPERATOR(pg_catalog.=) p.id
                  ORDER BY v.first) AS reserved,
-           p.exclude_ports
+           p.exclude_ports,
+           (SELECT a.name FROM cas_internal.alloc_pool AS a
+            WHERE a.id OPERATOR(pg_catalog.=) p.parent) AS parent,
+           p.capacity
     FROM cas_internal.alloc_visible AS p;
 COMMENT ON VIEW alloc_pools IS
     'the pools that the calling role may see, with their settings and ranges';
@@ -513,7 +595,19 @@ CREATE VIEW alloc_units WITH (security_barrier) AS
     WHERE s.key IS NOT NULL
       AND (s.expires_at IS NULL
            OR s.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp())
-      AND d.value IS NOT NULL;
+      AND d.value IS NOT NULL
+    UNION ALL
+    SELECT p.name, s.key, pg_catalog.sum(s.n)::text, NULL, NULL, p.kind,
+           s.generation, pg_catalog.max(s.allocated_at),
+           pg_catalog.max(s.expires_at),
+           (pg_catalog.array_agg(s.note ORDER BY s.part))[1],
+           NULL, NULL, NULL, pg_catalog.sum(s.n)::bigint
+    FROM cas_internal.alloc_visible AS p
+    JOIN cas_internal.alloc_share AS s ON s.pool OPERATOR(pg_catalog.=) p.id
+    WHERE s.key IS NOT NULL AND s.origin OPERATOR(pg_catalog.=) p.id
+    GROUP BY p.name, p.kind, s.pool, s.key, s.generation
+    HAVING pg_catalog.max(s.expires_at) IS NULL
+        OR pg_catalog.max(s.expires_at) OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp();
 COMMENT ON VIEW alloc_units IS
     'the units that are held in the pools that the calling role may see';
 

@@ -21,6 +21,7 @@
 #include "utils/uuid.h"
 
 #include "alloc/space.h"
+#include "alloc/wait.h"
 
 /* Arguments of owner_sql(): number and array of types; array of values. */
 /* clang-format off */
@@ -43,7 +44,8 @@ typedef enum PoolKind
 	POOL_PREFIX,
 	POOL_INT,
 	POOL_MAC,
-	POOL_MAC8
+	POOL_MAC8,
+	POOL_COUNT
 } PoolKind;
 
 /* The column of alloc_unit that has a unit's value in its own type. */
@@ -51,7 +53,8 @@ typedef enum ValueColumn
 {
 	COLUMN_ADDRESS,
 	COLUMN_NUMBER,
-	COLUMN_MAC
+	COLUMN_MAC,
+	COLUMN_NONE					/* the value is the number of units */
 } ValueColumn;
 
 typedef enum PoolStrategy
@@ -66,6 +69,7 @@ typedef enum AllocRelation
 {
 	ALLOC_POOL,
 	ALLOC_POOL_NAME,
+	ALLOC_POOL_PKEY,
 	ALLOC_GRANTEE,
 	ALLOC_GRANTEE_PKEY,
 	ALLOC_RANGE,
@@ -81,6 +85,14 @@ typedef enum AllocRelation
 	ALLOC_SLOT_OVERLAP,
 	ALLOC_FRONTIER,
 	ALLOC_FRONTIER_PKEY,
+	ALLOC_SHARE,
+	ALLOC_SHARE_KEY,
+	ALLOC_SHARE_PLACE,
+	ALLOC_SHARE_OVERLAP,
+	ALLOC_SHARE_EXPIRY,
+	ALLOC_GAP,
+	ALLOC_GAP_SIZE,
+	ALLOC_GAP_PLACE,
 	ALLOC_PAST,
 	ALLOC_PAST_ENDED,
 	ALLOC_GENERATION
@@ -149,6 +161,10 @@ typedef struct Pool
 	int			ngrantees;
 	Oid		   *grantees;
 	int64		epoch;			/* changes with ranges and reservations */
+	bool		counted;		/* has shares of a capacity, not units */
+	int64		capacity;		/* if counted */
+	bool		lowered;		/* more was held than capacity, when set */
+	char	   *parent;			/* the pool above it; NULL if none */
 
 	/* used by cache.c only */
 	Oid			relid;			/* OID of alloc_pool; changes if the extension
@@ -174,6 +190,10 @@ typedef struct Pool
 	ReadyRow	ready[MAX_READY];
 	u128		cursor;			/* mixed pools: where to search next */
 	bool		cursor_valid;
+	int64		gap_first;		/* counted pools: the gap that was walked */
+	int64		gap_n;			/* ... and is the largest such */
+	TimestampTz gap_freed_at;
+	int64		gap_from;		/* its places before this one are held */
 } Pool;
 
 /* The use that a call makes of a pool. */
@@ -184,6 +204,7 @@ typedef struct PoolUse
 	PoolRight	right;			/* the right that the caller needs */
 	LOCKMODE	mode;			/* mode of the lock held on the pool */
 	Pool	   *pool;			/* the pool as it was looked up last */
+	struct Levels *levels;		/* of the call, if it needs them; level.c */
 } PoolUse;
 
 /* A row of alloc_slot. */
@@ -233,30 +254,8 @@ typedef enum SlotIndex
 
 #define SLOT_INDEXES (BY_AGAIN + 1)
 
-/* Transactions that a call has met and may have to wait for. */
-typedef struct WaitSet
-{
-	MemoryContext cxt;			/* memory context of xids */
-	int			n;
-	int			room;			/* allocated length of xids */
-	TransactionId *xids;
-	int			waited;			/* milliseconds waited for the first one */
-	int			unlooked;		/* ... since the deadlock detector ran */
-} WaitSet;
-
-/* How often a call may have to start again without anybody to wait for. */
-#define MAX_IDLE_ROUNDS 1000
-
-/* What a call is waiting for. */
-typedef struct Waiting
-{
-	WaitSet		room;			/* transactions that may make room */
-	int			round;			/* see unit_take() */
-	int			idle;			/* rounds without anybody to wait for */
-	int			pause;			/* milliseconds until the next search */
-	bool		looking;		/* still waiting for room; the next search is
-								 * for units that became free elsewhere */
-} Waiting;
+/* Number of indexes of alloc_share and alloc_gap. */
+#define SHARE_INDEXES 6
 
 /* A table that is written to. */
 typedef struct Writer
@@ -288,6 +287,11 @@ typedef struct Store
 	Relation	past_ended;
 	int			ngenerations;	/* drawn already, and not used yet: this */
 	int64		next_generation;	/* many, from this one on */
+	Relation	share;
+	Relation	gap;
+	Relation	share_index[SHARE_INDEXES]; /* of both; see share.c */
+	Writer		shares;
+	Writer		gaps;
 } Store;
 
 /* Has the key several units in a row? */
@@ -297,47 +301,7 @@ is_run(const SlotRow *row)
 	return row->run_size > 1;
 }
 
-/* A scan of alloc_slot; see scan.c. */
-typedef struct SlotScan
-{
-	Store	   *store;
-	IndexScanDesc desc;
-	ScanKeyData keys[3];
-	int			nnumbers;		/* number of keys that are numerics */
-	SnapshotData dirty;
-	Snapshot	snapshot;
-	Snapshot	picked;			/* return only versions that it sees, if set */
-	TupleTableSlot *slot;
-	ScanDirection direction;
-	bool		queue;			/* may mark index entries as dead */
-	int			passed;			/* number of entries without a row */
-	bool		bounded;		/* give up if they are many */
-	bool		gave_up;
-} SlotScan;
-
-/* The stages of a BlockScan, in the order in which they are entered. */
-typedef enum BlockStage
-{
-	BLOCK_NEAR,
-	BLOCK_FAR,
-	BLOCK_INSIDE
-} BlockStage;
-
-/* A scan of the rows that overlap an extent; see block.c. */
-typedef struct BlockScan
-{
-	Store	   *store;
-	const Pool *pool;
-	Extent		slots;
-	Snapshot	snapshot;
-	BlockStage	stage;
-	SlotScan	rows;
-	int			passed;			/* near: number of rows before the extent */
-	bool		proven;			/* near: none further back overlaps it */
-	bool		scanning;		/* far: rows is open */
-	u128		at;				/* far: the slot that is looked at, */
-	int			order;			/* where a block of this order can begin */
-} BlockScan;
+#include "alloc/scan.h"
 
 /* The state of a block, from best to worst. */
 typedef enum BlockState
@@ -355,7 +319,8 @@ typedef enum RequestKind
 	REQUEST_PREFIX,
 	REQUEST_INT,
 	REQUEST_MAC,
-	REQUEST_MAC8
+	REQUEST_MAC8,
+	REQUEST_COUNT
 } RequestKind;
 
 /* Where a requested value lies. */
@@ -386,6 +351,7 @@ typedef struct Request
 	Interval   *ttl;			/* NULL: does not expire */
 	Datum		note;
 	bool		has_note;
+	Patience	patience;		/* REQUEST_COUNT */
 
 	/* the same in slots of the pool; resolve.c */
 	int			order;
@@ -405,7 +371,9 @@ typedef enum Outcome
 	OUTCOME_COOLING,
 	OUTCOME_FRAGMENTED,
 	OUTCOME_TAKEN,				/* another key has the requested value */
-	OUTCOME_BUSY,				/* the call has to wait; not returned */
+	OUTCOME_BUSY,				/* the call has to wait; only returned if it
+								 * must not */
+	OUTCOME_WAITING,			/* others stand in line */
 	OUTCOME_REUSED,				/* the key was used for another request */
 	OUTCOME_RESERVED			/* the requested value is reserved */
 } Outcome;
@@ -417,6 +385,8 @@ typedef struct Answer
 	SlotRow		unit;			/* if allocated, held or reused */
 	bool		ready;			/* something will be free at ready_at */
 	TimestampTz ready_at;
+	const char *full;			/* the pool that has too little, if that is
+								 * another one, above */
 } Answer;
 
 /* What has become of a key in bulk_take_unused(). */

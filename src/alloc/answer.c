@@ -37,8 +37,10 @@ alloc_outcome_name(Outcome outcome)
 			return "reused";
 		case OUTCOME_RESERVED:
 			return "reserved";
+		case OUTCOME_WAITING:
+			return "waiting";
 		case OUTCOME_BUSY:
-			break;
+			return "busy";
 	}
 	elog(ERROR, "unexpected outcome %d", (int) outcome);
 }
@@ -78,7 +80,11 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 
 	/* Every error has the pool and the key in its DETAIL. */
 	detail_begin(&detail);
-	detail_text(&detail, "pool", pool->name);
+	detail_text(&detail, "pool",
+				answer->full != NULL ? answer->full : pool->name);
+	/* a pool above has too little */
+	if (answer->full != NULL)
+		detail_text(&detail, "requested", pool->name);
 	detail_text(&detail, "key", uuid_text(&request->key));
 	switch (answer->outcome)
 	{
@@ -117,19 +123,26 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 		case OUTCOME_COOLING:
 			detail_text(&detail, "reason", "cooling");
 			detail_time(&detail, "ready_at", answer->ready_at);
-			if (request->exact)
+			if (request->exact && !pool->counted)
 				detail_text(&detail, "value",
 							resolve_text(pool, request));
 			ereport(ERROR,
 					(errcode(ERRCODE_CAS_EXHAUSTED),
-					 request->exact ?
+					 request->exact && !pool->counted && answer->full == NULL ?
 					 errmsg("%s of pool \"%s\" is cooling down",
 							resolve_text(pool, request),
 							pool->name) :
 					 errmsg("pool \"%s\" has nothing to give out yet",
-							pool->name),
+							answer->full != NULL ? answer->full : pool->name),
 					 errdetail_internal("%s", detail_end(&detail)),
 					 errhint("Released units are cooling down; try again after ready_at.")));
+			break;
+		case OUTCOME_BUSY:
+			ereport(ERROR,
+					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+					 errmsg("could not get a share of pool \"%s\" in time",
+							answer->full != NULL ? answer->full : pool->name),
+					 errdetail_internal("%s", detail_end(&detail))));
 			break;
 		default:
 			detail_text(&detail, "reason", alloc_outcome_name(answer->outcome));
@@ -137,10 +150,18 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 				detail_time(&detail, "ready_at", answer->ready_at);
 			ereport(ERROR,
 					(errcode(ERRCODE_CAS_EXHAUSTED),
-					 errmsg("pool \"%s\" is exhausted", pool->name),
+					 answer->outcome == OUTCOME_WAITING ?
+					 errmsg("others stand in line for pool \"%s\"",
+							answer->full != NULL ? answer->full : pool->name) :
+					 errmsg("pool \"%s\" is exhausted",
+							answer->full != NULL ? answer->full : pool->name),
 					 errdetail_internal("%s", detail_end(&detail)),
+					 answer->outcome == OUTCOME_WAITING ?
+					 errhint("Stand in line, too, with the argument \"wait\".") :
 					 answer->outcome == OUTCOME_FRAGMENTED ?
 					 errhint("There is room, but not in one piece of that size.") :
+					 pool->counted || answer->full != NULL ?
+					 errhint("Release units, or raise the pool's capacity with alloc_pool_set().") :
 					 errhint("Release units, or grow the pool with alloc_pool_grow().")));
 			break;
 	}
@@ -207,6 +228,8 @@ typed_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 			nulls[11] = false;
 			values[11] = kind_macaddr8(pool->kind, value);
 			break;
+		case COLUMN_NONE:
+			break;
 	}
 }
 
@@ -236,7 +259,8 @@ unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 	nulls[12] = !is_run(unit);
 	if (is_run(unit))
 		values[12] = CStringGetTextDatum(last_text(pool, unit));
-	values[13] = Int64GetDatum(Max(1, unit->run_size));
+	values[13] = Int64GetDatum(pool->counted ? (int64) unit->lo :
+							   Max(1, unit->run_size));
 }
 
 /* Add an alloc_unit to the function's result. */
@@ -260,4 +284,42 @@ return_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
 		elog(ERROR, "return type must be a row type");
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values,
 											 nulls));
+}
+
+/* Form the alloc_result that a try form returns. */
+Datum
+return_result(FunctionCallInfo fcinfo, const Pool *pool,
+			  const Request *request, const Answer *answer)
+{
+	Datum		values[4] = {0};
+	bool		nulls[4] = {false, true, true, true};
+
+	values[0] = CStringGetTextDatum(alloc_outcome_name(answer->outcome));
+	switch (answer->outcome)
+	{
+		case OUTCOME_ALLOCATED:
+		case OUTCOME_HELD:
+		case OUTCOME_REUSED:
+			values[1] = CStringGetTextDatum(unit_text(pool, answer->unit.lo,
+													  answer->unit.order));
+			values[2] = Int64GetDatum(answer->unit.generation);
+			nulls[1] = nulls[2] = false;
+			break;
+		case OUTCOME_COOLING:
+		case OUTCOME_EXHAUSTED:
+			values[3] = TimestampTzGetDatum(answer->ready_at);
+			nulls[3] = !answer->ready;
+			break;
+		case OUTCOME_TAKEN:
+		case OUTCOME_RESERVED:
+			values[1] = CStringGetTextDatum(unit_text(pool, request->lo,
+													  request->order));
+			nulls[1] = false;
+			break;
+		case OUTCOME_FRAGMENTED:
+		case OUTCOME_WAITING:
+		case OUTCOME_BUSY:
+			break;
+	}
+	return return_row(fcinfo, values, nulls);
 }

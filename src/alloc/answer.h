@@ -28,6 +28,8 @@ extern void unit_columns(const Pool *pool, const SlotRow *unit, Datum *values,
 						 bool *nulls);
 extern void put_unit_row(ReturnSetInfo *rsinfo, const Pool *pool,
 						 const SlotRow *unit);
+extern Datum return_result(FunctionCallInfo fcinfo, const Pool *pool,
+						   const Request *request, const Answer *answer);
 extern Datum return_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls);
 
 #endif							/* PG_CAS_ALLOC_ANSWER_H */

@@ -10,6 +10,7 @@
 /* pool.c */
 extern bool pool_shows(Oid owner, ArrayType *grantees);
 extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
+extern void pool_require_values(const Pool *pool);
 extern bool pool_use(PoolUse *use, Oid nsp, const char *name,
 					 PoolRight right);
 extern bool pool_use_again(PoolUse *use);
@@ -33,6 +34,7 @@ extern bool kind_find(const char *name, PoolKind *kind);
 extern PoolKind kind_of_name(const char *name);
 extern bool kind_has_ports(PoolKind kind);
 extern ValueColumn kind_column(PoolKind kind);
+extern bool kind_is_counted(PoolKind kind);
 extern bool kind_is_mixed(PoolKind kind, int port_chunk);
 extern RequestKind kind_request(PoolKind kind);
 extern const char *kind_family_name(PoolKind kind, int width);
@@ -72,15 +74,6 @@ extern u128 numeric_u128(Datum numeric);
 extern Datum queue_place_of_slot(u128 slot);
 extern Datum queue_place_of_time(TimestampTz ready_at);
 
-/* wait.c */
-extern void wait_add_xid(WaitSet *waits, TransactionId xid);
-extern void wait_add_row(WaitSet *waits, const SlotRow *row);
-extern void wait_add_xmax(WaitSet *waits, TransactionId xmax, uint16 infomask);
-extern void wait_for_xid(TransactionId xid);
-extern bool wait_some(WaitSet *waits, int ms);
-extern bool wait_for_room(Waiting *waiting, const WaitSet *met,
-						  TimestampTz began);
-
 /* store.c */
 extern void store_open(Store *store, Oid nsp, LOCKMODE mode);
 extern void store_close(Store *store);
@@ -95,29 +88,6 @@ extern void store_history(Store *store, const Pool *pool, const SlotRow *row,
 extern int64 store_next_generation(Store *store);
 extern void store_draw_generations(Store *store, int n);
 extern void store_drop_generations(Store *store);
-
-/* scan.c */
-extern void scan_by_slot(SlotScan *scan, Store *store, int32 pool,
-						 Extent slots, ScanDirection direction,
-						 Snapshot snapshot);
-extern void scan_by_key(SlotScan *scan, Store *store, int32 pool,
-						const pg_uuid_t *key, Snapshot snapshot);
-extern void scan_queue_by_slot(SlotScan *scan, Store *store, int32 pool,
-							   Extent slots);
-extern void scan_queue_by_time(SlotScan *scan, Store *store, int32 pool,
-							   TimestampTz from, TimestampTz until);
-extern void scan_by_expiry(SlotScan *scan, Store *store, int32 pool,
-						   TimestampTz until);
-extern void scan_to_expire(SlotScan *scan, Store *store, int32 pool,
-						   TimestampTz after);
-extern void scan_again_rows(SlotScan *scan, Store *store, int32 pool);
-extern void scan_again_by_key(SlotScan *scan, const pg_uuid_t *key);
-extern bool slot_scan_next(SlotScan *scan, SlotRow *row);
-extern void slot_scan_end(SlotScan *scan);
-extern void row_keep(SlotRow *row);
-extern bool row_seen_by(SlotScan *scan, Snapshot snapshot);
-extern bool store_look(Store *store, const Pool *pool, ItemPointer tid,
-					   SlotRow *row);
 
 /* block.c */
 extern void block_scan_begin(BlockScan *scan, Store *store, const Pool *pool,
@@ -137,6 +107,8 @@ extern bool take_row(Search *search, const SlotRow *row);
 extern bool random_slot(const Search *search, u128 *slot);
 
 /* key.c */
+extern void key_require_writing(const char *function);
+extern void key_enter_pool(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode);
 extern void key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode);
 extern bool key_enter_at_once(PoolUse *use, const pg_uuid_t *key);
 extern void key_leave(PoolUse *use, const pg_uuid_t *key);
@@ -168,13 +140,14 @@ extern char *resolve_text(const Pool *pool, const Request *request);
 extern void resolve_check_size(const Pool *pool, const Request *request);
 
 /* unit.c */
-extern void unit_require_writing(const char *function);
 pg_noreturn extern void raise_stuck(const Pool *pool, const pg_uuid_t *key,
 									const char *function,
 									const SlotRow *row);
 extern Outcome unit_take(Search *search, int round);
-extern bool unit_try(Store *store, Pool *pool, Request *request, int round,
+extern bool unit_try(Store *store, PoolUse *use, Request *request, int round,
 					 Answer *answer);
+
+/* hold.c */
 extern void unit_check_generation(const Pool *pool, const SlotRow *unit,
 								  const int64 *generation);
 extern bool unit_hold(Store *store, PoolUse *use, const pg_uuid_t *key,

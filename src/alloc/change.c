@@ -77,6 +77,16 @@ change_open(FunctionCallInfo fcinfo, Change *change)
 	(void) pool_lock(&change->use, ExclusiveLock);
 }
 
+/* Raise 22023 if the pool is counted: it has no values. */
+void
+require_values(const Change *change, const char *what)
+{
+	if (change->use.pool->counted)
+		raise_invalid(psprintf("pools of kind \"%s\" have no %s",
+							   kind_name(change->use.pool->kind), what),
+					  "They have a capacity; see alloc_pool_set().");
+}
+
 /*
  * Assign a new epoch, which makes all backends forget what they know of the
  * pool.

@@ -196,7 +196,9 @@ alloc_free(PG_FUNCTION_ARGS)
 	 * Check the right on the pool as it is now, but look at it with one
 	 * snapshot: ranges, reservations and rows must be of the same time.
 	 */
-	list.order = prefix_order(fcinfo, pool_open(nsp, name, RIGHT_SEE));
+	list.pool = pool_open(nsp, name, RIGHT_SEE);
+	pool_require_values(list.pool);
+	list.order = prefix_order(fcinfo, list.pool);
 	list.now = GetCurrentTimestamp();
 	list.snapshot = RegisterSnapshot(latest_snapshot());
 	list.pool = cache_read(nsp, name, list.snapshot);

@@ -41,7 +41,8 @@ static const int first_common[] = {
 	[REQUEST_PREFIX] = 4,
 	[REQUEST_INT] = 3,
 	[REQUEST_MAC] = 3,
-	[REQUEST_MAC8] = 3
+	[REQUEST_MAC8] = 3,
+	[REQUEST_COUNT] = 3
 };
 
 /* Read the argument consecutive. */
@@ -178,6 +179,8 @@ read_request(FunctionCallInfo fcinfo, RequestKind kind, const char *function,
 				request->value = macaddr8_value(PG_GETARG_DATUM(2));
 			request->width = 64;
 			break;
+		case REQUEST_COUNT:		/* see counts.c */
+			break;
 	}
 }
 
@@ -298,8 +301,6 @@ do_try(FunctionCallInfo fcinfo, RequestKind kind, const char *function)
 	Request		request;
 	Answer		answer;
 	PoolUse		use;
-	Datum		values[4] = {0};
-	bool		nulls[4] = {false, true, true, true};
 
 	read_request(fcinfo, kind, function, &request);
 	pool_use(&use, alloc_namespace(fcinfo),
@@ -308,32 +309,7 @@ do_try(FunctionCallInfo fcinfo, RequestKind kind, const char *function)
 	unit_allocate(&store, &use, &request, &answer);
 	store_close(&store);
 
-	values[0] = CStringGetTextDatum(alloc_outcome_name(answer.outcome));
-	switch (answer.outcome)
-	{
-		case OUTCOME_ALLOCATED:
-		case OUTCOME_HELD:
-		case OUTCOME_REUSED:
-			values[1] = CStringGetTextDatum(unit_text(use.pool, answer.unit.lo,
-													  answer.unit.order));
-			values[2] = Int64GetDatum(answer.unit.generation);
-			nulls[1] = nulls[2] = false;
-			break;
-		case OUTCOME_COOLING:
-		case OUTCOME_EXHAUSTED:
-			values[3] = TimestampTzGetDatum(answer.ready_at);
-			nulls[3] = !answer.ready;
-			break;
-		case OUTCOME_TAKEN:
-		case OUTCOME_RESERVED:
-			values[1] = CStringGetTextDatum(resolve_text(use.pool, &request));
-			nulls[1] = false;
-			break;
-		case OUTCOME_FRAGMENTED:
-		case OUTCOME_BUSY:
-			break;
-	}
-	return return_row(fcinfo, values, nulls);
+	return return_result(fcinfo, use.pool, &request, &answer);
 }
 
 Datum

@@ -21,9 +21,23 @@
 #include "utils/snapmgr.h"
 
 #include "alloc/search.h"
+#include "alloc/share.h"
 
 /* Our class of advisory locks; pool.c has another one. */
 #define KEY_LOCK_CLASS 0xA111
+
+/*
+ * Raise 25006 in a read-only transaction or on a standby, and 25000 in a
+ * parallel query.
+ */
+void
+key_require_writing(const char *function)
+{
+	if (XactReadOnly)
+		PreventCommandIfReadOnly(psprintf("%s()", function));
+	if (IsInParallelMode())
+		PreventCommandIfParallelMode(psprintf("%s()", function));
+}
 
 /* A key as text, palloc'd. */
 char *
@@ -59,14 +73,30 @@ key_locktag(LOCKTAG *tag, const Pool *pool, const pg_uuid_t *key)
  * necessary, and read the pool as it is now.
  */
 void
-key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode)
+key_enter_pool(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode)
 {
+	const Levels *levels = use->levels;
 	LOCKTAG		tag;
 
+	/* a counted pool is the first of its levels */
+	if (levels != NULL && use->pool->counted && !levels->looking &&
+		levels->level[0].exclusive)
+		mode = ExclusiveLock;
 	/* the pool's lock comes before the key's in all calls */
 	(void) pool_lock(use, mode);
 	key_locktag(&tag, use->pool, key);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* The same, and the locks of the pools above, if the call needs them. */
+void
+key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode)
+{
+	static const Patience patience = {0};
+
+	key_enter_pool(use, key, mode);
+	if (use->levels != NULL)
+		(void) levels_lock(use->levels, &patience);
 }
 
 /*
@@ -82,17 +112,25 @@ key_enter_at_once(PoolUse *use, const pg_uuid_t *key)
 		return false;
 	key_locktag(&tag, use->pool, key);
 	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+	{
+		static const Patience patience = {0};
+
+		if (use->levels != NULL)
+			(void) levels_lock(use->levels, &patience);
 		return true;
+	}
 	pool_unlock(use);
 	return false;
 }
 
-/* Release both locks. */
+/* Release all of these locks. */
 void
 key_leave(PoolUse *use, const pg_uuid_t *key)
 {
 	LOCKTAG		tag;
 
+	if (use->levels != NULL)
+		levels_unlock(use->levels);
 	key_locktag(&tag, use->pool, key);
 	LockRelease(&tag, ExclusiveLock, false);
 	pool_unlock(use);
@@ -123,6 +161,7 @@ key_unlock(const PoolUse *use, const pg_uuid_t *key)
 void
 key_enter_both(PoolUse *use, const pg_uuid_t *key, const pg_uuid_t *other)
 {
+	static const Patience patience = {0};
 	LOCKTAG		tags[2];
 	int			first;
 
@@ -132,6 +171,8 @@ key_enter_both(PoolUse *use, const pg_uuid_t *key, const pg_uuid_t *other)
 	first = tags[0].locktag_field3 <= tags[1].locktag_field3 ? 0 : 1;
 	(void) LockAcquire(&tags[first], ExclusiveLock, false, false);
 	(void) LockAcquire(&tags[1 - first], ExclusiveLock, false, false);
+	if (use->levels != NULL)
+		(void) levels_lock(use->levels, &patience);
 }
 
 /* Release these locks. */
@@ -157,6 +198,9 @@ key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 	SlotScan	scan;
 	KeyState	state;
 
+	*key_row = 0;
+	if (pool->counted)
+		return held_look(store, pool, key, now, row);
 	scan_by_key(&scan, store, pool->id, key, NULL);
 	state = key_look_on(&scan, now, row, key_row);
 	slot_scan_end(&scan);
@@ -249,6 +293,12 @@ key_check_snapshot(Store *store, const Pool *pool, const pg_uuid_t *key,
 	 */
 	if (!IsolationUsesXactSnapshot() || (row != NULL && row->own))
 		return;
+	if (pool->counted)
+	{
+		if (held_has_changed(store, pool, key, row, now))
+			raise_changed_since_snapshot();
+		return;
+	}
 
 	/*
 	 * Visit all versions and pick those that the snapshot shows.  A scan with
@@ -326,6 +376,12 @@ key_read(Store *store, const Pool *pool, const pg_uuid_t *key, SlotRow *unit)
 	SlotScan	scan;
 	bool		found = false;
 
+	if (pool->counted)
+	{
+		found = held_read(store, pool, key, snapshot, unit);
+		UnregisterSnapshot(snapshot);
+		return found;
+	}
 	scan_by_key(&scan, store, pool->id, key, snapshot);
 	while (!found && slot_scan_next(&scan, unit))
 

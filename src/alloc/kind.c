@@ -114,6 +114,17 @@ static const Kind kinds[] = {
 		.print_value = mac_print,
 		.print_network = mac_network_print
 	},
+	[POOL_COUNT] = {
+		.name = "count",
+		.example = "A counted pool has a capacity, but no ranges.",
+		.column = COLUMN_NONE,
+		.request = REQUEST_COUNT,
+		.counted = true,
+		.families = number_families,
+		.parse = number_parse,
+		.print = number_print,
+		.print_value = number_print
+	},
 };
 
 /* The names of the kinds, as an array for word_argument(). */
@@ -205,6 +216,13 @@ bool
 kind_has_ports(PoolKind kind)
 {
 	return kinds[kind].ports;
+}
+
+/* Does a key have a share of the pool's capacity, rather than values? */
+bool
+kind_is_counted(PoolKind kind)
+{
+	return kinds[kind].counted;
 }
 
 /* Can units of one pool differ in size? */

@@ -39,6 +39,7 @@ typedef struct Kind
 	RequestKind request;		/* the request, unless ports are requested */
 	bool		hosts;			/* a network stands for its host addresses */
 	bool		sizes;			/* units are networks of any size */
+	bool		counted;		/* units are shares of a capacity */
 	bool		ports;			/* values can be divided into port chunks */
 	bool		int8ranges;		/* a range can be written as [100,4095) */
 	const Family *families;

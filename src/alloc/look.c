@@ -11,6 +11,7 @@
 #include "utils/snapmgr.h"
 
 #include "alloc/answer.h"
+#include "alloc/share.h"
 #include "base/entry.h"
 
 PG_FUNCTION_INFO_V1(alloc_get);
@@ -46,6 +47,14 @@ alloc_get(PG_FUNCTION_ARGS)
 	store_open(&store, nsp, AccessShareLock);
 	/* Unlike an allocation, a look goes by the snapshot of the query. */
 	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	if (pool->counted)
+	{
+		if (held_read(&store, pool, PG_GETARG_UUID_P(1), snapshot, &row))
+			put_unit_row((ReturnSetInfo *) fcinfo->resultinfo, pool, &row);
+		UnregisterSnapshot(snapshot);
+		store_close(&store);
+		return (Datum) 0;
+	}
 	scan_by_key(&scan, &store, pool->id, PG_GETARG_UUID_P(1), snapshot);
 	while (slot_scan_next(&scan, &row))
 	{
@@ -96,6 +105,7 @@ alloc_find(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 1, "value");
 	InitMaterializedSRF(fcinfo, 0);
 	pool = pool_open(nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+	pool_require_values(pool);
 	unit_parse(pool, text_to_cstring(PG_GETARG_TEXT_PP(1)), &first, &last,
 			   &from_port, &to_port);
 	if (!PG_ARGISNULL(2))

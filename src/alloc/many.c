@@ -19,6 +19,7 @@
 #include "alloc/answer.h"
 #include "alloc/many.h"
 #include "alloc/search.h"
+#include "alloc/share.h"
 #include "alloc/store.h"
 #include "base/entry.h"
 
@@ -40,8 +41,8 @@ serve_alone(Attempt *attempt, Many *many, int i)
 	Answer		answer = {0};
 
 	many->request->key = *key;
-	if (!unit_try(&many->store, pool, many->request, attempt_round(attempt),
-				  &answer))
+	if (!unit_try(&many->store, &many->use, many->request,
+				  attempt_round(attempt), &answer))
 	{
 		/* as for a single key: it has its unit until the other one commits */
 		if (!key_read(&many->store, pool, key, &many->units[i]))
@@ -75,7 +76,7 @@ take_units(Attempt *attempt, Many *many, ManyKey **keys, int n, bool looked)
 	BulkState  *states = palloc0(n * sizeof(BulkState));
 	bool		done = true;
 
-	unit_require_writing(many->request->function);
+	key_require_writing(many->request->function);
 	search.now = GetCurrentTimestamp();
 	many->store.waits.n = 0;
 	for (int i = 0; i < n; i++)
@@ -96,7 +97,7 @@ take_units(Attempt *attempt, Many *many, ManyKey **keys, int n, bool looked)
 		}
 		/* the next keys probably have something, too */
 		many->careful |= states[i] == BULK_KEY_USED;
-		if (!looked || states[i] == BULK_KEY_USED)
+		if (!looked || states[i] == BULK_KEY_USED || many->in_levels)
 		{
 			done = serve_alone(attempt, many, at);
 			continue;
@@ -137,8 +138,14 @@ look_up_key(Attempt *attempt, Many *many, SlotScan *scan, TimestampTz now,
 	KeyState	state;
 	int			key_row;
 
-	scan_again_by_key(scan, key);
-	state = key_look_on(scan, now, unit, &key_row);
+	if (many->use.pool->counted)
+		state = key_look(&many->store, many->use.pool, key, now, unit,
+						 &key_row);
+	else
+	{
+		scan_again_by_key(scan, key);
+		state = key_look_on(scan, now, unit, &key_row);
+	}
 	*wanted = state == KEY_NONE && key_row == 0;
 	if (!*wanted && state != KEY_HOLDS)
 		return serve_alone(attempt, many, i);
@@ -286,11 +293,14 @@ begin_try(Many *many)
 static bool
 try_allocate(Attempt *attempt, void *call)
 {
+	static const Patience patience = {0};
 	Many	   *many = call;
+	Levels		levels;
 	bool		done = true;
 	int			lost;
 
 	begin_try(many);
+	levels_begin(&levels, &many->store, &many->use);
 	resolve_request(many->use.pool, many->request);
 	many->units = MemoryContextAllocHuge(CurrentMemoryContext,
 										 Max(many->nkeys, 1) *
@@ -307,20 +317,28 @@ try_allocate(Attempt *attempt, void *call)
 		}
 		(void) pool_lock(&many->use, ShareLock);
 	}
+	for (int i = 0; i < MAX_LEVELS; i++)
+		levels.level[i].exclusive = attempt_round(attempt) > 0;
+	(void) levels_lock(&levels, &patience);
+	many->in_levels = levels.n > 0;
 	resolve_request(many->use.pool, many->request);
 
 	many->held = false;
-	many->bulk = many->nkeys > 1 && !many->use.pool->mixed &&
+	many->bulk = many->nkeys > 1 && !many->in_levels &&
+		!many->use.pool->mixed &&
 		many->use.pool->strategy == STRATEGY_ANY &&
 		store_writer(&many->store)->known;
 	for (int first = 0; first < many->nkeys && done; first += BATCH)
 		done = serve_batch(attempt, many, first,
 						   Min(BATCH, many->nkeys - first));
-	while (done && many->held &&
+	/* keys have shares of a counted pool, which do not exclude one another */
+	while (done && many->held && !many->use.pool->counted &&
 		   (lost = find_lost(many->units, many->nkeys)) >= 0)
 		done = serve_batch(attempt, many, lost, 1);
+	levels_unlock(&levels);
 	pool_unlock(&many->use);
 	store_close(&many->store);
+	many->use.levels = NULL;
 	return done;
 }
 
@@ -343,6 +361,10 @@ read_request_of_many(FunctionCallInfo fcinfo, PoolKind kind, Request *request)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("masklen is for pools of prefixes"),
 				 errhint("Leave it out.")));
+
+	/* each key has one of a counted pool */
+	request->exact = request->kind == REQUEST_COUNT;
+	request->value = 1;
 }
 
 /*
@@ -378,7 +400,7 @@ alloc_many(PG_FUNCTION_ARGS)
 		many.units = palloc(Max(many.nkeys, 1) * sizeof(SlotRow));
 		store_open(&many.store, many.use.nsp, AccessShareLock);
 		if (!read_units(&many))
-			unit_require_writing(request.function);
+			key_require_writing(request.function);
 		store_close(&many.store);
 	}
 	else
@@ -422,8 +444,13 @@ release_batch(Attempt *attempt, Many *many, int first, int n)
 		KeyState	state;
 		int			key_row;
 
-		scan_again_by_key(&scan, key);
-		state = key_look_on(&scan, now, unit, &key_row);
+		if (pool->counted)
+			state = key_look(store, pool, key, now, unit, &key_row);
+		else
+		{
+			scan_again_by_key(&scan, key);
+			state = key_look_on(&scan, now, unit, &key_row);
+		}
 		done = state != KEY_BUSY ||
 			attempt_meets_row(attempt, &many->use, unit);
 		if (!done)
@@ -438,7 +465,11 @@ release_batch(Attempt *attempt, Many *many, int first, int n)
 	for (int i = 0; i < nheld && done; i++)
 	{
 		store->waits.n = 0;
-		done = unit_end(store, pool, &units[i], now, ready_at, "released") ||
+		done = ((pool->counted ||
+				 unit_end(store, pool, &units[i], now, ready_at,
+						  "released")) &&
+				levels_end(many->use.levels, &units[i].key,
+						   units[i].generation, now, ready_at, "released")) ||
 			attempt_meets_waits(attempt, OBSTACLE_KEY, &many->use,
 								&units[i].key, &store->waits);
 	}
@@ -452,17 +483,23 @@ release_batch(Attempt *attempt, Many *many, int first, int n)
 static bool
 try_release(Attempt *attempt, void *call)
 {
+	static const Patience patience = {0};
 	Many	   *many = call;
+	Levels		levels;
 	bool		done = true;
 
 	begin_try(many);
+	levels_begin(&levels, &many->store, &many->use);
 	many->nreleased = 0;
 	(void) pool_lock(&many->use, ShareLock);
+	(void) levels_lock(&levels, &patience);
 	for (int first = 0; first < many->nkeys && done; first += BATCH)
 		done = release_batch(attempt, many, first,
 							 Min(BATCH, many->nkeys - first));
+	levels_unlock(&levels);
 	pool_unlock(&many->use);
 	store_close(&many->store);
+	many->use.levels = NULL;
 	return done;
 }
 
@@ -481,7 +518,7 @@ alloc_release_many(PG_FUNCTION_ARGS)
 	keys = read_keys(fcinfo, 1, &nkeys);
 	pool_use(&many.use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
-	unit_require_writing(function);
+	key_require_writing(function);
 	many_sort_keys(&many, keys, nkeys);
 	attempt_run(&attempt, function, try_release, &many);
 	PG_RETURN_INT64(many.nreleased);

@@ -31,6 +31,7 @@ typedef struct Many
 	Store		store;
 	SlotRow    *units;			/* of an allocation: what the keys have */
 	bool		held;			/* some of them had it already */
+	bool		in_levels;		/* shares have to be taken, too */
 	bool		bulk;			/* units may be taken by bulk.c */
 	bool		careful;		/* look all keys up */
 	int64		nreleased;		/* of a release */

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -139,9 +140,52 @@ map_of(Look *look)
 	}
 }
 
+/* Draw how much of a counted pool is held, as if it were in one piece. */
+static void
+map_of_shares(Look *look)
+{
+	Drawing		drawing;
+	int64		capacity = look->pool->capacity;
+	int64		held = 0;
+	double		filled[MAP_CELLS] = {0};
+	OwnerScope	scope;
+
+	owner_sql_begin(&scope);
+	owner_sql_at(look->snapshot,
+				 "SELECT coalesce(sum(n), 0)::bigint FROM @alloc_share "
+				 "WHERE pool = $1 AND key IS NOT NULL "
+				 "AND (expires_at IS NULL OR expires_at > $2)",
+				 ARGS(INT4OID, TIMESTAMPTZOID),
+				 VALUES(Int32GetDatum(look->pool->id),
+						TimestampTzGetDatum(look->now)));
+	held = DatumGetInt64(owner_sql_not_null(0, 1));
+	owner_sql_end(&scope);
+
+	put_line(look, psprintf("%lld of %lld", (long long) held,
+							(long long) capacity));
+	if (capacity == 0)
+		return;
+	drawing.ncells = (int) Min(capacity, MAP_CELLS);
+	drawing.cell_size = (double) capacity / drawing.ncells;
+	drawing.filled = filled;
+	if (held > 0)
+		draw_block(&drawing, 0, (u128) Min(held, capacity) - 1);
+	put_drawing(look, &drawing);
+}
+
+/* Draw a pool. */
+static void
+map_of_any(Look *look)
+{
+	if (look->pool->counted)
+		map_of_shares(look);
+	else
+		map_of(look);
+}
+
 /* alloc_map(pool) RETURNS SETOF text */
 Datum
 alloc_map(PG_FUNCTION_ARGS)
 {
-	return look_at_pools(fcinfo, true, map_of);
+	return look_at_pools(fcinfo, true, map_of_any);
 }

@@ -15,6 +15,7 @@
 
 #include "alloc/answer.h"
 #include "alloc/search.h"
+#include "alloc/share.h"
 #include "base/entry.h"
 
 PG_FUNCTION_INFO_V1(alloc_move);
@@ -117,8 +118,10 @@ raise_new_key_used(const Pool *pool, const Move *move)
  * false if another transaction is taking the unit, which has run out.
  */
 static bool
-change_key(Store *store, const Pool *pool, Move *move, SlotRow *unit)
+change_key(Store *store, PoolUse *use, Move *move, SlotRow *unit)
 {
+	const Pool *pool = use->pool;
+
 	*unit = move->from;
 	unit->key = *move->to_key;
 	unit->key_row = move->to_row;
@@ -127,11 +130,18 @@ change_key(Store *store, const Pool *pool, Move *move, SlotRow *unit)
 	unit->moved = true;
 	unit->moved_from = *move->from_key;
 	unit->moved_generation = move->from.generation;
-	if (!unit_change(store, pool, &move->from, unit, "moved"))
+	if (!pool->counted &&
+		!unit_change(store, pool, &move->from, unit, "moved"))
 		return false;
+	/* it has run out at a level, where its share is being taken */
+	if (!levels_update(use->levels, move->from_key, move->from.generation,
+					   unit))
+		raise_no_unit(use, move->from_key);
+	if (pool->counted)
+		store_history(store, pool, &move->from, move->now, "moved");
 
 	/* What the new key had before has run out: it ends now. */
-	if (move->to_state == KEY_RAN_OUT)
+	if (move->to_state == KEY_RAN_OUT && !pool->counted)
 		unit_expire(store, pool, &move->to);
 	return true;
 }
@@ -141,6 +151,7 @@ static void
 move_unit(Store *store, PoolUse *use, Move *move, SlotRow *unit)
 {
 	const char *function = "alloc_move";
+	Levels		levels;
 	int			idle = 0;
 
 	/* Where nothing can be written, a repeated move can still be answered. */
@@ -148,10 +159,11 @@ move_unit(Store *store, PoolUse *use, Move *move, SlotRow *unit)
 	{
 		read_both(store, use->pool, move);
 		if (!is_moved(move))
-			unit_require_writing(function);
+			key_require_writing(function);
 		*unit = move->to;
 		return;
 	}
+	levels_begin(&levels, store, use);
 	for (;;)
 	{
 		bool		done;
@@ -163,19 +175,20 @@ move_unit(Store *store, PoolUse *use, Move *move, SlotRow *unit)
 			*unit = move->to;
 		else
 		{
-			unit_require_writing(function);
+			key_require_writing(function);
 			if (move->from_state != KEY_HOLDS)
 				raise_no_unit(use, move->from_key);
 			unit_check_generation(use->pool, &move->from, move->generation);
 			if (move->to_state == KEY_HOLDS)
 				raise_new_key_used(use->pool, move);
-			done = change_key(store, use->pool, move, unit);
+			done = change_key(store, use, move, unit);
 		}
 		key_leave_both(use, move->from_key, move->to_key);
 		if (done)
-			return;
+			break;
 		unit_wait(store, use->pool, &move->from, function, &idle);
 	}
+	use->levels = NULL;
 }
 
 /* alloc_move(pool, key, new_key, generation) RETURNS alloc_unit */
@@ -220,6 +233,7 @@ alloc_annotate(PG_FUNCTION_ARGS)
 	SlotRow		from;
 	int			idle = 0;
 	bool		done = false;
+	Levels		levels;
 
 	request_enter(fcinfo, ENTRY_WRITES);
 	require_argument(fcinfo, 0, "pool");
@@ -231,6 +245,7 @@ alloc_annotate(PG_FUNCTION_ARGS)
 	pool_use(&use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
 	store_open(&store, use.nsp, RowExclusiveLock);
+	levels_begin(&levels, &store, &use);
 	while (!done)
 	{
 		if (!unit_hold(&store, &use, key, function, &unit))
@@ -240,7 +255,9 @@ alloc_annotate(PG_FUNCTION_ARGS)
 		from = unit;
 		unit.has_note = !PG_ARGISNULL(2);
 		unit.note = note;
-		done = unit_change(&store, use.pool, &from, &unit, NULL);
+		done = use.pool->counted ?
+			levels_annotate(&levels, key, unit.generation, &unit) :
+			unit_change(&store, use.pool, &from, &unit, NULL);
 		key_leave(&use, key);
 		if (!done)
 			unit_wait(&store, use.pool, &unit, function, &idle);

@@ -182,6 +182,18 @@ pool_open(Oid nsp, const char *name, PoolRight right)
 	return pool;
 }
 
+/* Raise 22023 if the pool is counted, so its units have no values. */
+void
+pool_require_values(const Pool *pool)
+{
+	if (pool->counted)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("pool \"%s\" has a capacity, but no values",
+						pool->name),
+				 errhint("See alloc_usage() and the view alloc_units.")));
+}
+
 /*
  * Begin to use the pool of that name, without locking it.  Raises the same
  * errors as pool_open().  Returns false if there is no such pool, with
@@ -194,6 +206,7 @@ pool_use(PoolUse *use, Oid nsp, const char *name, PoolRight right)
 	use->name = name;
 	use->right = right;
 	use->mode = NoLock;
+	use->levels = NULL;
 	return pool_use_again(use);
 }
 

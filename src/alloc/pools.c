@@ -18,7 +18,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
-#include "alloc/pools.h"
+#include "alloc/capacity.h"
 
 PG_FUNCTION_INFO_V1(alloc_pool_create);
 PG_FUNCTION_INFO_V1(alloc_pool_set);
@@ -186,9 +186,30 @@ accept_existing(Oid nsp, const char *name, PoolKind kind, bool if_not_exists)
 			 errmsg("pool \"%s\" already exists, skipping", name)));
 }
 
+/* The argument ranges, which counted pools have instead of a capacity. */
+static Range *
+ranges_argument(FunctionCallInfo fcinfo, int argno, PoolKind kind,
+				int chunk_bits, int64 capacity, int *width, int *nranges)
+{
+	ArrayType  *texts = PG_GETARG_ARRAYTYPE_P(argno);
+
+	if (!kind_is_counted(kind))
+		return named_ranges(texts, kind, chunk_bits, width, nranges);
+	if (ArrayGetNItems(ARR_NDIM(texts), ARR_DIMS(texts)) > 0)
+		raise_invalid(psprintf("pools of kind \"%s\" have a capacity, but no ranges",
+							   kind_name(kind)),
+					  "Pass '{}' as ranges.");
+	if (capacity < 0)
+		raise_invalid(psprintf("pools of kind \"%s\" need a capacity",
+							   kind_name(kind)),
+					  "Pass the argument capacity.");
+	*width = *nranges = 0;
+	return NULL;
+}
+
 /*
  * alloc_pool_create(pool, ranges, kind, strategy, cooldown, port_chunk, owner,
- * exclude_ports, if_not_exists)
+ * parent, capacity, exclude_ports, if_not_exists)
  */
 Datum
 alloc_pool_create(PG_FUNCTION_ARGS)
@@ -203,9 +224,11 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	Oid			owner;
 	Range	   *ranges;
 	int			nranges;
-	int			width;
+	int			width = 0;
 	int32		id;
 	ArrayType  *exclude;
+	int32		parent;
+	int64		capacity;
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
@@ -220,13 +243,16 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 		raise_invalid("a pool's name must not be empty",
 					  "Any other text will do.");
 	port_chunk = port_chunk_argument(fcinfo, 5, kind);
-	exclude = exclude_argument(fcinfo, 7, port_chunk);
+	exclude = exclude_argument(fcinfo, 9, port_chunk);
 	while (port_chunk > 0 && port_chunk << chunk_bits < 65536)
 		chunk_bits++;
-	ranges = named_ranges(PG_GETARG_ARRAYTYPE_P(1), kind, chunk_bits,
-						  &width, &nranges);
+	capacity = capacity_argument(fcinfo, 8, kind);
+	ranges = ranges_argument(fcinfo, 1, kind, chunk_bits, capacity, &width,
+							 &nranges);
 	owner = new_owner(PG_ARGISNULL(6) ? NULL :
 					  text_to_cstring(PG_GETARG_TEXT_PP(6)));
+	parent = parent_argument(alloc_namespace(fcinfo), PG_ARGISNULL(7) ? NULL :
+							 text_to_cstring(PG_GETARG_TEXT_PP(7)));
 	require_writable(fcinfo);
 
 	owner_sql_begin(&scope);
@@ -236,12 +262,12 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	 * it, and does nothing if that commits.
 	 */
 	if (owner_sql("INSERT INTO @alloc_pool (name, kind, strategy, cooldown, "
-				  "port_chunk, family, owner, owner_name, epoch) "
+				  "port_chunk, family, owner, owner_name, epoch, parent, capacity) "
 				  "VALUES ($1, $2, $3, $4, nullif($5, 0), nullif($6, 0), $7, $8, "
-				  "nextval('@alloc_generation')) "
+				  "nextval('@alloc_generation'), nullif($9, 0), nullif($10, -1)) "
 				  "ON CONFLICT (name) DO NOTHING RETURNING id",
 				  ARGS(TEXTOID, TEXTOID, TEXTOID, INTERVALOID, INT4OID,
-					   INT4OID, OIDOID, TEXTOID),
+					   INT4OID, OIDOID, TEXTOID, INT4OID, INT8OID),
 				  VALUES(CStringGetTextDatum(name),
 						 CStringGetTextDatum(kind_name(kind)),
 						 CStringGetTextDatum(strategy),
@@ -249,12 +275,13 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 						 Int32GetDatum(port_chunk),
 						 Int32GetDatum(kind_family(kind, width)),
 						 ObjectIdGetDatum(owner),
-						 present_role_name(owner))) == 0)
+						 present_role_name(owner), Int32GetDatum(parent),
+						 Int64GetDatum(capacity))) == 0)
 	{
 		owner_sql_end(&scope);
 		/* as the caller again, who must have the right to use that pool */
 		accept_existing(alloc_namespace(fcinfo), name, kind,
-						!PG_ARGISNULL(8) && PG_GETARG_BOOL(8));
+						!PG_ARGISNULL(10) && PG_GETARG_BOOL(10));
 		PG_RETURN_VOID();
 	}
 	id = DatumGetInt32(owner_sql_not_null(0, 1));
@@ -262,6 +289,8 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 				  NULL, nranges);
 	if (exclude != NULL)
 		set_excluded(id, exclude);
+	if (kind_is_counted(kind))
+		capacity_create(id, capacity);
 	owner_sql_end(&scope);
 	PG_RETURN_VOID();
 }
@@ -284,7 +313,8 @@ requeue(int32 pool)
 }
 
 /*
- * alloc_pool_set(pool, strategy, cooldown, owner, exclude_ports) RETURNS void
+ * alloc_pool_set(pool, strategy, cooldown, owner, capacity, exclude_ports)
+ * RETURNS void
  *
  * A NULL argument leaves the setting as it is.
  */
@@ -297,6 +327,7 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 	Interval   *cooldown = PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2);
 	Oid			owner = InvalidOid;
 	ArrayType  *exclude;
+	int64		capacity;
 
 	if (!PG_ARGISNULL(1))
 		strategy = strategies[word_argument(fcinfo, 1, "strategy", strategies)];
@@ -305,7 +336,10 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 	change_open(fcinfo, &change);
 	if (!PG_ARGISNULL(3))
 		owner = new_owner(text_to_cstring(PG_GETARG_TEXT_PP(3)));
-	exclude = exclude_argument(fcinfo, 4, change.use.pool->port_chunk);
+	exclude = exclude_argument(fcinfo, 5, change.use.pool->port_chunk);
+	capacity = capacity_argument(fcinfo, 4, change.use.pool->kind);
+	if (strategy != NULL)
+		require_values(&change, "strategy");
 	if (strategy != NULL)
 
 		/*
@@ -341,6 +375,14 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 		set_excluded(id, exclude);
 		pool_new_epoch(id);
 	}
+	if (capacity >= 0)
+	{
+		Store		store;
+
+		store_open(&store, change.use.nsp, RowExclusiveLock);
+		capacity_set(&store, change.use.pool, capacity);
+		store_close(&store);
+	}
 	owner_sql_end(&change.scope);
 	PG_RETURN_VOID();
 }
@@ -351,6 +393,8 @@ alloc_pool_drop(PG_FUNCTION_ARGS)
 {
 	static const char *const statements[] = {
 		"DELETE FROM @alloc_slot WHERE pool = $1",
+		"DELETE FROM @alloc_share WHERE pool = $1",
+		"DELETE FROM @alloc_gap WHERE pool = $1",
 		"DELETE FROM @alloc_past WHERE pool = $1",
 		"DELETE FROM @alloc_pool WHERE id = $1"
 	};
@@ -367,8 +411,11 @@ alloc_pool_drop(PG_FUNCTION_ARGS)
 	 * The lock keeps new allocations out.  Units that a running transaction
 	 * has allocated or is releasing count as in use.
 	 */
+	require_no_children(&change);
 	store_open(&store, change.use.nsp, RowExclusiveLock);
-	if (slots_in_use(&store, change.use.pool, all))
+	if (change.use.pool->counted ?
+		capacity_in_use(&store, change.use.pool) :
+		slots_in_use(&store, change.use.pool, all))
 		raise_in_use(&change, psprintf("pool \"%s\"", change.use.name),
 					 "Release them first.");
 	store_close(&store);
@@ -457,6 +504,12 @@ alloc_rebuild(PG_FUNCTION_ARGS)
 	pool = Int32GetDatum(change.use.pool->id);
 	mixed = BoolGetDatum(change.use.pool->mixed);
 	owner_sql_begin(&change.scope);
+	if (change.use.pool->counted)
+	{
+		capacity_rebuild(change.use.pool->id);
+		change_end(&change);
+		PG_RETURN_VOID();
+	}
 
 	/*
 	 * Put waiting rows into their places.  Held rows, and all rows of mixed

@@ -319,6 +319,7 @@ alloc_pool_grow(PG_FUNCTION_ARGS)
 	bool		undrained;
 
 	change_open(fcinfo, &change);
+	require_values(&change, "ranges");
 	named_argument(fcinfo, &change, true, &whole);
 	named_argument(fcinfo, &change, false, &named);
 
@@ -374,6 +375,7 @@ alloc_pool_shrink(PG_FUNCTION_ARGS)
 	bool		drain = !PG_ARGISNULL(2) && PG_GETARG_BOOL(2);
 
 	change_open(fcinfo, &change);
+	require_values(&change, "ranges");
 	named_argument(fcinfo, &change, true, &named);
 	named_require_overlap(&change, &named);
 	pool = change.use.pool;
@@ -415,6 +417,7 @@ alloc_reserve(PG_FUNCTION_ARGS)
 	Datum		last;
 
 	change_open(fcinfo, &change);
+	require_values(&change, "reservations");
 	named_argument(fcinfo, &change, true, &named);
 	named_require_overlap(&change, &named);
 	pool = Int32GetDatum(change.use.pool->id);
@@ -458,6 +461,7 @@ alloc_unreserve(PG_FUNCTION_ARGS)
 	const Space *space;
 
 	change_open(fcinfo, &change);
+	require_values(&change, "reservations");
 	named_argument(fcinfo, &change, true, &named);
 	owner_sql_begin(&change.scope);
 	if (owner_sql("DELETE FROM @alloc_reserved "

@@ -13,7 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
-#include "alloc/pools.h"
+#include "alloc/capacity.h"
 #include "alloc/search.h"
 
 PG_FUNCTION_INFO_V1(alloc_reap);
@@ -35,6 +35,13 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 		return 0;
 	pool = use.pool;
 	store_open(&store, nsp, RowExclusiveLock);
+	if (pool->counted)
+	{
+		reaped = levels_reap(&store, pool, batch);
+		store_close(&store);
+		pool_unlock(&use);
+		return reaped;
+	}
 	scan_by_expiry(&scan, &store, pool->id, now);
 	while (reaped < batch && slot_scan_next(&scan, &row))
 	{
@@ -65,7 +72,8 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 	int64		forgotten = 0;
 	int32		id;
 
-	if (!pool_use(&use, nsp, name, RIGHT_NONE) || use.pool->mixed)
+	if (!pool_use(&use, nsp, name, RIGHT_NONE) || use.pool->mixed ||
+		use.pool->counted)
 		return 0;
 	id = use.pool->id;
 	owner_sql_begin(&scope);

@@ -12,6 +12,7 @@
 
 static const char *const relation_names[] = {
 	[ALLOC_POOL] = "alloc_pool",
+	[ALLOC_POOL_PKEY] = "alloc_pool_pkey",
 	[ALLOC_POOL_NAME] = "alloc_pool_name_key",
 	[ALLOC_GRANTEE] = "alloc_grantee",
 	[ALLOC_GRANTEE_PKEY] = "alloc_grantee_pkey",
@@ -28,6 +29,14 @@ static const char *const relation_names[] = {
 	[ALLOC_SLOT_OVERLAP] = "alloc_slot_overlap",
 	[ALLOC_FRONTIER] = "alloc_frontier",
 	[ALLOC_FRONTIER_PKEY] = "alloc_frontier_pkey",
+	[ALLOC_SHARE] = "alloc_share",
+	[ALLOC_SHARE_KEY] = "alloc_share_key",
+	[ALLOC_SHARE_PLACE] = "alloc_share_place",
+	[ALLOC_SHARE_OVERLAP] = "alloc_share_overlap",
+	[ALLOC_SHARE_EXPIRY] = "alloc_share_expiry",
+	[ALLOC_GAP] = "alloc_gap",
+	[ALLOC_GAP_SIZE] = "alloc_gap_size",
+	[ALLOC_GAP_PLACE] = "alloc_gap_place",
 	[ALLOC_PAST] = "alloc_past",
 	[ALLOC_PAST_ENDED] = "alloc_past_ended",
 	[ALLOC_GENERATION] = "alloc_generation"

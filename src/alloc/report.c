@@ -389,6 +389,28 @@ percentage(Datum part, Datum whole)
 	return DirectFunctionCall2(numeric_round, share, Int32GetDatum(2));
 }
 
+/* Count what is taken from a counted pool. */
+static void
+count_shares(Look *look, Usage *usage)
+{
+	OwnerScope	scope;
+	bool		isnull;
+
+	usage->open = (u128) look->pool->capacity;
+	owner_sql_begin(&scope);
+	owner_sql_at(look->snapshot,
+				 "SELECT coalesce(sum(n) FILTER (WHERE key IS NOT NULL), 0)::bigint, "
+				 "coalesce(sum(n) FILTER (WHERE key IS NULL), 0)::bigint "
+				 "FROM @alloc_share WHERE pool = $1 AND (expires_at > $2 "
+				 "OR (expires_at IS NULL AND key IS NOT NULL))",
+				 ARGS(INT4OID, TIMESTAMPTZOID),
+				 VALUES(Int32GetDatum(look->pool->id),
+						TimestampTzGetDatum(look->now)));
+	usage->held = DatumGetInt64(owner_sql_value(0, 1, &isnull));
+	usage->cooling = DatumGetInt64(owner_sql_value(0, 2, &isnull));
+	owner_sql_end(&scope);
+}
+
 /* Add the pool's row to the result of alloc_usage(). */
 static void
 usage_of(Look *look)
@@ -401,7 +423,9 @@ usage_of(Look *look)
 	bool		nulls[8] = {0};
 
 	count_space(pool, parts, &usage);
-	if (pool->mixed)
+	if (pool->counted)
+		count_shares(look, &usage);
+	else if (pool->mixed)
 		count_blocks(look, parts, &usage);
 	else
 		count_units(look, parts, &usage);

@@ -122,7 +122,8 @@ resolve_request(const Pool *pool, Request *request)
 		[REQUEST_PREFIX] = "prefixes",
 		[REQUEST_INT] = "numbers",
 		[REQUEST_MAC] = "MAC addresses",
-		[REQUEST_MAC8] = "MAC addresses of 8 bytes"
+		[REQUEST_MAC8] = "MAC addresses of 8 bytes",
+		[REQUEST_COUNT] = "kind count"
 	};
 	bool		fits = request->kind == REQUEST_PORTS ? pool->port_chunk > 0 :
 		request->kind == kind_request(pool->kind);
@@ -140,6 +141,9 @@ resolve_request(const Pool *pool, Request *request)
 			break;
 		case REQUEST_PREFIX:
 			request->order = pool->width - request->masklen;
+			break;
+		case REQUEST_COUNT:
+			request->order = 0;
 			break;
 	}
 	if (!fits)

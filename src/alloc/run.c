@@ -151,13 +151,14 @@ run_take(Search *search, u128 lo, SlotRow *worst)
 		.lo = lo,
 		.worst = worst
 	};
+	int64		generation = search->generation;
 	bool		taken;
 
 	if (search->request->n <= 1)
 		return take_block(search, lo, worst);
 	taken = step_whole(&step, search->request->n);
 	search->run_place = 0;
-	search->generation = 0;
+	search->generation = generation;
 	if (taken)
 		search->unit = step.first;
 	return taken;

@@ -106,22 +106,21 @@ slot_scan_end(SlotScan *scan)
  * Has the version that an index entry points to been deleted or replaced by a
  * transaction that has committed?
  */
-static bool
-version_is_gone(SlotScan *scan, ItemPointer tid)
+bool
+version_is_gone(Relation rel, TupleTableSlot *slot, ItemPointer tid)
 {
 	HeapTuple	tuple;
 	bool		gone;
 
-	if (!table_tuple_fetch_row_version(scan->store->slot, tid, SnapshotAny,
-									   scan->slot))
+	if (!table_tuple_fetch_row_version(rel, tid, SnapshotAny, slot))
 		return false;
-	tuple = ExecFetchSlotHeapTuple(scan->slot, false, NULL);
+	tuple = ExecFetchSlotHeapTuple(slot, false, NULL);
 	/* With a HOT update the entry also stands for the new version. */
 	gone = !HeapTupleHeaderIsHotUpdated(tuple->t_data) &&
 		!(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
 		!HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_data->t_infomask) &&
 		TransactionIdDidCommit(HeapTupleHeaderGetUpdateXid(tuple->t_data));
-	ExecClearTuple(scan->slot);
+	ExecClearTuple(slot);
 	return gone;
 }
 
@@ -171,7 +170,8 @@ scan_advance(SlotScan *scan)
 		 */
 		if (scan->queue && !desc->kill_prior_tuple)
 			desc->kill_prior_tuple =
-				version_is_gone(scan, &desc->xs_heaptid);
+				version_is_gone(scan->store->slot, scan->slot,
+								&desc->xs_heaptid);
 	}
 }
 

@@ -184,6 +184,17 @@ store_close(Store *store)
 			index_close(store->past_ended, NoLock);
 		table_close(store->past.rel, NoLock);
 	}
+	writer_close(&store->shares);
+	writer_close(&store->gaps);
+	for (int i = 0; i < SHARE_INDEXES; i++)
+	{
+		if (store->share_index[i] != NULL)
+			index_close(store->share_index[i], NoLock);
+	}
+	if (store->share != NULL)
+		table_close(store->share, NoLock);
+	if (store->gap != NULL)
+		table_close(store->gap, NoLock);
 	for (int i = 0; i < SLOT_INDEXES; i++)
 	{
 		if (store->index[i] != NULL)

@@ -1,6 +1,6 @@
 /*
  * unit.c
- *		A key's unit: allocate, renew, release.
+ *		A key's unit: allocating it, waiting and trying again.
  *
  * A call that writes takes two locks while it works and keeps neither of them:
  * the pool's in share mode (pool.c) and its key's exclusively (key.c).  If a
@@ -16,23 +16,11 @@
 #include "portability/instr_time.h"
 #include "utils/builtins.h"
 
+#include "alloc/count.h"
 #include "alloc/search.h"
 
 /* Maximal number of rounds; see unit_take(). */
 #define MAX_ROUNDS 64
-
-/*
- * Raise 25006 in a read-only transaction or on a standby, and 25000 in a
- * parallel query.
- */
-void
-unit_require_writing(const char *function)
-{
-	if (XactReadOnly)
-		PreventCommandIfReadOnly(psprintf("%s()", function));
-	if (IsInParallelMode())
-		PreventCommandIfParallelMode(psprintf("%s()", function));
-}
 
 /*
  * If a plain read shows that the key has a unit, set the answer and return
@@ -211,6 +199,52 @@ allocate_again(Search *search, SlotRow *former, int round)
 }
 
 /*
+ * Allocate, given what the key had and has run out, if anything, and take a
+ * share of all pools above the key's.
+ */
+static Outcome
+allocate_in_levels(Search *search, SlotRow *former, int round,
+				   Levels *levels, Answer *answer)
+{
+	Request    *request = search->request;
+	ShareRow	share = {.held = true};
+	Outcome		outcome;
+
+	if (levels != NULL && levels->n > 0)
+	{
+		levels->whole = Max(1, request->n);
+		outcome = levels_plan(levels, &request->key, levels->whole,
+							  search->now, round >= MAX_ROUNDS,
+							  &search->ready_at);
+		search->ready = search->ready_at != 0;
+		if (outcome != OUTCOME_ALLOCATED)
+		{
+			answer->full =
+				pstrdup(levels->level[levels->full].use.pool->name);
+			return outcome;
+		}
+		share.origin = search->pool->id;
+		share.key = request->key;
+		share.total = levels->whole;
+		share.generation = search->generation =
+			store_next_generation(search->store);
+		share.allocated_at = search->now;
+		share.expires = request->ttl != NULL;
+		if (share.expires)
+			share.expires_at = interval_after(search->now, request->ttl,
+											  "ttl");
+		if (!levels_take(levels, &share, levels->whole))
+			return OUTCOME_BUSY;
+	}
+	answer->full = NULL;
+	outcome = former != NULL ? allocate_again(search, former, round) :
+		unit_take(search, round);
+	if (levels != NULL)
+		levels_finish(levels, outcome == OUTCOME_ALLOCATED);
+	return outcome;
+}
+
+/*
  * Try to allocate what is requested, without waiting for any transaction.  The
  * caller holds the locks of the pool and the key; see unit_take() for round.
  *
@@ -219,14 +253,17 @@ allocate_again(Search *search, SlotRow *former, int round)
  * OUTCOME_BUSY, the transactions in store->waits are in the way.
  */
 bool
-unit_try(Store *store, Pool *pool, Request *request, int round,
+unit_try(Store *store, PoolUse *use, Request *request, int round,
 		 Answer *answer)
 {
+	Pool	   *pool = use->pool;
 	Search		search = {.store = store,.pool = pool,.request = request};
 	SlotRow    *unit = &answer->unit;
 	KeyState	state;
 
 	resolve_request(pool, request);
+	if (pool->counted)
+		return count_try(store, use, request, round, answer);
 	store->waits.n = 0;
 	search.now = GetCurrentTimestamp();
 	state = key_look(store, pool, &request->key, search.now, unit,
@@ -245,9 +282,10 @@ unit_try(Store *store, Pool *pool, Request *request, int round,
 	}
 
 	/* From here on something has to be written. */
-	unit_require_writing(request->function);
-	answer->outcome = state == KEY_RAN_OUT ?
-		allocate_again(&search, unit, round) : unit_take(&search, round);
+	key_require_writing(request->function);
+	answer->outcome =
+		allocate_in_levels(&search, state == KEY_RAN_OUT ? unit : NULL, round,
+						   use->levels, answer);
 	if (answer->outcome == OUTCOME_ALLOCATED)
 		*unit = search.unit;
 	answer->ready = search.ready;
@@ -255,16 +293,13 @@ unit_try(Store *store, Pool *pool, Request *request, int round,
 	return true;
 }
 
-/* Allocate what is requested, or find that the key already has it. */
-void
-unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
+/* Allocate what is requested, from a pool that is not counted. */
+static void
+allocate_unit(Store *store, PoolUse *use, Request *request, Answer *answer)
 {
 	Waiting		waiting = {.room.cxt = store->cxt};
 	bool		look = true;
 	bool		entered = false;
-
-	memset(answer, 0, sizeof(*answer));
-	resolve_request(use->pool, request);
 
 	/*
 	 * Try to get the locks without waiting.  If that fails, first see whether
@@ -296,8 +331,9 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 		if (!entered)
 			key_enter(use, &request->key, mode);
 		entered = false;
+		use->levels->looking = waiting.looking;
 		began = waiting.looking ? GetCurrentTimestamp() : 0;
-		key_busy = !unit_try(store, use->pool, request, round, answer);
+		key_busy = !unit_try(store, use, request, round, answer);
 		key_leave(use, &request->key);
 
 		/*
@@ -321,161 +357,18 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 	}
 }
 
-/*
- * Raise PT412 if the caller's generation is older than the unit's, and 22023
- * if it does not exist yet.
- */
+/* Allocate what is requested, or find that the key already has it. */
 void
-unit_check_generation(const Pool *pool, const SlotRow *unit,
-					  const int64 *generation)
+unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 {
-	StringInfoData detail;
+	Levels		levels;
 
-	if (generation == NULL || *generation == unit->generation)
-		return;
-	detail_begin(&detail);
-	detail_text(&detail, "pool", pool->name);
-	detail_text(&detail, "key", uuid_text(&unit->key));
-	detail_int(&detail, "generation", *generation);
-	detail_int(&detail, "current", unit->generation);
-	if (*generation < unit->generation)
-		ereport(ERROR,
-				(errcode(ERRCODE_CAS_FENCED),
-				 errmsg("the key has been allocated anew since generation %lld",
-						(long long) *generation),
-				 errdetail_internal("%s", detail_end(&detail)),
-				 errhint("The unit that you held has been released or has run out.")));
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("the key has no generation %lld yet",
-					(long long) *generation),
-			 errdetail_internal("%s", detail_end(&detail)),
-			 errhint("A generation is a number that an allocation returned.")));
-}
-
-/*
- * Find the key's unit and take the locks for changing it.  Returns false,
- * without locks, if the key has no unit or one that has run out.
- */
-bool
-unit_hold(Store *store, PoolUse *use, const pg_uuid_t *key,
-		  const char *function, SlotRow *unit)
-{
-	for (;;)
-	{
-		TimestampTz now;
-		KeyState	state;
-		int			key_row;
-
-		CHECK_FOR_INTERRUPTS();
-		key_enter(use, key, ShareLock);
-		store->waits.n = 0;
-		now = GetCurrentTimestamp();
-		state = key_look(store, use->pool, key, now, unit, &key_row);
-		if (state != KEY_BUSY)
-		{
-			key_check_snapshot(store, use->pool, key,
-							   state == KEY_NONE ? NULL : unit, now);
-			unit_require_writing(function);
-			if (state == KEY_HOLDS)
-				return true;
-		}
-		key_leave(use, key);
-		if (state != KEY_BUSY)
-			return false;
-		key_wait(unit, function);
-	}
-}
-
-/*
- * Called without locks after the unit could not be changed: wait for the
- * transactions that are changing it, before the caller tries again.
- */
-void
-unit_wait(Store *store, const Pool *pool, const SlotRow *unit,
-		  const char *function, int *idle)
-{
-	/* the other transaction may have ended before we could note it */
-	if (store->waits.n == 0 && ++*idle > MAX_IDLE_ROUNDS)
-		raise_stuck(pool, &unit->key, function, unit);
-	for (int i = 0; i < store->waits.n; i++)
-		wait_for_xid(store->waits.xids[i]);
-}
-
-/*
- * Release the key's unit.  Returns false if it has none.  cooldown is NULL for
- * that of the pool.
- */
-bool
-unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
-			 const int64 *generation, Interval *cooldown)
-{
-	const char *function = "alloc_release";
-	SlotRow		unit;
-	int			idle = 0;
-
-	while (unit_hold(store, use, key, function, &unit))
-	{
-		TimestampTz now = GetCurrentTimestamp();
-		TimestampTz ready_at = now;
-		bool		ended;
-
-		unit_check_generation(use->pool, &unit, generation);
-		if (cooldown != NULL)
-			ready_at = interval_after(now, cooldown, "cooldown");
-		else if (use->pool->has_cooldown)
-			ready_at = interval_after(now, &use->pool->cooldown, "cooldown");
-		ended = unit_end(store, use->pool, &unit, now, ready_at, "released");
-		key_leave(use, key);
-		if (ended)
-			return true;
-		unit_wait(store, use->pool, &unit, function, &idle);
-	}
-	return false;
-}
-
-/* Raise PT404: the key has no unit. */
-pg_noreturn void
-raise_no_unit(const PoolUse *use, const pg_uuid_t *key)
-{
-	StringInfoData detail;
-
-	detail_begin(&detail);
-	detail_text(&detail, "pool", use->name);
-	detail_text(&detail, "key", uuid_text(key));
-	ereport(ERROR,
-			(errcode(ERRCODE_CAS_NOT_FOUND),
-			 errmsg("the key has no unit in pool \"%s\"", use->name),
-			 errdetail_internal("%s", detail_end(&detail)),
-			 errhint("It was released, or has run out; allocate again.")));
-}
-
-/*
- * Let the key's unit expire ttl from now, or never if ttl is NULL.  Raises
- * PT404 if the key has none.
- */
-void
-unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key, Interval *ttl,
-		   const int64 *generation, SlotRow *unit)
-{
-	const char *function = "alloc_renew";
-	int			idle = 0;
-
-	while (unit_hold(store, use, key, function, unit))
-	{
-		SlotRow		from = *unit;
-		bool		changed;
-
-		unit_check_generation(use->pool, unit, generation);
-		unit->expires = ttl != NULL;
-		if (unit->expires)
-			unit->expires_at = interval_after(GetCurrentTimestamp(), ttl,
-											  "ttl");
-		changed = unit_change(store, use->pool, &from, unit, NULL);
-		key_leave(use, key);
-		if (changed)
-			return;
-		unit_wait(store, use->pool, unit, function, &idle);
-	}
-	raise_no_unit(use, key);
+	memset(answer, 0, sizeof(*answer));
+	resolve_request(use->pool, request);
+	levels_begin(&levels, store, use);
+	if (use->pool->counted)
+		count_allocate(store, use, request, answer);
+	else
+		allocate_unit(store, use, request, answer);
+	use->levels = NULL;
 }

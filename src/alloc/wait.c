@@ -101,12 +101,14 @@ wait_for_xid(TransactionId xid)
 }
 
 /*
- * Wait for a transaction to end, but no longer than ms milliseconds, with the
- * deadlock detector running after deadlock_ms.  Returns whether it has ended.
- * is_users says that lock_timeout is up at the end of the slice.
+ * Call a function that waits for heavyweight locks, but for no longer than ms
+ * milliseconds for each, with the deadlock detector running after deadlock_ms.
+ * Returns false, without the locks, if that was not enough.  is_users says
+ * that lock_timeout is up then, which is an error.
  */
-static bool
-wait_slice(TransactionId xid, int ms, int deadlock_ms, bool is_users)
+bool
+wait_limited(void (*wait) (void *arg), void *arg, int ms, int deadlock_ms,
+			 bool is_users)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -124,7 +126,7 @@ wait_slice(TransactionId xid, int ms, int deadlock_ms, bool is_users)
 	{
 		LockTimeout = ms;
 		DeadlockTimeout = deadlock_ms;
-		wait_for_xid(xid);
+		wait(arg);
 		/* The timeout may have fired just as the wait ended. */
 		CHECK_FOR_INTERRUPTS();
 		LockTimeout = lock_timeout;
@@ -152,6 +154,45 @@ wait_slice(TransactionId xid, int ms, int deadlock_ms, bool is_users)
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 	return ended;
+}
+
+/* Wait for a transaction to end, for wait_limited(). */
+static void
+wait_for_one(void *arg)
+{
+	wait_for_xid(*(TransactionId *) arg);
+}
+
+/*
+ * Call a function that waits for a heavyweight lock, and for no longer than
+ * patience allows.  Returns false if that is over.
+ */
+bool
+wait_patiently(void (*wait) (void *arg), void *arg, const Patience *patience)
+{
+	long		left;
+	bool		is_users;
+
+	if (!patience->limited)
+	{
+		wait(arg);
+		return true;
+	}
+	left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
+										   patience->deadline);
+	if (left <= 0)
+		return false;
+	is_users = LockTimeout > 0 && LockTimeout <= left;
+	return wait_limited(wait, arg,
+						is_users ? LockTimeout : (int) Min(left, INT_MAX / 2),
+						DeadlockTimeout, is_users);
+}
+
+/* Wait for a transaction to end.  Returns false if patience is over. */
+bool
+wait_for_xid_patiently(TransactionId xid, const Patience *patience)
+{
+	return wait_patiently(wait_for_one, &xid, patience);
 }
 
 /*
@@ -182,9 +223,9 @@ wait_some(WaitSet *waits, int ms)
 		is_users = LockTimeout > 0 && LockTimeout - waits->waited <= slice;
 		if (is_users)
 			slice = Max(LockTimeout - waits->waited, 1);
-		if (wait_slice(waits->xids[0], slice,
-					   looks ? Min(DEADLOCK_LOOK, DeadlockTimeout) :
-					   DeadlockTimeout, is_users))
+		if (wait_limited(wait_for_one, &waits->xids[0], slice,
+						 looks ? Min(DEADLOCK_LOOK, DeadlockTimeout) :
+						 DeadlockTimeout, is_users))
 		{
 			waits->n--;
 			memmove(waits->xids, waits->xids + 1,

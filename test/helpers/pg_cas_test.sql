@@ -311,7 +311,11 @@ END $$;
 CREATE PROCEDURE cas_test.drop_pools() LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM alloc_release(pool, key) FROM alloc_units;
-	PERFORM alloc_pool_drop(pool) FROM alloc_pools;
+	-- first those that are no other pool's parent
+	WHILE EXISTS (SELECT FROM alloc_pools) LOOP
+		PERFORM alloc_pool_drop(pool) FROM alloc_pools AS p
+		WHERE NOT EXISTS (SELECT FROM alloc_pools AS c WHERE c.parent = p.pool);
+	END LOOP;
 END $$;
 
 -- Nobody holds anything or is in line.  Says nothing if it is so.

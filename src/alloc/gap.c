@@ -1,0 +1,482 @@
+/*
+ * gap.c
+ *		Finds free places in a counted pool.
+ *
+ * Places are free where alloc_share has no row, or one that has run out.
+ * alloc_gap says where to look: every place without a row lies in a gap.  Who
+ * deletes a share inserts a gap in the same transaction.  A gap may be
+ * deleted by who takes all that was free in it, or finds that nothing was; if
+ * rows of running transactions lie in it, it has to stay, because they may
+ * roll back.  So gaps can overlap, and places in them can be held; that costs
+ * time, but nothing else depends on it.
+ *
+ * A search that finds too little has met every transaction that could still
+ * make room: it has inserted a share in a gap, deleted a gap, or is deleting
+ * a share, for which it has inserted a gap, or one that had run out.
+ */
+#include "postgres.h"
+
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+
+#include "alloc/share.h"
+
+/* Number of gaps among which one is chosen at random. */
+#define NEAR_GAPS 8
+
+/* After so many held rows at a gap's beginning, the gap is made smaller. */
+#define TRIM_ROWS 32
+
+/* Return a random number below limit, for spreading only. */
+static int
+spread(int limit)
+{
+	return limit <= 1 ? 0 :
+		(int) pg_prng_uint64_range(&pg_global_prng_state, 0, limit - 1);
+}
+
+/* Make room for one more element in an array of the plan. */
+static void *
+plan_array(SharePlan *plan, void *array, int n, int *room, Size size)
+{
+	if (n < *room)
+		return array;
+	*room = Max(8, *room * 2);
+	return array == NULL ? MemoryContextAlloc(plan->cxt, *room * size) :
+		repalloc_huge(array, *room * size);
+}
+
+/* Add free places to the plan. */
+static void
+plan_piece(SharePlan *plan, int64 first, int64 n)
+{
+	plan->pieces = plan_array(plan, plan->pieces, plan->npieces,
+							  &plan->pieces_room, sizeof(Piece));
+	plan->pieces[plan->npieces].first = first;
+	plan->pieces[plan->npieces++].n = n;
+	plan->total += n;
+}
+
+/* Add a gap to the plan, as not known yet. */
+static SeenGap *
+plan_gap(SharePlan *plan, const GapRow *row)
+{
+	SeenGap    *seen;
+
+	plan->gaps = plan_array(plan, plan->gaps, plan->ngaps,
+							&plan->gaps_room, sizeof(SeenGap));
+	seen = &plan->gaps[plan->ngaps++];
+	memset(seen, 0, sizeof(*seen));
+	seen->row = *row;
+	return seen;
+}
+
+static void
+wait_add_share(WaitSet *waits, const ShareRow *row)
+{
+	wait_add_xid(waits, row->inserter);
+	wait_add_xid(waits, row->deleter);
+}
+
+/* A walk through a gap. */
+typedef struct Walk
+{
+	Store	   *store;
+	int64		at;				/* free or held before this place */
+	int64		clean;			/* held for sure before this place */
+	int			nclean;			/* number of rows before clean */
+	bool		is_clean;
+	bool		busy;			/* a running transaction has taken some */
+} Walk;
+
+/* Go on beyond a row. */
+static void
+walk_row(Walk *walk, const ShareRow *row)
+{
+	wait_add_share(&walk->store->waits, row);
+	walk->busy |= TransactionIdIsValid(row->inserter);
+	/* our own row may be rolled back, but not what we remember */
+	walk->is_clean &= !walk->busy && !row->own;
+	walk->at = Max(walk->at, share_end(row));
+	if (walk->is_clean)
+	{
+		walk->clean = walk->at;
+		walk->nclean++;
+	}
+}
+
+/*
+ * Walk through a gap, adding to the plan what is free: one piece of want
+ * places, or if want is 0, everything.  Returns whether it has found that
+ * piece, or anything.
+ */
+static bool
+walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
+		 bool may_skip, SharePlan *plan)
+{
+	SeenGap    *seen = plan_gap(plan, gap);
+	Walk		walk = {.store = store, .is_clean = true};
+	int64		end = gap->first + gap->n;
+	bool		found = false;
+	bool		known = true;
+	ShareScan	scan;
+	ShareRow	row;
+
+	walk.at = walk.clean = gap->first;
+	/* skip what we know to be held from former walks */
+	if (pool->gap_n == gap->n && pool->gap_first == gap->first &&
+		pool->gap_freed_at == gap->freed_at)
+		walk.at = walk.clean = Max(pool->gap_from, gap->first);
+
+	/* which row lies across the beginning? */
+	if (walk.at < end)
+	{
+		share_scan_by_span(&scan, store, pool->id, walk.at, 1);
+		while (share_scan_next(&scan, &row))
+			walk_row(&walk, &row);
+		share_scan_end(&scan);
+	}
+	if (walk.at < end)
+	{
+		bool		more = true;
+
+		share_scan_by_place(&scan, store, pool->id, walk.at, end - 1);
+		while (more && walk.at < end)
+		{
+			int64		free;
+
+			more = share_scan_next(&scan, &row);
+			free = (more ? Min(row.first, end) : end) - walk.at;
+			if (free > 0)
+			{
+				walk.is_clean = false;
+				seen->free += free;
+				if (want > 0 && free >= want)
+				{
+					/* where there is much room, keep out of others' way */
+					int64		skip = !may_skip || want > 64 ||
+						free < 8 * want ? 0 : spread(4) * want;
+
+					plan_piece(plan, walk.at + skip, want);
+					known = skip == 0 && walk.at + want == end;
+					found = true;
+					break;
+				}
+				if (want == 0)
+				{
+					plan_piece(plan, walk.at, free);
+					found = true;
+				}
+			}
+			if (more)
+				walk_row(&walk, &row);
+		}
+		share_scan_end(&scan);
+	}
+	seen->known = known && !walk.busy;
+	if (walk.nclean >= TRIM_ROWS)
+		seen->trim = Min(walk.clean, end);
+	/* remember where a large gap begins to be free */
+	if (walk.clean > gap->first && gap->n >= pool->gap_n)
+	{
+		pool->gap_first = gap->first;
+		pool->gap_n = gap->n;
+		pool->gap_freed_at = gap->freed_at;
+		pool->gap_from = walk.clean;
+	}
+	return found;
+}
+
+/* Is the gap of no use, for now?  Remembers whose transaction has it. */
+static bool
+gap_is_busy(Store *store, const GapRow *gap)
+{
+	wait_add_xid(&store->waits, gap->inserter);
+	wait_add_xid(&store->waits, gap->deleter);
+
+	/*
+	 * Somebody is freeing these places, or making a larger gap smaller, which
+	 * is then still there.  Who deletes a gap may have taken only a part of
+	 * it, and deleted it to make it smaller, but not one of a single place.
+	 */
+	return TransactionIdIsValid(gap->inserter) ||
+		(TransactionIdIsValid(gap->deleter) && gap->n == 1);
+}
+
+/*
+ * Find n places in one piece.  Unless verify is set, a gap of exactly that
+ * size is believed to be free without a look at the shares.
+ */
+static bool
+plan_one_piece(Store *store, Pool *pool, int64 n, bool verify, SharePlan *plan)
+{
+	GapRow		near[NEAR_GAPS];
+	int			nnear = 0;
+	bool		more = true;
+	bool		found = false;
+	ShareScan	scan;
+
+	gap_scan_by_size(&scan, store, pool->id, n, ForwardScanDirection);
+	for (;;)
+	{
+		GapRow		gap;
+		int			same = 0;
+		int			chosen;
+
+		while (more && nnear < NEAR_GAPS)
+		{
+			more = gap_scan_next(&scan, &gap);
+			if (more && !gap_is_busy(store, &gap))
+				near[nnear++] = gap;
+		}
+		if (nnear == 0)
+			break;
+		/* choose at random among those of the best size */
+		while (same < nnear && near[same].n == near[0].n)
+			same++;
+		chosen = spread(same);
+		gap = near[chosen];
+		nnear--;
+		memmove(&near[chosen], &near[chosen + 1],
+				(nnear - chosen) * sizeof(GapRow));
+
+		if (gap.n == n && !verify && !TransactionIdIsValid(gap.deleter))
+		{
+			SeenGap    *seen = plan_gap(plan, &gap);
+
+			seen->free = n;
+			seen->known = true;
+			plan_piece(plan, gap.first, n);
+			found = true;
+		}
+		else
+			found = walk_gap(store, pool, &gap, n, !verify, plan);
+		if (found)
+			break;
+	}
+	share_scan_end(&scan);
+	return found;
+}
+
+/* qsort comparator: by place */
+static int
+compare_pieces(const void *a, const void *b)
+{
+	const Piece *x = a;
+	const Piece *y = b;
+
+	return x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* qsort comparator: largest first */
+static int
+compare_sizes(const void *a, const void *b)
+{
+	const Piece *x = a;
+	const Piece *y = b;
+
+	return x->n > y->n ? -1 : x->n < y->n ? 1 : compare_pieces(a, b);
+}
+
+/* Sort the pieces by place and join those that overlap or touch. */
+void
+join_pieces(SharePlan *plan)
+{
+	int			n = 0;
+
+	if (plan->npieces > 1)
+		qsort(plan->pieces, plan->npieces, sizeof(Piece), compare_pieces);
+	plan->total = 0;
+	for (int i = 0; i < plan->npieces; i++)
+	{
+		Piece	   *last = n > 0 ? &plan->pieces[n - 1] : NULL;
+		Piece		piece = plan->pieces[i];
+
+		if (last != NULL && piece.first <= last->first + last->n)
+			last->n = Max(last->n, piece.first + piece.n - last->first);
+		else
+			plan->pieces[n++] = piece;
+	}
+	plan->npieces = n;
+	for (int i = 0; i < n; i++)
+		plan->total += plan->pieces[i].n;
+}
+
+/* Find n places in any number of pieces, the largest gaps first. */
+static bool
+plan_many_pieces(Store *store, Pool *pool, int64 n, SharePlan *plan)
+{
+	ShareScan	scan;
+	GapRow		gap;
+
+	plan->npieces = plan->ngaps = 0;
+	plan->total = 0;
+	gap_scan_by_size(&scan, store, pool->id, 1, BackwardScanDirection);
+	while (plan->total < n && gap_scan_next(&scan, &gap))
+	{
+		if (gap_is_busy(store, &gap))
+			continue;
+		(void) walk_gap(store, pool, &gap, 0, false, plan);
+		/* gaps may overlap */
+		if (plan->total >= n)
+			join_pieces(plan);
+	}
+	share_scan_end(&scan);
+	join_pieces(plan);
+	return plan->total >= n;
+}
+
+/* Add what has run out or cooled down. */
+static bool
+plan_run_out(Store *store, Pool *pool, int64 n, TimestampTz now,
+			 SharePlan *plan)
+{
+	ShareScan	scan;
+	ShareRow	row;
+
+	share_scan_by_expiry(&scan, store, pool->id, now);
+	while (plan->total < n && share_scan_next(&scan, &row))
+	{
+		wait_add_share(&store->waits, &row);
+		if (TransactionIdIsValid(row.inserter) ||
+			TransactionIdIsValid(row.deleter))
+			continue;
+		plan->sweeps = plan_array(plan, plan->sweeps, plan->nsweeps,
+								  &plan->sweeps_room, sizeof(ShareRow));
+		plan->sweeps[plan->nsweeps++] = row;
+		plan_piece(plan, row.first, row.n);
+	}
+	share_scan_end(&scan);
+	return plan->total >= n;
+}
+
+/*
+ * SharePlan where in the pool to take n places.  Returns false if too few are free
+ * now; store->waits has the transactions that could make room.  With verify,
+ * which is for who has locked the pool exclusively, nothing is believed that
+ * was not looked at.
+ */
+bool
+plan_make(Store *store, Pool *pool, int64 n, TimestampTz now, bool verify,
+		  SharePlan *plan)
+{
+	plan->npieces = plan->ngaps = plan->nsweeps = 0;
+	plan->total = 0;
+	return plan_one_piece(store, pool, n, verify, plan) ||
+		(n > 1 && plan_many_pieces(store, pool, n, plan)) ||
+		plan_run_out(store, pool, n, now, plan);
+}
+
+/* Are any of the row's places in a piece? */
+static bool
+plan_uses(const SharePlan *plan, const ShareRow *row)
+{
+	for (int i = 0; i < plan->npieces; i++)
+	{
+		const Piece *piece = &plan->pieces[i];
+
+		if (piece->first < share_end(row) &&
+			row->first < piece->first + piece->n)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Choose n of the places that were found, in as few pieces as possible.  Rows
+ * that have run out and are not needed are left alone.
+ */
+void
+plan_choose(SharePlan *plan, int64 n)
+{
+	int64		left = n;
+	int			chosen = 0;
+	int			nsweeps = 0;
+
+	join_pieces(plan);
+	if (plan->npieces > 1)
+		qsort(plan->pieces, plan->npieces, sizeof(Piece), compare_sizes);
+	while (left > 0 && chosen < plan->npieces)
+	{
+		Piece	   *piece = &plan->pieces[chosen++];
+
+		piece->n = Min(piece->n, left);
+		left -= piece->n;
+	}
+	plan->npieces = chosen;
+	for (int i = 0; i < plan->nsweeps; i++)
+	{
+		if (plan_uses(plan, &plan->sweeps[i]))
+			plan->sweeps[nsweeps++] = plan->sweeps[i];
+	}
+	plan->nsweeps = nsweeps;
+}
+
+/* The number of places that the chosen pieces have in common with an extent. */
+static int64
+chosen_places(const SharePlan *plan, int64 first, int64 n)
+{
+	int64		common = 0;
+
+	for (int i = 0; i < plan->npieces; i++)
+	{
+		const Piece *piece = &plan->pieces[i];
+		int64		from = Max(first, piece->first);
+		int64		to = Min(first + n, piece->first + piece->n);
+
+		common += Max(0, to - from);
+	}
+	return common;
+}
+
+/*
+ * The chosen places have been taken: delete the gaps that are of no use any
+ * more.  Those that other transactions are changing can stay.
+ */
+void
+plan_finish(Store *store, Pool *pool, SharePlan *plan)
+{
+	for (int i = 0; i < plan->nsweeps; i++)
+	{
+		const ShareRow *row = &plan->sweeps[i];
+
+		if (chosen_places(plan, row->first, row->n) < row->n)
+			gap_insert(store, pool->id, row->first, row->n);
+	}
+	for (int i = 0; i < plan->ngaps; i++)
+	{
+		SeenGap    *seen = &plan->gaps[i];
+		const GapRow *row = &seen->row;
+
+		if (TransactionIdIsValid(row->deleter))
+			continue;
+		if (seen->known &&
+			chosen_places(plan, row->first, row->n) == seen->free)
+			(void) gap_delete(store, row);
+		else if (seen->trim > row->first && seen->trim < row->first + row->n &&
+				 gap_delete(store, row))
+			gap_insert(store, pool->id, seen->trim,
+					   row->first + row->n - seen->trim);
+	}
+
+	/* smaller gaps within the larger pieces */
+	for (int i = 0; i < plan->npieces; i++)
+	{
+		const Piece *piece = &plan->pieces[i];
+		ShareScan	scan;
+		GapRow		row;
+
+		if (piece->n == 1)
+			continue;
+		gap_scan_by_place(&scan, store, pool->id, piece->first,
+						  piece->first + piece->n - 1);
+		while (gap_scan_next(&scan, &row))
+		{
+			if (!TransactionIdIsValid(row.inserter) &&
+				!TransactionIdIsValid(row.deleter) &&
+				row.first + row.n <= piece->first + piece->n)
+				(void) gap_delete(store, &row);
+		}
+		share_scan_end(&scan);
+	}
+}

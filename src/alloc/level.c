@@ -1,0 +1,245 @@
+/*
+ * level.c
+ *		The levels of a unit: the counted pools from which it takes shares.
+ *
+ * Finds the levels, locks them, and plans where each of them has room.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+
+#include "alloc/share.h"
+
+/* Rows that are looked at to find out when there will be room. */
+#define REASON_ROWS 1000
+
+/*
+ * Begin a call for a unit of the pool in use.  What levels contains is
+ * allocated in the current memory context.  From now on those who lock the
+ * key lock the levels, too, until the caller sets leaf->levels to NULL.
+ */
+void
+levels_begin(Levels *levels, Store *store, PoolUse *leaf)
+{
+	memset(levels, 0, sizeof(*levels));
+	levels->store = store;
+	levels->leaf = leaf;
+	leaf->levels = levels;
+	levels->claims.cxt = CurrentMemoryContext;
+	for (int i = 0; i < MAX_LEVELS; i++)
+		levels->level[i].plan.cxt = CurrentMemoryContext;
+}
+
+/* Release the levels' locks; the caller has those of the unit's own pool. */
+void
+levels_unlock(Levels *levels)
+{
+	for (int i = levels->first; i < levels->n; i++)
+		pool_unlock(&levels->level[i].use);
+	levels->n = 0;
+}
+
+/* Wait for a level's lock, for wait_patiently(). */
+static void
+wait_for_level(void *arg)
+{
+	Level	   *level = arg;
+
+	if (!pool_lock(&level->use, level->mode))
+		level->use.mode = NoLock;
+}
+
+/*
+ * Find the levels and lock them, each after the ones below it.  The caller has
+ * locked the unit's own pool.  Returns false, without the locks, if patience
+ * is over before.
+ */
+bool
+levels_lock(Levels *levels, const Patience *patience)
+{
+	PoolUse    *leaf = levels->leaf;
+	const Pool *pool = leaf->pool;
+
+	levels->n = 0;
+	levels->first = pool->counted ? 1 : 0;
+	if (pool->counted)
+		levels->level[levels->n++].use = *leaf;
+	while (pool->parent != NULL)
+	{
+		Level	   *level = &levels->level[levels->n];
+
+		level->mode = level->exclusive && !levels->looking ?
+			ExclusiveLock : ShareLock;
+		if (levels->n < MAX_LEVELS &&
+			pool_use(&level->use, leaf->nsp, pool->parent, RIGHT_NONE) &&
+			!wait_patiently(wait_for_level, level, patience))
+		{
+			levels_unlock(levels);
+			return false;
+		}
+		if (levels->n == MAX_LEVELS || level->use.mode == NoLock ||
+			!level->use.pool->counted)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("the pools above pool \"%s\" are not what they should be",
+							leaf->name)));
+		levels->n++;
+		pool = level->use.pool;
+	}
+	return true;
+}
+
+/*
+ * Look for rows that the key has left in a level and that have run out, and
+ * find out how the rows of its new unit are numbered.
+ */
+static void
+look_for_former(Levels *levels, Level *level, const pg_uuid_t *key,
+				TimestampTz now)
+{
+	ShareScan	scan;
+	ShareRow	row;
+
+	level->nformer = level->base = 0;
+	share_scan_by_key(&scan, levels->store, level->use.pool->id,
+					  levels->leaf->pool->id, key, NULL);
+	while (share_scan_next(&scan, &row))
+	{
+		level->base = Max(level->base, row.part + 1);
+		if (!row.expires || row.expires_at > now ||
+			TransactionIdIsValid(row.inserter) ||
+			TransactionIdIsValid(row.deleter))
+			continue;
+		if (level->nformer == level->former_room)
+		{
+			level->former_room = Max(4, level->former_room * 2);
+			level->former = level->former == NULL ?
+				MemoryContextAlloc(level->plan.cxt,
+								   level->former_room * sizeof(ShareRow)) :
+				repalloc_huge(level->former,
+							  level->former_room * sizeof(ShareRow));
+		}
+		level->former[level->nformer++] = row;
+	}
+	share_scan_end(&scan);
+}
+
+/*
+ * Count the places of a pool that are not free: held, cooling, or in the hands
+ * of a running transaction.
+ */
+static int64
+taken_places(Store *store, const Pool *pool, TimestampTz now)
+{
+	int64		taken = 0;
+	ShareScan	scan;
+	ShareRow	row;
+
+	share_scan_by_place(&scan, store, pool->id, 0, PG_INT64_MAX);
+	while (share_scan_next(&scan, &row))
+	{
+		bool		busy = TransactionIdIsValid(row.inserter) ||
+			TransactionIdIsValid(row.deleter);
+
+		wait_add_xid(&store->waits, row.inserter);
+		wait_add_xid(&store->waits, row.deleter);
+		/* not the wall, nor what is withheld */
+		if (row.held || row.expires)
+			taken += busy || !row.expires || row.expires_at > now ? row.n : 0;
+	}
+	share_scan_end(&scan);
+	return taken;
+}
+
+/*
+ * Find out why a level has too little.  Sets *ready_at to the time from which
+ * there will be enough, if that can be known; 0 otherwise.
+ */
+static Outcome
+level_reason(Levels *levels, const Level *level, int64 n, TimestampTz now,
+			 TimestampTz *ready_at)
+{
+	int64		free = level->plan.total;
+	bool		held = false;
+	int			rows = 0;
+	ShareScan	scan;
+	ShareRow	row;
+
+	*ready_at = levels->next_at = 0;
+	if (level->use.pool->lowered || level->use.pool->capacity < levels->whole)
+		return OUTCOME_EXHAUSTED;
+	share_scan_to_expire(&scan, levels->store, level->use.pool->id, now);
+	while (free < n && rows++ < REASON_ROWS && share_scan_next(&scan, &row))
+	{
+		free += row.n;
+		held |= row.held;
+		if (rows == 1)
+			levels->next_at = row.expires_at;
+		if (free >= n)
+			*ready_at = row.expires_at;
+	}
+	share_scan_end(&scan);
+	return *ready_at != 0 && !held ? OUTCOME_COOLING : OUTCOME_EXHAUSTED;
+}
+
+/*
+ * SharePlan where each level has room for n places.  Returns OUTCOME_ALLOCATED if
+ * all have; levels->full is the level that has not.  OUTCOME_BUSY means that
+ * the transactions in store->waits may make room, or if there are none, that
+ * the caller has to lock the levels again, one of them exclusively; with last,
+ * nobody is waited for.
+ */
+Outcome
+levels_plan(Levels *levels, const pg_uuid_t *key, int64 n, TimestampTz now,
+			bool last, TimestampTz *ready_at)
+{
+	Store	   *store = levels->store;
+
+	*ready_at = 0;
+	for (int i = 0; i < levels->n; i++)
+	{
+		Level	   *level = &levels->level[i];
+		Pool	   *pool = level->use.pool;
+		bool		exclusive = level->use.mode == ExclusiveLock;
+		bool		fits = true;
+
+		levels->full = i;
+		level->plan.total = 0;
+		store->waits.n = 0;
+		if (pool->capacity < levels->whole)
+			return OUTCOME_EXHAUSTED;
+		if (pool->lowered && exclusive)
+			fits = taken_places(store, pool, now) <= pool->capacity - n;
+		else if (pool->lowered)
+			fits = false;
+		if (fits)
+		{
+			look_for_former(levels, level, key, now);
+			store->waits.n = 0;
+			if (plan_make(store, pool, n, now,
+						  exclusive || levels->stumbles > 0, &level->plan))
+				continue;
+		}
+
+		/*
+		 * A search does not see one state of the pool; see allocate().  So it
+		 * is only believed if the pool is locked exclusively.
+		 */
+		if (!exclusive && (pool->lowered || !levels->patient))
+		{
+			level->exclusive |= !levels->looking;
+			store->waits.n = 0;
+			return OUTCOME_BUSY;
+		}
+		if (store->waits.n > 0 && !last)
+		{
+			levels->next_at = 0;
+			return OUTCOME_BUSY;
+		}
+		return level_reason(levels, level, n, now, ready_at);
+	}
+	store->waits.n = 0;
+	return OUTCOME_ALLOCATED;
+}

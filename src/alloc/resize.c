@@ -1,0 +1,62 @@
+/*
+ * resize.c
+ *		Changing how much a key has of a counted pool.
+ */
+#include "postgres.h"
+
+#include "alloc/count.h"
+
+/* One look, with the locks: let the key, which has unit, have n places. */
+static void
+resize_once(Count *count, const SlotRow *unit, int64 n, Answer *answer)
+{
+	Levels	   *levels = count->use->levels;
+	int64		more = n - (int64) unit->lo;
+	ShareRow	share = {.held = true};
+
+	answer->outcome = OUTCOME_ALLOCATED;
+	if (more == 0)
+		return;
+
+	/* new rows, none of which is the first one */
+	share.origin = count->use->pool->id;
+	share.key = count->key;
+	share.allocated_at = count->now;
+	share.expires = unit->expires;
+	share.expires_at = unit->expires_at;
+	levels->whole = n;
+	if (more > 0)
+		count_take(count, &share, more, answer);
+	else
+		share.generation = store_next_generation(count->store);
+	if (answer->outcome != OUTCOME_ALLOCATED)
+		return;
+	if (!levels_resize(levels, unit, share.generation, n, count->now))
+		raise_no_unit(count->use, &count->key);
+	store_history(count->store, count->use->pool, unit, count->now, "resized");
+}
+
+/* Let the key have n places.  Raises PT404 if it has nothing. */
+void
+count_resize(Store *store, PoolUse *use, const pg_uuid_t *key, int64 n,
+			 const int64 *generation, Answer *answer)
+{
+	Levels		levels;
+	Count		count;
+
+	levels_begin(&levels, store, use);
+	count_begin(&count, store, use, key, "alloc_resize");
+	do
+	{
+		SlotRow		unit;
+
+		if (!unit_hold(store, use, key, count.function, &unit))
+			raise_no_unit(use, key);
+		unit_check_generation(use->pool, &unit, generation);
+		count.now = GetCurrentTimestamp();
+		resize_once(&count, &unit, n, answer);
+		key_leave(use, key);
+	} while (answer->outcome != OUTCOME_ALLOCATED &&
+			 count_wait(&count, &answer->outcome));
+	use->levels = NULL;
+}

@@ -1,0 +1,229 @@
+/*
+ * share.h
+ *		Declarations for counted pools: their shares and gaps.
+ */
+#ifndef PG_CAS_ALLOC_SHARE_H
+#define PG_CAS_ALLOC_SHARE_H
+
+#include "storage/lock.h"
+
+#include "alloc/alloc.h"
+
+/* A row of alloc_share. */
+typedef struct ShareRow
+{
+	int32		pool;
+	int32		origin;			/* the pool that the unit was taken from */
+	bool		held;			/* has a key, but may have run out */
+	pg_uuid_t	key;
+	int			part;			/* distinguishes rows of the same key */
+	int64		first;			/* first place */
+	int64		n;				/* number of places; 0: the wall */
+	int64		total;			/* of the unit; 0 if not its first row */
+	int64		generation;
+	TimestampTz allocated_at;
+	bool		expires;
+	TimestampTz expires_at;		/* if not held, when it can be given out */
+	Datum		note;			/* not detoasted */
+	bool		has_note;
+	bool		moved;			/* came from another key; see move.c */
+	pg_uuid_t	moved_from;
+	int64		moved_generation;
+
+	/* where the row is, and who is changing it */
+	ItemPointerData tid;
+	bool		own;			/* inserted by this transaction */
+	TransactionId inserter;		/* another transaction that is running */
+	TransactionId deleter;		/* another transaction that is running */
+} ShareRow;
+
+/* The place after the last one of a row. */
+static inline int64
+share_end(const ShareRow *row)
+{
+	return row->n == 0 ? PG_INT64_MAX : row->first + row->n;
+}
+
+/* A row of alloc_gap. */
+typedef struct GapRow
+{
+	int64		first;
+	int64		n;
+	TimestampTz freed_at;		/* identifies it, together with its place */
+	ItemPointerData tid;
+	TransactionId inserter;		/* another transaction that is running */
+	TransactionId deleter;		/* another transaction that is running */
+} GapRow;
+
+/* A scan of alloc_share or alloc_gap; see share.c. */
+typedef struct ShareScan
+{
+	Store	   *store;
+	Relation	rel;
+	IndexScanDesc desc;
+	ScanKeyData keys[3];
+	SnapshotData dirty;
+	Snapshot	snapshot;
+	Snapshot	picked;			/* return only versions that it sees, if set */
+	TupleTableSlot *slot;
+	ScanDirection direction;
+	bool		latest;			/* may mark index entries as dead */
+	int			passed;			/* number of entries without a row */
+} ShareScan;
+
+/*
+ * Shares that a call has inserted speculatively.  They are confirmed together
+ * when there is enough in all levels; otherwise they vanish at once, before
+ * anybody is waited for.
+ */
+typedef struct Claims
+{
+	MemoryContext cxt;			/* memory context of tids */
+	bool		open;
+	uint32		token;
+	LOCKTAG		tag;
+	int			n;
+	int			room;
+	ItemPointerData *tids;
+} Claims;
+
+/* Free places that a plan has found. */
+typedef struct Piece
+{
+	int64		first;
+	int64		n;
+} Piece;
+
+/* A gap that a plan has looked into. */
+typedef struct SeenGap
+{
+	GapRow		row;
+	int64		free;			/* free places that were found in it */
+	bool		known;			/* all of it was looked at, and no running
+								 * transaction has taken any of it */
+	int64		trim;			/* places before this one are held; 0: do not
+								 * trim */
+} SeenGap;
+
+/* Where a level has room for a request; see gap.c. */
+typedef struct SharePlan
+{
+	MemoryContext cxt;			/* memory context of the arrays */
+	int64		total;			/* places in all pieces */
+	int			npieces;
+	int			pieces_room;
+	Piece	   *pieces;
+	int			ngaps;
+	int			gaps_room;
+	SeenGap    *gaps;
+	int			nsweeps;
+	int			sweeps_room;
+	ShareRow   *sweeps;			/* rows that have run out, to be deleted */
+} SharePlan;
+
+/* At most so many pools are above one another. */
+#define MAX_LEVELS 8
+
+/* A counted pool from which a unit takes its share. */
+typedef struct Level
+{
+	PoolUse		use;
+	LOCKMODE	mode;			/* to lock it in */
+	bool		exclusive;		/* lock it exclusively the next time */
+	SharePlan		plan;
+	int			base;			/* part of the unit's first row */
+	int			nformer;		/* rows of the key that have run out */
+	int			former_room;
+	ShareRow   *former;
+} Level;
+
+/*
+ * The levels of a unit: the counted pools from which it takes shares, from its
+ * own pool, if that is counted, to the root.
+ */
+typedef struct Levels
+{
+	Store	   *store;
+	PoolUse    *leaf;			/* the unit's own pool, which the caller locks */
+	int			first;			/* 1 if the leaf is level 0, else 0 */
+	int			n;
+	Level		level[MAX_LEVELS];
+	int64		whole;			/* what the unit is to have in all */
+	bool		patient;		/* the call can look again later, so it need not
+								 * lock anything exclusively */
+	bool		looking;		/* likewise, while it waits for transactions */
+	int			full;			/* the level that has too little */
+	TimestampTz next_at;		/* when something runs out there; 0: never */
+	int			stumbles;		/* failures to take what looked free */
+	Claims		claims;
+} Levels;
+
+/* share.c */
+extern void share_scan_by_key(ShareScan *scan, Store *store, int32 pool,
+							  int32 origin, const pg_uuid_t *key,
+							  Snapshot snapshot);
+extern void share_scan_by_place(ShareScan *scan, Store *store, int32 pool,
+								int64 first, int64 last);
+extern void share_scan_by_span(ShareScan *scan, Store *store, int32 pool,
+							   int64 first, int64 n);
+extern void share_scan_by_expiry(ShareScan *scan, Store *store, int32 pool,
+								 TimestampTz until);
+extern void share_scan_to_expire(ShareScan *scan, Store *store, int32 pool,
+								 TimestampTz after);
+extern bool share_scan_next(ShareScan *scan, ShareRow *row);
+extern bool share_seen_by(ShareScan *scan, Snapshot snapshot);
+extern void share_scan_end(ShareScan *scan);
+extern void gap_scan_by_size(ShareScan *scan, Store *store, int32 pool,
+							 int64 n, ScanDirection direction);
+extern void gap_scan_by_place(ShareScan *scan, Store *store, int32 pool,
+							  int64 first, int64 last);
+extern bool gap_scan_next(ShareScan *scan, GapRow *row);
+extern void claims_begin(Claims *claims);
+extern bool claims_insert(Store *store, Claims *claims, const ShareRow *row);
+extern void claims_end(Store *store, Claims *claims, bool succeeded);
+extern TM_Result share_update(Store *store, ShareRow *row);
+extern TM_Result share_delete(Store *store, const ShareRow *row);
+extern void gap_insert(Store *store, int32 pool, int64 first, int64 n);
+extern bool gap_delete(Store *store, const GapRow *row);
+
+/* gap.c */
+extern bool plan_make(Store *store, Pool *pool, int64 n, TimestampTz now,
+					  bool verify, SharePlan *plan);
+extern void join_pieces(SharePlan *plan);
+extern void plan_choose(SharePlan *plan, int64 n);
+extern void plan_finish(Store *store, Pool *pool, SharePlan *plan);
+
+/* held.c */
+extern KeyState held_look(Store *store, const Pool *pool,
+						  const pg_uuid_t *key, TimestampTz now,
+						  SlotRow *unit);
+extern bool held_read(Store *store, const Pool *pool, const pg_uuid_t *key,
+					  Snapshot snapshot, SlotRow *unit);
+extern bool held_has_changed(Store *store, const Pool *pool,
+							 const pg_uuid_t *key, const SlotRow *unit,
+							 TimestampTz now);
+
+/* level.c */
+extern void levels_begin(Levels *levels, Store *store, PoolUse *leaf);
+extern bool levels_lock(Levels *levels, const Patience *patience);
+extern void levels_unlock(Levels *levels);
+extern Outcome levels_plan(Levels *levels, const pg_uuid_t *key, int64 n,
+						   TimestampTz now, bool last, TimestampTz *ready_at);
+
+/* taking.c */
+extern bool levels_take(Levels *levels, const ShareRow *unit, int64 n);
+extern void levels_finish(Levels *levels, bool succeeded);
+extern bool levels_end(Levels *levels, const pg_uuid_t *key, int64 generation,
+					   TimestampTz ended_at, TimestampTz ready_at,
+					   const char *reason);
+extern bool levels_update(Levels *levels, const pg_uuid_t *key,
+						  int64 generation, const SlotRow *unit);
+extern bool levels_annotate(Levels *levels, const pg_uuid_t *key,
+							int64 generation, const SlotRow *unit);
+extern bool levels_resize(Levels *levels, const SlotRow *unit,
+						  int64 generation, int64 n, TimestampTz now);
+extern int64 levels_reap(Store *store, const Pool *pool, int64 batch);
+extern void share_history(Store *store, const Pool *pool, const ShareRow *row,
+						  TimestampTz ended_at, const char *reason);
+
+#endif							/* PG_CAS_ALLOC_SHARE_H */
