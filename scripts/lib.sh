@@ -192,14 +192,12 @@ find_pg_config() {
     echo "$found"
 }
 
-# Create the stage with both copies.
-make_stage() {
-    local pg_config dirs from objects=() i
+# make_copies PG_CONFIG: copy that PostgreSQL and the checkout into the stage, and
+# set bin.
+make_copies() {
+    local dirs from objects=() i
 
-    make_user
-    make_folder
-    pg_config=$(find_pg_config)
-    mapfile -t dirs < <("$pg_config" --bindir --sharedir --pkglibdir \
+    mapfile -t dirs < <("$1" --bindir --sharedir --pkglibdir \
         --includedir-server --libdir)
 
     # If PostgreSQL is installed in a folder of its own, libpq is there, too.
@@ -208,13 +206,13 @@ make_stage() {
     for i in "${!dirs[@]}"; do
         from=${dirs[$i]}
         [ "$i" != 3 ] || from=$(headers_of "$(dirname "${dirs[0]}")") ||
-            die "the server headers of $pg_config are missing"
+            die "the server headers of $1 are missing"
         mkdir -p "$stage/pg${dirs[$i]}"
         cp -a --reflink=auto "$from/." "$stage/pg${dirs[$i]}"
     done
     bin=$stage/pg${dirs[0]}
     [ "$("$bin/pg_config" --sharedir)" = "$stage/pg${dirs[1]}" ] ||
-        die "the PostgreSQL of $pg_config does not work from another folder"
+        die "the PostgreSQL of $1 does not work from another folder"
 
     # Objects in the checkout may have been built for another PostgreSQL.  Only
     # a test that runs a script in its own stage can tell that they were not.
@@ -225,7 +223,60 @@ make_stage() {
         --exclude='./regression.*' "${objects[@]}" . |
         tar -C "$stage/src" -xf - --no-same-owner
     chown -R "$user:" "$stage"/{pg,src,data,socket,tmp}
+}
+
+# Create the stage with both copies.
+make_stage() {
+    local pg_config
+
+    make_user
+    make_folder
+    pg_config=$(find_pg_config)
+    make_copies "$pg_config"
     PATH=$bin:$PATH
+}
+
+# Print the pg_config of an older PostgreSQL than the stage's: the caller's choice, or
+# the oldest one that is supported and has server headers, if there is one.
+find_older() {
+    local found=${PG_CAS_OLDER:-}
+
+    if [ -z "$found" ]; then
+        found=$(installed | sed -n '$p')
+        found=${found:+$found/bin/pg_config}
+    fi
+    [ -z "$found" ] ||
+        [ "$(major_of "$found")" -ge "$(major_of "$bin/pg_config")" ] ||
+        echo "$found"
+}
+
+# Provide pg_cas for that PostgreSQL as well, in a stage inside of the stage, and let
+# PG_CAS_OLDER be its pg_config there.
+make_older() {
+    local found
+
+    found=$(find_older)
+    unset PG_CAS_OLDER
+    [ -n "$found" ] || return 0
+    PG_CAS_OLDER=$(
+        stage=$stage/older
+        mkdir -m 755 "$stage"
+        PG_CAS_KEEP_OBJECTS='' make_copies "$found" >&2
+        echo "$bin/pg_config"
+    ) || return
+    export PG_CAS_OLDER
+    in_group build_older >"$stage/older.log" 2>&1 || {
+        cat "$stage/older.log"
+        return 1
+    }
+}
+
+# A newer compiler takes the headers for C23, which they are not.
+build_older() {
+    stage=$stage/older
+    bin=$(dirname "$PG_CAS_OLDER")
+    stage_make -j "$(nproc)" COPT=-std=gnu17 all &&
+        stage_make COPT=-std=gnu17 install
 }
 
 # Run make in the stage's copy of the checkout, with the arguments in PG_CAS_MAKE.

@@ -229,13 +229,18 @@ run_cancelled() {
     count cancelled "$ok" $(($# - ok)) ", seeds from $cancel"
 }
 
-# as_needed NAME FUNCTION...: call the function, for this test.  A test that makes
-# machines is run by root, if this script is.  Machines are kept with other things
-# that take long to make.
+# as_needed NAME FUNCTION...: call the function, for this test.  A test that begins
+# with an older PostgreSQL gets one, if there is one.  A test that makes machines is
+# run by root, if this script is.  Machines are kept with other things that take long
+# to make.
 as_needed() {
     local name=$1 status=0
 
     shift
+    if [ ! -d "$stage/older" ] &&
+        grep -q '^use PgCasOlder;' "$root/test/t/$name.pl"; then
+        make_older || return
+    fi
     if [ "$(id -u)" = 0 ] &&
         grep -q '^use PgCasMachine;' "$root/test/t/$name.pl"; then
         chmod 755 "$stage/src"      # the users of a machine look into it
