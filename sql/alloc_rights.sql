@@ -97,6 +97,13 @@ RESET ROLE;
 SELECT owner FROM alloc_pools;
 SELECT alloc_grant('mine', 'regress_no_such_role');
 
+-- a pool with a range that is drained is shown to those who may see it
+SET ROLE regress_alloc_member;
+SELECT alloc_int('mine', '00000000-0000-0000-0000-000000000005', 5), alloc_pool_shrink('mine', '5', drain => true);
+SELECT ranges, draining FROM alloc_pools WHERE pool = 'mine';
+SELECT alloc_release('mine', '00000000-0000-0000-0000-000000000005'), alloc_pool_grow('mine', '5');
+RESET ROLE;
+
 -- a trigger on the tables, which only a superuser can make, is not run
 CREATE FUNCTION alloc_rights_test.trap() RETURNS trigger LANGUAGE plpgsql
     AS $$ BEGIN RAISE EXCEPTION 'trapped as %', current_user; END $$;

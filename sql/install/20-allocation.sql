@@ -524,30 +524,33 @@ CREATE VIEW cas_internal.alloc_visible WITH (security_barrier) AS
 COMMENT ON VIEW cas_internal.alloc_visible IS
     'internal: the pools that the calling role may see';
 
--- Does a block in use contain a slot from first to last?  Of the rows that begin
--- before first, only the nearest one can reach that far.
-CREATE FUNCTION cas_internal.alloc_in_use(pool integer, first numeric, last numeric)
-    RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN EXISTS (
+-- A range that is drained is shown while a block in use contains a slot of it.  Of the
+-- rows that begin before the range, only the nearest one can reach into it.  A function
+-- would read the table with the rights of the role that looks.
+CREATE VIEW cas_internal.alloc_draining AS
+    SELECT r.pool, r.first, r.last
+    FROM cas_internal.alloc_range_slots AS r
+    WHERE r.draining AND (EXISTS (
         SELECT 1 FROM cas_internal.alloc_slot AS s
-        WHERE s.pool OPERATOR(pg_catalog.=) $1
-          AND s.first_slot OPERATOR(pg_catalog.>=) $2 AND s.first_slot OPERATOR(pg_catalog.<=) $3
+        WHERE s.pool OPERATOR(pg_catalog.=) r.pool
+          AND s.first_slot OPERATOR(pg_catalog.>=) r.first_slot
+          AND s.first_slot OPERATOR(pg_catalog.<=) r.last_slot
           AND s.key IS NOT NULL
           AND (s.expires_at IS NULL
                OR s.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()))
     OR EXISTS (
         SELECT 1 FROM (
             SELECT s.* FROM cas_internal.alloc_slot AS s
-            WHERE s.pool OPERATOR(pg_catalog.=) $1
-              AND s.first_slot OPERATOR(pg_catalog.<) $2
+            WHERE s.pool OPERATOR(pg_catalog.=) r.pool
+              AND s.first_slot OPERATOR(pg_catalog.<) r.first_slot
             ORDER BY s.first_slot DESC LIMIT 1) AS s
         WHERE s.first_slot OPERATOR(pg_catalog.+) pg_catalog.trunc(pg_catalog.power(2::numeric, s.size_log2))
-                OPERATOR(pg_catalog.>) $2
+                OPERATOR(pg_catalog.>) r.first_slot
           AND s.key IS NOT NULL
           AND (s.expires_at IS NULL
-               OR s.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()));
-COMMENT ON FUNCTION cas_internal.alloc_in_use(integer, numeric, numeric) IS
-    'internal: used by the view alloc_pools';
+               OR s.expires_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp())));
+COMMENT ON VIEW cas_internal.alloc_draining IS
+    'internal: the ranges that are drained and still in use';
 
 CREATE VIEW alloc_pools WITH (security_barrier) AS
     SELECT p.name AS pool, p.kind, p.strategy, p.cooldown, p.port_chunk,
@@ -562,9 +565,8 @@ CREATE VIEW alloc_pools WITH (security_barrier) AS
                  WHERE r.pool OPERATOR(pg_catalog.=) p.id AND NOT r.draining
                  ORDER BY r.first) AS ranges,
            ARRAY(SELECT cas_internal.alloc_range_text(p.kind, p.family, r.first, r.last)
-                 FROM cas_internal.alloc_range_slots AS r
-                 WHERE r.pool OPERATOR(pg_catalog.=) p.id AND r.draining
-                   AND cas_internal.alloc_in_use(r.pool, r.first_slot, r.last_slot)
+                 FROM cas_internal.alloc_draining AS r
+                 WHERE r.pool OPERATOR(pg_catalog.=) p.id
                  ORDER BY r.first) AS draining,
            ARRAY(SELECT cas_internal.alloc_range_text(p.kind, p.family, v.first, v.last)
                  FROM cas_internal.alloc_reserved AS v
