@@ -14,11 +14,10 @@ use PostgreSQL::Test::Utils;
 our @EXPORT = qw(pg_cas_older);
 
 # A node of the older version, which is running, or nothing if there is no such
-# server.
+# server.  What follows the name are lines for postgresql.conf.
 sub pg_cas_older
 {
 	my ($name, @conf) = @_;
-	my %init = ref $conf[0] ? %{ shift @conf } : ();
 
 	return unless $ENV{PG_CAS_OLDER};
 
@@ -26,7 +25,7 @@ sub pg_cas_older
 	delete local $ENV{TEMP_CONFIG};
 	my $node = PostgreSQL::Test::Cluster->new($name,
 		install_path => dirname(dirname($ENV{PG_CAS_OLDER})));
-	$node->init(%init);
+	$node->init;
 	$node->append_conf('postgresql.conf', $_) foreach @conf;
 	$node->start;
 	return $node;

@@ -19,6 +19,7 @@ my $node = pg_cas_node('main');
 my %fixture = (
 	'README.md' => '',
 	'docs/locks.md' => 'CREATE TABLE package (repo text, name text);',
+	'docs/operations.md' => 'CREATE ROLE buyer;',
 	'docs/requests.md' => <<'SQL');
 CREATE TABLE orders (id int PRIMARY KEY, item int);
 CREATE TABLE invoices (id int PRIMARY KEY);

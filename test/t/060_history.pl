@@ -8,112 +8,30 @@ use strict;
 use warnings;
 
 use PgCas;
+use PgCasHistory;
 use PgCasSession;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my @kinds = ('fence', 'generation', 'version', 'control');
-my %seen = map { $_ => {} } @kinds;     # what was given out, and by whom
-my %greatest = map { $_ => 0 } @kinds;
-
-# One of each kind, as a client gets it: before the commit.
-my $draw = q{
-	BEGIN;
-	SELECT 'fence', fence FROM lock_acquire('{resource}');
-	SELECT 'generation', generation_of(gen_random_uuid());
-	SELECT 'version', cas_create('doc', gen_random_uuid()::text, '{}');
-	SELECT 'control', nextval('control');
-};
-
-# Note what a client was told.  Numbers that came before, in whatever history,
-# are counted; those of the control are not our affair.
-my $repeated;
-sub note_down
-{
-	my ($answer, $who) = @_;
-
-	foreach (split /\n/, $answer)
-	{
-		my ($kind, $number) = /^(\w+)\|(\d+)$/ or next;
-
-		$repeated->{$kind}++
-		  if $seen{$kind}{$number} || $number <= $greatest{$kind};
-		$seen{$kind}{$number} = $who;
-	}
-	return;
-}
-
-# Draw in a server, so many times, and see that all numbers are larger than
-# those that any server has given out before.  The control is told apart.
-sub rises
-{
-	my ($node, $times, $what, $repeats) = @_;
-
-	%greatest = map { $_ => (sort { $b <=> $a } keys %{ $seen{$_} }, 0)[0] } @kinds;
-	$repeated = { map { $_ => 0 } @kinds };
-	note_down($node->safe_psql('postgres', "${draw}COMMIT;" x $times), $what);
-	is($repeated->{$_}, 0, "$what: ${_}s rise")
-	  foreach 'fence', 'generation', 'version';
-	cmp_ok($repeated->{control}, '>', 0, "$what: the control repeats numbers")
-	  if $repeats;
-	return;
-}
-
-# Numbers that leave a server before their transactions are committed, from a
-# session that is left open.  Only of fences is it promised that such numbers
-# do not come again after a crash.
-sub draw_uncommitted
-{
-	my ($node, $times, $only) = @_;
-	my $session = PgCasSession->start($node, 'postgres');
-	my $answer = $session->ask($draw . ($draw =~ s/BEGIN;//r) x ($times - 1));
-
-	$greatest{$_} = 0 foreach @kinds;
-	$answer =~ s/^(?!$only\|).*\n//mg if $only;
-	note_down($answer, 'uncommitted');
-	return $session;
-}
-
 my $primary = pg_cas_node('primary', { allows_streaming => 1 },
 	'wal_log_hints = on', 'wal_keep_size = 256MB', 'autovacuum = off');
 $primary->safe_psql('postgres', q{
-	SELECT alloc_pool_create('pool', '{1-1000000}', 'int');
-	CREATE TABLE doc (id text PRIMARY KEY, d jsonb);
-	SELECT cas_enable('doc', payload_column => 'd', writers => 'echo', versions => 'table');
-	CREATE SEQUENCE control;
-	CREATE FUNCTION generation_of(key uuid) RETURNS bigint LANGUAGE plpgsql AS $$
-	BEGIN
-		PERFORM alloc_int('pool', key);
-		RETURN generation FROM alloc_get('pool', key);
-	END $$;
-});
+	SELECT alloc_pool_create('pool', '{1-1000000}', 'int');} . history_schema());
 like($primary->safe_psql('postgres', $draw . 'ROLLBACK;'),
 	qr/^fence\|1\ngeneration\|[12]\nversion\|1\ncontrol\|1$/, 'numbers begin at 1');
 rises($primary, 40, 'before anything');
 
 # 1. A crash: the same history, and no jump.
-my $session = draw_uncommitted($primary, 40, 'fence');
+my $session = draws_uncommitted($primary, 40, 'fence');
 $primary->stop('immediate');
 $primary->start;
 rises($primary, 1, 'after a crash');
-cmp_ok($greatest{fence}, '<', 1_000_000, 'no jump after a crash');
+cmp_ok(greatest('fence'), '<', 1_000_000, 'no jump after a crash');
 
 # 2. Two standbys that lag behind, promoted one after the other: both are
 # timeline 2.
-sub standby
-{
-	my ($name, $of) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
-
-	$of->backup($name);
-	$node->init_from_backup($of, $name, has_streaming => 1);
-	$node->start;
-	$of->wait_for_catchup($node);
-	return $node;
-}
-
-my ($first, $second) = map { standby($_, $primary) } 'first', 'second';
+my ($first, $second) = map { history_standby($_, $primary) } 'first', 'second';
 
 # ... one of them with a session that was there before
 my $reader = PgCasSession->start($first, 'postgres');
@@ -127,11 +45,7 @@ rises($primary, 50, 'on the primary');
 $primary->stop('immediate');
 $first->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 $first->promote;
-$greatest{$_} = (sort { $b <=> $a } keys %{ $seen{$_} })[0] foreach @kinds;
-$repeated = { map { $_ => 0 } @kinds };
-note_down($reader->ask($draw . 'COMMIT;'), 'a session from before the promotion');
-is($repeated->{$_}, 0, "a session from before the promotion: ${_}s rise")
-  foreach 'fence', 'generation', 'version';
+risen($reader->ask($draw . 'COMMIT;'), 'a session from before the promotion');
 $reader->stop;
 rises($first, 50, 'the first standby');
 $first->stop('immediate');
@@ -147,12 +61,12 @@ is( $second->safe_psql('postgres', 'SELECT timeline_id FROM pg_control_checkpoin
 # 3. A synchronous standby, and numbers that left the primary before commit.
 $second->append_conf('postgresql.conf', "synchronous_standby_names = '*'");
 $second->reload;
-my $sync = standby('sync', $second);
+my $sync = history_standby('sync', $second);
 $second->poll_query_until('postgres', q{SELECT sync_state = 'sync' FROM pg_stat_replication})
   or die 'no synchronous standby';
 rises($second, 3, 'with a synchronous standby');
 $sync->stop;
-$session = draw_uncommitted($second, 80);
+$session = draws_uncommitted($second, 80);
 $second->stop('immediate');
 $sync->append_conf('postgresql.conf', "synchronous_standby_names = ''");
 $sync->start;
@@ -186,25 +100,13 @@ rises($second, 50, 'after the dump');
 $second->safe_psql('postgres', 'CREATE DATABASE restored');
 command_ok([ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $second->connstr('restored'), '-f', $dump ],
 	'restored');
-$greatest{$_} = (sort { $b <=> $a } keys %{ $seen{$_} })[0] foreach @kinds;
-$repeated = { map { $_ => 0 } @kinds };
-note_down($second->safe_psql('restored', $draw . 'COMMIT;'), 'restored');
-is($repeated->{$_}, 0, "restored: ${_}s rise") foreach 'fence', 'generation', 'version';
-is($repeated->{control}, 1, 'restored: the control repeats numbers');
+risen($second->safe_psql('restored', $draw . 'COMMIT;'), 'restored', 1);
 
 # 6. What the server does not notice: a database filled by copies of the rows.
 my $rows = "$PostgreSQL::Test::Utils::tmp_check/rows.sql";
 $second->safe_psql('postgres', q{CREATE DATABASE copied});
 $second->safe_psql('copied', q{
-	CREATE EXTENSION pg_cas;
-	CREATE TABLE doc (id text PRIMARY KEY, d jsonb);
-	SELECT cas_enable('doc', payload_column => 'd', writers => 'echo', versions => 'table');
-	CREATE SEQUENCE control;
-	CREATE FUNCTION generation_of(key uuid) RETURNS bigint LANGUAGE plpgsql AS $$
-	BEGIN
-		PERFORM alloc_int('pool', key);
-		RETURN generation FROM alloc_get('pool', key);
-	END $$;});
+	CREATE EXTENSION pg_cas;} . history_schema());
 my $other = PgCasSession->start($second, 'copied');
 $other->ask(q{SELECT lock_acquire('{before}'); SELECT cas_create('doc', 'before', '{}');});
 foreach my $table ('alloc_pool', 'alloc_range', 'alloc_slot', 'alloc_frontier')
@@ -215,15 +117,11 @@ foreach my $table ('alloc_pool', 'alloc_range', 'alloc_slot', 'alloc_frontier')
 			"COPY cas_internal.$table FROM '$rows'" ], "$table in");
 }
 my $promoted = $second->safe_psql('copied', 'SELECT pg_cas_promoted()');
-cmp_ok($promoted, '>', $greatest{fence}, 'pg_cas_promoted');
+cmp_ok($promoted, '>', greatest('fence'), 'pg_cas_promoted');
 is($second->safe_psql('copied', q{SELECT alloc_pool_create('new', '{1-10}', 'int')}),
 	'', 'a pool can be made');
-$greatest{$_} = (sort { $b <=> $a } keys %{ $seen{$_} })[0] foreach @kinds;
-$repeated = { map { $_ => 0 } @kinds };
-note_down($other->ask($draw . 'COMMIT;'), 'a session from before pg_cas_promoted');
-note_down($second->safe_psql('copied', $draw . 'COMMIT;'), 'copied');
-is($repeated->{$_}, 0, "after pg_cas_promoted: ${_}s rise")
-  foreach 'fence', 'generation', 'version';
+risen($other->ask($draw . 'COMMIT;'), 'a session from before pg_cas_promoted');
+risen($second->safe_psql('copied', $draw . 'COMMIT;'), 'after pg_cas_promoted');
 my ($ret, $out, $err) = $second->psql('copied', 'SELECT pg_cas_promoted(-1)');
 like($err, qr/invalid value for argument "by"/, 'a negative distance');
 $other->stop;
