@@ -37,6 +37,9 @@
  */
 #define PAGES_TO_SCAN 128
 
+/* Cached numbers that a draw may have to skip. */
+#define MAX_CACHED (1 << 20)
+
 /* Return whether a column's default draws from the sequence. */
 static bool
 feeds_a_default(Oid sequence)
@@ -365,6 +368,29 @@ find_floor(Relation rel, CasTable *table, Oid sequence, int64 after)
 }
 
 /*
+ * Draw a number, and draw again if it is not above least, but only because it
+ * comes from this session's cache: the owner may have given the sequence a
+ * larger one than its own, of 1.  Then other sessions have drawn larger
+ * numbers since.
+ */
+static int64
+draw_above(const CasTable *table, Oid sequence, int64 after, int64 least)
+{
+	int64		number;
+	int64		last;
+	int			round = 0;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		number = draws_from_history(table, after) ?
+			history_draw(sequence, 1) : nextval_internal(sequence, false);
+	} while (number <= least && cas_sequence_last(sequence, &last) &&
+			 last > number && last >= least && ++round < MAX_CACHED);
+	return number;
+}
+
+/*
  * Draw a version greater than after.  Raise 55000 if the sequence is behind.
  * The caller needs no privileges on the sequence.
  */
@@ -386,10 +412,7 @@ cas_draw_version(Relation rel, CasTable *table, int64 after)
 				 errtable(rel)));
 	if (!table->floor_known)
 		find_floor(rel, table, sequence, after);
-	if (draws_from_history(table, after))
-		version = history_draw(sequence, 1);
-	else
-		version = nextval_internal(sequence, false);
+	version = draw_above(table, sequence, after, Max(after, table->floor));
 
 	/* Statistics may show rows that are gone: look into the table. */
 	if (version > after && version <= table->floor)
