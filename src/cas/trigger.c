@@ -29,8 +29,8 @@ is_own_library(const char *path)
  * SECURITY DEFINER to the function, and fmgr_info() returns a wrapper for such
  * functions.
  */
-static char *
-own_function(Oid function)
+char *
+cas_own_function(Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	Datum		source;
@@ -79,7 +79,7 @@ cas_find_triggers(Relation rel, CasTriggers *found)
 
 		if (!TRIGGER_FOR_BEFORE(trigger->tgtype))
 			continue;
-		name = own_function(trigger->tgfoid);
+		name = cas_own_function(trigger->tgfoid);
 		if (name == NULL)
 			continue;
 

@@ -115,6 +115,8 @@ typedef struct Txn
 	List	   *rows;			/* of TxnRow */
 	JsonbValue	fields[TXN_FIELDS]; /* of the item being read */
 	bool		has_field[TXN_FIELDS];
+	bool		permitted[TXN_OPS]; /* operations whose functions the caller
+									 * may execute */
 
 	/* item and field being read, for errors raised by other functions */
 	const TxnItem *reading;

@@ -4,10 +4,15 @@
  */
 #include "txn.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/catcache.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
+#include "utils/syscache.h"
 
 static const char *const field_names[TXN_FIELDS] = {
 	NULL, "op", "table", "id", "version", "exists", "absent", "payload",
@@ -326,6 +331,51 @@ read_comparison(Txn *txn, TxnItem *item)
 	item->row->versioned = item->version >= 0;
 }
 
+/*
+ * Return whether the caller may execute one of the functions of ours with the
+ * name, which differ in the type of their ids.
+ */
+static bool
+may_execute(const char *name)
+{
+	CatCList   *list = SearchSysCacheList1(PROCNAMEARGSNSP,
+										   CStringGetDatum(name));
+	bool		may = false;
+
+	for (int i = 0; i < list->n_members && !may; i++)
+	{
+		HeapTuple	tuple = &list->members[i]->tuple;
+		Oid			function = ((Form_pg_proc) GETSTRUCT(tuple))->oid;
+		char	   *own = cas_own_function(function);
+
+		/* anybody can create a function that has this name */
+		may = own != NULL && strcmp(own, name) == 0 &&
+			object_aclcheck(ProcedureRelationId, function, GetUserId(),
+							ACL_EXECUTE) == ACLCHECK_OK;
+	}
+	ReleaseCatCacheList(list);
+	return may;
+}
+
+/*
+ * Raise 42501 unless the caller may execute the function that does the same as
+ * an operation: cas_merge(), for example, can be revoked.
+ */
+static void
+require_operation(Txn *txn, TxnOp op)
+{
+	char	   *name;
+
+	if (txn->permitted[op])
+		return;
+	name = psprintf("cas_%s", txn_shapes[op].name);
+	txn->reading_field = FIELD_OP;
+	if (!may_execute(name))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, name);
+	txn->reading_field = FIELD_NONE;
+	txn->permitted[op] = true;
+}
+
 static void
 read_operation(Txn *txn, TxnItem *item)
 {
@@ -339,6 +389,7 @@ read_operation(Txn *txn, TxnItem *item)
 		raise_malformed(field_position(item, FIELD_OP), "is not an operation",
 						"Operations are create, update, patch, delete, rename, merge, apply, put and get.");
 
+	require_operation(txn, item->op);
 	shape = &txn_shapes[item->op];
 	check_fields(txn, item,
 				 (TxnField[]) {FIELD_OP, FIELD_TABLE, FIELD_ID,
