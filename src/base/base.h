@@ -62,6 +62,7 @@ extern char *qualified_name(Oid relid);
 extern void require_relation_owner(Oid relid);
 extern Relation open_as_owner(Oid relid, LOCKMODE lockmode);
 extern void require_execute(Oid function);
+extern char *own_function(Oid function);
 extern void require_jsonb_function(Oid function, int nargs,
 								   const char *purpose,
 								   const char *declaration);

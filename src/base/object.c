@@ -13,6 +13,7 @@
 #include "access/relation.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -119,6 +120,50 @@ require_execute(Oid function)
 
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_FUNCTION, get_func_name(function));
+}
+
+/* Return whether the path is that of this extension's library. */
+static bool
+is_own_library(const char *path)
+{
+	const char *name = last_dir_separator(path);
+
+	name = name != NULL ? name + 1 : path;
+	return strcmp(name, "pg_cas") == 0 || strcmp(name, "pg_cas.so") == 0;
+}
+
+/*
+ * Return the name of the C function of ours that an SQL function calls, or
+ * NULL.
+ *
+ * This reads pg_proc, because the owner may have added a SET clause or
+ * SECURITY DEFINER to the function, and fmgr_info() returns a wrapper for such
+ * functions.
+ */
+char *
+own_function(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	Datum		source;
+	Datum		library;
+	bool		isnull;
+	char	   *name = NULL;
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId)
+	{
+		library = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_probin,
+								  &isnull);
+		if (!isnull && is_own_library(TextDatumGetCString(library)))
+		{
+			source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc,
+									 &isnull);
+			name = isnull ? NULL : TextDatumGetCString(source);
+		}
+	}
+	ReleaseSysCache(tuple);
+	return name;
 }
 
 /* Is it a function of so many arguments jsonb that returns one jsonb? */

@@ -371,7 +371,6 @@ extern void cas_settings_values(const CasSettings *settings, Datum *values,
 								bool *nulls);
 
 /* trigger.c */
-extern char *cas_own_function(Oid function);
 extern void cas_find_triggers(Relation rel, CasTriggers *found);
 extern bool cas_has_other_triggers(const CasTriggers *triggers);
 extern Trigger *cas_misplaced_trigger(const CasTriggers *triggers);

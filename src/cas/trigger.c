@@ -4,56 +4,7 @@
  */
 #include "cas.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_language.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
-#include "utils/builtins.h"
-#include "utils/syscache.h"
-
-/* Return whether the path is that of this extension's library. */
-static bool
-is_own_library(const char *path)
-{
-	const char *name = last_dir_separator(path);
-
-	name = name != NULL ? name + 1 : path;
-	return strcmp(name, "pg_cas") == 0 || strcmp(name, "pg_cas.so") == 0;
-}
-
-/*
- * Return the name of the C function of ours that an SQL function calls, or
- * NULL.
- *
- * This reads pg_proc, because the owner may have added a SET clause or
- * SECURITY DEFINER to the function, and fmgr_info() returns a wrapper for such
- * functions.
- */
-char *
-cas_own_function(Oid function)
-{
-	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	Datum		source;
-	Datum		library;
-	bool		isnull;
-	char	   *name = NULL;
-
-	if (!HeapTupleIsValid(tuple))
-		return NULL;
-	if (((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId)
-	{
-		library = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_probin,
-								  &isnull);
-		if (!isnull && is_own_library(TextDatumGetCString(library)))
-		{
-			source = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_prosrc,
-									 &isnull);
-			name = isnull ? NULL : TextDatumGetCString(source);
-		}
-	}
-	ReleaseSysCache(tuple);
-	return name;
-}
 
 /*
  * Find the guard and its companions.  They are recognized by their C
@@ -79,7 +30,7 @@ cas_find_triggers(Relation rel, CasTriggers *found)
 
 		if (!TRIGGER_FOR_BEFORE(trigger->tgtype))
 			continue;
-		name = cas_own_function(trigger->tgfoid);
+		name = own_function(trigger->tgfoid);
 		if (name == NULL)
 			continue;
 

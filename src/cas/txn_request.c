@@ -346,7 +346,7 @@ may_execute(const char *name)
 	{
 		HeapTuple	tuple = &list->members[i]->tuple;
 		Oid			function = ((Form_pg_proc) GETSTRUCT(tuple))->oid;
-		char	   *own = cas_own_function(function);
+		char	   *own = own_function(function);
 
 		/* anybody can create a function that has this name */
 		may = own != NULL && strcmp(own, name) == 0 &&
