@@ -144,7 +144,7 @@ share_scan_begin(ShareScan *scan, Store *store, int which, Snapshot snapshot,
 	scan->snapshot = snapshot;
 	scan->slot = table_slot_create(scan->rel, NULL);
 	scan->desc = index_beginscan(scan->rel, share_index(store, which),
-								 snapshot, NULL, nkeys, 0);
+								 snapshot, NULL, nkeys, 0, SO_NONE);
 	index_rescan(scan->desc, scan->keys, nkeys, NULL, 0);
 }
 
