@@ -54,15 +54,20 @@ is( sql("SELECT alloc_pool_create('two', '{1-2}', 'int');
 sql(<<"SQL");
 CREATE ROLE app_user;
 SELECT alloc_pool_create('addresses', '{10.0.0.0/29, 2.0.0.0/30}', strategy => 'lowest');
-SELECT alloc_pool_create('nat', '{2001:db8::/64}', port_chunk => 1024);
-SELECT alloc_reserve('addresses', '10.0.0.1');
+SELECT alloc_pool_create('nat', '{2001:db8::/64}', port_chunk => 1024, exclude_ports => '{"[0,1024)"}');
+SELECT alloc_pool_create('macs', '{02:00:00:00:00:00/40}', 'mac', strategy => 'lowest');
+SELECT alloc_reserve('addresses', '10.0.0.1'), alloc_reserve('macs', '02:00:00:00:00:00/44', on_request => true);
+SELECT alloc_mac('macs', ${\key(1)}, consecutive => 3), alloc_mac('macs', ${\key(2)}, '02:00:00:00:00:00', consecutive => 2),
+	alloc_mac('macs', ${\key(3)}, consecutive => 3);
+SELECT alloc_release('macs', ${\key(1)});
 SELECT alloc_grant('addresses', 'app_user');
 SELECT alloc_ip('addresses', ${\key(1)}, note => '{"vm": 1}'), alloc_ip('addresses', ${\key(2)});
 SELECT alloc_ports('nat', ${\key(1)}), alloc_ip('nat', ${\key(2)}, ttl => '1 hour');
 SELECT alloc_release('addresses', ${\key(1)});
 SQL
-my $state = q{SELECT * FROM alloc_pools ORDER BY pool; SELECT * FROM alloc_units ORDER BY pool, key;
-	SELECT * FROM alloc_history ORDER BY generation; SELECT * FROM alloc_usage()};
+my $state = q{SELECT * FROM alloc_pools ORDER BY pool; SELECT * FROM alloc_units ORDER BY pool, key, value;
+	SELECT * FROM alloc_history ORDER BY generation, value; SELECT * FROM alloc_usage();
+	SELECT * FROM alloc_reservations ORDER BY pool, range};
 my $before = sql($state);
 foreach my $format ('plain', 'custom')
 {
@@ -78,12 +83,13 @@ foreach my $format ('plain', 'custom')
 		'is restored');
 	is($node->safe_psql($format, $state), $before, 'with all that was in it');
 	is( $node->safe_psql($format,
-			"SELECT alloc_ip('addresses', ${\key(2)}), alloc_ip('addresses', ${\key(3)});
+			"SELECT alloc_ip('addresses', ${\key(2)}), alloc_ip('addresses', ${\key(3)}),
+				alloc_mac('macs', ${\key(3)}, consecutive => 3), alloc_mac('macs', ${\key(4)}, consecutive => 3);
 			SELECT count(*) FROM alloc_verify();
 			SELECT alloc_pool_create('next', '{1}', 'int');
 			SELECT min(generation) FILTER (WHERE key = ${\key(3)}) > max(generation) FILTER (WHERE key <> ${\key(3)})
 			FROM alloc_units WHERE pool = 'addresses'"),
-		"2.0.0.2|2.0.0.1\n0\n\nt",
+		"2.0.0.2|2.0.0.1|02:00:00:00:00:13|02:00:00:00:00:10\n0\n\nt",
 		'and goes on');
 }
 
