@@ -455,6 +455,12 @@ CREATE FUNCTION alloc_find(pool text, value text, port integer DEFAULT NULL)
 COMMENT ON FUNCTION alloc_find(text, text, integer) IS
     'returns the units that contain this address, number, MAC address or part of this prefix; port selects one chunk';
 
+CREATE FUNCTION alloc_set(request jsonb, key uuid, ttl interval DEFAULT NULL,
+    note jsonb DEFAULT NULL)
+    RETURNS SETOF alloc_unit AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_set(jsonb, uuid, interval, jsonb) IS
+    'returns the units that the key has or is now given, one for each member of the request, or raises an error and allocates nothing; a member is {"pool": name or list of names, "masklen", "value", "ports", "consecutive", "n"}; PT507, PT409 and PT422 as for alloc_ip, 22023 if the request is malformed, with the position in DETAIL';
+
 CREATE FUNCTION alloc_release_many(pool text, keys uuid[])
     RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION alloc_release_many(text, uuid[]) IS

@@ -336,6 +336,7 @@ typedef enum Place
 typedef struct Request
 {
 	const char *function;		/* name of the SQL function */
+	const char *position;		/* in the caller's JSON, or NULL */
 	pg_uuid_t	key;
 	RequestKind kind;
 	int			masklen;		/* REQUEST_PREFIX */

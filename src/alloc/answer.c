@@ -86,6 +86,8 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 	if (answer->full != NULL)
 		detail_text(&detail, "requested", pool->name);
 	detail_text(&detail, "key", uuid_text(&request->key));
+	if (request->position != NULL)
+		detail_text(&detail, "position", request->position);
 	switch (answer->outcome)
 	{
 		case OUTCOME_TAKEN:

@@ -45,6 +45,15 @@ attempt_meets_lock(Attempt *attempt, PoolUse *use, const pg_uuid_t *key)
 	return false;
 }
 
+/* Likewise: the lock of a pool above, which only the try knows. */
+bool
+attempt_meets_level_lock(Attempt *attempt, const PoolUse *use)
+{
+	attempt->level = *use;
+	attempt->level.name = MemoryContextStrdup(attempt->met.cxt, use->name);
+	return attempt_meets_lock(attempt, &attempt->level, NULL);
+}
+
 /* Likewise: the transactions in waits. */
 bool
 attempt_meets_waits(Attempt *attempt, Obstacle obstacle, PoolUse *use,
@@ -119,6 +128,9 @@ wait_for_obstacle(Attempt *attempt, TimestampTz began)
 
 	switch (attempt->obstacle)
 	{
+		case OBSTACLE_NONE:
+			stuck = attempt->waiting.idle > MAX_IDLE_ROUNDS;
+			break;
 		case OBSTACLE_POOL:
 			(void) pool_use_again(use);
 			if (pool_lock(use, ShareLock))

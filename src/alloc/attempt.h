@@ -10,6 +10,7 @@
 /* What keeps a try from succeeding. */
 typedef enum Obstacle
 {
+	OBSTACLE_NONE,				/* try again, in another way */
 	OBSTACLE_POOL,				/* somebody has a pool's lock */
 	OBSTACLE_LOCK,				/* somebody has a key's lock */
 	OBSTACLE_KEY,				/* a transaction changes what a key has */
@@ -27,6 +28,7 @@ typedef struct Attempt
 	/* set by a try that has failed */
 	Obstacle	obstacle;
 	PoolUse    *use;			/* the pool, and the key, of the obstacle */
+	PoolUse		level;			/* the same for a pool above */
 	pg_uuid_t	key;
 } Attempt;
 
@@ -36,6 +38,7 @@ typedef bool (*TryFunction) (Attempt *attempt, void *call);
 extern int	attempt_round(const Attempt *attempt);
 extern bool attempt_meets_lock(Attempt *attempt, PoolUse *use,
 							   const pg_uuid_t *key);
+extern bool attempt_meets_level_lock(Attempt *attempt, const PoolUse *use);
 extern bool attempt_meets_row(Attempt *attempt, PoolUse *use,
 							  const SlotRow *row);
 extern bool attempt_meets_waits(Attempt *attempt, Obstacle obstacle,

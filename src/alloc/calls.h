@@ -117,6 +117,8 @@ extern bool key_lock_at_once(const PoolUse *use, const pg_uuid_t *key);
 extern void key_unlock(const PoolUse *use, const pg_uuid_t *key);
 extern KeyState key_look_on(SlotScan *scan, TimestampTz now, SlotRow *row,
 							int *key_row);
+extern void key_lock_set(const pg_uuid_t *key);
+extern void key_unlock_set(const pg_uuid_t *key);
 extern void key_enter_both(PoolUse *use, const pg_uuid_t *key,
 						   const pg_uuid_t *other);
 extern void key_leave_both(PoolUse *use, const pg_uuid_t *key,

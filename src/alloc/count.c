@@ -68,7 +68,7 @@ count_enter(Count *count)
 {
 	if (!wait_patiently(enter_waiting, count, &count->patience))
 		return false;
-	if (levels_lock(count->use->levels, &count->patience))
+	if (levels_lock(count->use->levels, &count->patience, NULL))
 		return true;
 	key_leave(count->use, &count->key);
 	return false;

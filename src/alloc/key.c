@@ -96,7 +96,7 @@ key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode)
 
 	key_enter_pool(use, key, mode);
 	if (use->levels != NULL)
-		(void) levels_lock(use->levels, &patience);
+		(void) levels_lock(use->levels, &patience, NULL);
 }
 
 /*
@@ -116,7 +116,7 @@ key_enter_at_once(PoolUse *use, const pg_uuid_t *key)
 		static const Patience patience = {0};
 
 		if (use->levels != NULL)
-			(void) levels_lock(use->levels, &patience);
+			(void) levels_lock(use->levels, &patience, NULL);
 		return true;
 	}
 	pool_unlock(use);
@@ -157,6 +157,30 @@ key_unlock(const PoolUse *use, const pg_uuid_t *key)
 	LockRelease(&tag, ExclusiveLock, false);
 }
 
+/*
+ * Lock a key for a call that chooses one of several pools for it.  The lock is
+ * for such calls only, and whoever has it waits for nothing.
+ */
+void
+key_lock_set(const pg_uuid_t *key)
+{
+	LOCKTAG		tag;
+
+	/* no pool has the number 0 */
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, key_hash(key), KEY_LOCK_CLASS);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* Release this lock. */
+void
+key_unlock_set(const pg_uuid_t *key)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, key_hash(key), KEY_LOCK_CLASS);
+	LockRelease(&tag, ExclusiveLock, false);
+}
+
 /* Lock the pool in share mode and two keys. */
 void
 key_enter_both(PoolUse *use, const pg_uuid_t *key, const pg_uuid_t *other)
@@ -172,7 +196,7 @@ key_enter_both(PoolUse *use, const pg_uuid_t *key, const pg_uuid_t *other)
 	(void) LockAcquire(&tags[first], ExclusiveLock, false, false);
 	(void) LockAcquire(&tags[1 - first], ExclusiveLock, false, false);
 	if (use->levels != NULL)
-		(void) levels_lock(use->levels, &patience);
+		(void) levels_lock(use->levels, &patience, NULL);
 }
 
 /* Release these locks. */

@@ -54,10 +54,11 @@ wait_for_level(void *arg)
 /*
  * Find the levels and lock them, each after the ones below it.  The caller has
  * locked the unit's own pool.  Returns false, without the locks, if patience
- * is over before.
+ * is over before; without patience, if one is not available in share mode at
+ * once, and *busy is then that level's pool.
  */
 bool
-levels_lock(Levels *levels, const Patience *patience)
+levels_lock(Levels *levels, const Patience *patience, PoolUse *busy)
 {
 	PoolUse    *leaf = levels->leaf;
 	const Pool *pool = leaf->pool;
@@ -74,8 +75,11 @@ levels_lock(Levels *levels, const Patience *patience)
 			ExclusiveLock : ShareLock;
 		if (levels->n < MAX_LEVELS &&
 			pool_use(&level->use, leaf->nsp, pool->parent, RIGHT_NONE) &&
-			!wait_patiently(wait_for_level, level, patience))
+			!(patience == NULL ? pool_lock_at_once(&level->use) :
+			  wait_patiently(wait_for_level, level, patience)))
 		{
+			if (busy != NULL)
+				*busy = level->use;
 			levels_unlock(levels);
 			return false;
 		}

@@ -319,7 +319,7 @@ try_allocate(Attempt *attempt, void *call)
 	}
 	for (int i = 0; i < MAX_LEVELS; i++)
 		levels.level[i].exclusive = attempt_round(attempt) > 0;
-	(void) levels_lock(&levels, &patience);
+	(void) levels_lock(&levels, &patience, NULL);
 	many->in_levels = levels.n > 0;
 	resolve_request(many->use.pool, many->request);
 
@@ -492,7 +492,7 @@ try_release(Attempt *attempt, void *call)
 	levels_begin(&levels, &many->store, &many->use);
 	many->nreleased = 0;
 	(void) pool_lock(&many->use, ShareLock);
-	(void) levels_lock(&levels, &patience);
+	(void) levels_lock(&levels, &patience, NULL);
 	for (int first = 0; first < many->nkeys && done; first += BATCH)
 		done = release_batch(attempt, many, first,
 							 Min(BATCH, many->nkeys - first));

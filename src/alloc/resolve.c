@@ -254,5 +254,8 @@ resolve_check_size(const Pool *pool, const Request *request)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("no range of pool \"%s\" has room for a /%d", pool->name,
 					request->masklen),
+			 request->position == NULL ? 0 :
+			 errdetail_internal("{\"position\": \"%s.masklen\"}",
+								request->position),
 			 errhint("Request a larger masklen, or add a range to the pool that has room for it.")));
 }

@@ -205,7 +205,8 @@ extern bool held_has_changed(Store *store, const Pool *pool,
 
 /* level.c */
 extern void levels_begin(Levels *levels, Store *store, PoolUse *leaf);
-extern bool levels_lock(Levels *levels, const Patience *patience);
+extern bool levels_lock(Levels *levels, const Patience *patience,
+						PoolUse *busy);
 extern void levels_unlock(Levels *levels);
 extern Outcome levels_plan(Levels *levels, const pg_uuid_t *key, int64 n,
 						   TimestampTz now, bool last, TimestampTz *ready_at);

@@ -75,6 +75,9 @@ check_place(const Pool *pool, const Request *request)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the value requested is not one that pool \"%s\" gives out",
 						pool->name),
+				 request->position == NULL ? 0 :
+				 errdetail_internal("{\"position\": \"%s.value\"}",
+									request->position),
 				 errhint("It must lie in one of the pool's ranges that are not draining.")));
 	if (request->place == PLACE_EXCLUDED)
 		ereport(ERROR,

@@ -1,0 +1,435 @@
+/*
+ * set.c
+ *		Several units under one key, from several pools: all or none.
+ *
+ * The members are served one after the other, in the order of their pools'
+ * names, without waiting; see attempt.c.  A member that lists several pools is
+ * given the unit that the key has in one of them, or else one from the first
+ * that has room.  So that two calls for one key cannot choose different pools,
+ * a lock for the key itself is held during a try.
+ *
+ * If no pool of a member has room, the search must be repeated with each of
+ * these pools locked exclusively, as for a single unit (unit.c).  In each try
+ * only one pool is locked like that, before anything else is, since we may
+ * wait for its lock only while we hold nothing.  After a turn of all pools, the
+ * transactions that were met in them are waited for.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "alloc/answer.h"
+#include "alloc/json.h"
+#include "alloc/set.h"
+#include "alloc/share.h"
+#include "base/entry.h"
+
+PG_FUNCTION_INFO_V1(alloc_set);
+
+/* The choice whose pool is locked exclusively in this try, or NULL. */
+static Choice *
+exclusive_choice(const Attempt *attempt, const Set *set)
+{
+	return set->bottom != NULL && !attempt->waiting.looking ?
+		&set->bottom->choices[set->turn] : NULL;
+}
+
+/*
+ * Lock the choice's pool, the key, and the pools above without waiting.  Those
+ * of the exclusive choice are locked already.
+ */
+static bool
+lock_choice(Attempt *attempt, Choice *choice)
+{
+	PoolUse    *use = &choice->use;
+	bool		exclusive = use->mode != NoLock;
+	PoolUse		busy;
+
+	if (!exclusive && !pool_lock_at_once(use))
+		return attempt_meets_lock(attempt, use, NULL);
+	if (!key_lock_at_once(use, &choice->request.key))
+		(void) attempt_meets_lock(attempt, use, &choice->request.key);
+	else if (exclusive || levels_lock(use->levels, NULL, &busy))
+		return true;
+	else
+	{
+		key_unlock(use, &choice->request.key);
+		(void) attempt_meets_level_lock(attempt, &busy);
+	}
+	if (!exclusive)
+		pool_unlock(use);
+	return false;
+}
+
+/* Release these locks, except those of the exclusive choice on pools. */
+static void
+unlock_choice(Choice *choice)
+{
+	if (choice->use.mode == ShareLock)
+		levels_unlock(choice->use.levels);
+	key_unlock(&choice->use, &choice->request.key);
+	if (choice->use.mode == ShareLock)
+		pool_unlock(&choice->use);
+}
+
+/*
+ * The key already has something in the chosen pool: take that for the answer,
+ * or raise PT422.
+ */
+static void
+choose_held(Member *member, int i, const SlotRow *unit)
+{
+	Choice	   *choice = &member->choices[i];
+
+	choice->answer.unit = *unit;
+	choice->answer.outcome = resolve_is_same(&choice->request, unit) ?
+		OUTCOME_HELD : OUTCOME_REUSED;
+	require_unit(choice->use.pool, &choice->request, &choice->answer);
+	member->chosen = i;
+}
+
+/*
+ * Look whether the key has something in one of the member's pools.  Returns
+ * false if that takes waiting.
+ */
+static bool
+look_for_held(Attempt *attempt, Store *store, Member *member)
+{
+	for (int i = 0; i < member->nchoices; i++)
+	{
+		Choice	   *choice = &member->choices[i];
+		Pool	   *pool;
+		KeyState	state;
+		SlotRow		unit;
+		int			key_row;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!lock_choice(attempt, choice))
+		{
+			/* what it has can be answered without the lock */
+			if (!key_read(store, choice->use.pool, &choice->request.key,
+						  &unit))
+				return false;
+			resolve_request(choice->use.pool, &choice->request);
+			choose_held(member, i, &unit);
+			return true;
+		}
+		pool = choice->use.pool;
+		resolve_request(pool, &choice->request);
+		state = key_look(store, pool, &choice->request.key,
+						 GetCurrentTimestamp(), &unit, &key_row);
+		unlock_choice(choice);
+		if (state == KEY_BUSY)
+		{
+			SlotRow		busy = unit;
+
+			/* it has that until the other transaction commits */
+			if (!key_read(store, pool, &choice->request.key, &unit))
+				return attempt_meets_row(attempt, &choice->use, &busy);
+			state = KEY_HOLDS;
+		}
+		if (state == KEY_HOLDS)
+		{
+			choose_held(member, i, &unit);
+			return true;
+		}
+	}
+	return true;
+}
+
+/*
+ * Try to allocate from one of the member's pools.  Returns false if that takes
+ * waiting for something else than room.  Without room, the answer's outcome
+ * says so.
+ */
+static bool
+try_choice(Attempt *attempt, Store *store, Choice *choice, int round)
+{
+	Request    *request = &choice->request;
+	bool		busy;
+
+	if (!lock_choice(attempt, choice))
+		return false;
+	memset(&choice->answer, 0, sizeof(choice->answer));
+	resolve_request(choice->use.pool, request);
+	busy = !unit_try(store, &choice->use, request, round, &choice->answer);
+	unlock_choice(choice);
+	return !busy || attempt_meets_row(attempt, &choice->use,
+									  &choice->answer.unit);
+}
+
+/*
+ * Raise the error of a member whom nobody can help: none of its pools has room.
+ * If several will have, the one that has it first is named.
+ */
+pg_noreturn static void
+raise_no_member(const Member *member)
+{
+	const Choice *best = NULL;
+
+	for (int i = 0; i < member->nchoices; i++)
+	{
+		const Choice *other = &member->choices[i];
+
+		if (!other->outside &&
+			(best == NULL ||
+			 (other->reason.ready &&
+			  (!best->reason.ready ||
+			   other->reason.ready_at < best->reason.ready_at))))
+			best = other;
+	}
+	require_unit(best->use.pool, &best->request, &best->reason);
+	elog(ERROR, "unexpected outcome %d", (int) best->reason.outcome);
+}
+
+/* Begin a turn of exclusive searches in the member's pools. */
+static void
+begin_turn(Set *set, Member *member)
+{
+	set->bottom = member;
+	set->turn = 0;
+	set->met.n = 0;
+	for (int i = 0; i < member->nchoices; i++)
+		member->choices[i].sure = false;
+}
+
+/*
+ * No pool of the member has room.  Record what is to be done before the next
+ * try, or raise an error if everything has been tried.
+ */
+static bool
+meet_no_room(Attempt *attempt, Store *store, Set *set, Member *member)
+{
+	PoolUse    *use = &member->choices[0].use;
+	bool		sure = true;
+
+	/* still waiting; the next try will look again */
+	if (attempt->waiting.looking)
+	{
+		store->waits.n = 0;
+		return attempt_meets_waits(attempt, OBSTACLE_ROOM, use, &set->key,
+								   &store->waits);
+	}
+	if (set->bottom != member)
+	{
+		/* members that get in each other's way again and again */
+		attempt->waiting.idle++;
+		begin_turn(set, member);
+		return attempt_meets_waits(attempt, OBSTACLE_NONE, use, &set->key,
+								   &set->met);
+	}
+	if (++set->turn < member->nchoices)
+		return attempt_meets_waits(attempt, OBSTACLE_NONE, use, &set->key,
+								   &set->met);
+
+	/* Each pool has been searched while nobody else was at work in it. */
+	for (int i = 0; i < member->nchoices; i++)
+		sure &= member->choices[i].sure;
+	if (sure)
+		raise_no_member(member);
+	(void) attempt_meets_waits(attempt, OBSTACLE_ROOM, use, &set->key,
+							   &set->met);
+	begin_turn(set, member);
+	return false;
+}
+
+/* Does the choice name a value? */
+static bool
+is_exact(const Choice *choice)
+{
+	return choice->request.exact && !choice->use.pool->counted;
+}
+
+/*
+ * Let pools be passed over that do not have the value requested, unless none
+ * has: then the first one raises the error.
+ */
+static void
+skip_outside(Member *member)
+{
+	int			noutside = 0;
+
+	for (int i = 0; i < member->nchoices; i++)
+	{
+		Choice	   *choice = &member->choices[i];
+
+		resolve_request(choice->use.pool, &choice->request);
+		choice->outside = is_exact(choice) &&
+			choice->request.place == PLACE_OUTSIDE;
+		noutside += choice->outside;
+	}
+	if (noutside == member->nchoices)
+		member->choices[0].outside = false;
+}
+
+/* Serve a member.  Returns false if that takes waiting. */
+static bool
+serve_member(Attempt *attempt, Store *store, Set *set, Member *member)
+{
+	const Choice *exclusive = exclusive_choice(attempt, set);
+
+	member->chosen = -1;
+	if (member->nchoices > 1)
+	{
+		if (!look_for_held(attempt, store, member))
+			return false;
+		skip_outside(member);
+	}
+	for (int i = 0; i < member->nchoices && member->chosen < 0; i++)
+	{
+		Choice	   *choice = &member->choices[i];
+		bool		last = choice == exclusive || is_exact(choice);
+		Outcome		outcome;
+
+		CHECK_FOR_INTERRUPTS();
+		if (choice->outside)
+		{
+			choice->sure = true;
+			continue;
+		}
+		if (!try_choice(attempt, store, choice, choice == exclusive ?
+						attempt->waiting.round + 1 : 0))
+			return false;
+		outcome = choice->answer.outcome;
+		if (outcome == OUTCOME_ALLOCATED || outcome == OUTCOME_HELD)
+			member->chosen = i;
+		else if (outcome == OUTCOME_REUSED)
+			require_unit(choice->use.pool, &choice->request, &choice->answer);
+		else if (last)
+		{
+			choice->sure = outcome != OUTCOME_BUSY;
+			choice->reason = choice->answer;
+			for (int j = 0; j < store->waits.n && !choice->sure; j++)
+				wait_add_xid(&set->met, store->waits.xids[j]);
+		}
+	}
+	return member->chosen >= 0 ||
+		meet_no_room(attempt, store, set, member);
+}
+
+/* Begin to use the choices' pools in a try. */
+static void
+begin_choices(Attempt *attempt, Set *set, Store *store)
+{
+	for (int i = 0; i < set->nmembers; i++)
+	{
+		for (int j = 0; j < set->members[i].nchoices; j++)
+		{
+			PoolUse    *use = &set->members[i].choices[j].use;
+
+			/* the former try's memory is gone, and what it pinned */
+			(void) pool_use_again(use);
+			levels_begin(palloc(sizeof(Levels)), store, use);
+			use->levels->looking = attempt->waiting.looking;
+		}
+	}
+}
+
+/* End the use. */
+static void
+end_choices(Set *set)
+{
+	for (int i = 0; i < set->nmembers; i++)
+	{
+		for (int j = 0; j < set->members[i].nchoices; j++)
+			set->members[i].choices[j].use.levels = NULL;
+	}
+}
+
+/* TryFunction: allocate a unit for each member. */
+static bool
+try_set(Attempt *attempt, void *call)
+{
+	static const Patience patience = {0};
+	Set		   *set = call;
+	Choice	   *exclusive = exclusive_choice(attempt, set);
+	Store		store;
+	bool		done = true;
+
+	store_open(&store, set->members[0].choices[0].use.nsp, RowExclusiveLock);
+	begin_choices(attempt, set, &store);
+	if (exclusive != NULL)
+	{
+		(void) pool_lock(&exclusive->use, ExclusiveLock);
+		for (int i = 0; i < MAX_LEVELS; i++)
+			exclusive->use.levels->level[i].exclusive = true;
+		(void) levels_lock(exclusive->use.levels, &patience, NULL);
+	}
+	key_lock_set(&set->key);
+	for (int i = 0; i < set->nmembers && done; i++)
+		done = serve_member(attempt, &store, set, set->order[i]);
+	key_unlock_set(&set->key);
+	if (exclusive != NULL)
+	{
+		levels_unlock(exclusive->use.levels);
+		pool_unlock(&exclusive->use);
+	}
+	end_choices(set);
+	store_close(&store);
+	return done;
+}
+
+/* Answer by plain reads, where nothing can be written. */
+static void
+read_set(Set *set, Oid nsp)
+{
+	Store		store;
+
+	store_open(&store, nsp, AccessShareLock);
+	for (int i = 0; i < set->nmembers; i++)
+	{
+		Member	   *member = &set->members[i];
+		SlotRow		unit;
+
+		member->chosen = -1;
+		for (int j = 0; j < member->nchoices && member->chosen < 0; j++)
+		{
+			Choice	   *choice = &member->choices[j];
+
+			resolve_request(choice->use.pool, &choice->request);
+			if (key_read(&store, choice->use.pool, &set->key, &unit))
+				choose_held(member, j, &unit);
+		}
+		if (member->chosen < 0)
+			key_require_writing("alloc_set");
+	}
+	store_close(&store);
+}
+
+/* alloc_set(request, key, ttl, note) RETURNS SETOF alloc_unit */
+Datum
+alloc_set(PG_FUNCTION_ARGS)
+{
+	Oid			nsp = alloc_namespace(fcinfo);
+	Request		common = {0};
+	Set			set = {0};
+	Attempt		attempt;
+
+	request_enter(fcinfo, ENTRY_WRITES);
+	require_argument(fcinfo, 0, "request");
+	require_argument(fcinfo, 1, "key");
+	set.key = *PG_GETARG_UUID_P(1);
+	read_ttl_and_note(fcinfo, 2, &common);
+	set.ttl = common.ttl;
+	set.note = common.note;
+	set.has_note = common.has_note;
+	set.met.cxt = CurrentMemoryContext;
+	InitMaterializedSRF(fcinfo, 0);
+	set_read(&set, nsp, PG_GETARG_JSONB_P(0));
+
+	if (XactReadOnly || IsInParallelMode())
+		read_set(&set, nsp);
+	else if (set.nmembers > 0)
+		attempt_run(&attempt, "alloc_set", try_set, &set);
+	for (int i = 0; i < set.nmembers; i++)
+	{
+		Choice	   *choice = &set.members[i].choices[set.members[i].chosen];
+
+		put_unit_row((ReturnSetInfo *) fcinfo->resultinfo, choice->use.pool,
+					 &choice->answer.unit);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,52 @@
+/*
+ * set.h
+ *		Declarations for alloc_set().
+ */
+#ifndef PG_CAS_ALLOC_SET_H
+#define PG_CAS_ALLOC_SET_H
+
+#include "utils/jsonb.h"
+
+#include "alloc/attempt.h"
+
+/* A pool from which a member can be allocated, and the request for it. */
+typedef struct Choice
+{
+	PoolUse		use;
+	Request		request;
+	Answer		answer;			/* of the last try */
+	bool		outside;		/* the pool does not have the value */
+	Answer		reason;			/* why there is no room, if sure */
+	bool		sure;			/* there is none, and nobody was met who could
+								 * make some */
+} Choice;
+
+/* A member of a set. */
+typedef struct Member
+{
+	char	   *position;		/* request[2] */
+	int			nchoices;
+	Choice	   *choices;		/* in the order in which they are tried */
+	int			chosen;			/* the one that has the unit */
+} Member;
+
+typedef struct Set
+{
+	pg_uuid_t	key;
+	Interval   *ttl;
+	Datum		note;
+	bool		has_note;
+	int			nmembers;
+	Member	   *members;
+	Member	  **order;			/* the order in which they are served */
+
+	/* the search for room; see set.c */
+	Member	   *bottom;			/* the member that finds none */
+	int			turn;			/* which of its pools is locked exclusively */
+	WaitSet		met;			/* the transactions that were met there */
+} Set;
+
+/* set_request.c */
+extern void set_read(Set *set, Oid nsp, Jsonb *request);
+
+#endif							/* PG_CAS_ALLOC_SET_H */
