@@ -187,7 +187,7 @@ class Pools(Run):
         if pool.chunks > 1 and self.random.random() < 0.5:
             before = pool.excluded
             exclude = self.exclude(pool)
-            state = self.state(turn, pool, 'alloc_pool_set', None, None, None, exclude)
+            state = self.state(turn, pool, 'alloc_pool_set', None, None, None, None, exclude)
             if state == 'busy':
                 pool.excluded = before
             else:

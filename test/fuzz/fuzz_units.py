@@ -186,17 +186,20 @@ class Worker(ConcurrentSession):
             args.append(pool.value(Unit(*wanted, kind, False, 0)) if wanted else None)
         ttl = r.choice((None, None, None, NEVER, NOW))
         size *= number
+        what = {'size': size, 'kind': kind, 'wanted': wanted, 'of': None, 'without': set()}
         casts = {'prefix': '%s, %s::cidr, ', 'ip': '%s::inet, ', 'int': '%s::bigint, ',
                  'mac': '%s::macaddr, ', 'mac8': '%s::macaddr8, ', 'ports': ''}
         row = f', consecutive => {number}' if number > 1 else ''
+        if kind == 'ports':
+            row = self.ports(pool, what)
         answer = self.call(pool, f'SELECT outcome, value, generation FROM alloc_try_{kind}(%s, '
                            f'%s, {casts[kind]}%s::interval{row})', pool.name, key(k), *args, ttl,
                            may=('22023',))
         if answer is None:
             return
-        what = {'size': size, 'kind': kind, 'wanted': wanted}
         if isinstance(answer, Raised):
-            self.expect(wanted or self.run.changes or not list(pool.places(size)),
+            self.expect(wanted or self.run.changes or not list(pool.places(size))
+                        or len(what['without'] | pool.excluded) == pool.chunks,
                         f'{what}: {answer}')
             self.failed()
             return
@@ -211,9 +214,24 @@ class Worker(ConcurrentSession):
             self.fact('none', pool, k)
             self.fact('full', pool, k, wanted, **what)
         else:
-            self.expect(outcome == 'reused' or outcome == 'reserved' and wanted
+            self.expect(outcome == 'reused' or outcome == 'reserved' and (wanted or what['of'])
                         and self.run.changes, f'{pool.name} {k} {what}: {answer}')
         self.done()
+
+    def ports(self, pool, what):
+        """Ask for a chunk of one address, or without some ports.  Return the arguments."""
+        r = self.random
+        row = ''
+        if r.random() < 0.3:
+            n = r.randrange(pool.size)
+            what['of'] = n * pool.chunks, (n + 1) * pool.chunks - 1
+            row += f", address => '{pool.address(n)}'"
+        if r.random() < 0.3:
+            size = 65536 // pool.chunks
+            port = r.randrange(65536)
+            what['without'] = {port // size}
+            row += f", exclude => '[{port},{port}]'"
+        return row
 
     def many(self):
         """Allocate for several keys.  The note tells which units are new."""
@@ -317,11 +335,12 @@ class Worker(ConcurrentSession):
         first = r.randrange(pool.size)
         size = r.choice((1, 1, 2))
         part = (first // size * size, first // size * size + size - 1)
+        on_request = r.random() < 0.5
         function, args = {
             'shrink': ('alloc_pool_shrink', [pool.text(part)]),
             'drain': ('alloc_pool_shrink', [pool.text(part), True]),
             'grow': ('alloc_pool_grow', [pool.text(part)]),
-            'reserve': ('alloc_reserve', [pool.text(part)]),
+            'reserve': ('alloc_reserve', [pool.text(part), None, on_request]),
             'unreserve': ('alloc_unreserve', [pool.text(part)]),
             'set': ('alloc_pool_set', [r.choice(('any', 'lowest', 'random'))]),
             'rebuild': ('alloc_rebuild', [])}[what]
@@ -338,7 +357,8 @@ class Worker(ConcurrentSession):
         name = {'shrink': 'cut', 'drain': 'cut', 'grow': 'grown', 'reserve': 'reserved',
                 'unreserve': 'unreserved'}.get(what)
         if name:
-            self.fact(name, pool, None, pool.values(part), drain=what == 'drain')
+            self.fact(name, pool, None, pool.values(part), drain=what == 'drain',
+                      on_request=what == 'reserve' and on_request)
         self.done()
 
 
@@ -364,9 +384,16 @@ class Units(ConcurrentRun):
                     chunks, base, size)
         pool.size = size
         cooldown = {'now': NOW, 'never': NEVER}.get(pool.cooldown, pool.cooldown)
-        self.admin.execute('SELECT alloc_pool_create(%s, %s, %s, %s, %s::interval, %s)', (
-            pool.name, [pool.text(pool.ranges[0])], pool.kind, pool.strategy, cooldown,
-            65536 // chunks if chunks > 1 else None))
+        exclude = None
+        if chunks > 1 and r.random() < 0.4:
+            pool.excluded = {r.randrange(chunks)}
+            port = r.randrange(65536 // chunks) + min(pool.excluded) * (65536 // chunks)
+            exclude = f'{{"[{port},{port}]"}}'
+        self.admin.execute(
+            'SELECT alloc_pool_create(%s, %s, %s, %s, %s::interval, %s, '
+            'exclude_ports => %s::int4range[])', (
+                pool.name, [pool.text(pool.ranges[0])], pool.kind, pool.strategy, cooldown,
+                65536 // chunks if chunks > 1 else None, exclude))
         return pool
 
     def work(self):

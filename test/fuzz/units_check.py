@@ -32,7 +32,9 @@ class Fact:
         self.values, self.begin, self.end = values, begin, end
         self.generation = generation
         self.undone = None      # (begin, end) of the time when it was rolled back
-        self.size = self.kind = self.wanted = None
+        self.size = self.kind = self.wanted = self.of = None
+        self.without = ()       # chunks of ports
+        self.on_request = False
         self.after = ()         # keys that its transaction had released by then
         self.__dict__.update(more)
 
@@ -186,10 +188,15 @@ class Epoch:
                    and got.wanted in (None, got.values), 'not what was asked for', got)
         self.right(any(a * pool.chunks <= values[0] and values[-1] < (b + 1) * pool.chunks
                        for a, b in pool.ranges), 'not in the pool', got)
+        if got.kind == 'ports':
+            self.right(values[0] % pool.chunks not in pool.excluded | set(got.without),
+                       'given out with excluded ports', got)
+        self.right(not got.of or got.of[0] <= values[0] <= got.of[1], 'another address', got)
         for value in values:
             closed = self.surely(pool, 'cut', 'grown', value, got)
             self.right(not closed, 'given out when it was closed', got, closed)
-            kept = self.surely(pool, 'reserved', 'unreserved', value, got)
+            kept = self.surely(pool, 'reserved', 'unreserved', value, got,
+                               got.wanted or got.of)
             self.right(not kept, 'given out when it was reserved', got, kept)
         if pool.cooldown != 'never':
             return
@@ -199,10 +206,10 @@ class Epoch:
                     and not any(c.meets(got) for c in self.by[pool, 'cut'])):
                 self.right(False, 'given out when it was cooling', got, hold.got, hold.ended)
 
-    def surely(self, pool, on, off, value, call):
+    def surely(self, pool, on, off, value, call, named=None):
         """Return the fact that certainly closed a value during the whole call, or None."""
         for fact in self.by[pool, on]:
-            if fact.covers(value) and fact.end < call.begin and not any(
+            if not (named and fact.on_request) and fact.covers(value) and fact.end < call.begin and not any(
                     f.covers(value) and f.end >= fact.begin and f.begin <= call.end
                     for f in self.by[pool, off]):
                 return fact
@@ -226,7 +233,10 @@ class Epoch:
 
     def check_full(self, pool, fact):
         """Check that no place was free during the whole call."""
-        places = [fact.wanted[0]] if fact.wanted else pool.places(fact.size)
+        places = [fact.wanted[0]] if fact.wanted else pool.places(
+            fact.size, pool.excluded | set(fact.without) if fact.kind == 'ports' else ())
+        if fact.of:
+            places = [p for p in places if fact.of[0] <= p <= fact.of[1]]
         at = defaultdict(bool)
         for hold in self.holds[pool]:
             if hold.within(fact.begin, fact.end):
