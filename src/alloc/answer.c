@@ -132,8 +132,7 @@ require_unit(const Pool *pool, const Request *request, const Answer *answer)
 					(errcode(ERRCODE_CAS_EXHAUSTED),
 					 request->exact && !pool->counted && answer->full == NULL ?
 					 errmsg("%s of pool \"%s\" is cooling down",
-							resolve_text(pool, request),
-							pool->name) :
+							requested_text(pool, request), pool->name) :
 					 errmsg("pool \"%s\" has nothing to give out yet",
 							answer->full != NULL ? answer->full : pool->name),
 					 errdetail_internal("%s", detail_end(&detail)),
@@ -314,8 +313,7 @@ return_result(FunctionCallInfo fcinfo, const Pool *pool,
 			break;
 		case OUTCOME_TAKEN:
 		case OUTCOME_RESERVED:
-			values[1] = CStringGetTextDatum(unit_text(pool, request->lo,
-													  request->order));
+			values[1] = CStringGetTextDatum(resolve_text(pool, request));
 			nulls[1] = false;
 			break;
 		case OUTCOME_FRAGMENTED:
