@@ -194,8 +194,9 @@ look_again(CasCall *call)
 	direct_end_call(call);
 	direct_begin_call(call, rights_on(call->rel));
 	/* that went by the former entry, which the call keeps */
-	if (!now->plain)
-		call->direct_read = call->direct_write = false;
+	call->direct_read = call->direct_read && now->direct_read;
+	call->direct_lock = call->direct_lock && now->direct_read;
+	call->direct_write = call->direct_write && now->direct_write;
 }
 
 /* Call this after anything has run that may have altered the table. */

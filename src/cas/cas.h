@@ -169,8 +169,16 @@ typedef struct CasTable
 	Bitmapset  *payload_columns;	/* columns of the payload */
 	Bitmapset  *exact;			/* columns of exact types, see payload.c */
 
+	/* see plain.c and direct.c */
 	bool		other_triggers; /* other than the guard and its companions */
-	bool		plain;			/* see plain.c and direct.c */
+	bool		user_triggers;	/* ... and than those of foreign keys */
+	bool		direct_read;	/* rows can be read and locked directly */
+	bool		direct_write;	/* and updated, but for these columns: */
+	Bitmapset  *foreign_keys;	/* columns that foreign keys use */
+	bool		referencing;	/* there are foreign keys of its own */
+	bool		computes;		/* CHECK constraints or generated columns */
+	bool		plain;			/* all of an update is the row, its indexes
+								 * and the guard */
 	bool		unique_key;		/* plain, and only the key is unique */
 
 	const Bitmapset *answers[4];	/* columns returned, by CAS_WANTS_ flags */
@@ -260,9 +268,10 @@ typedef struct CasCall
 								 * at last */
 
 	/* see direct.c */
-	Oid			user;			/* the role that the next two apply to */
-	bool		direct_read;	/* the direct path may be used */
-	bool		direct_write;
+	Oid			user;			/* the role that the next three apply to */
+	bool		direct_read;	/* the direct path may read, */
+	bool		direct_lock;	/* lock, */
+	bool		direct_write;	/* and update rows */
 	IndexScanDesc scan;			/* NULL until the direct path is used */
 	TupleTableSlot *found;
 	TupleTableSlot *written;
@@ -373,6 +382,7 @@ extern void cas_settings_values(const CasSettings *settings, Datum *values,
 /* trigger.c */
 extern void cas_find_triggers(Relation rel, CasTriggers *found);
 extern bool cas_has_other_triggers(const CasTriggers *triggers);
+extern bool cas_has_user_triggers(const CasTriggers *triggers);
 extern Trigger *cas_misplaced_trigger(const CasTriggers *triggers);
 extern bool cas_trigger_is_off(const Trigger *trigger);
 
@@ -386,7 +396,7 @@ pg_noreturn extern void cas_raise_problem(Relation rel, const char *before,
 										  const CasProblem *problem);
 
 /* plain.c */
-extern bool cas_is_plain(Relation rel, CasTable *table);
+extern void cas_load_directness(Relation rel, CasTable *table);
 
 /* table.c */
 extern uint64 cas_invalidations;
@@ -456,7 +466,7 @@ extern void call_check_apply_function(Oid function);
 extern void direct_begin_call(CasCall *call, AclMode rights);
 extern bool direct_serves(const CasCall *call, const CasStatement *statement);
 extern bool direct_run(CasCall *call, const CasStatement *statement,
-					   CasRow *row);
+					   CasRow *row, bool *declined);
 extern void direct_end_call(CasCall *call);
 
 /* document.c */

@@ -8,7 +8,7 @@
  * the instructions of a hand-written prepared UPDATE this way, 1.21 through
  * SPI.
  */
-#include "cas.h"
+#include "executor.h"
 
 #include "access/genam.h"
 #include "access/heapam.h"
@@ -40,14 +40,16 @@ void
 direct_begin_call(CasCall *call, AclMode rights)
 {
 	/* Modules such as audits use the hook, so leave their calls to SPI. */
-	bool		plain = pg_cas_direct_path && call->table->plain &&
+	bool		allowed = pg_cas_direct_path &&
 		ExecutorCheckPerms_hook == NULL;
 
 	call->user = GetUserId();
 
 	/* Leave privileges on single columns to the executor. */
-	call->direct_read = plain && (rights & ACL_SELECT) != 0;
-	call->direct_write = call->direct_read && (rights & ACL_UPDATE) != 0;
+	call->direct_read = allowed && call->table->direct_read &&
+		(rights & ACL_SELECT) != 0;
+	call->direct_lock = call->direct_read && (rights & ACL_UPDATE) != 0;
+	call->direct_write = call->direct_lock && call->table->direct_write;
 	call->scan = NULL;
 }
 
@@ -71,7 +73,10 @@ is_refused(CasTable *table, const CasWrite *write)
 	return false;
 }
 
-/* Return whether direct_run() can run the statement. */
+/*
+ * Return whether direct_run() can run the statement.  It may still find that it
+ * cannot.
+ */
 bool
 direct_serves(const CasCall *call, const CasStatement *statement)
 {
@@ -86,11 +91,13 @@ direct_serves(const CasCall *call, const CasStatement *statement)
 		case STATEMENT_LOCK_SHARE:
 		case STATEMENT_LOCK_NO_KEY_UPDATE:
 		case STATEMENT_LOCK_UPDATE:
-			return call->direct_write;
+			return call->direct_lock;
 		case STATEMENT_UPDATE:
 		case STATEMENT_DIFFERS:
 			return call->direct_write && statement->write->comparable &&
-				!is_refused(call->table, statement->write);
+				!is_refused(call->table, statement->write) &&
+				!bms_overlap(statement->write->columns,
+							 call->table->foreign_keys);
 		case STATEMENT_INSERT:
 		case STATEMENT_INSERT_NEW_KEY:
 		case STATEMENT_DELETE:
@@ -358,50 +365,46 @@ form_row(CasCall *call, TupleTableSlot *old, const CasWrite *write,
 	ExecStoreVirtualTuple(new);
 }
 
-/* Insert index entries for a row's new version. */
-static void
-insert_index_entries(CasCall *call, const CasWrite *write,
-					 TupleTableSlot *slot, TU_UpdateIndexes update)
+/* Raise 27000 as the executor does: a constraint's function wrote the row. */
+pg_noreturn static void
+raise_self_modified(void)
 {
-	EState	   *estate = CreateExecutorState();
-	MemoryContext old = MemoryContextSwitchTo(estate->es_query_cxt);
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-	ResultRelInfo *result = makeNode(ResultRelInfo);
-	Bitmapset  *updated = NULL;
-	int			a = -1;
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("tuple to be updated was already modified by an operation triggered by the current command"),
+			 errhint("Consider using an AFTER trigger instead of a BEFORE trigger to propagate changes to other rows.")));
+}
 
-	/*
-	 * The executor needs a range table entry, from which it takes the columns
-	 * set by the UPDATE: indexes on other columns get a hint that the entry's
-	 * key is unchanged.
-	 */
-	rte->rtekind = RTE_RELATION;
-	rte->relid = RelationGetRelid(call->rel);
-	rte->relkind = call->rel->rd_rel->relkind;
-	rte->rellockmode = RowExclusiveLock;
-	while ((a = bms_next_member(write->columns, a)) >= 0)
-		updated = bms_add_member(updated,
-								 a - FirstLowInvalidHeapAttributeNumber);
-	init_single_range_table(estate, rte, updated);
+/*
+ * Return whether an UPDATE of the row has to check the table's foreign keys
+ * although it does not change their columns.  That is so if this transaction
+ * has inserted the version: the check of the insertion may be yet to come, and
+ * then passes over a version that is no more.
+ */
+static bool
+needs_foreign_keys(CasTable *table, TupleTableSlot *slot)
+{
+	bool		isnull;
 
-	InitResultRelInfo(result, call->rel, 1, NULL, 0);
-	ExecOpenIndices(result, false);
-	MemoryContextSwitchTo(old);
-	ExecInsertIndexTuples(result, estate, update_flags(update), slot, NIL,
-						  NULL);
-	ExecCloseIndices(result);
-	FreeExecutorState(estate);
+	Datum		xmin;
+
+	if (!table->referencing)
+		return false;
+	xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
+	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
 }
 
 /*
  * Update the row in the slot old if it has the expected version and the write
  * changes it.  Return whether it was updated; then new has the new version.
+ * Set *declined if only the executor can do it.
  */
 static bool
 update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
-		   TupleTableSlot *new)
+		   TupleTableSlot *new, bool *declined)
 {
 	const CasWrite *write = statement->write;
+	Executor	executor = {0};
 
 	CheckCmdReplicaIdentity(call->rel, CMD_UPDATE);
 	request_enter(NULL, ENTRY_JOINS);
@@ -416,20 +419,29 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 		TM_Result	result;
 		LockTupleMode mode;
 		TU_UpdateIndexes update_indexes;
+		CommandId	command;
 
 		if (!has_version(call->table, old, statement->version) ||
 			!differs(call->table, old, write, false))
 			return false;
+		*declined = needs_foreign_keys(call->table, old);
+		if (*declined)
+			return false;
+
+		/* constraints may call functions that run commands of their own */
+		command = GetCurrentCommandId(true);
 		form_row(call, old, write, new);
-		result = table_tuple_update(call->rel, &old->tts_tid, new,
-									GetCurrentCommandId(true), 0,
+		executor_compute(call, write, new, &executor);
+		result = table_tuple_update(call->rel, &old->tts_tid, new, command, 0,
 									GetActiveSnapshot(), InvalidSnapshot,
 									true, &failure, &mode, &update_indexes);
 		switch (result)
 		{
 			case TM_Ok:
 				if (update_indexes != TU_None)
-					insert_index_entries(call, write, new, update_indexes);
+					executor_insert_entries(call, write, new, update_indexes,
+											&executor);
+				executor_end(&executor);
 				return true;
 			case TM_Updated:
 				if (IsolationUsesXactSnapshot())
@@ -447,8 +459,9 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 				if (IsolationUsesXactSnapshot())
 					raise_deleted();
 				return false;
-			case TM_Invisible:
 			case TM_SelfModified:
+				raise_self_modified();
+			case TM_Invisible:
 			case TM_BeingModified:
 			case TM_WouldBlock:
 				elog(ERROR, "unexpected table_tuple_update status: %u",
@@ -459,15 +472,17 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 
 /*
  * Run a statement; see statement_run().  direct_serves() must have returned
- * true for it.
+ * true for it.  Set *declined if it was not run, and has to be run through SPI.
  */
 bool
-direct_run(CasCall *call, const CasStatement *statement, CasRow *row)
+direct_run(CasCall *call, const CasStatement *statement, CasRow *row,
+		   bool *declined)
 {
 	CasKey	   *key = statement->key;
 	TupleTableSlot *slot;
 	bool		found;
 
+	*declined = false;
 	push_snapshot(statement);
 	if (call->scan == NULL)
 		open_state(call);
@@ -489,7 +504,8 @@ direct_run(CasCall *call, const CasStatement *statement, CasRow *row)
 				found = lock_row(call, key, LockTupleExclusive, slot);
 				break;
 			case STATEMENT_UPDATE:
-				found = update_row(call, statement, slot, call->written);
+				found = update_row(call, statement, slot, call->written,
+								   declined);
 				if (found)
 					slot = call->written;
 				break;

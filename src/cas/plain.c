@@ -1,7 +1,6 @@
 /*
  * plain.c
- *		Decide whether a guarded table is plain, so that the direct path
- *		(direct.c) may be used.
+ *		Decide what the direct path (direct.c) may do on a guarded table.
  */
 #include "cas.h"
 
@@ -49,42 +48,107 @@ may_violate_not_null(TupleDesc desc)
 	return false;
 }
 
+/* Turn the members of a set of the relcache into attribute numbers. */
+static Bitmapset *
+attribute_numbers(const Bitmapset *set)
+{
+	Bitmapset  *columns = NULL;
+	int			member = -1;
+
+	while ((member = bms_next_member(set, member)) >= 0)
+	{
+		int			attnum = member + FirstLowInvalidHeapAttributeNumber;
+
+		if (attnum > 0)
+			columns = bms_add_member(columns, attnum);
+	}
+	return columns;
+}
+
 /*
- * Return whether a guarded table is plain: a write of a row involves nothing
- * but its columns, its indexes and the guard.  Also set table->unique_key.
- * All properties are in rel's relcache entry, so a change of them invalidates
+ * Collect the columns that foreign keys of the table use, and those that foreign
+ * keys of other tables may refer to.  As long as they do not change, PostgreSQL
+ * runs no trigger of a foreign key for an UPDATE.
+ */
+static void
+load_foreign_keys(Relation rel, CasTable *table)
+{
+	ListCell   *lc;
+
+	if (!table->other_triggers)
+		return;
+
+	/* other tables refer to columns of unique indexes; this is a copy */
+	table->foreign_keys =
+		attribute_numbers(RelationGetIndexAttrBitmap(rel,
+													 INDEX_ATTR_BITMAP_KEY));
+
+	/* the list belongs to the relcache, and nothing here looks into a catalog */
+	foreach(lc, RelationGetFKeyList(rel))
+	{
+		ForeignKeyCacheInfo *key = lfirst(lc);
+
+		table->referencing = true;
+		for (int i = 0; i < key->nkeys; i++)
+			table->foreign_keys = bms_add_member(table->foreign_keys,
+												 key->conkey[i]);
+	}
+}
+
+/*
+ * Return whether an UPDATE that does not set them can change columns that
+ * foreign keys use.
+ */
+static bool
+changes_foreign_keys(const CasTable *table)
+{
+	int			a = -1;
+
+	if (bms_is_member(table->version, table->foreign_keys))
+		return true;
+	while ((a = bms_next_member(table->foreign_keys, a)) >= 0)
+		if (TupleDescAttr(table->desc, a - 1)->attgenerated != '\0')
+			return true;
+	return false;
+}
+
+/*
+ * Decide which statements on a guarded table may go past the executor.  All
+ * that matters here is in rel's relcache entry, so a change of it invalidates
  * the cached table.
  */
-bool
-cas_is_plain(Relation rel, CasTable *table)
+void
+cas_load_directness(Relation rel, CasTable *table)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
+	bool		virtual = constr != NULL && has_virtual_columns(constr);
+	bool		immediate;
 
-	/* a heap table that is no partition and has no children */
-	if (rel->rd_rel->relkind != RELKIND_RELATION ||
-		rel->rd_rel->relam != HEAP_TABLE_AM_OID ||
-		rel->rd_rel->relispartition || rel->rd_rel->relhassubclass)
-		return false;
-
-	/* no triggers but ours; foreign keys are triggers, too */
-	if (table->other_triggers)
-		return false;
-
-	/* no rules and no row-level security */
-	if (rel->rd_rules != NULL || rel->rd_rel->relrowsecurity)
-		return false;
-
-	/* no generated columns and no CHECK constraints */
-	if (constr != NULL && (constr->has_generated_stored ||
-						   has_virtual_columns(constr) ||
-						   constr->num_check > 0 ||
-						   may_violate_not_null(RelationGetDescr(rel))))
-		return false;
+	/*
+	 * Read and lock the rows of a heap that is no partition and has no
+	 * children, without rules and row-level security.
+	 */
+	table->direct_read = rel->rd_rel->relkind == RELKIND_RELATION &&
+		rel->rd_rel->relam == HEAP_TABLE_AM_OID &&
+		!rel->rd_rel->relispartition && !rel->rd_rel->relhassubclass &&
+		rel->rd_rules == NULL && !rel->rd_rel->relrowsecurity &&
+		!virtual && table->nkeys > 0;
+	if (!table->direct_read)
+		return;
 
 	/* a domain over jsonb may have CHECK constraints */
-	if (table->payload != 0 &&
-		TupleDescAttr(table->desc, table->payload - 1)->atttypid != JSONBOID)
-		return false;
-
-	return table->nkeys > 0 && indexes_are_immediate(rel, &table->unique_key);
+	if (table->user_triggers ||
+		may_violate_not_null(RelationGetDescr(rel)) ||
+		(table->payload != 0 &&
+		 TupleDescAttr(table->desc,
+					   table->payload - 1)->atttypid != JSONBOID))
+		return;
+	load_foreign_keys(rel, table);
+	table->computes = constr != NULL &&
+		(constr->has_generated_stored || constr->num_check > 0);
+	immediate = indexes_are_immediate(rel, &table->unique_key);
+	table->direct_write = immediate && !changes_foreign_keys(table);
+	table->plain = table->direct_write && !table->other_triggers &&
+		!table->computes;
+	table->unique_key = table->unique_key && table->plain;
 }

@@ -3,7 +3,7 @@
  *		Run the statements that swaps need.
  *
  * They run through SPI with the caller's rights; sql.c has their text, and
- * plan.c their plans.  On plain tables some use the direct path (direct.c).
+ * plan.c their plans.  Some use the direct path (direct.c).
  */
 #include "cas.h"
 
@@ -127,9 +127,16 @@ run_announced(CasCall *call, const CasStatement *statement, CasRow *row)
 bool
 statement_run(CasCall *call, const CasStatement *statement, CasRow *row)
 {
+	bool		declined;
+	bool		found;
+
 	call_check_table(call);
 	if (direct_serves(call, statement))
-		return direct_run(call, statement, row);
+	{
+		found = direct_run(call, statement, row, &declined);
+		if (!declined)
+			return found;
+	}
 	if (cas_guard_wants_announcement(call->table) &&
 		(statement->kind == STATEMENT_UPDATE ||
 		 statement->kind == STATEMENT_RENAME))

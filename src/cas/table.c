@@ -169,6 +169,7 @@ load_table(CasTable *table, Relation rel, const CasTriggers *triggers)
 						  problem);
 	table->guard_enabled = triggers->guard->tgenabled;
 	table->other_triggers = cas_has_other_triggers(triggers);
+	table->user_triggers = cas_has_user_triggers(triggers);
 
 	/* copies, which stay readable after an invalidation */
 	table->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
@@ -192,7 +193,7 @@ load_table(CasTable *table, Relation rel, const CasTriggers *triggers)
 	/* these use what was set above, and each other's results */
 	cas_load_key(table, rel);
 	payload_load(table);
-	table->plain = cas_is_plain(rel, table);
+	cas_load_directness(rel, table);
 }
 
 /* Build an entry for a table; return NULL if the table has no guard. */

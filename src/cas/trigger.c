@@ -5,6 +5,7 @@
 #include "cas.h"
 
 #include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 
 /*
  * Find the guard and its companions.  They are recognized by their C
@@ -53,6 +54,23 @@ cas_has_other_triggers(const CasTriggers *triggers)
 {
 	return triggers->n > (triggers->guard != NULL) +
 		(triggers->witness != NULL) + (triggers->truncate != NULL);
+}
+
+/* Return whether there are others than those of foreign keys. */
+bool
+cas_has_user_triggers(const CasTriggers *triggers)
+{
+	for (int i = 0; i < triggers->n; i++)
+	{
+		Trigger    *trigger = &triggers->all[i];
+
+		if (trigger != triggers->guard && trigger != triggers->witness &&
+			trigger != triggers->truncate &&
+			!(trigger->tgisinternal &&
+			  RI_FKey_trigger_type(trigger->tgfoid) != RI_TRIGGER_NONE))
+			return true;
+	}
+	return false;
 }
 
 /*

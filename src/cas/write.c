@@ -81,7 +81,7 @@ write_run(CasCall *call, const CasStatement *statement, CasRow *row)
 	CasKey	   *key = write.new_key ? write.new_key : write.key;
 
 	/* a trigger may give the row another key than the one that was sent */
-	if (!call->table->plain)
+	if (!call->table->direct_write)
 		write.wants |= CAS_WANTS_ID;
 	CommandCounterIncrement();
 	command = GetCurrentCommandId(false);

@@ -163,7 +163,8 @@ sub columns
 	return @columns;
 }
 
-# What the direct path does not serve, and how a table comes to have it.
+# What the direct path does not serve, or only in part, or with the executor's help,
+# and how a table comes to have it.
 my %unplain = (
 	check => 'ALTER TABLE THIS ADD CHECK (extra < 100)',
 	generated => 'ALTER TABLE THIS ADD twice int GENERATED ALWAYS AS (extra * 2) STORED',

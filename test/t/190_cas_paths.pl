@@ -122,6 +122,11 @@ sub nested
 			AND query !~ 'to_jsonb'}) } @databases;
 }
 
+# Which statements go past SQL, by what a table has.  Where that is a trigger or
+# an index that makes it so for updates, reads and locks still do.
+my %past_sql = (
+	(map { $_ => 'all' } 'plain', 'check', 'generated', 'referenced'),
+	(map { $_ => 'none' } 'policies', 'rule', 'partitioned'));
 my ($tables, $statements, $errors, $different) = (0, 0, 0, 0);
 my %kinds;
 while ($tables < $ntables && $different < 3)
@@ -150,7 +155,8 @@ while ($tables < $ntables && $different < 3)
 		my ($on, $off) = nested($name, 'coalesce(sum(calls), 0)');
 		my $kind = $table->{unplain} || 'plain';
 		$kinds{$kind} += $off;
-		if ($on != ($kind eq 'plain' ? 0 : $off))
+		my $past = $past_sql{$kind} // 'some';
+		if ($past eq 'all' ? $on : $past eq 'none' ? $on != $off : $on > $off)
 		{
 			fail("PG_CAS_SEED=$seed: $kind: $on statements, $off with the setting off");
 			diag(nested($name, "string_agg(calls || ': ' || query, E'\\n')"));
