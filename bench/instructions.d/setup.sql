@@ -12,6 +12,21 @@ CREATE TABLE merged (LIKE doc INCLUDING ALL);
 INSERT INTO merged SELECT * FROM doc;
 SELECT cas_enable(t, payload_column => 'payload') FROM unnest('{doc,spi,plain,merged}'::regclass[]) AS t;
 
+-- The same with what most tables have: constraints, a generated column, and a
+-- foreign key.
+CREATE TABLE owner (id int PRIMARY KEY);
+INSERT INTO owner VALUES (1);
+CREATE TABLE checked (
+    id text PRIMARY KEY,
+    payload jsonb NOT NULL CHECK (jsonb_typeof(payload) = 'object'),
+    n text GENERATED ALWAYS AS (payload ->> 'n') STORED,
+    owner int NOT NULL DEFAULT 1 REFERENCES owner,
+    resource_version bigint NOT NULL DEFAULT 1 CHECK (resource_version > 0));
+INSERT INTO checked SELECT 'k' || i, document(0) FROM generate_series(1, 20000) AS i;
+CREATE TABLE checked_peer (LIKE checked INCLUDING ALL, FOREIGN KEY (owner) REFERENCES owner);
+INSERT INTO checked_peer (id, payload) SELECT id, payload FROM checked;
+SELECT cas_enable('checked', payload_column => 'payload');
+
 -- Half of p is held; the others of its units have come and gone many times,
 -- and so have rows of bare.
 SELECT alloc_pool_create('p', '{10.0.0.0-10.0.7.255}');
