@@ -403,6 +403,8 @@ cas_get(PG_FUNCTION_ARGS)
 static int
 compare_keys(const void *a, const void *b, void *call)
 {
+	/* to sort very many takes long */
+	CHECK_FOR_INTERRUPTS();
 	return cas_key_compare(call, a, b);
 }
 

@@ -74,6 +74,8 @@ compare_rows(const ListCell *a, const ListCell *b)
 
 	int			cmp;
 
+	/* to sort very many takes long */
+	CHECK_FOR_INTERRUPTS();
 	if (xrel != yrel)
 		return xrel < yrel ? -1 : 1;
 	cmp = cas_key_compare(&x->table->call, &x->key, &y->key);
