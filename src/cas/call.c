@@ -6,6 +6,7 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
+#include "catalog/catalog.h"
 #include "miscadmin.h"
 #include "rewrite/prs2lock.h"
 #include "rewrite/rewriteDefine.h"
@@ -80,6 +81,27 @@ rights_on(Relation rel)
 							ACL_SELECT | ACL_UPDATE, ACLMASK_ALL);
 }
 
+/* Return what can be done about a relation that has no guard. */
+static const char *
+hint_not_enabled(Relation rel)
+{
+	switch (rel->rd_rel->relkind)
+	{
+		case RELKIND_RELATION:
+		case RELKIND_PARTITIONED_TABLE:
+			if (IsSystemRelation(rel))
+				return "It is a system table, which cannot be.";
+			return rel->rd_rel->relispartition ?
+				"The owner of the partitioned table can call cas_enable() for that." :
+				"Its owner can call cas_enable().";
+		case RELKIND_VIEW:
+			return "It is a view. Name the table that it is based on.";
+		default:
+			break;
+	}
+	return "Only ordinary and partitioned tables can be.";
+}
+
 /*
  * Open and lock a table for a call, and initialize *call.  Raise PT400 if the
  * table is not guarded, or its guard does not fire in this session.
@@ -107,7 +129,7 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 						RelationGetRelationName(call->rel)),
 				 cas_errdetail_table(call->rel),
 				 call->table == NULL ?
-				 errhint("Its owner can call cas_enable().") :
+				 errhint("%s", hint_not_enabled(call->rel)) :
 				 errhint("Its guard trigger is disabled, or does not fire in this session."),
 				 errtable(call->rel)));
 	if (call->table->nkeys == 0)
