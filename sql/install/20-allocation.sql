@@ -461,6 +461,12 @@ CREATE FUNCTION alloc_set(request jsonb, key uuid, ttl interval DEFAULT NULL,
 COMMENT ON FUNCTION alloc_set(jsonb, uuid, interval, jsonb) IS
     'returns the units that the key has or is now given, one for each member of the request, or raises an error and allocates nothing; a member is {"pool": name or list of names, "masklen", "value", "ports", "consecutive", "n"}; PT507, PT409 and PT422 as for alloc_ip, 22023 if the request is malformed, with the position in DETAIL';
 
+CREATE FUNCTION alloc_import(pool text, units jsonb)
+    RETURNS TABLE (value text, key uuid, outcome text)
+    AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION alloc_import(text, jsonb) IS
+    'takes over what another system has given out: an array of objects with value and key or name, and optionally ttl or expires_at, note, masklen, ports and n; the outcome of each is imported, held, taken, reused, outside, reserved, malformed, or exhausted';
+
 CREATE FUNCTION alloc_release_many(pool text, keys uuid[])
     RETURNS bigint AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION alloc_release_many(text, uuid[]) IS
@@ -618,6 +624,43 @@ CREATE VIEW alloc_units WITH (security_barrier) AS
         OR pg_catalog.max(s.expires_at) OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp();
 COMMENT ON VIEW alloc_units IS
     'the units that are held in the pools that the calling role may see';
+
+CREATE FUNCTION cas_internal.alloc_inventory(pool text, held jsonb, min_age interval)
+    RETURNS TABLE (value text, key uuid)
+    AS 'MODULE_PATHNAME' LANGUAGE C STABLE;
+COMMENT ON FUNCTION cas_internal.alloc_inventory(text, jsonb, interval) IS
+    'internal: used by alloc_reconcile';
+
+CREATE FUNCTION alloc_reconcile(pool text, held jsonb, min_age interval DEFAULT '0')
+    RETURNS TABLE (value text, key uuid, problem text, generation bigint, allocated_at timestamptz)
+    LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH there AS MATERIALIZED (
+        SELECT i.value, i.key FROM cas_internal.alloc_inventory($1, $2, $3) AS i
+    ), here AS MATERIALIZED (
+        SELECT u.value, u.key, u.generation, u.allocated_at FROM alloc_units AS u
+        WHERE u.pool OPERATOR(pg_catalog.=) $1
+    )
+    SELECT t.value, t.key,
+           CASE WHEN COALESCE(k.generation, v.generation) IS NULL THEN 'missing' ELSE 'differs' END,
+           COALESCE(k.generation, v.generation), COALESCE(k.allocated_at, v.allocated_at)
+    FROM there AS t
+    LEFT JOIN (SELECT DISTINCT ON (h.key) h.key, h.generation, h.allocated_at
+               FROM here AS h) AS k ON k.key OPERATOR(pg_catalog.=) t.key
+    LEFT JOIN (SELECT DISTINCT ON (h.value) h.value, h.generation, h.allocated_at
+               FROM here AS h) AS v ON v.value OPERATOR(pg_catalog.=) t.value
+    WHERE NOT EXISTS (
+        SELECT FROM here AS h
+        WHERE h.key OPERATOR(pg_catalog.=) t.key AND h.value OPERATOR(pg_catalog.=) t.value)
+    UNION ALL
+    SELECT h.value, h.key, 'leaked', h.generation, h.allocated_at
+    FROM here AS h
+    WHERE NOT EXISTS (SELECT FROM there AS t WHERE t.key OPERATOR(pg_catalog.=) h.key)
+      AND NOT EXISTS (SELECT FROM there AS t WHERE t.value OPERATOR(pg_catalog.=) h.value)
+      AND h.allocated_at OPERATOR(pg_catalog.<=) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) $3);
+END;
+COMMENT ON FUNCTION alloc_reconcile(text, jsonb, interval) IS
+    'returns what differs between a pool and the inventory of another system, which is written as for alloc_import: missing (held there, not here), leaked (held here for at least min_age, not there), differs (another value for the key, or another key for the value); changes nothing; 22023 if an entry is malformed, with its position';
 
 CREATE VIEW alloc_history WITH (security_barrier) AS
     SELECT p.name AS pool, h.value, h.key, h.generation,
