@@ -65,8 +65,15 @@ rises($primary, 5, 'after a crash under load');
 # 2. A failover under load.
 my $standby = history_standby('standby', $primary);
 told($_) foreach stop_under_load($primary);
+my @sessions = map { PgCasSession->start($standby, 'postgres') } 1 .. 8;
+$_->ask('SELECT count(*) FROM doc; SELECT count(*) FROM alloc_units;') foreach @sessions;
 $standby->promote;
-rises($standby, 5, 'a failover under load');
+
+# ... all sessions find out at the same time
+my $others = $draw =~ s/'\{resource\}'/ARRAY[gen_random_uuid()::text]/r;
+$_->send("$others COMMIT;") foreach @sessions;
+risen(join('', map { $_->answer } @sessions), 'a failover under load');
+$_->stop foreach @sessions;
 rises($standby, 50, 'and after that');
 
 # 3. The primary's sender is stopped.  The primary does not notice, and goes on even
