@@ -70,8 +70,13 @@ $_->ask('SELECT count(*) FROM doc; SELECT count(*) FROM alloc_units;') foreach @
 $standby->promote;
 
 # ... all sessions find out at the same time
-my $others = $draw =~ s/'\{resource\}'/ARRAY[gen_random_uuid()::text]/r;
-$_->send("$others COMMIT;") foreach @sessions;
+my $starter = PgCasSession->start($standby, 'postgres');
+$starter->ask('SELECT pg_advisory_lock(1);');
+$_->send(q{SELECT 'version', cas_create('doc', gen_random_uuid()::text, '{}') FROM pg_advisory_lock_shared(1);})
+  foreach @sessions;
+$standby->poll_query_until('postgres', q{SELECT count(*) = 8 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted})
+  or die 'the sessions do not wait';
+$starter->stop;
 risen(join('', map { $_->answer } @sessions), 'a failover under load');
 $_->stop foreach @sessions;
 rises($standby, 50, 'and after that');
