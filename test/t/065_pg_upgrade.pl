@@ -59,6 +59,8 @@ sub upgrade
 	$contents->rises($name, @numbers);
 	is($contents->ask(q{SELECT pg_cas_version(); SHOW pg_cas.on_leak; SHOW pg_cas.history_retention})
 		  =~ s/^.*\n//r, "error\n9d", "$name: settings are in force");
+	is($new->safe_psql('shop', q{SELECT extowner = 10 FROM pg_extension WHERE extname = 'pg_cas'}),
+		't', "$name: the extension belongs to the role that ran pg_upgrade");
 	$contents->works($name);
 
 	# and it can be dumped and upgraded again
