@@ -115,5 +115,14 @@ SELECT told($$cas_try_update('odd', '1', 3, '{"other": 2}')$$);
 ALTER TABLE odd DROP CONSTRAINT small;
 SELECT told($$cas_try_update('odd', '1', 3, '{"other": 2}')$$);
 
+-- the one system column that such expressions may use
+CREATE TABLE here (id int PRIMARY KEY, n int,
+    is_at text GENERATED ALWAYS AS (CASE WHEN tableoid > 0 THEN 'here' ELSE 'nowhere' END || n) STORED,
+    CHECK (tableoid > 0));
+SELECT cas_enable('here');
+INSERT INTO here VALUES (1, 1);
+SELECT told($$cas_try_update('here', '1', 1, '{"n": 2}')$$);
+SELECT * FROM here;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_direct CASCADE;

@@ -57,6 +57,9 @@ executor_compute(CasCall *call, const CasWrite *write, TupleTableSlot *slot,
 		return;
 	executor_begin(call, write, executor);
 	ResetPerTupleExprContext(executor->estate);
+
+	/* the one system column that these expressions may use */
+	slot->tts_tableOid = RelationGetRelid(call->rel);
 	if (RelationGetDescr(call->rel)->constr->has_generated_stored)
 		ExecComputeStoredGenerated(executor->result, executor->estate, slot,
 								   CMD_UPDATE);
