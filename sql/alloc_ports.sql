@@ -82,6 +82,12 @@ SELECT alloc_renew('cool', k(2), '1 hour') IS NOT NULL;
 SELECT outcome, ready_at IS NOT NULL FROM alloc_try_ports('cool', k(5), exclude => '[0,0]');
 SELECT outcome, ready_at IS NOT NULL FROM alloc_try_ports('cool', k(5), exclude => '[0,16384]');
 
+-- alloc_many()
+SELECT alloc_pool_create('many', '{10.0.0.1-10.0.0.2}', port_chunk => 16384, exclude_ports => '{"[0,0]"}');
+SELECT count(DISTINCT value), bool_or(ports @> 0) FROM alloc_many('many', ARRAY[k(1), k(2), k(3), k(4), k(5)], ports => true);
+SELECT count(*) FROM alloc_many('many', ARRAY[k(6), k(7)], ports => true);
+\echo :LAST_ERROR_SQLSTATE
+
 -- IPv6, and the smallest chunks
 SELECT alloc_pool_create('v6', '{2001:db8::10-2001:db8::1f, 2001:db9::1}', strategy => 'lowest', port_chunk => 1, exclude_ports => '{"[0,1023]"}');
 SELECT take('v6', 1), take('v6', 2), take('v6', 3, '2001:db9::1'), take('v6', 4, '2001:db9::1', 65535), take('v6', 5, '2001:db8::1f', exclude => '[0,65535)');

@@ -29,6 +29,9 @@
 #define VALUES(...) (Datum[]) {__VA_ARGS__}
 /* clang-format on */
 
+/* An address has this many ports. */
+#define PORTS 65536
+
 /* The order of the longest prefix: an IPv6 /32. */
 #define MAX_PREFIX_ORDER 96
 

@@ -12,9 +12,6 @@
 
 #include "alloc/alloc.h"
 
-/* An address has this many ports. */
-#define PORTS 65536
-
 /*
  * The first port of a range and the one behind its last.  An end that is not
  * there stands for all ports up to that end.  Returns false if the range is

@@ -43,14 +43,18 @@ resolve_space(const Pool *pool, Request *request)
 	if (!request->has_exclude)
 		return;
 
-	/* a request that waits is resolved several times, for the same pool */
+	/*
+	 * A request that waits is resolved several times.  Meanwhile the pool may
+	 * have been dropped and created with other chunks, so have room for any.
+	 */
 	if (request->excluded == NULL)
 	{
-		request->exclude_chunks = ports_new(pool->port_chunk);
-		request->excluded = ports_new(pool->port_chunk);
-		ports_exclude(request->exclude_chunks, request->exclude,
-					  pool->port_chunk);
+		request->exclude_chunks = ports_new(1);
+		request->excluded = ports_new(1);
 	}
+	memset(request->exclude_chunks, 0, PORTS / 8);
+	ports_exclude(request->exclude_chunks, request->exclude,
+				  pool->port_chunk);
 	for (int i = 0; i < Max(1, (1 << space->chunk_bits) / 64); i++)
 		request->excluded[i] = request->exclude_chunks[i] |
 			(space->excluded == NULL ? 0 : space->excluded[i]);
