@@ -124,5 +124,19 @@ INSERT INTO here VALUES (1, 1);
 SELECT told($$cas_try_update('here', '1', 1, '{"n": 2}')$$);
 SELECT * FROM here;
 
+-- the table is read anew while it is renamed in a subtransaction: what was opened
+-- before that is closed outside of it
+CREATE TABLE anew (id text PRIMARY KEY, n int);
+CREATE FUNCTION look_anew() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN ANALYZE cas_direct.anew; RETURN NEW; END $$;
+CREATE TRIGGER look BEFORE UPDATE ON anew FOR EACH ROW EXECUTE FUNCTION look_anew();
+SELECT cas_enable('anew');
+INSERT INTO anew VALUES ('a', 1), ('c', 1);
+SELECT told($$cas_try_rename('anew', 'a', 1, 'b')$$);
+SELECT told($$cas_try_rename('anew', 'b', 2, 'c')$$);
+CREATE UNIQUE INDEX ON anew ((CASE WHEN id > 'x' THEN 'x' ELSE id END));
+INSERT INTO anew VALUES ('x', 1);
+SELECT told($$cas_try_rename('anew', 'b', 2, 'z')$$);
+SELECT * FROM anew ORDER BY id;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_direct CASCADE;

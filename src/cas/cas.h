@@ -468,6 +468,7 @@ extern bool direct_serves(const CasCall *call, const CasStatement *statement);
 extern bool direct_run(CasCall *call, const CasStatement *statement,
 					   CasRow *row, bool *declined);
 extern void direct_end_call(CasCall *call);
+extern void direct_forget(CasCall *call);
 
 /* document.c */
 extern void document_push_key(JsonbInState *state, const char *key);

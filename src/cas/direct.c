@@ -157,8 +157,19 @@ open_state(CasCall *call)
 }
 
 /*
+ * Forget what open_state() has opened, if anything, after the end of the
+ * subtransaction has closed it.
+ */
+void
+direct_forget(CasCall *call)
+{
+	call->scan = NULL;
+}
+
+/*
  * Close what open_state() has opened, if anything; the next statement opens it
  * again.  After an error, the end of the (sub)transaction cleans up instead.
+ * Call this in the (sub)transaction that has opened it.
  */
 void
 direct_end_call(CasCall *call)

@@ -463,9 +463,11 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 
 	/*
 	 * Connect to SPI before the subtransaction begins, since its end would
-	 * close the connection.
+	 * close the connection.  The direct path keeps the key's index open, which
+	 * must be closed in the subtransaction that has opened it.
 	 */
 	statement_connect(call);
+	direct_end_call(call);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(mcxt);
 	PG_TRY();
@@ -473,6 +475,7 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 		done = write_run(call, &rename, row);
 		if (!done)
 			write_raise_suppressed(call, STATEMENT_RENAME);
+		direct_end_call(call);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -484,6 +487,7 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
+		direct_forget(call);
 		MemoryContextSwitchTo(mcxt);
 		CurrentResourceOwner = owner;
 
