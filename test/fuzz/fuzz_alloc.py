@@ -280,6 +280,76 @@ class Alloc(Pools):
         if mine and answer[0]:
             turn.did(pool, k, None)
 
+    def release_many(self, turn, pool):
+        keys = self.random.sample(range(KEYS), 3)
+        turn.at = pool
+        answer = turn.ask('SELECT alloc_release_many(%s, %s)', pool.name, [key(k) for k in keys])
+        turn.touched.add(pool) if turn.effects is not None else None
+        view = turn.view(pool)
+        mine = [k for k in keys if k in view]
+        live = [k for k in mine if not view[k].over]
+        if isinstance(answer, Raised):
+            self.fuzz.expect(turn.gave_up(answer)
+                             or answer.state == '40001' and turn.stale(pool),
+                             f'release of {keys} in {pool.name}: {answer}')
+            turn.failed()
+            return
+        if not turn.stale(pool):
+            self.fuzz.expect(answer[0] == len(live),
+                             f'release of {[view[k] for k in mine]} in {pool.name}: {answer}')
+        for k in live:
+            turn.did(pool, k, None)
+
+    def move(self, turn, pool):
+        """Move what a key has.  If it has nothing, that may have been moved before."""
+        r = self.random
+        k, new = r.randrange(KEYS), r.randrange(KEYS)
+        turn.at = pool
+        answer = turn.ask('SELECT value, kind, generation, n FROM alloc_move(%s, %s, %s)',
+                          pool.name, key(k), key(new))
+        turn.touched.add(pool) if turn.effects is not None else None
+        view = turn.view(pool)
+        live, has = (u if u and not u.over else None for u in (view.get(k), view.get(new)))
+        if isinstance(answer, Raised):
+            self.fuzz.expect(
+                answer.state == 'PT404' and not live
+                or answer.state == 'PT422' and live and has
+                or turn.gave_up(answer)
+                or answer.state == '40001' and turn.stale(pool),
+                f'move of {live} to {new}, which has {has}, in {pool.name}: {answer}')
+            turn.failed()
+            return
+        value, kind, generation, n = answer
+        first, last = pool.parse(value, kind, n)
+        was = live or has
+        self.fuzz.expect(was and (was.first, was.last) == (first, last)
+                         and (generation > was.generation if live else
+                              generation == was.generation),
+                         f'move of {live} to {new}, which has {has}, in {pool.name}: {answer}')
+        if live:
+            # as if the former key's unit had expired: it does not cool
+            turn.did(pool, k, Unit(live.first, live.last, live.kind, True, live.generation,
+                                   live.number))
+            turn.did(pool, new, Unit(live.first, live.last, live.kind, False, generation,
+                                     live.number))
+
+    def annotate(self, turn, pool):
+        k = self.random.randrange(KEYS)
+        turn.at = pool
+        answer = turn.ask('SELECT alloc_annotate(%s, %s, %s::jsonb)', pool.name, key(k), '1')
+        turn.touched.add(pool) if turn.effects is not None else None
+        mine = turn.view(pool).get(k)
+        live = mine if mine and not mine.over else None
+        if isinstance(answer, Raised):
+            self.fuzz.expect(answer.state == 'PT404' and not live
+                             or turn.gave_up(answer)
+                             or answer.state == '40001' and turn.stale(pool),
+                             f'annotation of {mine} in {pool.name}: {answer}')
+            turn.failed()
+            return
+        self.fuzz.expect(live, f'annotation of {mine} in {pool.name}: {answer}')
+        turn.did(pool, k, live)
+
     def renew(self, turn, pool):
         r = self.random
         k = r.randrange(KEYS)
@@ -373,9 +443,15 @@ class Alloc(Pools):
             self.allocate(turn, pool)
         elif way < 0.66 and not self.fuzz.without('many'):
             self.many(turn, pool)
-        elif way < 0.82:
+        elif way < 0.68 and not self.fuzz.without('many'):
+            self.release_many(turn, pool)
+        elif way < 0.8:
             self.release(turn, pool)
-        elif way < 0.9:
+        elif way < 0.84:
+            self.move(turn, pool)
+        elif way < 0.86:
+            self.annotate(turn, pool)
+        elif way < 0.91:
             self.renew(turn, pool)
         else:
             self.look(turn, pool)

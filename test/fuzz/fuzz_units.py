@@ -1,7 +1,7 @@
 """Allocation by concurrent sessions.
 
-The sessions allocate units of a few small pools for the same few keys, release and renew
-them, alone and in transactions of each level, with savepoints, while pools are shrunk,
+The sessions allocate units of a few small pools for the same few keys, also in sets, and
+release, renew, move and annotate them, alone and in transactions of each level, with savepoints, while pools are shrunk,
 grown, reserved, drained and rebuilt.  Some calls are cancelled, and some sessions are
 killed, also while they wait.  After every few hundred operations all transactions end,
 and the answers are compared with the pools (units_check.py).
@@ -10,6 +10,7 @@ No answer depends on the time: a unit expires, and a cooldown ends, immediately 
 """
 
 import ipaddress
+import json
 import random
 
 import threads
@@ -64,7 +65,8 @@ class Worker(ConcurrentSession):
             self.change_pool()
         else:
             r.choice((self.allocate, self.allocate, self.allocate, self.allocate, self.many,
-                      self.release, self.release, self.release, self.renew, self.look))()
+                      self.set_of, self.release, self.release, self.release, self.move,
+                      self.annotate, self.renew, self.look))()
 
     # ---- transactions ----
 
@@ -121,7 +123,7 @@ class Worker(ConcurrentSession):
             return answer
         txn, state = self.txn, answer.state
         self.expect(state == '40001' and (txn.level != 'READ COMMITTED')
-                    or state == '40P01' and (txn.explicit or 'many' in query or self.run.changes)
+                    or state == '40P01' and (txn.explicit or self.run.changes)
                     or self.ended_early(answer), f'{query} {pool.name} {values}: {answer}')
         if state == '57P01':
             self.begin_again()
@@ -255,6 +257,89 @@ class Worker(ConcurrentSession):
                 self.fact('got' if new else 'held', pool, k, values, generation, size=size,
                           kind=kind)
             self.done()
+
+    def set_of(self):
+        """Allocate from several pools, or from the first of several that has room."""
+        r = self.random
+        k = r.choice(self.run.keys)
+        pools = r.sample(self.run.pools, len(self.run.pools))
+        asked, members = {}, []
+        for pool in pools:
+            kind, size, args = self.request(pool)
+            asked[pool.name] = pool, kind, size
+            members.append({'pool': pool.name, **({'masklen': args[0]} if args else {}),
+                            **({'ports': True} if kind == 'ports' else {})})
+        same = len({tuple(sorted((f, v) for f, v in m.items() if f != 'pool')) for m in members}) == 1
+        if same and r.random() < 0.6:
+            members = [{**members[0], 'pool': [pool.name for pool in pools]}]
+        note = f'"{self.name} {now()}"'
+        answer = self.call(pools[0], 'SELECT array_agg(pool), array_agg(value), '
+                           'array_agg(generation), array_agg(note IS NOT DISTINCT FROM %s::jsonb) '
+                           'FROM alloc_set(%s::jsonb, %s, note => %s::jsonb)', note,
+                           json.dumps(members), key(k), note, may=('PT507', 'PT422', '22023'))
+        if isinstance(answer, Raised):
+            self.failed()
+        elif answer is not None:
+            for name, value, generation, new in zip(*answer):
+                pool, kind, size = asked[name]
+                self.fact('got' if new else 'held', pool, k, pool.parse(value, kind), generation,
+                          size=size, kind=kind)
+            self.done()
+
+    def move(self):
+        """Move what a key has to another key.
+
+        A generation that was drawn before the call says that this has been done before.
+        """
+        pool, k = self.pick()
+        new = self.random.choice(self.run.keys)
+        generation = self.generation(pool, k)
+        if self.txn is None and not self.begin():
+            return
+        drawn = self.call(pool, 'SELECT last_value FROM cas_internal.alloc_generation')
+        if drawn is None:
+            return
+        answer = self.call(pool, 'SELECT value, kind, generation, n FROM alloc_move(%s, %s, %s, '
+                           '%s)', pool.name, key(k), key(new), generation,
+                           may=('PT404', 'PT412', 'PT422', '22023'))
+        if answer is None:
+            return
+        if isinstance(answer, Raised):
+            self.expect(generation is not None or answer.state in ('PT404', 'PT422'),
+                        f'move of {k} in {pool.name}: {answer}')
+            self.failed()
+            return
+        value, kind, moved, n = answer
+        values = pool.parse(value, kind, n)
+        if moved > drawn[0]:
+            end = self.fact('end', pool, k, generation=generation, moved=True)
+            self.fact('got', pool, new, values, moved, kind=kind, moved=True)
+            if generation is None:
+                answer = self.call(pool, "SELECT max(generation) FROM alloc_history WHERE "
+                                   "pool = %s AND key = %s AND reason = 'moved'", pool.name, key(k))
+                if answer is None:
+                    return
+                end.generation, = answer
+        else:
+            self.fact('held', pool, new, values, moved)
+        self.done()
+
+    def annotate(self):
+        pool, k = self.pick()
+        generation = self.generation(pool, k)
+        answer = self.call(pool, 'SELECT alloc_annotate(%s, %s, %s::jsonb, %s)', pool.name,
+                           key(k), self.random.choice((None, '1')), generation,
+                           may=('PT404', 'PT412', '22023'))
+        if answer is None:
+            return
+        if isinstance(answer, Raised):
+            self.expect(generation is not None or answer.state == 'PT404',
+                        f'annotation of {k} in {pool.name}: {answer}')
+            self.fact('none', pool, k, generation=generation)
+            self.failed()
+            return
+        self.fact('renewed', pool, k, generation=generation)
+        self.done()
 
     def generation(self, pool, k):
         """Return None, or a generation that the key may have."""

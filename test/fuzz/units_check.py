@@ -34,6 +34,7 @@ class Fact:
         self.undone = None      # (begin, end) of the time when it was rolled back
         self.size = self.kind = self.wanted = self.of = None
         self.without = ()       # chunks of ports
+        self.moved = False      # from another key
         self.on_request = False
         self.after = ()         # keys that its transaction had released by then
         self.__dict__.update(more)
@@ -184,6 +185,8 @@ class Epoch:
 
     def check_got(self, pool, got):
         values = range(got.values[0], got.values[1] + 1)
+        if got.moved:
+            return
         self.right(pool.aligned(got.values[0], len(values)) and len(values) == got.size
                    and got.wanted in (None, got.values), 'not what was asked for', got)
         self.right(any(a * pool.chunks <= values[0] and values[-1] < (b + 1) * pool.chunks
@@ -201,7 +204,7 @@ class Epoch:
         if pool.cooldown != 'never':
             return
         for hold in self.holds[pool]:
-            if (hold.ended and hold.ended.what == 'end' and hold.until < got.begin
+            if (hold.ended and hold.ended.what == 'end' and not hold.ended.moved and hold.until < got.begin
                     and hold.got.meets(got)
                     and not any(c.meets(got) for c in self.by[pool, 'cut'])):
                 self.right(False, 'given out when it was cooling', got, hold.got, hold.ended)
