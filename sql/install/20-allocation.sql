@@ -845,6 +845,83 @@ CREATE FUNCTION cas_internal.alloc_verify_of(of_pool integer, at timestamptz)
     $$;
 COMMENT ON FUNCTION cas_internal.alloc_verify_of(integer, timestamptz) IS 'internal: used by alloc_verify';
 
+-- The same for what counted pools have in addition, and for what the units of a
+-- pool take from those above it.
+CREATE FUNCTION cas_internal.alloc_verify_shares(of_pool integer, at timestamptz)
+    RETURNS TABLE (pool text, problem text, detail text)
+    LANGUAGE sql STABLE AS $$
+    WITH RECURSIVE p AS (
+        SELECT * FROM cas_internal.alloc_pool WHERE id = of_pool
+    ), above AS (
+        SELECT parent AS id FROM p WHERE parent IS NOT NULL
+        UNION
+        SELECT a.parent FROM above JOIN cas_internal.alloc_pool AS a USING (id)
+        WHERE a.parent IS NOT NULL
+    ), rows AS (
+        SELECT s.*, s.first + s.n AS last,
+               s.key IS NOT NULL AND (s.expires_at IS NULL OR s.expires_at > at) AS held
+        FROM cas_internal.alloc_share AS s WHERE s.pool = of_pool
+    ), units AS (
+        -- what is held in the pool itself
+        SELECT key, generation, sum(n) AS n, max(expires_at) AS expires_at
+        FROM rows WHERE origin = of_pool AND held GROUP BY key, generation
+        UNION ALL
+        SELECT key, generation, count(*), max(expires_at) FROM cas_internal.alloc_slot AS s
+        WHERE s.pool = of_pool AND key IS NOT NULL AND (expires_at IS NULL OR expires_at > at)
+        GROUP BY key, generation
+    ), shares AS (
+        -- what of it is held in pools above
+        SELECT s.pool, s.key, s.generation, sum(s.n) AS n, max(s.expires_at) AS expires_at
+        FROM above JOIN cas_internal.alloc_share AS s ON s.pool = above.id
+        WHERE s.origin = of_pool AND s.key IS NOT NULL AND (s.expires_at IS NULL OR s.expires_at > at)
+        GROUP BY s.pool, s.key, s.generation
+    ), problems(problem, detail) AS (
+        -- violations of what must always hold
+        SELECT 'overlap', 'place ' || first
+        FROM (SELECT first, max(last) OVER (ORDER BY first, n NULLS LAST
+                     ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM rows) AS r
+        WHERE before > first
+        UNION ALL
+        SELECT 'places do not match the capacity', places || ' places'
+        FROM p, (SELECT coalesce(max(first) FILTER (WHERE n IS NULL), 0)
+                      - coalesce(sum(n) FILTER (WHERE key IS NULL AND expires_at IS NULL), 0) AS places
+                 FROM rows) AS r
+        WHERE capacity IS NOT NULL AND places <> capacity AND NOT (lowered AND places > capacity)
+        UNION ALL
+        SELECT 'key has several units', key::text
+        FROM units GROUP BY key HAVING count(*) > 1
+        UNION ALL
+        SELECT 'shares do not match their total', key::text
+        FROM rows WHERE held GROUP BY origin, key, generation
+        HAVING sum(n) <> max(total) OR count(total) <> 1
+        UNION ALL
+        SELECT 'differs from its share in pool ' || a.name, u.key::text
+        FROM units AS u CROSS JOIN above JOIN cas_internal.alloc_pool AS a USING (id)
+        LEFT JOIN shares AS s ON s.pool = a.id AND s.key = u.key AND s.generation = u.generation
+        WHERE u.n IS DISTINCT FROM s.n OR u.expires_at IS DISTINCT FROM s.expires_at
+        UNION ALL
+        SELECT 'share of a unit that is not held', s.key || ' in pool ' || a.name
+        FROM shares AS s JOIN cas_internal.alloc_pool AS a ON a.id = s.pool
+        WHERE NOT EXISTS (SELECT FROM units AS u WHERE u.key = s.key AND u.generation = s.generation)
+        UNION ALL
+        SELECT 'share of a pool that does not exist', key::text
+        FROM rows WHERE held AND NOT EXISTS (
+            SELECT FROM cas_internal.alloc_pool AS o WHERE o.id = origin)
+        UNION ALL
+        -- violations that can only hide what is free
+        SELECT 'lost: places that are in no gap', upper(l.lost) - lower(l.lost) || ' from place ' || lower(l.lost)
+        FROM (SELECT unnest(
+                 (SELECT int8multirange(int8range(0, max(first))) FROM rows WHERE n IS NULL)
+                 - coalesce((SELECT range_agg(int8range(first, first + n)) FROM rows WHERE n IS NOT NULL), '{}')
+                 - coalesce((SELECT range_agg(int8range(g.first, g.first + g.n))
+                             FROM cas_internal.alloc_gap AS g WHERE g.pool = of_pool), '{}')) AS lost) AS l
+        WHERE EXISTS (SELECT FROM rows WHERE n IS NULL)
+    )
+    SELECT p.name, problems.problem, problems.detail
+    FROM p CROSS JOIN problems ORDER BY 2, 3
+    $$;
+COMMENT ON FUNCTION cas_internal.alloc_verify_shares(integer, timestamptz) IS 'internal: used by alloc_verify';
+
 CREATE FUNCTION alloc_verify(pool text DEFAULT NULL)
     RETURNS TABLE (pool text, problem text, detail text)
     AS 'MODULE_PATHNAME' LANGUAGE C;
@@ -863,5 +940,6 @@ COMMENT ON FUNCTION cas_internal.alloc_reap(integer) IS
 REVOKE EXECUTE ON FUNCTION cas_internal.alloc_reap(integer) FROM PUBLIC;
 
 REVOKE EXECUTE ON FUNCTION cas_internal.alloc_queue_places(integer),
-    cas_internal.alloc_verify_of(integer, timestamptz) FROM PUBLIC;
+    cas_internal.alloc_verify_of(integer, timestamptz),
+    cas_internal.alloc_verify_shares(integer, timestamptz) FROM PUBLIC;
 

@@ -15,6 +15,8 @@ extern bool pool_use(PoolUse *use, Oid nsp, const char *name,
 					 PoolRight right);
 extern bool pool_use_again(PoolUse *use);
 extern bool pool_lock(PoolUse *use, LOCKMODE mode);
+extern bool pool_lock_patiently(PoolUse *use, LOCKMODE mode,
+								const Patience *patience);
 extern bool pool_lock_at_once(PoolUse *use);
 extern void pool_unlock(PoolUse *use);
 
@@ -108,7 +110,8 @@ extern bool random_slot(const Search *search, u128 *slot);
 
 /* key.c */
 extern void key_require_writing(const char *function);
-extern void key_enter_pool(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode);
+extern bool key_enter_patiently(PoolUse *use, const pg_uuid_t *key,
+								LOCKMODE mode, const Patience *patience);
 extern void key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode);
 extern bool key_enter_at_once(PoolUse *use, const pg_uuid_t *key);
 extern void key_leave(PoolUse *use, const pg_uuid_t *key);

@@ -50,30 +50,6 @@ raise_count_stuck(Count *count)
 			 errhint("See alloc_verify().")));
 }
 
-/* Wait for the locks of the pool and the key, for wait_patiently(). */
-static void
-enter_waiting(void *arg)
-{
-	Count	   *count = arg;
-
-	key_enter_pool(count->use, &count->key, ShareLock);
-}
-
-/*
- * Take the locks for changing what the key has.  Returns false, without locks,
- * if the call must not wait that long.
- */
-static bool
-count_enter(Count *count)
-{
-	if (!wait_patiently(enter_waiting, count, &count->patience))
-		return false;
-	if (levels_lock(count->use->levels, &count->patience, NULL))
-		return true;
-	key_leave(count->use, &count->key);
-	return false;
-}
-
 /*
  * Another transaction is changing what the key has: wait for it, without
  * locks.  Returns false if the call must not wait.
@@ -110,6 +86,29 @@ count_wait_for_room(Count *count)
 }
 
 /*
+ * Stand in line at all levels that have too little, until the call is at the
+ * head.  Returns false if it is already, or must not wait any longer.
+ */
+static bool
+count_join(Count *count)
+{
+	Levels	   *levels = count->use->levels;
+	bool		joined = false;
+
+	levels->lacking[levels->full] = true;
+	for (int i = 0; i < MAX_LEVELS; i++)
+	{
+		if (!levels->lacking[i] || line_is_head(&count->line, i))
+			continue;
+		if (!line_join(&count->line, count->use->nsp, i,
+					   levels->level[i].use.pool->id, &count->patience))
+			return false;
+		joined = true;
+	}
+	return joined;
+}
+
+/*
  * There is too little, or somebody else stands in line.  Wait as the call's
  * patience allows, without locks, and return true to look again; or return
  * false, and *outcome is the answer.
@@ -137,14 +136,10 @@ count_wait(Count *count, Outcome *outcome)
 	if (!count->patience.limited || count->patience.never ||
 		full->capacity < levels->whole)
 		return false;
-	if (!line_is_head(&count->line, levels->full) ?
-		line_join(&count->line, count->use->nsp, levels->full, full->id,
-				  &count->patience) :
+	count->idle = 0;
+	if (count_join(count) ||
 		line_wait(&count->store->waits, levels->next_at, &count->patience))
-	{
-		count->idle = 0;
 		return true;
-	}
 	*outcome = OUTCOME_BUSY;
 	return false;
 }
@@ -302,7 +297,7 @@ count_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 
 		CHECK_FOR_INTERRUPTS();
 		answer->outcome = OUTCOME_BUSY;
-		if (!count_enter(&count))
+		if (!key_enter_patiently(use, &count.key, ShareLock, &count.patience))
 			break;
 		state = count_look(&count, request, answer);
 		key_leave(use, &count.key);

@@ -351,7 +351,7 @@ plan_run_out(Store *store, Pool *pool, int64 n, TimestampTz now,
 }
 
 /*
- * SharePlan where in the pool to take n places.  Returns false if too few are free
+ * Plan where in the pool to take n places.  Returns false if too few are free
  * now; store->waits has the transactions that could make room.  With verify,
  * which is for who has locked the pool exclusively, nothing is believed that
  * was not looked at.

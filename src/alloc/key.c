@@ -69,11 +69,13 @@ key_locktag(LOCKTAG *tag, const Pool *pool, const pg_uuid_t *key)
 }
 
 /*
- * Lock the pool in the given mode and the key exclusively, waiting if
- * necessary, and read the pool as it is now.
+ * Lock the pool in the given mode, the key exclusively and, if the call needs
+ * them, the pools above.  Reads the pool as it is then.  Returns false,
+ * without locks, if patience is over before.
  */
-void
-key_enter_pool(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode)
+bool
+key_enter_patiently(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode,
+					const Patience *patience)
 {
 	const Levels *levels = use->levels;
 	LOCKTAG		tag;
@@ -83,20 +85,26 @@ key_enter_pool(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode)
 		levels->level[0].exclusive)
 		mode = ExclusiveLock;
 	/* the pool's lock comes before the key's in all calls */
-	(void) pool_lock(use, mode);
+	if (!pool_lock_patiently(use, mode, patience))
+		return false;
 	key_locktag(&tag, use->pool, key);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	if (wait_for_lock_patiently(&tag, ExclusiveLock, patience))
+	{
+		if (levels == NULL || levels_lock(use->levels, patience, NULL))
+			return true;
+		LockRelease(&tag, ExclusiveLock, false);
+	}
+	pool_unlock(use);
+	return false;
 }
 
-/* The same, and the locks of the pools above, if the call needs them. */
+/* The same, waiting if necessary. */
 void
 key_enter(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode)
 {
 	static const Patience patience = {0};
 
-	key_enter_pool(use, key, mode);
-	if (use->levels != NULL)
-		(void) levels_lock(use->levels, &patience, NULL);
+	(void) key_enter_patiently(use, key, mode, &patience);
 }
 
 /*

@@ -41,16 +41,6 @@ levels_unlock(Levels *levels)
 	levels->n = 0;
 }
 
-/* Wait for a level's lock, for wait_patiently(). */
-static void
-wait_for_level(void *arg)
-{
-	Level	   *level = arg;
-
-	if (!pool_lock(&level->use, level->mode))
-		level->use.mode = NoLock;
-}
-
 /*
  * Find the levels and lock them, each after the ones below it.  The caller has
  * locked the unit's own pool.  Returns false, without the locks, if patience
@@ -70,20 +60,21 @@ levels_lock(Levels *levels, const Patience *patience, PoolUse *busy)
 	while (pool->parent != NULL)
 	{
 		Level	   *level = &levels->level[levels->n];
-
-		level->mode = level->exclusive && !levels->looking ?
+		LOCKMODE	mode = level->exclusive && !levels->looking ?
 			ExclusiveLock : ShareLock;
+
 		if (levels->n < MAX_LEVELS &&
 			pool_use(&level->use, leaf->nsp, pool->parent, RIGHT_NONE) &&
 			!(patience == NULL ? pool_lock_at_once(&level->use) :
-			  wait_patiently(wait_for_level, level, patience)))
+			  pool_lock_patiently(&level->use, mode, patience)) &&
+			level->use.pool != NULL)
 		{
 			if (busy != NULL)
 				*busy = level->use;
 			levels_unlock(levels);
 			return false;
 		}
-		if (levels->n == MAX_LEVELS || level->use.mode == NoLock ||
+		if (levels->n == MAX_LEVELS || level->use.pool == NULL ||
 			!level->use.pool->counted)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
@@ -189,7 +180,25 @@ level_reason(Levels *levels, const Level *level, int64 n, TimestampTz now,
 }
 
 /*
- * SharePlan where each level has room for n places.  Returns OUTCOME_ALLOCATED if
+ * A level has too little for a call that will stand in line for it.  Find out
+ * which of those above have too little, too, so that it stands in line there as
+ * well.
+ */
+static void
+look_above(Levels *levels, int64 n, TimestampTz now)
+{
+	levels->lacking[levels->full] = true;
+	for (int i = levels->full + 1; i < levels->n; i++)
+	{
+		Level	   *level = &levels->level[i];
+
+		levels->lacking[i] = !plan_make(levels->store, level->use.pool, n,
+										now, true, &level->plan);
+	}
+}
+
+/*
+ * Plan where each level has room for n places.  Returns OUTCOME_ALLOCATED if
  * all have; levels->full is the level that has not.  OUTCOME_BUSY means that
  * the transactions in store->waits may make room, or if there are none, that
  * the caller has to lock the levels again, one of them exclusively; with last,
@@ -202,6 +211,7 @@ levels_plan(Levels *levels, const pg_uuid_t *key, int64 n, TimestampTz now,
 	Store	   *store = levels->store;
 
 	*ready_at = 0;
+	memset(levels->lacking, 0, sizeof(levels->lacking));
 	for (int i = 0; i < levels->n; i++)
 	{
 		Level	   *level = &levels->level[i];
@@ -237,6 +247,8 @@ levels_plan(Levels *levels, const pg_uuid_t *key, int64 n, TimestampTz now,
 			store->waits.n = 0;
 			return OUTCOME_BUSY;
 		}
+		if (levels->patient)
+			look_above(levels, n, now);
 		if (store->waits.n > 0 && !last)
 		{
 			levels->next_at = 0;

@@ -99,12 +99,6 @@ line_is_head(const Line *line, int level)
 	return line->held[level];
 }
 
-static void
-wait_for_line(void *arg)
-{
-	(void) LockAcquire((LOCKTAG *) arg, ExclusiveLock, false, false);
-}
-
 /* Release the places from a level on. */
 static void
 leave_from(Line *line, int level)
@@ -146,9 +140,7 @@ line_join(Line *line, Oid nsp, int level, int32 pool,
 		if (!line->wanted[i] || line->held[i])
 			continue;
 		line_locktag(&tag, nsp, line->pool[i]);
-		if (LockAcquire(&tag, ExclusiveLock, false, true) ==
-			LOCKACQUIRE_NOT_AVAIL &&
-			!wait_patiently(wait_for_line, &tag, patience))
+		if (!wait_for_lock_patiently(&tag, ExclusiveLock, patience))
 			return false;
 		line->held[i] = true;
 	}

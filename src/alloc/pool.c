@@ -233,13 +233,24 @@ pool_use_again(PoolUse *use)
 bool
 pool_lock(PoolUse *use, LOCKMODE mode)
 {
+	static const Patience patience = {0};
+
+	return pool_lock_patiently(use, mode, &patience);
+}
+
+/* The same, and returns false, with use->mode NoLock, if patience is over. */
+bool
+pool_lock_patiently(PoolUse *use, LOCKMODE mode, const Patience *patience)
+{
 	for (;;)
 	{
 		int32		id = use->pool->id;
 		LOCKTAG		tag;
 
 		pool_locktag(&tag, use->nsp, id);
-		(void) LockAcquire(&tag, mode, false, false);
+		use->mode = NoLock;
+		if (!wait_for_lock_patiently(&tag, mode, patience))
+			return false;
 
 		/*
 		 * The pool may have been dropped, and another one of its name created,

@@ -61,6 +61,34 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 }
 
 /*
+ * If a counted pool's capacity was lowered below what was held, and that fits
+ * by now, let the constraint say so.
+ */
+static void
+settle_capacity(Oid nsp, const char *name)
+{
+	OwnerScope	scope;
+	PoolUse		use;
+	Store		store;
+
+	if (!pool_use(&use, nsp, name, RIGHT_NONE) || !use.pool->counted ||
+		!use.pool->lowered)
+		return;
+	owner_sql_begin(&scope);
+	/* not while an idle transaction is changing the pool */
+	if (owner_sql("SELECT 1 FROM @alloc_pool WHERE id = $1 "
+				  "FOR NO KEY UPDATE SKIP LOCKED",
+				  ARGS(INT4OID), VALUES(Int32GetDatum(use.pool->id))) > 0 &&
+		pool_lock(&use, ExclusiveLock) && use.pool->counted)
+	{
+		store_open(&store, nsp, RowExclusiveLock);
+		capacity_set(&store, use.pool, use.pool->capacity);
+		store_close(&store);
+	}
+	owner_sql_end(&scope);
+}
+
+/*
  * Delete waiting rows, lowest slots first, if the pool has many more of them
  * than held ones.  Their slots then count as never used.
  */
@@ -184,6 +212,7 @@ alloc_reap(PG_FUNCTION_ARGS)
 		reaped += reap_pool(nsp, names[i], batch - reaped);
 		if (reaped < batch)
 			reaped += forget_waiting(nsp, names[i], batch - reaped);
+		settle_capacity(nsp, names[i]);
 		MemoryContextReset(cxt);
 	}
 	MemoryContextSwitchTo(caller);

@@ -467,6 +467,11 @@ verify(Look *look)
 
 	owner_sql_begin(&scope);
 	owner_sql_at(look->snapshot,
+				 look->pool->counted ?
+				 "SELECT v.* FROM @alloc_verify_shares($1, $2) AS v" :
+				 look->pool->parent != NULL ?
+				 "SELECT v.* FROM @alloc_verify_of($1, $2) AS v UNION ALL "
+				 "SELECT v.* FROM @alloc_verify_shares($1, $2) AS v" :
 				 "SELECT v.* FROM @alloc_verify_of($1, $2) AS v",
 				 ARGS(INT4OID, TIMESTAMPTZOID),
 				 VALUES(Int32GetDatum(look->pool->id),

@@ -128,7 +128,6 @@ typedef struct SharePlan
 typedef struct Level
 {
 	PoolUse		use;
-	LOCKMODE	mode;			/* to lock it in */
 	bool		exclusive;		/* lock it exclusively the next time */
 	SharePlan		plan;
 	int			base;			/* part of the unit's first row */
@@ -153,6 +152,7 @@ typedef struct Levels
 								 * lock anything exclusively */
 	bool		looking;		/* likewise, while it waits for transactions */
 	int			full;			/* the level that has too little */
+	bool		lacking[MAX_LEVELS];	/* a patient call: all that have */
 	TimestampTz next_at;		/* when something runs out there; 0: never */
 	int			stumbles;		/* failures to take what looked free */
 	Claims		claims;

@@ -127,6 +127,7 @@ wait_limited(void (*wait) (void *arg), void *arg, int ms, int deadlock_ms,
 		LockTimeout = ms;
 		DeadlockTimeout = deadlock_ms;
 		wait(arg);
+		CurrentResourceOwner = CurTransactionResourceOwner;
 		/* The timeout may have fired just as the wait ended. */
 		CHECK_FOR_INTERRUPTS();
 		LockTimeout = lock_timeout;
@@ -186,6 +187,47 @@ wait_patiently(void (*wait) (void *arg), void *arg, const Patience *patience)
 	return wait_limited(wait, arg,
 						is_users ? LockTimeout : (int) Min(left, INT_MAX / 2),
 						DeadlockTimeout, is_users);
+}
+
+/* A lock to be taken, for wait_patiently(). */
+typedef struct ToTake
+{
+	const LOCKTAG *tag;
+	LOCKMODE	mode;
+	ResourceOwner owner;
+	bool		taken;
+} ToTake;
+
+static void
+wait_for_lock(void *arg)
+{
+	ToTake	   *lock = arg;
+
+	/* not the subtransaction's, because we are to release it afterwards */
+	CurrentResourceOwner = lock->owner;
+	(void) LockAcquire(lock->tag, lock->mode, false, false);
+	lock->taken = true;
+}
+
+/*
+ * Take a heavyweight lock, which the caller releases.  Returns false if
+ * patience is over before.
+ */
+bool
+wait_for_lock_patiently(const LOCKTAG *tag, LOCKMODE mode,
+						const Patience *patience)
+{
+	ToTake		lock = {tag, mode, CurrentResourceOwner, false};
+
+	if (!patience->limited)
+	{
+		(void) LockAcquire(tag, mode, false, false);
+		return true;
+	}
+	if (LockAcquire(tag, mode, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	/* the time may have been over just when the lock was granted */
+	return wait_patiently(wait_for_lock, &lock, patience) || lock.taken;
 }
 
 /* Wait for a transaction to end.  Returns false if patience is over. */

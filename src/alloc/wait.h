@@ -6,6 +6,7 @@
 #define PG_CAS_ALLOC_WAIT_H
 
 #include "datatype/timestamp.h"
+#include "storage/lock.h"
 
 struct SlotRow;
 
@@ -47,6 +48,8 @@ extern void wait_add_xid(WaitSet *waits, TransactionId xid);
 extern void wait_add_row(WaitSet *waits, const struct SlotRow *row);
 extern void wait_add_xmax(WaitSet *waits, TransactionId xmax, uint16 infomask);
 extern void wait_for_xid(TransactionId xid);
+extern bool wait_for_lock_patiently(const LOCKTAG *tag, LOCKMODE mode,
+									const Patience *patience);
 extern bool wait_for_xid_patiently(TransactionId xid,
 								   const Patience *patience);
 extern bool wait_some(WaitSet *waits, int ms);
