@@ -1,0 +1,160 @@
+# Claim: however many sessions take from counted pools with three levels, are
+# killed in the middle of it or crash with the server, never more than its
+# capacity is held of any pool in any snapshot, at any isolation level, and what
+# is left is sound.  Calls that take from two parents in opposite orders do not
+# deadlock while there is enough.
+#
+# 64 sessions act at random; PG_CAS_LONG=1 lets them do it ten times as often.
+use strict;
+use warnings;
+
+use IPC::Run;
+use PgCas;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $rounds = long_or(1, 20);
+my $seed = seed(1);
+my $tmp = $PostgreSQL::Test::Utils::tmp_check;
+
+my $node = pg_cas_node('count_load', 'max_connections = 120', 'fsync = off',
+	'restart_after_crash = on', 'log_min_messages = fatal');
+pg_cas_helpers($node, 'postgres');
+$node->safe_psql('postgres', <<'SQL');
+SELECT alloc_pool_create('root', '{}', 'count', capacity => 60);
+SELECT alloc_pool_create('middle', '{}', 'count', capacity => 50, parent => 'root');
+SELECT alloc_pool_create('leaf', '{}', 'count', capacity => 40, parent => 'middle');
+SELECT alloc_pool_create('addresses', '{10.0.0.0/24}', parent => 'middle');
+SELECT alloc_pool_create('nets', '{10.0.0.0/24}', 'prefix', parent => 'root', cooldown => '20 ms');
+
+-- raises an error if more is held below a pool than its capacity
+CREATE FUNCTION watch() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	too_much text := (
+		WITH RECURSIVE tree AS (
+			SELECT pool, pool AS top FROM alloc_pools WHERE kind = 'count'
+			UNION ALL
+			SELECT c.pool, tree.top FROM tree JOIN alloc_pools AS c ON c.parent = tree.pool)
+		SELECT string_agg(format('%s: %s of %s', top, held, capacity), ', ')
+		FROM (SELECT top, sum(CASE u.kind WHEN 'count' THEN n ELSE 1 END) AS held
+			FROM tree JOIN alloc_units AS u USING (pool) GROUP BY top) AS t
+		JOIN alloc_pools AS p ON p.pool = top WHERE held > capacity);
+BEGIN
+	IF too_much IS NOT NULL THEN
+		RAISE EXCEPTION 'too much: %', too_much;
+	END IF;
+END $$;
+
+CREATE PROCEDURE act() LANGUAGE plpgsql AS $$
+DECLARE
+	pool text := (ARRAY['root', 'middle', 'leaf', 'addresses', 'nets'])[1 + floor(random() * 5)];
+	key uuid := k((random() * 80)::int);
+	until interval := CASE WHEN random() < 0.2 THEN '20 ms' END;
+	counted boolean := pool NOT IN ('addresses', 'nets');
+	what float := random();
+BEGIN
+	IF what < 0.5 AND counted THEN
+		PERFORM alloc_try_count(pool, key, 1 + floor(random() * random() * 12)::int, until,
+			wait => CASE floor(random() * 3) WHEN 0 THEN '0' WHEN 1 THEN '20 ms'::interval END);
+	ELSIF what < 0.5 AND pool = 'nets' THEN
+		PERFORM alloc_try_prefix(pool, key, 25 + floor(random() * 5)::int, ttl => until);
+	ELSIF what < 0.5 THEN
+		PERFORM alloc_try_ip(pool, key, ttl => until, consecutive => 1 + floor(random() * random() * 4)::int);
+	ELSIF what < 0.85 THEN
+		PERFORM alloc_release(pool, key);
+	ELSIF what < 0.9 THEN
+		PERFORM alloc_renew(pool, key, until);
+	ELSIF what < 0.95 AND counted THEN
+		PERFORM alloc_resize(pool, key, 1 + floor(random() * 6)::int);
+	ELSE
+		PERFORM alloc_move(pool, key, k((random() * 80)::int));
+	END IF;
+EXCEPTION WHEN SQLSTATE 'PT404' OR SQLSTATE 'PT422' OR SQLSTATE 'PT507' THEN
+	NULL;
+END $$;
+SQL
+# Scripts of pgbench.
+my %script = (
+	act => "CALL act();\n",
+	back => "BEGIN;\nCALL act();\nROLLBACK;\n",
+	committed => "SELECT watch();\n",
+	repeatable => "BEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT watch();\nSELECT watch();\nCOMMIT;\n",
+	serializable => "BEGIN ISOLATION LEVEL SERIALIZABLE READ ONLY;\nSELECT watch();\nSELECT watch();\nCOMMIT;\n",
+	one => "BEGIN;\nSELECT alloc_count('a', k(:client_id), 1), alloc_count('b', k(:client_id), 1);\n"
+	  . "SELECT alloc_release('a', k(:client_id)), alloc_release('b', k(:client_id));\nCOMMIT;\n",
+	other => "BEGIN;\nSELECT alloc_count('b', k(:client_id + 100), 1), alloc_count('a', k(:client_id + 100), 1);\n"
+	  . "SELECT alloc_release('b', k(:client_id + 100)), alloc_release('a', k(:client_id + 100));\nCOMMIT;\n");
+append_to_file("$tmp/$_.pgb", $script{$_}) foreach keys %script;
+
+sub bench
+{
+	my ($clients, $times, @scripts) = @_;
+	my $run = { out => '' };
+	$run->{harness} = IPC::Run::start(
+		[   'pgbench', '-n', '--random-seed', $seed++, '-c', $clients, '-j', 4,
+			'-t', $times, (map { ('-f', "$tmp/$_.pgb") } @scripts),
+			$node->connstr('postgres') ],
+		'>', \$run->{out}, '2>', \$run->{out});
+	return $run;
+}
+
+sub finish
+{
+	my ($run) = @_;
+	$run->{harness}->finish;
+	return $run->{out};
+}
+
+sub is_sound
+{
+	my ($when) = @_;
+	is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify(); SELECT watch()'),
+		'', "$when: all pools are sound");
+	return;
+}
+
+my $killer = q{SELECT count(pg_terminate_backend(pid)) FROM (
+	SELECT pid FROM pg_stat_activity
+	WHERE query IN ('CALL act();', 'BEGIN;') AND pid <> pg_backend_pid()
+	ORDER BY random() LIMIT 1) AS p};
+foreach my $round (1 .. $rounds)
+{
+	my $load = bench(64, 25, 'act', 'act', 'act', 'back');
+	my $watchers = bench(6, 20, 'committed', 'repeatable', 'serializable');
+	my $killed = 0;
+
+	while ($killed < 10 && $load->{harness}->pumpable)
+	{
+		$load->{harness}->pump_nb;
+		$killed += $node->safe_psql('postgres', $killer);
+	}
+	my $seen = finish($watchers);
+	unlike($seen, qr/too much|ERROR|aborted/, "round $round: no watcher has seen too much")
+	  or diag $seen;
+	my $done = finish($load);
+	unlike($done, qr/ERROR:(?!.*(?:terminating))/, "round $round: no error") or diag $done;
+	cmp_ok($killed, '>', 0, "round $round: some were killed");
+	is_sound("round $round");
+}
+
+# A crash in the middle.
+my $load = bench(32, 300, 'act', 'back');
+$node->poll_query_until('postgres', 'SELECT count(*) > 50 FROM alloc_history') or die;
+$node->stop('immediate');
+finish($load);
+$node->start;
+is_sound('after a crash');
+
+# Two parents in opposite orders.
+$node->safe_psql('postgres', q{
+	SELECT alloc_pool_create('pa', '{}', 'count', capacity => 300),
+		alloc_pool_create('pb', '{}', 'count', capacity => 300),
+		alloc_pool_create('a', '{}', 'count', capacity => 300, parent => 'pa'),
+		alloc_pool_create('b', '{}', 'count', capacity => 300, parent => 'pb')});
+my $out = finish(bench(100, 10, 'one', 'other'));
+unlike($out, qr/ERROR|aborted|deadlock/, 'opposite orders') or diag $out;
+is_sound('after opposite orders');
+$node->stop;
+
+done_testing();
