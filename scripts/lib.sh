@@ -181,7 +181,7 @@ find_pg_config() {
         found=$(command -v "$PG_CONFIG") ||
             die "PG_CONFIG=$PG_CONFIG is no program"
     else
-        found=$(installed | sed 1q)
+        found=$(installed | sed -n 1p)
         found=${found:+$found/bin/pg_config}
         [ -n "$found" ] || found=$(command -v pg_config) ||
             die "no pg_config; pg_cas needs PostgreSQL ${supported[*]}"

@@ -12,7 +12,7 @@ use Test::More;
 
 # The demo makes a stage of its own, from the PostgreSQL and the objects that
 # this test runs on.
-local $ENV{PG_CONFIG} = `which pg_config`;
+local $ENV{PG_CONFIG} = `sh -c 'command -v pg_config'`;
 chomp $ENV{PG_CONFIG};
 local $ENV{PG_CAS_KEEP_OBJECTS} = 1;
 local $ENV{TMPDIR} = '/tmp';

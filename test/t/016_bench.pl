@@ -18,7 +18,7 @@ plan skip_all => 'bench is not part of this archive' unless -d 'bench';
 # It makes a stage of its own, in a folder of this test with a short path, from
 # the PostgreSQL and the objects that this test runs on.
 my $folder = File::Temp->newdir('/tmp/pg_cas_bench.XXXXXX');
-local $ENV{PG_CONFIG} = `which pg_config`;
+local $ENV{PG_CONFIG} = `sh -c 'command -v pg_config'`;
 chomp $ENV{PG_CONFIG};
 local $ENV{PG_CAS_KEEP_OBJECTS} = 1;
 local $ENV{TMPDIR} = $folder;
