@@ -22,7 +22,7 @@ CREATE TABLE item (
     id int PRIMARY KEY,
     n int CHECK (n < 100),
     twice int GENERATED ALWAYS AS (n * 2) STORED,
-    label text GENERATED ALWAYS AS ('n' || n) STORED NOT NULL,
+    label text GENERATED ALWAYS AS ('n' || n::text) STORED NOT NULL,
     parent int REFERENCES parent ON UPDATE CASCADE,
     code text REFERENCES parent (code) DEFERRABLE INITIALLY DEFERRED,
     CHECK (twice <> 10));
@@ -117,7 +117,7 @@ SELECT told($$cas_try_update('odd', '1', 3, '{"other": 2}')$$);
 
 -- the one system column that such expressions may use
 CREATE TABLE here (id int PRIMARY KEY, n int,
-    is_at text GENERATED ALWAYS AS (CASE WHEN tableoid > 0 THEN 'here' ELSE 'nowhere' END || n) STORED,
+    is_at text GENERATED ALWAYS AS (CASE WHEN tableoid > 0 THEN 'here' ELSE 'nowhere' END || n::text) STORED,
     CHECK (tableoid > 0));
 SELECT cas_enable('here');
 INSERT INTO here VALUES (1, 1);
