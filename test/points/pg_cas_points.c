@@ -28,6 +28,26 @@
 
 #include "compat.h"
 
+/*
+ * The functions of the table access method as they are since PostgreSQL 19.
+ * Before, updates and deletes had no options, a delete that changes the
+ * partition was told so by its last argument, and an insert's options were an
+ * int.
+ */
+#if PG_VERSION_NUM < 190000
+typedef int InsertOptions;
+#define stopping_update(rel, tid, slot, cid, options, ...) \
+	stopping_update(rel, tid, slot, cid, __VA_ARGS__)
+#define tuple_update(rel, tid, slot, cid, options, ...) \
+	tuple_update(rel, tid, slot, cid, __VA_ARGS__)
+#define stopping_delete(rel, tid, cid, options, ...) \
+	stopping_delete(rel, tid, cid, __VA_ARGS__, bool changing_partition)
+#define tuple_delete(rel, tid, cid, options, ...) \
+	tuple_delete(rel, tid, cid, __VA_ARGS__, changing_partition)
+#else
+typedef uint32 InsertOptions;
+#endif
+
 PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(points_stop);
@@ -159,8 +179,8 @@ stopping_fetch_again(Relation rel, ItemPointer tid, Snapshot snapshot,
 }
 
 static void
-stopping_insert(Relation rel, TupleTableSlot *slot, CommandId cid, int options,
-				struct BulkInsertStateData *bistate)
+stopping_insert(Relation rel, TupleTableSlot *slot, CommandId cid,
+				InsertOptions options, struct BulkInsertStateData *bistate)
 {
 	reach(rel, AT_INSERT, false, NULL);
 	GetHeapamTableAmRoutine()->tuple_insert(rel, slot, cid, options, bistate);
@@ -169,8 +189,8 @@ stopping_insert(Relation rel, TupleTableSlot *slot, CommandId cid, int options,
 
 static void
 stopping_insert_speculative(Relation rel, TupleTableSlot *slot, CommandId cid,
-							int options, struct BulkInsertStateData *bistate,
-							uint32 token)
+							InsertOptions options,
+							struct BulkInsertStateData *bistate, uint32 token)
 {
 	reach(rel, AT_INSERT_SPECULATIVE, false, NULL);
 	GetHeapamTableAmRoutine()->tuple_insert_speculative(rel, slot, cid,
@@ -191,32 +211,32 @@ stopping_complete_speculative(Relation rel, TupleTableSlot *slot,
 
 static TM_Result
 stopping_update(Relation rel, ItemPointer tid, TupleTableSlot *slot,
-				CommandId cid, Snapshot snapshot, Snapshot crosscheck,
-				bool wait, TM_FailureData *failure, LockTupleMode *mode,
-				TU_UpdateIndexes *update_indexes)
+				CommandId cid, uint32 options, Snapshot snapshot,
+				Snapshot crosscheck, bool wait, TM_FailureData *failure,
+				LockTupleMode *mode, TU_UpdateIndexes *update_indexes)
 {
 	TM_Result	result;
 
 	reach(rel, AT_UPDATE, false, tid);
 	result = GetHeapamTableAmRoutine()->tuple_update(rel, tid, slot, cid,
-													 snapshot, crosscheck,
-													 wait, failure, mode,
-													 update_indexes);
+													 options, snapshot,
+													 crosscheck, wait, failure,
+													 mode, update_indexes);
 	reach(rel, AT_UPDATE, true, tid);
 	return result;
 }
 
 static TM_Result
-stopping_delete(Relation rel, ItemPointer tid, CommandId cid,
+stopping_delete(Relation rel, ItemPointer tid, CommandId cid, uint32 options,
 				Snapshot snapshot, Snapshot crosscheck, bool wait,
-				TM_FailureData *failure, bool changing_partition)
+				TM_FailureData *failure)
 {
 	TM_Result	result;
 
 	reach(rel, AT_DELETE, false, tid);
-	result = GetHeapamTableAmRoutine()->tuple_delete(rel, tid, cid, snapshot,
-													 crosscheck, wait, failure,
-													 changing_partition);
+	result = GetHeapamTableAmRoutine()->tuple_delete(rel, tid, cid, options,
+													 snapshot, crosscheck,
+													 wait, failure);
 	reach(rel, AT_DELETE, true, tid);
 	return result;
 }
