@@ -61,7 +61,7 @@ CREATE POLICY s ON shown FOR SELECT USING (true);
 CREATE POLICY i ON shown FOR INSERT WITH CHECK (true);
 CREATE POLICY u ON shown FOR UPDATE USING (false);
 SET ROLE regress_cas_corners;
-SET statement_timeout = '30s';
+SET statement_timeout = '10min';
 SELECT left(raises($$SELECT cas_put('shown', 1, '{"n": 2}')$$), 5);
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT left(raises($$SELECT cas_put('shown', 1, '{"n": 2}')$$), 5);

@@ -14,10 +14,8 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "alloc/attempt.h"
 
@@ -80,43 +78,22 @@ attempt_meets_row(Attempt *attempt, PoolUse *use, const SlotRow *row)
 	return false;
 }
 
-/*
- * Try once, in a subtransaction that is rolled back if the try fails.  What it
- * allocates in memory is in cxt.
- */
-static bool
-try_once(Attempt *attempt, TryFunction try, void *call, MemoryContext cxt)
+/* A try, for in_subtransaction(); what it allocates in memory is in cxt. */
+typedef struct Try
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
+	Attempt    *attempt;
+	TryFunction function;
+	void	   *call;
+	MemoryContext cxt;
+} Try;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(cxt);
-	PG_TRY();
-	{
-		done = try(attempt, call);
-		if (done)
-			ReleaseCurrentSubTransaction();
-		else
-			RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
+static bool
+try_once(void *arg)
+{
+	Try		   *try = arg;
 
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-		ReThrowError(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
-	return done;
+	MemoryContextSwitchTo(try->cxt);
+	return try->function(try->attempt, try->call);
 }
 
 /* Wait for what was in the way of a try that began at that time. */
@@ -168,9 +145,11 @@ void
 attempt_run(Attempt *attempt, const char *function, TryFunction try,
 			void *call)
 {
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext,
-											  "alloc attempt",
-											  ALLOCSET_DEFAULT_SIZES);
+	Try			once = {
+		.attempt = attempt,.function = try,.call = call,
+		.cxt = AllocSetContextCreate(CurrentMemoryContext, "alloc attempt",
+									 ALLOCSET_DEFAULT_SIZES)
+	};
 
 	memset(attempt, 0, sizeof(*attempt));
 	attempt->function = function;
@@ -181,9 +160,9 @@ attempt_run(Attempt *attempt, const char *function, TryFunction try,
 			GetCurrentTimestamp() : 0;
 
 		CHECK_FOR_INTERRUPTS();
-		if (try_once(attempt, try, call, cxt))
+		if (in_subtransaction(try_once, &once, NULL))
 			return;
-		MemoryContextReset(cxt);
+		MemoryContextReset(once.cxt);
 		wait_for_obstacle(attempt, began);
 	}
 }

@@ -7,11 +7,8 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -38,6 +35,26 @@ note_problem(Entry *entry, const char *field, const char *problem)
 								  problem);
 }
 
+/* A text to convert by a type's input function. */
+typedef struct Conversion
+{
+	PGFunction	input;
+	const char *text;
+	Datum		value;
+} Conversion;
+
+static bool
+call_input(void *arg)
+{
+	Conversion *conversion = arg;
+
+	conversion->value = DirectFunctionCall3(conversion->input,
+											CStringGetDatum(conversion->text),
+											ObjectIdGetDatum(InvalidOid),
+											Int32GetDatum(-1));
+	return true;
+}
+
 /*
  * Convert text by a type's input function.  Returns false if the text is no
  * such value.
@@ -45,38 +62,16 @@ note_problem(Entry *entry, const char *field, const char *problem)
 static bool
 convert(PGFunction input, const char *text, Datum *value)
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = true;
+	Conversion	conversion = {.input = input,.text = text};
+	ErrorData  *error;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(cxt);
-	PG_TRY();
-	{
-		*value = DirectFunctionCall3(input, CStringGetDatum(text),
-									 ObjectIdGetDatum(InvalidOid),
-									 Int32GetDatum(-1));
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(cxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(cxt);
-		CurrentResourceOwner = owner;
-		/* class 22 is about data */
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
-			ReThrowError(error);
-		done = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(cxt);
-	CurrentResourceOwner = owner;
-	return done;
+	(void) in_subtransaction(call_input, &conversion, &error);
+	/* class 22 is about data */
+	if (error != NULL &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+		ReThrowError(error);
+	*value = conversion.value;
+	return error == NULL;
 }
 
 /* Is a UUID written in its usual form?  Others go through convert(). */

@@ -14,7 +14,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -72,46 +71,31 @@ step_all(Step *step, int n)
 	return done;
 }
 
+/* The same, for in_subtransaction(). */
+typedef struct Steps
+{
+	Step	   *step;
+	int			n;
+	ResourceOwner owner;
+} Steps;
+
+static bool
+step_through(void *arg)
+{
+	Steps	   *steps = arg;
+
+	/* What the store opens has to last longer than the subtransaction. */
+	CurrentResourceOwner = steps->owner;
+	return step_all(steps->step, steps->n);
+}
+
 /* The same as a whole: if one step fails, none is made. */
 static bool
 step_whole(Step *step, int n)
 {
-	MemoryContext cxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	bool		done;
+	Steps		steps = {step, n, CurrentResourceOwner};
 
-	BeginInternalSubTransaction(NULL);
-	/* What the store opens has to last longer than the subtransaction. */
-	MemoryContextSwitchTo(cxt);
-	CurrentResourceOwner = owner;
-	PG_TRY();
-	{
-		done = step_all(step, n);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		/*
-		 * A caller that catches errors rolls back its own subtransaction, so
-		 * ours has to be gone by then.
-		 */
-		MemoryContextSwitchTo(cxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(cxt);
-		CurrentResourceOwner = owner;
-		ReThrowError(error);
-	}
-	PG_END_TRY();
-	if (done)
-		ReleaseCurrentSubTransaction();
-	else
-		RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(cxt);
-	CurrentResourceOwner = owner;
-	return done;
+	return in_subtransaction(step_through, &steps, NULL);
 }
 
 /* Take one unit of a run. */

@@ -21,7 +21,6 @@
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
-#include "utils/memutils.h"
 #include "utils/resowner.h"
 
 #include "alloc/alloc.h"
@@ -100,6 +99,29 @@ wait_for_xid(TransactionId xid)
 	XactLockTableWait(xid, NULL, NULL, XLTW_None);
 }
 
+/* A function that waits, for in_subtransaction(). */
+typedef struct LimitedWait
+{
+	void		(*wait) (void *arg);
+	void	   *arg;
+	int			lock_timeout;
+	int			deadlock_timeout;
+} LimitedWait;
+
+static bool
+wait_through(void *arg)
+{
+	LimitedWait *waiting = arg;
+
+	LockTimeout = waiting->lock_timeout;
+	DeadlockTimeout = waiting->deadlock_timeout;
+	waiting->wait(waiting->arg);
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	/* The timeout may have fired just as the wait ended. */
+	CHECK_FOR_INTERRUPTS();
+	return true;
+}
+
 /*
  * Call a function that waits for heavyweight locks, but for no longer than ms
  * milliseconds for each, with the deadlock detector running after deadlock_ms.
@@ -110,50 +132,22 @@ bool
 wait_limited(void (*wait) (void *arg), void *arg, int ms, int deadlock_ms,
 			 bool is_users)
 {
-	MemoryContext caller = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	LimitedWait waiting = {wait, arg, ms, deadlock_ms};
 	int			lock_timeout = LockTimeout;
 	int			deadlock_timeout = DeadlockTimeout;
-	volatile bool ended = true;
+	bool		ended;
+	ErrorData  *error;
 
 	/*
 	 * The slice ends by a lock timeout, which is an error.  Catch it in a
 	 * subtransaction, and pass it on if it is the user's.
 	 */
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(caller);
-	PG_TRY();
-	{
-		LockTimeout = ms;
-		DeadlockTimeout = deadlock_ms;
-		wait(arg);
-		CurrentResourceOwner = CurTransactionResourceOwner;
-		/* The timeout may have fired just as the wait ended. */
-		CHECK_FOR_INTERRUPTS();
-		LockTimeout = lock_timeout;
-		DeadlockTimeout = deadlock_timeout;
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		LockTimeout = lock_timeout;
-		DeadlockTimeout = deadlock_timeout;
-		MemoryContextSwitchTo(caller);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || is_users)
-			ReThrowError(error);
-		FreeErrorData(error);
-		ended = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(caller);
-	CurrentResourceOwner = owner;
+	ended = in_subtransaction(wait_through, &waiting, &error);
+	LockTimeout = lock_timeout;
+	DeadlockTimeout = deadlock_timeout;	/* no GUC code would restore them */
+	if (error != NULL &&
+		(error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || is_users))
+		ReThrowError(error);
 	return ended;
 }
 

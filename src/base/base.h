@@ -10,6 +10,7 @@
  * role.c		roles stored in our tables, by OID and name
  * scan.c		finds and writes single rows of our own tables
  * history.c	numbers that increase even through failovers and restores
+ * subtransaction.c	calls a function in a subtransaction
  */
 #ifndef PG_CAS_BASE_H
 #define PG_CAS_BASE_H
@@ -197,5 +198,9 @@ extern int64 history_floor(void);
 extern int64 history_draw(Oid sequence, int64 block);
 extern int64 history_draw_many(Oid sequence, int n);
 extern void sequence_flush(Oid sequence);
+
+/* subtransaction.c */
+extern bool in_subtransaction(bool (*function) (void *arg), void *arg,
+							  ErrorData **error);
 
 #endif							/* PG_CAS_BASE_H */

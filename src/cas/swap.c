@@ -10,7 +10,6 @@
 #include "swap.h"
 #include "write.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -446,6 +445,25 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 	}
 }
 
+/* A change of a key, for in_subtransaction(). */
+typedef struct KeyChange
+{
+	CasCall    *call;
+	const CasStatement *rename;
+	CasRow	   *row;
+} KeyChange;
+
+static bool
+run_key_change(void *arg)
+{
+	KeyChange  *change = arg;
+
+	if (!write_run(change->call, change->rename, change->row))
+		write_raise_suppressed(change->call, STATEMENT_RENAME);
+	direct_end_call(change->call);
+	return true;
+}
+
 /*
  * Change the key of a row that we have locked.  Return false if another
  * transaction has inserted a row with the new key meanwhile.
@@ -453,13 +471,12 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 static bool
 change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 {
-	MemoryContext mcxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
 	CasStatement rename = {
 		.kind = STATEMENT_RENAME,.key = swap->key,.version = swap->expected,
 		.new_key = swap->new_key,.wants = swap->wants
 	};
+	KeyChange	change = {call, &rename, row};
+	ErrorData  *error;
 
 	/*
 	 * Connect to SPI before the subtransaction begins, since its end would
@@ -468,28 +485,12 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 	 */
 	statement_connect(call);
 	direct_end_call(call);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(mcxt);
-	PG_TRY();
+	(void) in_subtransaction(run_key_change, &change, &error);
+	if (error != NULL)
 	{
-		done = write_run(call, &rename, row);
-		if (!done)
-			write_raise_suppressed(call, STATEMENT_RENAME);
-		direct_end_call(call);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
 		const char *constraint;
 
-		MemoryContextSwitchTo(mcxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
 		direct_forget(call);
-		MemoryContextSwitchTo(mcxt);
-		CurrentResourceOwner = owner;
 
 		/*
 		 * Raise the error again unless the new key is taken: either we find
@@ -505,10 +506,7 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 			ReThrowError(error);
 		FreeErrorData(error);
 	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(mcxt);
-	CurrentResourceOwner = owner;
-	return done;
+	return error == NULL;
 }
 
 /*

@@ -255,60 +255,33 @@ lock_acquire(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Take all resources, or none of them. */
+/* What lock_try_acquire() is to take. */
+typedef struct Wanted
+{
+	Resource   *resources;
+	int			n;
+} Wanted;
+
 static bool
-take_all_or_none(Resource *resources, int n)
+take_at_once(void *arg)
 {
 	const Patience patience = {WAIT_NEVER};
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool taken = false;
+	Wanted	   *wanted = arg;
 
-	/* Row locks can only be released by rolling back a subtransaction. */
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		taken = take_resources(resources, n, &patience);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-
-		/*
-		 * The caller may catch the error, so our subtransaction must end here.
-		 */
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		ReThrowError(error);
-	}
-	PG_END_TRY();
-
-	if (taken)
-		ReleaseCurrentSubTransaction();
-	else
-		RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return taken;
+	return take_resources(wanted->resources, wanted->n, &patience);
 }
 
 /* lock_try_acquire(exclusive text[], shared text[]) RETURNS boolean */
 Datum
 lock_try_acquire(PG_FUNCTION_ARGS)
 {
-	Resource   *resources;
-	int			n;
+	Wanted		wanted;
 
 	request_enter(fcinfo, ENTRY_JOINS);
-	resources = resource_arguments(fcinfo, &n);
+	wanted.resources = resource_arguments(fcinfo, &wanted.n);
 	require_transaction(fcinfo, "lock_try_acquire()");
-	PG_RETURN_BOOL(take_all_or_none(resources, n));
+	/* Row locks can only be released by rolling back a subtransaction. */
+	PG_RETURN_BOOL(in_subtransaction(take_at_once, &wanted, NULL));
 }
 
 /* lock_assert(name text, mode text) RETURNS void */

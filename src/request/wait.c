@@ -9,11 +9,8 @@
  */
 #include "request/request.h"
 
-#include "access/xact.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 /* What to wait for: a lock on a relation, or else a rival. */
@@ -23,6 +20,7 @@ typedef struct Awaited
 	LOCKMODE	lockmode;
 	Relation	rel;			/* table of the rival's row */
 	OwnRival   *rival;
+	int			lock_timeout;	/* in milliseconds */
 } Awaited;
 
 /* Set how long the call may wait; if wait is NULL, lock_timeout applies. */
@@ -75,54 +73,37 @@ wait_at_length(const Awaited *awaited)
 						  &awaited->rival->tid, XLTW_InsertIndex);
 }
 
+/*
+ * Wait no longer than lock_timeout.  Returns true, for in_subtransaction(),
+ * whose end passes a relation lock to the parent transaction.
+ */
+static bool
+wait_limited_by_timeout(void *arg)
+{
+	const Awaited *awaited = arg;
+
+	LockTimeout = awaited->lock_timeout;
+	wait_at_length(awaited);
+	return true;
+}
+
 /* Wait in a subtransaction; return false if the time is over before. */
 static bool
-wait_in_time(const Awaited *awaited, const WaitLimit *limit)
+wait_in_time(Awaited *awaited, const WaitLimit *limit)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
 	int			lock_timeout = LockTimeout;
-	volatile bool granted = true;
+	bool		granted;
+	ErrorData  *error;
 
 	if (request_time_is_over(limit))
 		return false;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		LockTimeout = request_lock_timeout(limit, 1);
-		wait_at_length(awaited);
-		LockTimeout = lock_timeout;
-
-		/* A relation lock passes to the parent transaction. */
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		/*
-		 * LockTimeout was assigned directly, so no GUC code restores it.  The
-		 * rollback cleans up the lock wait.  Any error but our own timeout is
-		 * raised again.
-		 */
-		LockTimeout = lock_timeout;
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = resources;
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE ||
-			!request_time_is_over(limit))
-			ReThrowError(error);
-		FreeErrorData(error);
-		granted = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
+	awaited->lock_timeout = request_lock_timeout(limit, 1);
+	granted = in_subtransaction(wait_limited_by_timeout, awaited, &error);
+	LockTimeout = lock_timeout; /* no GUC code would restore it */
+	if (error != NULL && (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE ||
+						  !request_time_is_over(limit)))
+		ReThrowError(error);
 	return granted;
 }
 

@@ -50,7 +50,7 @@ foreach my $database (@databases)
 
 	# of two that wait for each other, the holder is to give up
 	$session{$database}{holder}->ask("SET deadlock_timeout = '20ms';");
-	$session{$database}{waiter}->ask("SET deadlock_timeout = '1min';");
+	$session{$database}{waiter}->ask("SET deadlock_timeout = '10min';");
 }
 
 # What the holder does.  SET is an assignment of 2 to n, HOW a row's other
