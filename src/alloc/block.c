@@ -93,7 +93,7 @@ block_scan_begin(BlockScan *scan, Store *store, const Pool *pool,
 	scan_by_slot(&scan->rows, store, pool->id, before, BackwardScanDirection,
 				 snapshot);
 	/* Dead entries count as rows passed: give up on many of them, too. */
-	scan->rows.bounded = true;
+	scan->rows.base.bounded = true;
 }
 
 /*
@@ -118,7 +118,7 @@ next_near(BlockScan *scan, SlotRow *row)
 	}
 	slot_scan_end(&scan->rows);
 	if (scan->proven ||
-		(!scan->rows.gave_up && scan->passed <= NEAR_ROWS))
+		(!scan->rows.base.gave_up && scan->passed <= NEAR_ROWS))
 		begin_inside(scan);
 	else
 		scan->stage = BLOCK_FAR;

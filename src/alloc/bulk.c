@@ -115,7 +115,8 @@ find_missed_rows(Store *store, const Pool *pool, Run *run)
 
 	scan_by_slot(&scan, store, pool->id, slots, ForwardScanDirection,
 				 SnapshotAny);
-	while ((tid = index_getnext_tid(scan.desc, scan.direction)) != NULL)
+	while ((tid = index_getnext_tid(scan.base.desc,
+									scan.base.direction)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
 		/* our own rows come in the order of their slots */
@@ -125,14 +126,15 @@ find_missed_rows(Store *store, const Pool *pool, Run *run)
 			own++;
 			continue;
 		}
-		while (index_fetch_heap(scan.desc, scan.slot))
+		while (index_fetch_heap(scan.base.desc, scan.base.slot))
 		{
 			bool		isnull;
 			u128		lo;
 
 			if (!row_seen_by(&scan, snapshot))
 				continue;
-			lo = numeric_u128(slot_getattr(scan.slot, SLOT_FIRST, &isnull));
+			lo = numeric_u128(slot_getattr(scan.base.slot, SLOT_FIRST,
+										   &isnull));
 			for (int j = 0; j < run->n; j++)
 			{
 				if (run->units[j].lo == lo && !run->taken[j])

@@ -64,7 +64,7 @@ typedef struct Places
 static void
 read_places(Store *store, const Pool *pool, Places *places)
 {
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	memset(places, 0, sizeof(*places));
@@ -89,7 +89,7 @@ read_places(Store *store, const Pool *pool, Places *places)
 		}
 		places->top = Max(places->top, share_end(&row));
 	}
-	share_scan_end(&scan);
+	rows_end(&scan);
 }
 
 /*
@@ -213,7 +213,7 @@ capacity_in_use(Store *store, const Pool *pool)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		result = false;
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	share_scan_by_place(&scan, store, pool->id, 0, PG_INT64_MAX);
@@ -221,7 +221,7 @@ capacity_in_use(Store *store, const Pool *pool)
 		result = TransactionIdIsValid(row.inserter) ||
 			TransactionIdIsValid(row.deleter) ||
 			(row.held && (!row.expires || row.expires_at > now));
-	share_scan_end(&scan);
+	rows_end(&scan);
 	return result;
 }
 

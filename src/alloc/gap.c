@@ -119,7 +119,7 @@ walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
 	int64		end = gap->first + gap->n;
 	bool		found = false;
 	bool		known = true;
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	walk.at = walk.clean = gap->first;
@@ -134,7 +134,7 @@ walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
 		share_scan_by_span(&scan, store, pool->id, walk.at, 1);
 		while (share_scan_next(&scan, &row))
 			walk_row(&walk, &row);
-		share_scan_end(&scan);
+		rows_end(&scan);
 	}
 	if (walk.at < end)
 	{
@@ -171,7 +171,7 @@ walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
 			if (more)
 				walk_row(&walk, &row);
 		}
-		share_scan_end(&scan);
+		rows_end(&scan);
 	}
 	seen->known = known && !walk.busy;
 	if (walk.nclean >= TRIM_ROWS)
@@ -214,7 +214,7 @@ plan_one_piece(Store *store, Pool *pool, int64 n, bool verify, SharePlan *plan)
 	int			nnear = 0;
 	bool		more = true;
 	bool		found = false;
-	ShareScan	scan;
+	RowScan		scan;
 
 	gap_scan_by_size(&scan, store, pool->id, n, ForwardScanDirection);
 	for (;;)
@@ -254,7 +254,7 @@ plan_one_piece(Store *store, Pool *pool, int64 n, bool verify, SharePlan *plan)
 		if (found)
 			break;
 	}
-	share_scan_end(&scan);
+	rows_end(&scan);
 	return found;
 }
 
@@ -306,7 +306,7 @@ join_pieces(SharePlan *plan)
 static bool
 plan_many_pieces(Store *store, Pool *pool, int64 n, SharePlan *plan)
 {
-	ShareScan	scan;
+	RowScan		scan;
 	GapRow		gap;
 
 	plan->npieces = plan->ngaps = 0;
@@ -321,7 +321,7 @@ plan_many_pieces(Store *store, Pool *pool, int64 n, SharePlan *plan)
 		if (plan->total >= n)
 			join_pieces(plan);
 	}
-	share_scan_end(&scan);
+	rows_end(&scan);
 	join_pieces(plan);
 	return plan->total >= n;
 }
@@ -331,7 +331,7 @@ static bool
 plan_run_out(Store *store, Pool *pool, int64 n, TimestampTz now,
 			 SharePlan *plan)
 {
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	share_scan_by_expiry(&scan, store, pool->id, now);
@@ -346,7 +346,7 @@ plan_run_out(Store *store, Pool *pool, int64 n, TimestampTz now,
 		plan->sweeps[plan->nsweeps++] = row;
 		plan_piece(plan, row.first, row.n);
 	}
-	share_scan_end(&scan);
+	rows_end(&scan);
 	return plan->total >= n;
 }
 
@@ -463,7 +463,7 @@ plan_finish(Store *store, Pool *pool, SharePlan *plan)
 	for (int i = 0; i < plan->npieces; i++)
 	{
 		const Piece *piece = &plan->pieces[i];
-		ShareScan	scan;
+		RowScan		scan;
 		GapRow		row;
 
 		if (piece->n == 1)
@@ -477,6 +477,6 @@ plan_finish(Store *store, Pool *pool, SharePlan *plan)
 				row.first + row.n <= piece->first + piece->n)
 				(void) gap_delete(store, &row);
 		}
-		share_scan_end(&scan);
+		rows_end(&scan);
 	}
 }

@@ -45,7 +45,7 @@ held_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 		  TimestampTz now, SlotRow *unit)
 {
 	KeyState	state = KEY_NONE;
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	share_scan_by_key(&scan, store, pool->id, pool->id, key, NULL);
@@ -71,7 +71,7 @@ held_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 			state = its;
 		}
 	}
-	share_scan_end(&scan);
+	rows_end(&scan);
 	return state;
 }
 
@@ -82,17 +82,17 @@ held_read(Store *store, const Pool *pool, const pg_uuid_t *key,
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		found = false;
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	share_scan_by_key(&scan, store, pool->id, pool->id, key, snapshot);
 	while (!found && share_scan_next(&scan, &row))
 		found = row.total > 0 && (!row.expires || row.expires_at > now) &&
 			(!IsolationUsesXactSnapshot() ||
-			 share_seen_by(&scan, GetTransactionSnapshot()));
+			 rows_seen_by(&scan, GetTransactionSnapshot()));
 	if (found)
 		slot_of_share(&row, unit);
-	share_scan_end(&scan);
+	rows_end(&scan);
 	return found;
 }
 
@@ -106,19 +106,19 @@ held_has_changed(Store *store, const Pool *pool, const pg_uuid_t *key,
 {
 	Snapshot	snapshot = GetTransactionSnapshot();
 	bool		changed = unit != NULL;
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	share_scan_by_key(&scan, store, pool->id, pool->id, key, SnapshotAny);
 	while (share_scan_next(&scan, &row))
 	{
-		if (!share_seen_by(&scan, snapshot))
+		if (!rows_seen_by(&scan, snapshot))
 			continue;
 		if (unit != NULL)
 			changed &= row.generation != unit->generation;
 		else
 			changed |= !row.expires || row.expires_at > now;
 	}
-	share_scan_end(&scan);
+	rows_end(&scan);
 	return changed;
 }

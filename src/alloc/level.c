@@ -94,7 +94,7 @@ static void
 look_for_former(Levels *levels, Level *level, const pg_uuid_t *key,
 				TimestampTz now)
 {
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	level->nformer = level->base = 0;
@@ -118,7 +118,7 @@ look_for_former(Levels *levels, Level *level, const pg_uuid_t *key,
 		}
 		level->former[level->nformer++] = row;
 	}
-	share_scan_end(&scan);
+	rows_end(&scan);
 }
 
 /*
@@ -129,7 +129,7 @@ static int64
 taken_places(Store *store, const Pool *pool, TimestampTz now)
 {
 	int64		taken = 0;
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	share_scan_by_place(&scan, store, pool->id, 0, PG_INT64_MAX);
@@ -144,7 +144,7 @@ taken_places(Store *store, const Pool *pool, TimestampTz now)
 		if (row.held || row.expires)
 			taken += busy || !row.expires || row.expires_at > now ? row.n : 0;
 	}
-	share_scan_end(&scan);
+	rows_end(&scan);
 	return taken;
 }
 
@@ -159,7 +159,7 @@ level_reason(Levels *levels, const Level *level, int64 n, TimestampTz now,
 	int64		free = level->plan.total;
 	bool		held = false;
 	int			rows = 0;
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	*ready_at = levels->next_at = 0;
@@ -175,7 +175,7 @@ level_reason(Levels *levels, const Level *level, int64 n, TimestampTz now,
 		if (free >= n)
 			*ready_at = row.expires_at;
 	}
-	share_scan_end(&scan);
+	rows_end(&scan);
 	return *ready_at != 0 && !held ? OUTCOME_COOLING : OUTCOME_EXHAUSTED;
 }
 

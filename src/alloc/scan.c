@@ -1,22 +1,11 @@
 /*
  * scan.c
  *		Reads alloc_slot: by slot, by key, by the queue, by time.
- *
- * SPI is not used.  A search for a free unit is about the latest state at
- * every isolation level, and under REPEATABLE READ the executor would raise
- * 40001 for every row that has changed since the snapshot.  Searches use dirty
- * snapshots, which also see the rows of running transactions and say which
- * transaction that is.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/sysattr.h"
 #include "access/tableam.h"
-#include "access/transam.h"
-#include "access/xact.h"
-#include "access/xlog.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "utils/datum.h"
@@ -27,9 +16,6 @@
 
 #include "alloc/alloc.h"
 #include "alloc/store.h"
-
-/* Index entries that a scan passes before it marks dead ones or gives up. */
-#define PASSED_MANY 64
 
 static const AllocRelation slot_indexes[] = {
 	[BY_SLOT] = ALLOC_SLOT_PKEY,
@@ -51,128 +37,26 @@ store_index(Store *store, SlotIndex which)
 }
 
 /*
- * Start a scan with the keys that the caller has put into scan->keys.  The
- * nnumbers keys after the first one are numerics, to be freed at the end of
- * the scan.
+ * Start a scan with the keys that the caller has put into scan->base.keys.
+ * The nnumbers keys after the first one are numerics, to be freed at the end
+ * of the scan.
  */
 static void
 scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
 		   ScanDirection direction, int nkeys, int nnumbers)
 {
-	scan->store = store;
-	scan->direction = direction;
-	/* May this scan mark entries as dead?  See scan_advance(). */
-	scan->queue = snapshot == NULL &&
-		(which == BY_QUEUE || which == BY_EXPIRY) && !RecoveryInProgress();
-	scan->passed = 0;
-	scan->bounded = scan->gave_up = false;
-	scan->picked = NULL;
-	if (snapshot == NULL)
-	{
-		InitDirtySnapshot(scan->dirty);
-		snapshot = &scan->dirty;
-	}
-	else if (IsMVCCSnapshot(snapshot) && IsolationIsSerializable())
-	{
-		/*
-		 * An MVCC scan would take predicate locks, so the call would conflict
-		 * with all transactions that write near to what it reads.  SnapshotAny
-		 * takes none: visit all versions and pick those that the snapshot
-		 * sees.
-		 */
-		scan->picked = snapshot;
-		snapshot = SnapshotAny;
-	}
-	scan->snapshot = snapshot;
-	scan->slot = table_slot_create(store->slot, NULL);
 	scan->nnumbers = nnumbers;
-	scan->desc = index_beginscan(store->slot, store_index(store, which),
-								 snapshot, NULL, nkeys, 0, SO_NONE);
-	index_rescan(scan->desc, scan->keys, nkeys, NULL, 0);
+	rows_begin(&scan->base, store->slot, store_index(store, which), snapshot,
+			   direction, nkeys, which == BY_QUEUE || which == BY_EXPIRY);
 }
 
 /* End a scan. */
 void
 slot_scan_end(SlotScan *scan)
 {
-	index_endscan(scan->desc);
-	ExecDropSingleTupleTableSlot(scan->slot);
-
+	rows_end(&scan->base);
 	for (int i = 1; i <= scan->nnumbers; i++)
-		pfree(DatumGetPointer(scan->keys[i].sk_argument));
-}
-
-/*
- * Has the version that an index entry points to been deleted or replaced by a
- * transaction that has committed?
- */
-bool
-version_is_gone(Relation rel, TupleTableSlot *slot, ItemPointer tid)
-{
-	HeapTuple	tuple;
-	bool		gone;
-
-	if (!table_tuple_fetch_row_version(rel, tid, SnapshotAny, slot))
-		return false;
-	tuple = ExecFetchSlotHeapTuple(slot, false, NULL);
-	/* With a HOT update the entry also stands for the new version. */
-	gone = !HeapTupleHeaderIsHotUpdated(tuple->t_data) &&
-		!(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
-		!HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_data->t_infomask) &&
-		TransactionIdDidCommit(HeapTupleHeaderGetUpdateXid(tuple->t_data));
-	ExecClearTuple(slot);
-	return gone;
-}
-
-/* Go on to the next row, which is then in scan->slot. */
-static bool
-scan_advance(SlotScan *scan)
-{
-	IndexScanDesc desc = scan->desc;
-
-	for (;;)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!desc->xs_heap_continue &&
-			index_getnext_tid(desc, scan->direction) == NULL)
-			return false;
-
-		/*
-		 * The entry may stand for several versions; xs_heap_continue says so.
-		 */
-		if (index_fetch_heap(desc, scan->slot))
-		{
-			if (scan->picked == NULL ||
-				row_seen_by(scan, scan->picked))
-				return true;
-			continue;
-		}
-		/* no version of this entry is visible */
-		if (++scan->passed <= PASSED_MANY)
-			continue;
-		scan->gave_up = scan->bounded;
-		if (scan->gave_up)
-			return false;
-
-		/*
-		 * Each time that a unit is allocated and released, its row leaves a
-		 * dead version and an entry in the index of the queue.  While an old
-		 * transaction runs, PostgreSQL keeps both, and every search would go
-		 * through them.  But only searches read the two indexes by queue and
-		 * by time, and these look at the latest state, for which the entry
-		 * will never be needed again.  So mark it dead, as an index scan does
-		 * with rows that are dead for everybody.
-		 *
-		 * Consequently these two indexes must not be used to read alloc_slot
-		 * by hand in a transaction that is older than that.  On a standby this
-		 * can conflict with old queries, even with hot_standby_feedback, which
-		 * is why we do it only after passing many entries.
-		 */
-		if (scan->queue && !desc->kill_prior_tuple)
-			desc->kill_prior_tuple =
-				version_is_gone(scan->store->slot, scan->slot,
-								&desc->xs_heaptid);
-	}
+		pfree(DatumGetPointer(scan->base.keys[i].sk_argument));
 }
 
 /*
@@ -199,7 +83,7 @@ raise_damaged(u128 lo, int order)
  * just be rolled back, and its TOAST chunks be gone.
  */
 static void
-slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
+slot_row_read(TupleTableSlot *slot, Snapshot dirty, SlotRow *row)
 {
 	Datum	   *values;
 	bool	   *isnull;
@@ -239,25 +123,7 @@ slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 	row->note = values[SLOT_NOTE];
 
 	row->tid = slot->tts_tid;
-	row->inserter = InvalidTransactionId;
-	row->deleter = InvalidTransactionId;
-	row->own = false;
-	if (dirty != NULL)
-	{
-		/* set by the visibility check, if these transactions are running */
-		row->inserter = dirty->xmin;
-		row->deleter = dirty->xmax;
-	}
-	if (!TransactionIdIsValid(row->inserter))
-	{
-		bool		xmin_isnull;
-		Datum		xmin = slot_getsysattr(slot,
-										   MinTransactionIdAttributeNumber,
-										   &xmin_isnull);
-
-		row->own =
-			TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
-	}
+	row->own = row_writers(slot, dirty, &row->inserter, &row->deleter);
 }
 
 /*
@@ -268,10 +134,9 @@ slot_row_read(TupleTableSlot *slot, const SnapshotData *dirty, SlotRow *row)
 bool
 slot_scan_next(SlotScan *scan, SlotRow *row)
 {
-	if (!scan_advance(scan))
+	if (!rows_next(&scan->base))
 		return false;
-	slot_row_read(scan->slot,
-				  scan->snapshot == &scan->dirty ? &scan->dirty : NULL, row);
+	slot_row_read(scan->base.slot, rows_dirty(&scan->base), row);
 	return true;
 }
 
@@ -290,8 +155,7 @@ row_keep(SlotRow *row)
 bool
 row_seen_by(SlotScan *scan, Snapshot snapshot)
 {
-	return table_tuple_satisfies_snapshot(scan->store->slot, scan->slot,
-										  snapshot);
+	return rows_seen_by(&scan->base, snapshot);
 }
 
 /*
@@ -357,13 +221,13 @@ scan_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots,
 {
 	int			nkeys = 1;
 
-	key_int4(&scan->keys[0], 1, pool);
+	key_int4(&scan->base.keys[0], 1, pool);
 	/* one equality is cheaper than two inequalities */
 	if (slots.first == slots.last)
-		ScanKeyInit(&scan->keys[nkeys++], 2, BTEqualStrategyNumber,
+		ScanKeyInit(&scan->base.keys[nkeys++], 2, BTEqualStrategyNumber,
 					F_NUMERIC_EQ, u128_numeric(slots.first));
 	else
-		nkeys += key_between(&scan->keys[1], u128_numeric(slots.first),
+		nkeys += key_between(&scan->base.keys[1], u128_numeric(slots.first),
 							 u128_numeric(slots.last));
 	scan_begin(scan, store, BY_SLOT, snapshot, direction, nkeys, nkeys - 1);
 }
@@ -373,8 +237,8 @@ void
 scan_by_key(SlotScan *scan, Store *store, int32 pool, const pg_uuid_t *key,
 			Snapshot snapshot)
 {
-	key_int4(&scan->keys[0], 1, pool);
-	ScanKeyInit(&scan->keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ,
+	key_int4(&scan->base.keys[0], 1, pool);
+	ScanKeyInit(&scan->base.keys[1], 2, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(key));
 	scan_begin(scan, store, BY_KEY, snapshot, ForwardScanDirection, 2, 0);
 }
@@ -383,7 +247,7 @@ scan_by_key(SlotScan *scan, Store *store, int32 pool, const pg_uuid_t *key,
 void
 scan_again_rows(SlotScan *scan, Store *store, int32 pool)
 {
-	key_int4(&scan->keys[0], 1, pool);
+	key_int4(&scan->base.keys[0], 1, pool);
 	scan_begin(scan, store, BY_AGAIN, NULL, ForwardScanDirection, 1, 0);
 }
 
@@ -391,17 +255,17 @@ scan_again_rows(SlotScan *scan, Store *store, int32 pool)
 void
 scan_again_by_key(SlotScan *scan, const pg_uuid_t *key)
 {
-	scan->keys[1].sk_argument = UUIDPGetDatum(key);
-	scan->passed = 0;
-	index_rescan(scan->desc, scan->keys, 2, NULL, 0);
+	scan->base.keys[1].sk_argument = UUIDPGetDatum(key);
+	scan->base.passed = 0;
+	index_rescan(scan->base.desc, scan->base.keys, 2, NULL, 0);
 }
 
 /* Scan the waiting rows in the extent that are queued by slot. */
 void
 scan_queue_by_slot(SlotScan *scan, Store *store, int32 pool, Extent slots)
 {
-	key_int4(&scan->keys[0], 1, pool);
-	(void) key_between(&scan->keys[1], queue_place_of_slot(slots.first),
+	key_int4(&scan->base.keys[0], 1, pool);
+	(void) key_between(&scan->base.keys[1], queue_place_of_slot(slots.first),
 					   queue_place_of_slot(slots.last));
 	scan_begin(scan, store, BY_QUEUE, NULL, ForwardScanDirection, 3, 2);
 }
@@ -411,8 +275,8 @@ void
 scan_queue_by_time(SlotScan *scan, Store *store, int32 pool,
 				   TimestampTz from, TimestampTz until)
 {
-	key_int4(&scan->keys[0], 1, pool);
-	(void) key_between(&scan->keys[1], queue_place_of_time(from),
+	key_int4(&scan->base.keys[0], 1, pool);
+	(void) key_between(&scan->base.keys[1], queue_place_of_time(from),
 					   queue_place_of_time(until));
 	scan_begin(scan, store, BY_QUEUE, NULL, ForwardScanDirection, 3, 2);
 }
@@ -424,9 +288,9 @@ scan_queue_by_time(SlotScan *scan, Store *store, int32 pool,
 void
 scan_by_expiry(SlotScan *scan, Store *store, int32 pool, TimestampTz until)
 {
-	key_int4(&scan->keys[0], 1, pool);
-	ScanKeyInit(&scan->keys[1], 2, BTLessEqualStrategyNumber, F_TIMESTAMP_LE,
-				TimestampTzGetDatum(until));
+	key_int4(&scan->base.keys[0], 1, pool);
+	ScanKeyInit(&scan->base.keys[1], 2, BTLessEqualStrategyNumber,
+				F_TIMESTAMP_LE, TimestampTzGetDatum(until));
 	scan_begin(scan, store, BY_EXPIRY, NULL, ForwardScanDirection, 2, 0);
 }
 
@@ -434,8 +298,8 @@ scan_by_expiry(SlotScan *scan, Store *store, int32 pool, TimestampTz until)
 void
 scan_to_expire(SlotScan *scan, Store *store, int32 pool, TimestampTz after)
 {
-	key_int4(&scan->keys[0], 1, pool);
-	ScanKeyInit(&scan->keys[1], 2, BTGreaterStrategyNumber, F_TIMESTAMP_GT,
-				TimestampTzGetDatum(after));
+	key_int4(&scan->base.keys[0], 1, pool);
+	ScanKeyInit(&scan->base.keys[1], 2, BTGreaterStrategyNumber,
+				F_TIMESTAMP_GT, TimestampTzGetDatum(after));
 	scan_begin(scan, store, BY_EXPIRY, NULL, ForwardScanDirection, 2, 0);
 }

@@ -5,22 +5,13 @@
 #ifndef PG_CAS_ALLOC_SCAN_H
 #define PG_CAS_ALLOC_SCAN_H
 
+#include "alloc/rowscan.h"
+
 /* A scan of alloc_slot; see scan.c. */
 typedef struct SlotScan
 {
-	Store	   *store;
-	IndexScanDesc desc;
-	ScanKeyData keys[3];
+	RowScan		base;
 	int			nnumbers;		/* number of keys that are numerics */
-	SnapshotData dirty;
-	Snapshot	snapshot;
-	Snapshot	picked;			/* return only versions that it sees, if set */
-	TupleTableSlot *slot;
-	ScanDirection direction;
-	bool		queue;			/* may mark index entries as dead */
-	int			passed;			/* number of entries without a row */
-	bool		bounded;		/* give up if they are many */
-	bool		gave_up;
 } SlotScan;
 
 /* The stages of a BlockScan, in the order in which they are entered. */
@@ -48,8 +39,6 @@ typedef struct BlockScan
 } BlockScan;
 
 /* scan.c */
-extern bool version_is_gone(Relation rel, TupleTableSlot *slot,
-							ItemPointer tid);
 extern void scan_by_slot(SlotScan *scan, Store *store, int32 pool,
 						 Extent slots, ScanDirection direction,
 						 Snapshot snapshot);

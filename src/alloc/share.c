@@ -2,7 +2,7 @@
  * share.c
  *		Reads and writes alloc_share and alloc_gap.
  *
- * As in scan.c and store.c, what decides is read with dirty snapshots, which
+ * As in rowscan.c and store.c, what decides is read with dirty snapshots, which
  * also see the rows of running transactions, and nothing is waited for: if
  * another transaction is in the way, that is reported.
  */
@@ -11,15 +11,11 @@
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/stratnum.h"
-#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
-#include "access/transam.h"
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
-#include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/rangetypes.h"
 #include "utils/rel.h"
@@ -81,7 +77,7 @@ static const AllocRelation share_indexes[] = {
 #define FIRST_TOKEN 0x80000000
 
 /* Index entries that a scan passes before it marks dead ones. */
-#define PASSED_MANY 16
+
 
 /* Return alloc_share, opening it if necessary. */
 static Relation
@@ -120,84 +116,12 @@ share_index(Store *store, int which)
 
 /* Start a scan with the keys that the caller has put into scan->keys. */
 static void
-share_scan_begin(ShareScan *scan, Store *store, int which, Snapshot snapshot,
+share_scan_begin(RowScan *scan, Store *store, int which, Snapshot snapshot,
 				 ScanDirection direction, int nkeys)
 {
-	scan->store = store;
-	scan->rel = which < GAP_BY_SIZE ? share_table(store) : gap_table(store);
-	scan->direction = direction;
-	/* as in scan_begin() */
-	scan->latest = snapshot == NULL && which >= SHARE_BY_EXPIRY &&
-		!RecoveryInProgress();
-	scan->passed = 0;
-	scan->picked = NULL;
-	if (snapshot == NULL)
-	{
-		InitDirtySnapshot(scan->dirty);
-		snapshot = &scan->dirty;
-	}
-	else if (IsMVCCSnapshot(snapshot) && IsolationIsSerializable())
-	{
-		scan->picked = snapshot;
-		snapshot = SnapshotAny;
-	}
-	scan->snapshot = snapshot;
-	scan->slot = table_slot_create(scan->rel, NULL);
-	scan->desc = index_beginscan(scan->rel, share_index(store, which),
-								 snapshot, NULL, nkeys, 0, SO_NONE);
-	index_rescan(scan->desc, scan->keys, nkeys, NULL, 0);
-}
-
-/* End a scan. */
-void
-share_scan_end(ShareScan *scan)
-{
-	index_endscan(scan->desc);
-	ExecDropSingleTupleTableSlot(scan->slot);
-}
-
-/* Does the snapshot see the row that the scan has just returned? */
-bool
-share_seen_by(ShareScan *scan, Snapshot snapshot)
-{
-	return table_tuple_satisfies_snapshot(scan->rel, scan->slot, snapshot);
-}
-
-/* Go on to the next row, which is then in scan->slot; compare scan_advance(). */
-static bool
-share_advance(ShareScan *scan)
-{
-	IndexScanDesc desc = scan->desc;
-
-	for (;;)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!desc->xs_heap_continue &&
-			index_getnext_tid(desc, scan->direction) == NULL)
-			return false;
-		if (index_fetch_heap(desc, scan->slot))
-		{
-			if (scan->picked == NULL || share_seen_by(scan, scan->picked))
-				return true;
-			continue;
-		}
-		if (++scan->passed > PASSED_MANY && scan->latest &&
-			!desc->kill_prior_tuple)
-			desc->kill_prior_tuple =
-				version_is_gone(scan->rel, scan->slot, &desc->xs_heaptid);
-	}
-}
-
-/* Who is changing the row that the scan has just returned? */
-static void
-share_rivals(ShareScan *scan, TransactionId *inserter, TransactionId *deleter)
-{
-	*inserter = *deleter = InvalidTransactionId;
-	if (scan->snapshot == &scan->dirty)
-	{
-		*inserter = scan->dirty.xmin;
-		*deleter = scan->dirty.xmax;
-	}
+	rows_begin(scan, which < GAP_BY_SIZE ? share_table(store) :
+			   gap_table(store), share_index(store, which), snapshot,
+			   direction, nkeys, which >= SHARE_BY_EXPIRY);
 }
 
 /*
@@ -205,12 +129,12 @@ share_rivals(ShareScan *scan, TransactionId *inserter, TransactionId *deleter)
  * next call.
  */
 bool
-share_scan_next(ShareScan *scan, ShareRow *row)
+share_scan_next(RowScan *scan, ShareRow *row)
 {
 	Datum	   *values;
 	bool	   *isnull;
 
-	if (!share_advance(scan))
+	if (!rows_next(scan))
 		return false;
 	slot_getsomeattrs(scan->slot, SHARE_MOVED_GENERATION);
 	values = scan->slot->tts_values - 1;
@@ -244,25 +168,16 @@ share_scan_next(ShareScan *scan, ShareRow *row)
 			DatumGetInt64(values[SHARE_MOVED_GENERATION]);
 	}
 	row->tid = scan->slot->tts_tid;
-	share_rivals(scan, &row->inserter, &row->deleter);
-	if (!TransactionIdIsValid(row->inserter))
-	{
-		bool		xmin_isnull;
-		Datum		xmin = slot_getsysattr(scan->slot,
-										   MinTransactionIdAttributeNumber,
-										   &xmin_isnull);
-
-		row->own =
-			TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
-	}
+	row->own = row_writers(scan->slot, rows_dirty(scan), &row->inserter,
+						   &row->deleter);
 	return true;
 }
 
 /* Return the next row of alloc_gap. */
 bool
-gap_scan_next(ShareScan *scan, GapRow *row)
+gap_scan_next(RowScan *scan, GapRow *row)
 {
-	if (!share_advance(scan))
+	if (!rows_next(scan))
 		return false;
 	slot_getsomeattrs(scan->slot, GAP_FREED_AT);
 	row->first = DatumGetInt64(scan->slot->tts_values[GAP_FIRST - 1]);
@@ -270,7 +185,8 @@ gap_scan_next(ShareScan *scan, GapRow *row)
 	row->freed_at =
 		DatumGetTimestampTz(scan->slot->tts_values[GAP_FREED_AT - 1]);
 	row->tid = scan->slot->tts_tid;
-	share_rivals(scan, &row->inserter, &row->deleter);
+	(void) row_writers(scan->slot, rows_dirty(scan), &row->inserter,
+					   &row->deleter);
 	return true;
 }
 
@@ -283,7 +199,7 @@ int4_key(ScanKey key, int attno, int32 value)
 
 /* Scan the key's rows in a pool, as the snapshot shows them (NULL: dirty). */
 void
-share_scan_by_key(ShareScan *scan, Store *store, int32 pool, int32 origin,
+share_scan_by_key(RowScan *scan, Store *store, int32 pool, int32 origin,
 				  const pg_uuid_t *key, Snapshot snapshot)
 {
 	int4_key(&scan->keys[0], 1, pool);
@@ -306,7 +222,7 @@ int8_between(ScanKey keys, int64 first, int64 last)
 
 /* Scan the rows that begin at places from first to last, in that order. */
 void
-share_scan_by_place(ShareScan *scan, Store *store, int32 pool, int64 first,
+share_scan_by_place(RowScan *scan, Store *store, int32 pool, int64 first,
 					int64 last)
 {
 	int4_key(&scan->keys[0], 1, pool);
@@ -328,7 +244,7 @@ range_datum(Oid type, Datum from, Datum to, bool inclusive)
 
 /* Scan the rows that have a place from first on, in any order. */
 void
-share_scan_by_span(ShareScan *scan, Store *store, int32 pool, int64 first,
+share_scan_by_span(RowScan *scan, Store *store, int32 pool, int64 first,
 				   int64 n)
 {
 	Datum		pools = range_datum(INT4RANGEOID, Int32GetDatum(pool),
@@ -346,7 +262,7 @@ share_scan_by_span(ShareScan *scan, Store *store, int32 pool, int64 first,
 
 /* Scan the rows that have run out or cooled down by a time, in that order. */
 void
-share_scan_by_expiry(ShareScan *scan, Store *store, int32 pool,
+share_scan_by_expiry(RowScan *scan, Store *store, int32 pool,
 					 TimestampTz until)
 {
 	int4_key(&scan->keys[0], 1, pool);
@@ -358,7 +274,7 @@ share_scan_by_expiry(ShareScan *scan, Store *store, int32 pool,
 
 /* Scan the rows that will do so after that time. */
 void
-share_scan_to_expire(ShareScan *scan, Store *store, int32 pool,
+share_scan_to_expire(RowScan *scan, Store *store, int32 pool,
 					 TimestampTz after)
 {
 	int4_key(&scan->keys[0], 1, pool);
@@ -370,7 +286,7 @@ share_scan_to_expire(ShareScan *scan, Store *store, int32 pool,
 
 /* Scan the pool's gaps of at least n places, in the order of their sizes. */
 void
-gap_scan_by_size(ShareScan *scan, Store *store, int32 pool, int64 n,
+gap_scan_by_size(RowScan *scan, Store *store, int32 pool, int64 n,
 				 ScanDirection direction)
 {
 	int4_key(&scan->keys[0], 1, pool);
@@ -381,7 +297,7 @@ gap_scan_by_size(ShareScan *scan, Store *store, int32 pool, int64 n,
 
 /* Scan the gaps that begin at places from first to last. */
 void
-gap_scan_by_place(ShareScan *scan, Store *store, int32 pool, int64 first,
+gap_scan_by_place(RowScan *scan, Store *store, int32 pool, int64 first,
 				  int64 last)
 {
 	int4_key(&scan->keys[0], 1, pool);

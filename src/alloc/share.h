@@ -55,22 +55,6 @@ typedef struct GapRow
 	TransactionId deleter;		/* another transaction that is running */
 } GapRow;
 
-/* A scan of alloc_share or alloc_gap; see share.c. */
-typedef struct ShareScan
-{
-	Store	   *store;
-	Relation	rel;
-	IndexScanDesc desc;
-	ScanKeyData keys[3];
-	SnapshotData dirty;
-	Snapshot	snapshot;
-	Snapshot	picked;			/* return only versions that it sees, if set */
-	TupleTableSlot *slot;
-	ScanDirection direction;
-	bool		latest;			/* may mark index entries as dead */
-	int			passed;			/* number of entries without a row */
-} ShareScan;
-
 /*
  * Shares that a call has inserted speculatively.  They are confirmed together
  * when there is enough in all levels; otherwise they vanish at once, before
@@ -159,25 +143,23 @@ typedef struct Levels
 } Levels;
 
 /* share.c */
-extern void share_scan_by_key(ShareScan *scan, Store *store, int32 pool,
+extern void share_scan_by_key(RowScan *scan, Store *store, int32 pool,
 							  int32 origin, const pg_uuid_t *key,
 							  Snapshot snapshot);
-extern void share_scan_by_place(ShareScan *scan, Store *store, int32 pool,
+extern void share_scan_by_place(RowScan *scan, Store *store, int32 pool,
 								int64 first, int64 last);
-extern void share_scan_by_span(ShareScan *scan, Store *store, int32 pool,
+extern void share_scan_by_span(RowScan *scan, Store *store, int32 pool,
 							   int64 first, int64 n);
-extern void share_scan_by_expiry(ShareScan *scan, Store *store, int32 pool,
+extern void share_scan_by_expiry(RowScan *scan, Store *store, int32 pool,
 								 TimestampTz until);
-extern void share_scan_to_expire(ShareScan *scan, Store *store, int32 pool,
+extern void share_scan_to_expire(RowScan *scan, Store *store, int32 pool,
 								 TimestampTz after);
-extern bool share_scan_next(ShareScan *scan, ShareRow *row);
-extern bool share_seen_by(ShareScan *scan, Snapshot snapshot);
-extern void share_scan_end(ShareScan *scan);
-extern void gap_scan_by_size(ShareScan *scan, Store *store, int32 pool,
+extern bool share_scan_next(RowScan *scan, ShareRow *row);
+extern void gap_scan_by_size(RowScan *scan, Store *store, int32 pool,
 							 int64 n, ScanDirection direction);
-extern void gap_scan_by_place(ShareScan *scan, Store *store, int32 pool,
+extern void gap_scan_by_place(RowScan *scan, Store *store, int32 pool,
 							  int64 first, int64 last);
-extern bool gap_scan_next(ShareScan *scan, GapRow *row);
+extern bool gap_scan_next(RowScan *scan, GapRow *row);
 extern void claims_begin(Claims *claims);
 extern bool claims_insert(Store *store, Claims *claims, const ShareRow *row);
 extern void claims_end(Store *store, Claims *claims, bool succeeded);

@@ -337,13 +337,14 @@ slot_has_row(Store *store, const Pool *pool, u128 lo)
 	scan_by_slot(&scan, store, pool->id, slots, ForwardScanDirection,
 				 SnapshotAny);
 	while (!found &&
-		   (tid = index_getnext_tid(scan.desc, scan.direction)) != NULL)
+		   (tid = index_getnext_tid(scan.base.desc,
+									scan.base.direction)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
 		/* the row that we are inserting, which is usually the only one */
 		if (ItemPointerEquals(tid, own))
 			continue;
-		while (!found && index_fetch_heap(scan.desc, scan.slot))
+		while (!found && index_fetch_heap(scan.base.desc, scan.base.slot))
 			found = row_seen_by(&scan, snapshot);
 	}
 	slot_scan_end(&scan);

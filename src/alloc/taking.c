@@ -200,7 +200,7 @@ unit_rows(Levels *levels, const Level *level, const pg_uuid_t *key,
 {
 	int			n = 0;
 	int			room = 4;
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	*rows = palloc(room * sizeof(ShareRow));
@@ -219,7 +219,7 @@ unit_rows(Levels *levels, const Level *level, const pg_uuid_t *key,
 			row.note = datumCopy(row.note, false, -1);
 		(*rows)[n++] = row;
 	}
-	share_scan_end(&scan);
+	rows_end(&scan);
 	return n;
 }
 
@@ -304,7 +304,7 @@ update_level(Levels *levels, Level *level, const pg_uuid_t *key,
 
 	if (moves)
 	{
-		ShareScan	scan;
+		RowScan		scan;
 		ShareRow	row;
 
 		/* what the new key had may have run out, but still be there */
@@ -312,7 +312,7 @@ update_level(Levels *levels, Level *level, const pg_uuid_t *key,
 						  levels->leaf->pool->id, &unit->key, NULL);
 		while (share_scan_next(&scan, &row))
 			base = Max(base, row.part + 1);
-		share_scan_end(&scan);
+		rows_end(&scan);
 	}
 	for (int i = 0; i < nrows; i++)
 	{
@@ -436,7 +436,7 @@ int64
 levels_reap(Store *store, const Pool *pool, int64 batch)
 {
 	int64		reaped = 0;
-	ShareScan	scan;
+	RowScan		scan;
 	ShareRow	row;
 
 	share_scan_by_expiry(&scan, store, pool->id, GetCurrentTimestamp());
@@ -451,6 +451,6 @@ levels_reap(Store *store, const Pool *pool, int64 batch)
 		share_history(store, pool, &row, row.expires_at, "expired");
 		reaped++;
 	}
-	share_scan_end(&scan);
+	rows_end(&scan);
 	return reaped;
 }
