@@ -72,6 +72,43 @@ SELECT value, outcome FROM alloc_import('nat', '[{"value": "10.2.0.4", "ports": 
 SELECT value, outcome FROM alloc_import('vlans', '[{"value": 150, "name": "a"}, {"value": "151", "name": "b", "n": 2}, {"value": -1, "name": "c"}, {"value": 1, "last": 0, "n": 2, "name": "d"}]');
 SELECT value, outcome FROM alloc_import('seats', '[{"n": 3, "name": "a"}, {"n": 2, "name": "b"}]');
 
+-- What contradicts itself is malformed, as is what cannot be stored; nothing of it is imported.
+SELECT alloc_pool_create('s', '{}', 'count', capacity => 9), alloc_pool_create('n', '{1-99}', 'int'),
+       alloc_pool_create('x', '{10.3.0.0/24}', 'prefix'), alloc_pool_create('c', '{10.4.0.0/24}', port_chunk => 16384);
+SELECT value, outcome FROM alloc_import('s', '[{"value": -5, "name": "a"}, {"value": 0, "name": "a"}, {"n": -5, "name": "a"}, {"value": 5, "n": 3, "name": "a"}, {"value": "x", "name": "a"},
+    {"value": 9223372036854775808, "name": "a"}, {"value": 3, "n": 3, "name": "b"}]');
+SELECT value, outcome FROM alloc_import('n', '[{"value": 10, "n": 3, "last": 20, "name": "a"}, {"value": 21, "n": 3, "last": 20, "name": "a"}, {"value": 19, "n": 3, "last": "x", "name": "a"},
+    {"value": 19, "n": 3, "last": [], "name": "a"}, {"value": [], "name": "a"}, {"value": 19, "n": 3, "last": 20, "name": "b"}]');
+SELECT value, outcome FROM alloc_import('x', '[{"value": "10.3.0.0/26", "masklen": 28, "name": "a"}, {"value": "10.3.0.0/26", "masklen": 26, "name": "b"}]');
+SELECT value, outcome FROM alloc_import('c', '[{"value": "10.4.0.1:0-16383", "ports": "[16384,32768)", "name": "a"}, {"value": "10.4.0.1", "ports": "[0,16384]", "name": "a"},
+    {"value": "10.4.0.1", "ports": "(0,16384)", "name": "a"}, {"value": "10.4.0.1", "ports": "0-99999999999", "name": "a"}, {"value": "10.4.0.1/99", "ports": "0-16383", "name": "a"},
+    {"value": "10.4.0.1", "ports": "0-16383", "n": 2, "last": "10.4.0.2", "name": "a"},
+    {"value": "10.4.0.1/24", "ports": "0-16383", "name": "b"}, {"value": "10.4.0.1:16384-32767", "ports": "[16384,32768)", "name": "c"}]');
+SELECT value, outcome FROM alloc_import('c', '[{"value": "10.4.0.2", "name": "a", "ttl": "300000 years"}, {"value": "10.4.0.2", "name": "a", "ttl": "-178000000 years"},
+    {"value": "10.4.0.2", "name": "a", "expires_at": "-infinity"}, {"value": "10.4.0.2", "name": "a", "expires_at": "294276-12-31 00:00:00Z"},
+    {"value": "10.4.0.2", "name": "a", "expires_at": "infinity", "ttl": "1 h"}, {"value": "10.4.0.2", "name": "d", "expires_at": "infinity"}]');
+SELECT pool, value, n, last, expires_at FROM alloc_units WHERE pool IN ('s', 'n', 'x', 'c') ORDER BY pool, number, value;
+
+-- Capacities are compared by key, several units in a row as one, by how many they are if the
+-- inventory says so.
+CREATE FUNCTION differences(pool text, held jsonb) RETURNS TABLE (value text, key text, problem text, generation_of text) LANGUAGE sql AS $$
+    SELECT r.value, right(r.key::text, 1), r.problem, (SELECT right(min(u.key::text), 1) FROM alloc_units AS u WHERE u.pool = $1 AND u.generation = r.generation)
+    FROM alloc_reconcile($1, held) AS r ORDER BY r.key, r.value, r.problem $$;
+SELECT count(alloc_release(pool, key)) FROM (SELECT DISTINCT pool, key FROM alloc_units WHERE pool IN ('s', 'n')) AS u;
+SELECT alloc_count('s', k(1), 3), alloc_count('s', k(2), 3), alloc_int('n', k(1), 10, consecutive => 4), alloc_int('n', k(2), 50);
+SELECT * FROM differences('s', jsonb_build_array(jsonb_build_object('n', 3, 'key', k(1)), jsonb_build_object('n', 3, 'key', k(3))));
+SELECT * FROM differences('s', jsonb_build_array(jsonb_build_object('n', 2, 'key', k(1)), jsonb_build_object('key', k(2))));
+SELECT * FROM differences('n', jsonb_build_array(jsonb_build_object('value', 10, 'n', 4, 'key', k(1)), jsonb_build_object('value', 50, 'key', k(2), 'n', 1)));
+SELECT * FROM differences('n', jsonb_build_array(jsonb_build_object('value', 11, 'key', k(1)), jsonb_build_object('value', 13, 'key', k(1)), jsonb_build_object('value', 50, 'key', k(2))));
+SELECT * FROM differences('n', jsonb_build_array(jsonb_build_object('value', 10, 'n', 3, 'key', k(1)), jsonb_build_object('value', 11, 'n', 4, 'key', k(1)), jsonb_build_object('value', 50, 'n', 2, 'key', k(2))));
+SELECT * FROM differences('n', jsonb_build_array(jsonb_build_object('value', 12, 'key', k(3))));
+\set VERBOSITY terse
+SELECT alloc_reconcile('n', '[]', '-1 s');
+SELECT alloc_reconcile('n', '[]', '300000 years');
+\set VERBOSITY default
+SELECT count(alloc_release(pool, key)) FROM (SELECT DISTINCT pool, key FROM alloc_units WHERE pool IN ('s', 'n', 'x', 'c')) AS u;
+SELECT count(alloc_pool_drop(pool)) FROM alloc_pools WHERE pool IN ('s', 'n', 'x', 'c');
+
 -- leaks, and their release by generation
 SELECT value, problem FROM alloc_reconcile('vlans', '[{"value": 150, "name": "a"}, {"value": 151, "name": "c"}, {"value": 190, "name": "b"}]') ORDER BY 1, 2;
 SELECT count(*) FROM alloc_reconcile('vlans', '[]', '1 day');

@@ -626,7 +626,7 @@ COMMENT ON VIEW alloc_units IS
     'the units that are held in the pools that the calling role may see';
 
 CREATE FUNCTION cas_internal.alloc_inventory(pool text, held jsonb, min_age interval)
-    RETURNS TABLE (value text, key uuid)
+    RETURNS TABLE (value text, key uuid, n bigint)
     AS 'MODULE_PATHNAME' LANGUAGE C STABLE;
 COMMENT ON FUNCTION cas_internal.alloc_inventory(text, jsonb, interval) IS
     'internal: used by alloc_reconcile';
@@ -636,28 +636,42 @@ CREATE FUNCTION alloc_reconcile(pool text, held jsonb, min_age interval DEFAULT 
     LANGUAGE sql STABLE
 BEGIN ATOMIC
     WITH there AS MATERIALIZED (
-        SELECT i.value, i.key FROM cas_internal.alloc_inventory($1, $2, $3) AS i
-    ), here AS MATERIALIZED (
-        SELECT u.value, u.key, u.generation, u.allocated_at FROM alloc_units AS u
-        WHERE u.pool OPERATOR(pg_catalog.=) $1
+        SELECT i.value, i.key, i.n FROM cas_internal.alloc_inventory($1, $2, $3) AS i
+    ), units AS MATERIALIZED (
+        -- of several in a row, place is which one it is
+        SELECT u.value, u.key, u.kind, u.n, u.generation, u.allocated_at,
+               pg_catalog.row_number() OVER (PARTITION BY u.key, u.generation
+                                             ORDER BY u.number, u.address, u.mac) AS place
+        FROM alloc_units AS u WHERE u.pool OPERATOR(pg_catalog.=) $1
+    ), here AS (
+        SELECT * FROM units AS u WHERE u.place OPERATOR(pg_catalog.=) 1::bigint
+    ), same AS MATERIALIZED (
+        -- without n, any of several in a row will do
+        SELECT t.value, t.key, t.n FROM there AS t JOIN units AS u
+          ON u.key OPERATOR(pg_catalog.=) t.key AND u.value OPERATOR(pg_catalog.=) t.value
+         AND (t.n IS NULL OR (u.n OPERATOR(pg_catalog.=) t.n
+                              AND u.place OPERATOR(pg_catalog.=) 1::bigint))
     )
     SELECT t.value, t.key,
            CASE WHEN COALESCE(k.generation, v.generation) IS NULL THEN 'missing' ELSE 'differs' END,
            COALESCE(k.generation, v.generation), COALESCE(k.allocated_at, v.allocated_at)
     FROM there AS t
-    LEFT JOIN (SELECT DISTINCT ON (h.key) h.key, h.generation, h.allocated_at
-               FROM here AS h) AS k ON k.key OPERATOR(pg_catalog.=) t.key
-    LEFT JOIN (SELECT DISTINCT ON (h.value) h.value, h.generation, h.allocated_at
-               FROM here AS h) AS v ON v.value OPERATOR(pg_catalog.=) t.value
+    LEFT JOIN here AS k ON k.key OPERATOR(pg_catalog.=) t.key
+    LEFT JOIN units AS v ON v.value OPERATOR(pg_catalog.=) t.value
+                        -- a share of a capacity is the key's own
+                        AND v.kind OPERATOR(pg_catalog.<>) 'count'
     WHERE NOT EXISTS (
-        SELECT FROM here AS h
-        WHERE h.key OPERATOR(pg_catalog.=) t.key AND h.value OPERATOR(pg_catalog.=) t.value)
+        SELECT FROM same AS s
+        WHERE s.key OPERATOR(pg_catalog.=) t.key AND s.value OPERATOR(pg_catalog.=) t.value
+          AND s.n IS NOT DISTINCT FROM t.n)
     UNION ALL
     SELECT h.value, h.key, 'leaked', h.generation, h.allocated_at
     FROM here AS h
     WHERE NOT EXISTS (SELECT FROM there AS t WHERE t.key OPERATOR(pg_catalog.=) h.key)
-      AND NOT EXISTS (SELECT FROM there AS t WHERE t.value OPERATOR(pg_catalog.=) h.value)
-      AND h.allocated_at OPERATOR(pg_catalog.<=) (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) $3);
+      AND NOT EXISTS (
+        SELECT FROM there AS t JOIN units AS u ON u.value OPERATOR(pg_catalog.=) t.value
+        WHERE u.key OPERATOR(pg_catalog.=) h.key AND u.kind OPERATOR(pg_catalog.<>) 'count')
+      AND (h.allocated_at OPERATOR(pg_catalog.+) $3) OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp();
 END;
 COMMENT ON FUNCTION alloc_reconcile(text, jsonb, interval) IS
     'returns what differs between a pool and the inventory of another system, which is written as for alloc_import: missing (held there, not here), leaked (held here for at least min_age, not there), differs (another value for the key, or another key for the value); changes nothing; 22023 if an entry is malformed, with its position';

@@ -216,10 +216,11 @@ alloc_import(PG_FUNCTION_ARGS)
 
 /*
  * alloc_inventory(pool, held, min_age)
- * RETURNS TABLE (value, key)
+ * RETURNS TABLE (value, key, n)
  *
  * The inventory of another system as rows, with the values as alloc_units has
- * them.  Used by alloc_reconcile(), whose arguments are checked here.
+ * them, and n NULL if the inventory does not say it.  Used by
+ * alloc_reconcile(), whose arguments are checked here.
  */
 Datum
 alloc_inventory(PG_FUNCTION_ARGS)
@@ -233,6 +234,7 @@ alloc_inventory(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "held");
 	require_argument(fcinfo, 2, "min_age");
+	(void) interval_from_now(PG_GETARG_INTERVAL_P(2), "min_age");
 	InitMaterializedSRF(fcinfo, 0);
 	pool = pool_open(alloc_namespace(fcinfo),
 					 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
@@ -242,8 +244,8 @@ alloc_inventory(PG_FUNCTION_ARGS)
 	{
 		Entry	   *entry = &entries[i];
 		Request    *request = &entry->request;
-		Datum		values[2];
-		bool		nulls[2] = {false, false};
+		Datum		values[3];
+		bool		nulls[3] = {false, false, entry->n == 0};
 		char	   *text = entry->text;
 
 		if (entry->problem != NULL)
@@ -260,6 +262,7 @@ alloc_inventory(PG_FUNCTION_ARGS)
 		}
 		values[0] = CStringGetTextDatum(text);
 		values[1] = UUIDPGetDatum(&entry->key);
+		values[2] = Int64GetDatum(entry->n);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values,
 							 nulls);
 	}

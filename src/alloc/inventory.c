@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -25,6 +27,9 @@ static const char *const known_fields[] = {
 	"pool", "address", "kind", "generation", "allocated_at", "number", "mac",
 	NULL
 };
+
+/* What is later might be out of range once it is written. */
+#define LAST_EXPIRY (END_TIMESTAMP - 7 * USECS_PER_DAY)
 
 /* Note what is wrong with a field, unless something else is already. */
 static void
@@ -158,21 +163,28 @@ entry_terms(Entry *entry, JsonbContainer *object)
 		else
 		{
 			entry->expires_at = DatumGetTimestampTz(datum);
+			/* infinity is never */
+			entry->expires = !TIMESTAMP_IS_NOEND(entry->expires_at);
 			if (entry->expires_at <= GetCurrentTimestamp())
 				note_problem(entry, "expires_at", "is in the past");
+			else if (entry->expires && entry->expires_at > LAST_EXPIRY)
+				note_problem(entry, "expires_at", "is out of range");
 		}
 	}
 	if (json_field(object, "ttl", &value))
 	{
+		TimestampTz now = GetCurrentTimestamp();
+		bool		is_string = value.type == jbvString;
+
 		text = json_text(&value);
-		if (entry->expires)
+		if (json_field(object, "expires_at", &value))
 			note_problem(entry, "ttl", "contradicts expires_at");
-		else if (value.type != jbvString ||
-				 !convert(interval_in, text, &datum))
+		else if (!is_string || !convert(interval_in, text, &datum))
 			note_problem(entry, "ttl", "is not an interval");
+		else if (!interval_fits(now, DatumGetIntervalP(datum)))
+			note_problem(entry, "ttl", "is out of range");
 		else
 		{
-			TimestampTz now = GetCurrentTimestamp();
 			Datum		end;
 
 			end = DirectFunctionCall2(timestamptz_pl_interval,
@@ -189,12 +201,39 @@ entry_terms(Entry *entry, JsonbContainer *object)
 }
 
 /*
- * The ports of a chunk as first-last, given like that or as int4range prints
- * them.
+ * Read the ports of a chunk, which are written as first-last, or as int4range
+ * prints them.
+ */
+static bool
+parse_ports(const char *text, int *first, int *last)
+{
+	bool		is_range = text[0] == '[';
+	char	   *end;
+	long		from;
+	long		to;
+
+	if (!isdigit((unsigned char) text[is_range ? 1 : 0]))
+		return false;
+	from = strtol(text + (is_range ? 1 : 0), &end, 10);
+	if (*end != (is_range ? ',' : '-') || !isdigit((unsigned char) end[1]))
+		return false;
+	to = strtol(end + 1, &end, 10) - (is_range ? 1 : 0);
+	if (strcmp(end, is_range ? ")" : "") != 0 || from > 65535 || to > 65535)
+		return false;
+	*first = (int) from;
+	*last = (int) to;
+	return true;
+}
+
+/*
+ * Let the request be for the ports that the object has in a field of their
+ * own, if any.  Returns what is wrong.
  */
 static char *
-entry_ports(Entry *entry, JsonbContainer *object)
+entry_ports(const Pool *pool, Entry *entry, JsonbContainer *object,
+			const char *address)
 {
+	Request    *request = &entry->request;
 	JsonbValue	value;
 	char	   *text;
 	int			first;
@@ -203,12 +242,101 @@ entry_ports(Entry *entry, JsonbContainer *object)
 	if (!json_field(object, "ports", &value))
 		return NULL;
 	text = json_text(&value);
-	if (text != NULL && sscanf(text, "[%d,%d)", &first, &last) == 2)
-		return psprintf("%d-%d", first, last - 1);
-	if (text != NULL && sscanf(text, "%d-%d", &first, &last) == 2)
-		return text;
-	note_problem(entry, "ports", "is not a range of ports");
+	if (text == NULL || !parse_ports(text, &first, &last))
+	{
+		note_problem(entry, "ports", "is not a range of ports");
+		return NULL;
+	}
+	if (request->kind == REQUEST_PORTS)
+	{
+		if (first != request->first_port ||
+			last != first + pool->port_chunk - 1)
+			note_problem(entry, "ports", "contradicts value");
+		return NULL;
+	}
+	/* the mask of an address is ignored */
+	return request_value(pool, psprintf(pool->width == 32 ?
+										"%.*s:%d-%d" : "[%.*s]:%d-%d",
+										(int) strcspn(address, "/"), address,
+										first, last), true, request);
+}
+
+/* Likewise: the length of a prefix's mask. */
+static char *
+entry_masklen(const Pool *pool, Entry *entry, JsonbContainer *object,
+			  const char *text)
+{
+	Request    *request = &entry->request;
+	JsonbValue	value;
+	int64		masklen;
+
+	if (!json_field(object, "masklen", &value))
+		return NULL;
+	if (!json_int(&value, &masklen) || masklen < 0 || masklen > pool->width)
+		note_problem(entry, "masklen", "is not a mask length");
+	else if (request->kind == REQUEST_PREFIX && strchr(text, '/') == NULL)
+		return request_value(pool, psprintf("%s/%d", text, (int) masklen),
+							 true, request);
+	else if (request->kind == REQUEST_PREFIX && masklen != request->masklen)
+		note_problem(entry, "masklen", "contradicts value");
 	return NULL;
+}
+
+/*
+ * Let the request be for the units in a row whose last one is named by the
+ * object.  The value may be any of them.
+ */
+static char *
+entry_last(const Pool *pool, Entry *entry, JsonbContainer *object)
+{
+	Request    *request = &entry->request;
+	JsonbValue	value;
+	u128		any = request->value;
+	u128		more = request->n - 1;
+	char	   *text;
+	char	   *problem;
+
+	if (more == 0 || request->kind == REQUEST_PORTS ||
+		request->kind == REQUEST_PREFIX ||
+		!json_field(object, "last", &value))
+		return NULL;
+	text = json_text(&value);
+	if (text == NULL)
+	{
+		note_problem(entry, "last", "is neither a string nor a number");
+		return NULL;
+	}
+	problem = request_value(pool, text, true, request);
+	if (problem != NULL || any > request->value || request->value - any > more)
+		note_problem(entry, "last", "contradicts value and n");
+	else if (request->value < more)
+		return "last is too low for n";
+	else
+		request->value -= more;
+	return NULL;
+}
+
+/* Read how much of a counted pool is held, which n and value can say. */
+static void
+entry_count(Entry *entry, JsonbContainer *object)
+{
+	JsonbValue	value;
+	int64		n = entry->n;
+
+	if (json_field(object, "value", &value))
+	{
+		if (!json_int(&value, &n) || n < 1)
+			note_problem(entry, "value", "is not a number from 1 on");
+		else if (entry->n > 0 && n != entry->n)
+			note_problem(entry, "value", "contradicts n");
+		entry->text = json_text(&value);
+	}
+	n = Max(n, 1);
+	if (entry->text == NULL)
+		entry->text = psprintf(INT64_FORMAT, n);
+	entry->request.kind = REQUEST_COUNT;
+	entry->request.exact = entry->fits = true;
+	entry->request.value = (u128) n;
 }
 
 /* Read the value, with what else says which one it is. */
@@ -217,70 +345,45 @@ entry_value(const Pool *pool, Entry *entry, JsonbContainer *object)
 {
 	Request    *request = &entry->request;
 	JsonbValue	value;
-	int64		n = 1;
 	char	   *text;
-	char	   *ports;
 	char	   *problem;
 
 	if (json_field(object, "n", &value) &&
-		(!json_int(&value, &n) || n < 1 ||
-		 (!pool->counted && n > MAX_RUN)))
+		(!json_int(&value, &entry->n) || entry->n < 1 ||
+		 (!pool->counted && entry->n > MAX_RUN)))
+	{
 		note_problem(entry, "n", "is not a possible number");
+		entry->text = json_text(&value);
+		entry->n = 0;
+	}
 	if (pool->counted)
 	{
-		if (json_field(object, "value", &value) && !json_int(&value, &n))
-			note_problem(entry, "value", "is not a number");
-		entry->text = psprintf(INT64_FORMAT, n);
-		request->kind = REQUEST_COUNT;
-		request->exact = entry->fits = true;
-		request->value = (u128) n;
+		entry_count(entry, object);
 		return;
 	}
-
-	/* with last, the object may be any unit of several in a row */
-	if (!json_field(object, "value", &value) ||
-		(text = json_text(&value)) == NULL)
+	if (!json_field(object, "value", &value))
 	{
 		note_problem(entry, "value", "is missing");
 		return;
 	}
-	entry->text = text;
-	if (n > 1 && json_field(object, "last", &value) &&
-		json_text(&value) != NULL)
-		text = json_text(&value);
-	else
-		value.type = jbvNull;
-	ports = entry_ports(entry, object);
-	if (ports != NULL && strchr(text, '/') == NULL &&
-		(pool->width == 32 ? strchr(text, ':') == NULL : text[0] != '['))
-		text = psprintf(pool->width == 32 ? "%s:%s" : "[%s]:%s", text,
-						ports);
-	request->n = (int) n;
+	text = entry->text = json_text(&value);
+	if (text == NULL)
+	{
+		note_problem(entry, "value", "is neither a string nor a number");
+		return;
+	}
+	request->n = (int) Max(1, entry->n);
 	problem = request_value(pool, text, true, request);
-	if (problem == NULL && value.type != jbvNull)
-	{
-		if (request->value < (u128) (n - 1))
-			problem = "last is too low for n";
-		else
-			request->value -= (u128) (n - 1);
-	}
-	if (json_field(object, "masklen", &value) && problem == NULL)
-	{
-		int64		masklen;
-
-		if (!json_int(&value, &masklen) || masklen < 0 ||
-			masklen > pool->width)
-			note_problem(entry, "masklen", "is not a mask length");
-		else if (request->kind == REQUEST_PREFIX &&
-				 strchr(text, '/') == NULL)
-			problem = request_value(pool, psprintf("%s/%d", text,
-												   (int) masklen),
-									true, request);
-	}
+	if (problem == NULL)
+		problem = entry_ports(pool, entry, object, text);
+	if (problem == NULL)
+		problem = entry_last(pool, entry, object);
+	if (problem == NULL)
+		problem = entry_masklen(pool, entry, object, text);
 	if (problem != NULL)
 		note_problem(entry, "value", psprintf("is malformed: %s", problem));
-	else if (n > 1 && (request->kind == REQUEST_PREFIX ||
-					   request->kind == REQUEST_PORTS))
+	else if (request->n > 1 && (request->kind == REQUEST_PREFIX ||
+								request->kind == REQUEST_PORTS))
 		note_problem(entry, "n", "does not fit the value");
 	else
 		entry->fits = request->width == pool->width &&

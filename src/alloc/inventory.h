@@ -17,6 +17,7 @@ typedef struct Entry
 	bool		has_key;
 	pg_uuid_t	key;
 	char	   *problem;		/* what is malformed, with its position */
+	int64		n;				/* the number of units; 0 if none is given */
 	bool		fits;			/* the pool can have such a value */
 	Request		request;		/* for this value and key */
 	bool		expires;

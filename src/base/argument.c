@@ -5,6 +5,8 @@
  */
 #include "base/base.h"
 
+#include <math.h>
+
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "tcop/utility.h"
@@ -78,25 +80,36 @@ raise_out_of_range(const char *name)
 }
 
 /*
+ * Is start + interval in the range of timestamptz?  If it is close to an end,
+ * the answer is no.
+ */
+bool
+interval_fits(TimestampTz start, const Interval *interval)
+{
+	double		days = interval->month * 31.0 + interval->day;
+	double		from = start + days * USECS_PER_DAY + interval->time;
+	/* a month has at most 31 days; more than the estimate can be wrong */
+	double		slack = 2.0 * USECS_PER_DAY +
+		fabs((double) interval->month) * 4.0 * USECS_PER_DAY;
+
+	return from - slack >= (double) MIN_TIMESTAMP &&
+		from + slack < (double) END_TIMESTAMP;
+}
+
+/*
  * Compute start + interval as timestamptz + interval does, in the session's
  * time zone.  Raise 22023 if the result is out of range.
  */
 TimestampTz
 interval_after(TimestampTz start, Interval *interval, const char *name)
 {
-	double		days = interval->month * 31.0 + interval->day;
-	double		from = start + days * USECS_PER_DAY + interval->time;
-	double		slack = 2.0 * USECS_PER_DAY +
-		Abs(interval->month) * 4.0 * USECS_PER_DAY;
 	Datum		after;
 
 	/*
 	 * timestamptz_pl_interval() would raise 22008 without naming the
-	 * argument, so check the range first.  A month has at most 31 days; slack
-	 * is more than the estimate can be wrong.
+	 * argument, so check the range first.
 	 */
-	if (from - slack < (double) MIN_TIMESTAMP ||
-		from + slack >= (double) END_TIMESTAMP)
+	if (!interval_fits(start, interval))
 		raise_out_of_range(name);
 	after = DirectFunctionCall2(timestamptz_pl_interval,
 								TimestampTzGetDatum(start),

@@ -46,6 +46,7 @@ extern void require_argument(FunctionCallInfo fcinfo, int argno,
 							 const char *name);
 extern int	word_argument(FunctionCallInfo fcinfo, int argno, const char *name,
 						  const char *const *words);
+extern bool interval_fits(TimestampTz start, const Interval *interval);
 extern TimestampTz interval_after(TimestampTz start, Interval *interval,
 								  const char *name);
 extern TimestampTz positive_interval_after(TimestampTz start,
