@@ -146,6 +146,27 @@ SELECT pool, key, n FROM alloc_many('many', ARRAY[k(2)]);
 SELECT alloc_release('many', k(1));
 SELECT pool, key, n FROM alloc_many('many', ARRAY[k(3), k(2), k(4)]);
 
+-- each of many keys does not pass the rows of those before it
+SELECT alloc_pool_create('large', '{}', 'count', capacity => 5000);
+SET debug_discard_caches = 0;
+BEGIN;
+SELECT count(*) FROM alloc_many('large', ARRAY(SELECT k(n) FROM generate_series(1, 500) AS n));
+SELECT idx_tup_fetch < 10 * 500 AS few FROM pg_stat_xact_all_tables WHERE relname = 'alloc_share';
+-- what a savepoint has given back is found again
+SAVEPOINT s;
+SELECT count(alloc_count('large', k(n), 9)) FROM generate_series(501, 900) AS n;
+ROLLBACK TO s;
+SELECT alloc_count('large', k(501), 4500);
+SAVEPOINT s;
+SELECT alloc_release('large', k(501));
+SELECT count(alloc_count('large', k(n), 45)) FROM generate_series(502, 601) AS n;
+ROLLBACK TO s;
+SELECT alloc_release('large', k(501)), alloc_count('large', k(502), 4500);
+ROLLBACK;
+RESET debug_discard_caches;
+SELECT alloc_count('large', k(1), 5000);
+SELECT * FROM alloc_verify('large');
+
 -- at most eight pools above one another
 SELECT alloc_pool_create('l1', '{}', 'count', capacity => 9);
 SELECT count(alloc_pool_create('l' || i, '{}', 'count', capacity => 9, parent => 'l' || i - 1)) FROM generate_series(2, 8) AS i;

@@ -197,6 +197,9 @@ typedef struct Pool
 	int64		gap_n;			/* ... and is the largest such */
 	TimestampTz gap_freed_at;
 	int64		gap_from;		/* its places before this one are held */
+	int64		gap_own_from;	/* likewise, some by our own transaction: */
+	LocalTransactionId gap_own_lxid;	/* ... as long as it is this one */
+	SubTransactionId gap_own_subid; /* ... and no savepoint was set or left */
 } Pool;
 
 /* The use that a call makes of a pool. */

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 
@@ -86,8 +87,46 @@ typedef struct Walk
 	int64		clean;			/* held for sure before this place */
 	int			nclean;			/* number of rows before clean */
 	bool		is_clean;
+	int64		own;			/* likewise, but some by our own transaction */
+	bool		is_own;
 	bool		busy;			/* a running transaction has taken some */
 } Walk;
+
+/*
+ * Skip what former walks have found to be held.  What our own transaction has
+ * taken stays so as long as the same subtransaction goes on, and so a call for
+ * many keys does not pass the rows of all former ones for each of them.
+ */
+static void
+walk_begin(Walk *walk, const Pool *pool, const GapRow *gap)
+{
+	walk->at = walk->clean = walk->own = gap->first;
+	if (pool->gap_n != gap->n || pool->gap_first != gap->first ||
+		pool->gap_freed_at != gap->freed_at)
+		return;
+	walk->at = walk->clean = walk->own = Max(pool->gap_from, gap->first);
+	if (pool->gap_own_from > walk->at && pool->gap_own_lxid == my_lxid() &&
+		pool->gap_own_subid == GetCurrentSubTransactionId())
+	{
+		walk->at = walk->own = pool->gap_own_from;
+		walk->is_clean = false;
+	}
+}
+
+/* Remember where a large gap begins to be free. */
+static void
+walk_remember(const Walk *walk, Pool *pool, const GapRow *gap)
+{
+	if (walk->own <= gap->first || gap->n < pool->gap_n)
+		return;
+	pool->gap_first = gap->first;
+	pool->gap_n = gap->n;
+	pool->gap_freed_at = gap->freed_at;
+	pool->gap_from = walk->clean;
+	pool->gap_own_from = walk->own;
+	pool->gap_own_lxid = my_lxid();
+	pool->gap_own_subid = GetCurrentSubTransactionId();
+}
 
 /* Go on beyond a row. */
 static void
@@ -97,7 +136,10 @@ walk_row(Walk *walk, const ShareRow *row)
 	walk->busy |= TransactionIdIsValid(row->inserter);
 	/* our own row may be rolled back, but not what we remember */
 	walk->is_clean &= !walk->busy && !row->own;
+	walk->is_own &= !walk->busy;
 	walk->at = Max(walk->at, share_end(row));
+	if (walk->is_own)
+		walk->own = walk->at;
 	if (walk->is_clean)
 	{
 		walk->clean = walk->at;
@@ -115,19 +157,14 @@ walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
 		 bool may_skip, SharePlan *plan)
 {
 	SeenGap    *seen = plan_gap(plan, gap);
-	Walk		walk = {.store = store, .is_clean = true};
+	Walk		walk = {.store = store, .is_clean = true, .is_own = true};
 	int64		end = gap->first + gap->n;
 	bool		found = false;
 	bool		known = true;
 	RowScan		scan;
 	ShareRow	row;
 
-	walk.at = walk.clean = gap->first;
-	/* skip what we know to be held from former walks */
-	if (pool->gap_n == gap->n && pool->gap_first == gap->first &&
-		pool->gap_freed_at == gap->freed_at)
-		walk.at = walk.clean = Max(pool->gap_from, gap->first);
-
+	walk_begin(&walk, pool, gap);
 	/* which row lies across the beginning? */
 	if (walk.at < end)
 	{
@@ -149,7 +186,7 @@ walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
 			free = (more ? Min(row.first, end) : end) - walk.at;
 			if (free > 0)
 			{
-				walk.is_clean = false;
+				walk.is_clean = walk.is_own = false;
 				seen->free += free;
 				if (want > 0 && free >= want)
 				{
@@ -176,14 +213,7 @@ walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
 	seen->known = known && !walk.busy;
 	if (walk.nclean >= TRIM_ROWS)
 		seen->trim = Min(walk.clean, end);
-	/* remember where a large gap begins to be free */
-	if (walk.clean > gap->first && gap->n >= pool->gap_n)
-	{
-		pool->gap_first = gap->first;
-		pool->gap_n = gap->n;
-		pool->gap_freed_at = gap->freed_at;
-		pool->gap_from = walk.clean;
-	}
+	walk_remember(&walk, pool, gap);
 	return found;
 }
 
