@@ -170,6 +170,25 @@ SELECT held('out');
 SELECT count(*) FROM alloc_history WHERE pool = 'out' AND reason = 'moved';
 SELECT alloc_release('out', k(6));
 
+-- the note is stored once, and shown for each unit, whatever happens to them
+SELECT alloc_int('out', k(8), consecutive => 4, note => '"eight"');
+CREATE FUNCTION notes() RETURNS TABLE (stored bigint, shown bigint, found text, got text) LANGUAGE sql AS $$
+    SELECT (SELECT count(s.note) FROM cas_internal.alloc_slot AS s JOIN cas_internal.alloc_pool AS p ON p.id = s.pool WHERE p.name = 'out'),
+           (SELECT count(note) FROM alloc_units WHERE pool = 'out'),
+           (SELECT string_agg(DISTINCT coalesce(f.note, '0')::text, ',') FROM generate_series(3, 6) AS v, alloc_find('out', v::text) AS f),
+           (SELECT g.note::text FROM alloc_units AS u, alloc_get('out', u.key) AS g WHERE u.pool = 'out' AND u.number = 3) $$;
+SELECT * FROM notes();
+SELECT alloc_renew('out', k(8), '1 hour') > now(), alloc_move('out', k(8), k(9)) IS NULL;
+SELECT * FROM notes();
+SELECT alloc_annotate('out', k(9), '"nine"');
+SELECT * FROM notes();
+SELECT alloc_annotate('out', k(9), NULL);
+SELECT * FROM notes();
+SELECT alloc_annotate('out', k(9), '9');
+SELECT outcome FROM (SELECT jsonb_agg(to_jsonb(u)) AS units, alloc_release('out', k(9)) FROM alloc_units AS u WHERE pool = 'out') AS u, alloc_import('out', units);
+SELECT * FROM notes();
+SELECT alloc_release('out', k(9));
+
 -- in transactions: undone as a whole, at every level of isolation
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT alloc_int('out', k(7), consecutive => 4);

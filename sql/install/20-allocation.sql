@@ -110,7 +110,7 @@ COMMENT ON TABLE cas_internal.alloc_reserved IS 'internal: values that pools do 
 -- A row's block consists of 2^size_log2 slots from first_slot on.  In pools whose
 -- units differ in size, slots contains the same as a range.  key_row distinguishes
 -- the rows of one key.  moved_from and moved_generation are what alloc_move() took
--- the unit from.  queue_place is the place of a waiting unit in the queue.
+-- the unit from.  Of several units in a row, only the first one's row has the note.  queue_place is the place of a waiting unit in the queue.
 -- Numbers that are compared in an index have PLAIN storage, because otherwise
 -- they would be copied for each comparison.
 CREATE TABLE cas_internal.alloc_slot (
@@ -595,7 +595,15 @@ COMMENT ON VIEW alloc_pools IS
 CREATE VIEW alloc_units WITH (security_barrier) AS
     SELECT p.name AS pool, s.key, d.value, d.address, d.ports,
            d.unit_kind AS kind, s.generation, s.allocated_at, s.expires_at,
-           s.note, d.number, d.mac, d.last, d.n
+           -- of several in a row, the first one has the note
+           CASE WHEN s.run_place OPERATOR(pg_catalog.>) 0 THEN (
+               SELECT f.note FROM cas_internal.alloc_slot AS f
+               WHERE f.pool OPERATOR(pg_catalog.=) s.pool
+                 AND f.first_slot OPERATOR(pg_catalog.=) (s.first_slot OPERATOR(pg_catalog.-)
+                     (s.run_place::numeric OPERATOR(pg_catalog.*) pg_catalog.trunc(pg_catalog.power(2::numeric, s.size_log2))))
+                 AND f.generation OPERATOR(pg_catalog.=) s.generation)
+           ELSE s.note END AS note,
+           d.number, d.mac, d.last, d.n
     FROM cas_internal.alloc_visible AS p
     JOIN cas_internal.alloc_slot AS s ON s.pool OPERATOR(pg_catalog.=) p.id,
     LATERAL cas_internal.alloc_describe(p.kind, p.family, p.port_chunk,

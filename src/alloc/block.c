@@ -335,8 +335,9 @@ make_unit(Search *search, u128 lo)
 	unit->expires = request->ttl != NULL;
 	if (unit->expires)
 		unit->expires_at = interval_after(search->now, request->ttl, "ttl");
+	/* a note is stored once, however many units there are in a row */
 	unit->note = request->note;
-	unit->has_note = request->has_note;
+	unit->has_note = request->has_note && search->run_place == 0;
 	return unit;
 }
 

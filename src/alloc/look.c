@@ -84,6 +84,28 @@ has_port(const Pool *pool, const SlotRow *unit, int from, int to)
 	return port <= to && port + pool->port_chunk - 1 >= from;
 }
 
+/* Read the note of several units in a row, which the first one's row has. */
+static void
+read_note(Store *store, const Pool *pool, Snapshot snapshot, SlotRow *row)
+{
+	u128		lo = row->lo - ((u128) row->run_place << row->order);
+	Extent		slot = {lo, lo};
+	SlotScan	scan;
+	SlotRow		first;
+
+	scan_by_slot(&scan, store, pool->id, slot, ForwardScanDirection,
+				 snapshot);
+	while (!row->has_note && slot_scan_next(&scan, &first))
+	{
+		if (!first.has_note || first.generation != row->generation)
+			continue;
+		row_keep(&first);
+		row->note = first.note;
+		row->has_note = true;
+	}
+	slot_scan_end(&scan);
+}
+
 /* alloc_find(pool, value, port) RETURNS SETOF alloc_unit */
 Datum
 alloc_find(PG_FUNCTION_ARGS)
@@ -144,8 +166,11 @@ alloc_find(PG_FUNCTION_ARGS)
 		 */
 		if (value > last || (value < first && pool->space.chunk_bits > 0))
 			continue;
-		if (is_held(&row) && has_port(pool, &row, from_port, to_port))
-			put_unit_row(rsinfo, pool, &row);
+		if (!is_held(&row) || !has_port(pool, &row, from_port, to_port))
+			continue;
+		if (row.run_place > 0)
+			read_note(&store, pool, snapshot, &row);
+		put_unit_row(rsinfo, pool, &row);
 	}
 	block_scan_end(&scan);
 	UnregisterSnapshot(snapshot);

@@ -253,6 +253,7 @@ alloc_annotate(PG_FUNCTION_ARGS)
 		unit_check_generation(use.pool, &unit,
 							  PG_ARGISNULL(3) ? NULL : &generation);
 		from = unit;
+		from.run_size = 0;		/* only the first row has the note */
 		unit.has_note = !PG_ARGISNULL(2);
 		unit.note = note;
 		done = use.pool->counted ?

@@ -5,7 +5,7 @@
  *
  * Each unit has a row, which guards its slots like any other.  All rows of a
  * run have the same generation, and the size of the run and their place in it;
- * only the first one is in the index by key.
+ * only the first one is in the index by key, and has the note.
  *
  * A run is taken and changed as a whole, in a subtransaction.  If one of its
  * units cannot be had, the subtransaction is rolled back, which makes the
@@ -282,6 +282,7 @@ change_row(Step *step, SlotRow *row)
 	version.lo = row->lo;
 	version.tid = row->tid;
 	version.run_place = row->run_place;
+	version.has_note &= row->run_place == 0;
 	if (store_update(step->store, step->pool, &version,
 					 memcmp(&row->key, &version.key, UUID_LEN) != 0,
 					 false) != TM_Ok)
