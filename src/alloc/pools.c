@@ -17,6 +17,7 @@
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "alloc/capacity.h"
 
@@ -80,11 +81,30 @@ wait_for_users(Change *change)
 	}
 }
 
-/* Raise 22023 if the cooldown is negative or leads out of the time range. */
+/*
+ * Raise 22023 if the cooldown is negative or too long.  The bounds are those of
+ * the constraint on alloc_pool, which takes a month for 30 days.
+ */
 static void
 check_cooldown(Interval *cooldown)
 {
+	static const Interval zero = {0};
+	static const Interval longest = {.month = 50000 * MONTHS_PER_YEAR};
+
 	(void) interval_from_now(cooldown, "cooldown");
+	if (DatumGetBool(DirectFunctionCall2(interval_lt,
+										 IntervalPGetDatum(cooldown),
+										 IntervalPGetDatum(&zero))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" must not be negative", "cooldown")));
+	if (DatumGetBool(DirectFunctionCall2(interval_gt,
+										 IntervalPGetDatum(cooldown),
+										 IntervalPGetDatum(&longest))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("argument \"%s\" is out of range", "cooldown"),
+				 errhint("It must be at most 50000 years.")));
 }
 
 /*

@@ -470,11 +470,19 @@ alloc_unreserve(PG_FUNCTION_ARGS)
 				  VALUES(Int32GetDatum(change.use.pool->id),
 						 u128_numeric(named.first),
 						 u128_numeric(named.last))) == 0)
+	{
+		StringInfoData detail;
+
+		detail_begin(&detail);
+		detail_text(&detail, "pool", change.use.name);
+		detail_text(&detail, "range", named.text);
 		ereport(ERROR,
 				(errcode(ERRCODE_CAS_NOT_FOUND),
 				 errmsg("range %s is not reserved in pool \"%s\"", named.text,
 						change.use.name),
+				 errdetail_internal("%s", detail_end(&detail)),
 				 errhint("Name the range as it was reserved.")));
+	}
 	space = &change.use.pool->space;
 	for (int i = 0; i < space->nranges; i++)
 	{
