@@ -11,18 +11,19 @@ SELECT alloc_pool_create('kea 1', '{10.41.0.10-10.41.0.199}', if_not_exists => t
 
 -- The file is a log: the last line for an address is what is true.  A lease with
 -- state 1 is an address that a client has declined; nobody may have it until it
--- expires.  State 2 is expired.  The server knows a client by its client id, or
+-- expires.  State 2 is expired, and a lease with the lifetime 0xffffffff does not expire.
+-- The server knows a client by its client id, or
 -- else by its hardware address.
 CREATE TEMP TABLE inventory AS
 SELECT 'kea ' || subnet_id AS pool,
        jsonb_agg(jsonb_build_object('value', address,
            'name', CASE WHEN state = 1 THEN 'kea declined ' || host(address)
                         ELSE 'kea client ' || COALESCE(client_id, hwaddr::text) END,
-           'expires_at', to_timestamp(expire),
+           'expires_at', CASE WHEN valid_lifetime < 4294967295 THEN to_timestamp(expire) END,
            'note', jsonb_strip_nulls(jsonb_build_object('hwaddr', hwaddr, 'hostname', NULLIF(hostname, ''),
                'context', replace(NULLIF(user_context, ''), '&#x2c', ',')::jsonb)))) AS units
 FROM (SELECT DISTINCT ON (address) * FROM leases ORDER BY address, id DESC) AS l
-WHERE state < 2 AND valid_lifetime > 0 AND to_timestamp(expire) > now()
+WHERE state < 2 AND valid_lifetime > 0 AND (valid_lifetime = 4294967295 OR to_timestamp(expire) > now())
 GROUP BY subnet_id;
 
 \ir import.sql

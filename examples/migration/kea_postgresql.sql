@@ -4,7 +4,7 @@
 SELECT alloc_pool_create('kea 3', '{10.42.0.10-10.42.0.199}', if_not_exists => true);
 
 -- Addresses are numbers, and ids are bytes.  0xffffffff is the lifetime of a lease
--- that does not expire.
+-- that does not expire; its column expire is when the client was last seen.
 CREATE TEMP TABLE inventory AS
 SELECT 'kea ' || subnet_id AS pool,
        jsonb_agg(jsonb_strip_nulls(jsonb_build_object('value', '0.0.0.0'::inet + address,
@@ -14,7 +14,7 @@ SELECT 'kea ' || subnet_id AS pool,
            'note', jsonb_build_object('hwaddr', NULLIF(encode(hwaddr, 'hex'), ''),
                'hostname', NULLIF(hostname, ''), 'context', user_context::jsonb)))) AS units
 FROM public.lease4
-WHERE state < 2 AND valid_lifetime > 0 AND expire > now()
+WHERE state < 2 AND valid_lifetime > 0 AND (valid_lifetime = 4294967295 OR expire > now())
   AND '0.0.0.0'::inet + address << '10.42.0.0/16'
 GROUP BY subnet_id;
 

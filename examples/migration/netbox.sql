@@ -10,10 +10,11 @@ CREATE TEMP TABLE vlans (site text, "group" text, vid int, name text, tenant tex
 \copy vlans FROM 'netbox/vlans.csv' (FORMAT csv, HEADER)
 
 -- A container is what prefixes are allocated from; the prefixes in it are units.
--- A prefix with is_pool gives out its addresses.  VLANs are numbers.
-SELECT alloc_pool_create('prefixes of ' || prefix, ARRAY[prefix::text], 'prefix', if_not_exists => true)
+-- A prefix with is_pool gives out its addresses.  VLANs are numbers.  The same prefix
+-- can be in several VRFs, which are different networks.
+SELECT alloc_pool_create('prefixes of ' || concat_ws(' ', vrf, prefix), ARRAY[prefix::text], 'prefix', if_not_exists => true)
 FROM prefixes WHERE status = 'container';
-SELECT alloc_pool_create('addresses of ' || prefix, ARRAY[prefix::text], if_not_exists => true)
+SELECT alloc_pool_create('addresses of ' || concat_ws(' ', vrf, prefix), ARRAY[prefix::text], if_not_exists => true)
 FROM prefixes WHERE is_pool;
 SELECT alloc_pool_create('vlans of ' || "group", '{2-4094}', 'int', if_not_exists => true)
 FROM vlans GROUP BY "group";
@@ -21,17 +22,17 @@ FROM vlans GROUP BY "group";
 -- What is in each pool, in the form of alloc_import().  NetBox does not show ids
 -- in this export, so the key is made of what a row is called.
 CREATE TEMP TABLE inventory AS
-SELECT 'prefixes of ' || c.prefix AS pool,
-       jsonb_agg(jsonb_build_object('value', p.prefix, 'name', 'netbox prefix ' || p.prefix,
+SELECT 'prefixes of ' || concat_ws(' ', c.vrf, c.prefix) AS pool,
+       jsonb_agg(jsonb_build_object('value', p.prefix, 'name', 'netbox prefix ' || concat_ws(' ', p.vrf, p.prefix),
                                     'note', jsonb_strip_nulls(to_jsonb(p)))) AS units
-FROM prefixes AS c JOIN prefixes AS p ON p.prefix << c.prefix
-WHERE c.status = 'container' AND p.status <> 'container' GROUP BY c.prefix
+FROM prefixes AS c JOIN prefixes AS p ON p.prefix << c.prefix AND p.vrf IS NOT DISTINCT FROM c.vrf
+WHERE c.status = 'container' AND p.status <> 'container' GROUP BY c.vrf, c.prefix
 UNION ALL
-SELECT 'addresses of ' || p.prefix,
-       jsonb_agg(jsonb_build_object('value', a.address, 'name', 'netbox address ' || host(a.address),
+SELECT 'addresses of ' || concat_ws(' ', p.vrf, p.prefix),
+       jsonb_agg(jsonb_build_object('value', a.address, 'name', 'netbox address ' || concat_ws(' ', a.vrf, host(a.address)),
                                     'note', jsonb_strip_nulls(to_jsonb(a))))
-FROM prefixes AS p JOIN addresses AS a ON a.address <<= p.prefix
-WHERE p.is_pool GROUP BY p.prefix
+FROM prefixes AS p JOIN addresses AS a ON a.address <<= p.prefix AND a.vrf IS NOT DISTINCT FROM p.vrf
+WHERE p.is_pool GROUP BY p.vrf, p.prefix
 UNION ALL
 SELECT 'vlans of ' || "group",
        jsonb_agg(jsonb_build_object('value', vid, 'name', 'netbox vlan ' || "group" || ' ' || vid,

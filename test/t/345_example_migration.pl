@@ -31,9 +31,10 @@ sub play
 my %moved = (
 	'netbox.sql' => [
 		[ 'addresses of 10.40.0.0/24', 5 ], [ 'prefixes of 10.40.0.0/16', 4 ],
+		[ 'prefixes of blue 10.40.0.0/16', 1 ],
 		[ 'vlans of lab', 3 ] ],
-	'kea_memfile.sql' => [ [ 'kea 1', 3 ], [ 'kea 2', 1 ] ],
-	'kea_postgresql.sql' => [ [ 'kea 3', 3 ] ],
+	'kea_memfile.sql' => [ [ 'kea 1', 3 ], [ 'kea 2', 2 ] ],
+	'kea_postgresql.sql' => [ [ 'kea 3', 4 ] ],
 	'freeradius.sql' => [ [ 'radius dialup', 2 ], [ 'radius office', 1 ] ]);
 
 $node->safe_psql('postgres', "\\i $folder/kea/lease4.sql");
@@ -59,7 +60,9 @@ is($node->safe_psql('postgres', q(SELECT note->'context'->'door' FROM alloc_unit
 is($node->safe_psql('postgres', q(SELECT extract(epoch FROM expires_at) FROM alloc_units WHERE value = '10.41.0.10')),
 	'4070912400.000000', 'the last line for an address counts');
 is($node->safe_psql('postgres', q(SELECT value, expires_at IS NULL FROM alloc_units WHERE pool = 'kea 3' ORDER BY address)),
-	"10.42.0.10|f\n10.42.0.11|f\n10.42.0.13|f", 'addresses as numbers');
+	"10.42.0.10|f\n10.42.0.11|f\n10.42.0.13|f\n10.42.0.15|t", 'addresses as numbers');
+is($node->safe_psql('postgres', q(SELECT value FROM alloc_units WHERE pool = 'kea 2' AND expires_at IS NULL)),
+	'10.41.1.21', 'a lease that does not expire');
 is($node->safe_psql('postgres', q(SELECT ranges FROM alloc_pools WHERE pool = 'radius dialup')),
 	'{10.43.0.1-10.43.0.4,10.43.0.7}', 'rows become ranges');
 is($node->safe_psql('postgres', q(SELECT alloc_ip('radius dialup', alloc_key('radius session 192.0.2.1 17')))),
