@@ -2,8 +2,9 @@
 # each line, one for each comparison of its parts; and it ends all that it has
 # started, also if it fails.
 #
-# Transactions are counted, not seconds, and no figure is judged.  Part alloc,
-# which fills large pools first, is only played with PG_CAS_LONG=1.
+# Transactions are counted, not seconds, and no figure is judged.  Parts alloc,
+# which fills large pools first, and dhcp, which downloads packages, are only
+# played with PG_CAS_LONG=1.
 use strict;
 use warnings;
 
@@ -25,7 +26,7 @@ local $ENV{TMPDIR} = $folder;
 delete $ENV{TEMP_CONFIG};
 
 my $results = "$PostgreSQL::Test::Utils::tmp_check/bench";
-my @parts = (qw(cas txn lock request), long_or([], ['alloc'])->@*);
+my @parts = (qw(cas txn lock request), long_or([], [ 'alloc', 'dhcp' ])->@*);
 
 sub bench
 {
