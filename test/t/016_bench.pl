@@ -1,6 +1,6 @@
-# Claim: bench/run --quick plays to its end and prints a table with figures in
-# each line, one for each comparison of its parts; and it ends all that it has
-# started, also if it fails.
+# Claim: bench/run --quick and bench/growth --quick play to their ends and make tables
+# with figures in each line, one for each comparison of the parts, and one for each
+# size of each case; and they end all that they have started, also if they fail.
 #
 # Transactions are counted, not seconds, and no figure is judged.  Parts alloc,
 # which fills large pools first, and dhcp, which downloads packages, are only
@@ -30,8 +30,10 @@ my @parts = (qw(cas txn lock request), long_or([], [ 'alloc', 'dhcp' ])->@*);
 
 sub bench
 {
+	my ($command, @arguments) = @_;
 	my ($out, $err) = ('', '');
-	my $ok = run [ 'bench/run', '--quick', '--transactions', 5, '--out', $results, @_ ],
+	my $ok = run [ "bench/$command", '--quick', '--transactions', 5, '--out', $results,
+		@arguments ],
 	  '<', \'', '>', \$out, '2>', \$err,
 	  timeout($PostgreSQL::Test::Utils::timeout_default * 2);
 
@@ -51,7 +53,7 @@ sub remains
 	return (grep({ /\Q$folder\E/ } @commands), glob "$folder/*");
 }
 
-my ($ok, $out, $err) = bench('--parts', "@parts");
+my ($ok, $out, $err) = bench('run', '--parts', "@parts");
 ok($ok, 'it ends well') or diag("$err\n", substr $out, -2000);
 is($err, '', 'without a word on standard error');
 
@@ -66,7 +68,7 @@ my %expected = map { $_ => 1 }
   map { "$_->[1]: $_->[3]" }
   grep { $_->[0] =~ /^(?:$parts)$/ && " $_->[5] " =~ / (?:1 .*|8) / }
   map { [ split /\s*\|\s*/ ] }
-  grep { !/^#/ } split /\n/, slurp_file('bench/comparisons');
+  grep { /^[^#]/ } split /\n/, slurp_file('bench/comparisons');
 my %seen = map { ("$_->[0]: $_->[1]" => 1) } @lines;
 is_deeply(\%seen, \%expected, 'each comparison is in it');
 
@@ -83,9 +85,35 @@ foreach my $file (qw(table.md ratios.md results.csv machine.txt))
 }
 is(join("\n", remains()), '', 'nothing is left running, nor the stage');
 
-($ok, $out, $err) = bench('--parts', 'nonsense');
+($ok, $out, $err) = bench('run', '--parts', 'nonsense');
 ok(!$ok, 'a part that there is not is an error');
 like($err, qr/no part nonsense/, 'which says so');
 is(join("\n", remains()), '', 'nothing is left running after it');
+
+# Growth: a line for each case and size, with its times.
+my @cases = long_or([qw(names requests rows usage)], [])->@*;
+($ok, $out, $err) = bench('growth', @cases);
+ok($ok, 'growth ends well') or diag("$err\n", substr $out, -2000);
+is($err, '', 'without a word on standard error');
+@cases = map { s/\.sql$//r } grep { !/_peer|setup/ } map { s|.*/||r } glob 'bench/growth.d/*.sql'
+  unless @cases;
+my %lines;
+foreach my $line (split /\n/, slurp_file("$results/growth.md"))
+{
+	my (undef, $work, undef, $size, @figures) = split /\s*\|\s*/, $line;
+
+	$lines{"$work: $size"} = 1 if "@figures" =~ /^\d+\.\d+ \d+\.\d+/;
+}
+%expected = ();
+foreach my $case (@cases)
+{
+	my $text = slurp_file("bench/growth.d/$case.sql");
+	my ($work) = $text =~ /^-- work: (.*)/m;
+	my ($sizes) = $text =~ /^-- quick: (.*)/m;
+
+	$expected{"$work: " . ($_ =~ s/(?<=\d)(?=(?:\d{3})+$)/,/gr)} = 1 foreach split ' ', $sizes;
+}
+is_deeply(\%lines, \%expected, 'each case has its lines');
+is(join("\n", remains()), '', 'nothing is left running after that either');
 
 done_testing();
