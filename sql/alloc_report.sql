@@ -120,6 +120,7 @@ SET debug_discard_caches = 0;
 SELECT count(alloc_int('many', k(n))) FROM generate_series(1, 5000) AS n;
 RESET debug_discard_caches;
 SELECT alloc_reserve('many', '49000-50000');
+SELECT count(*) FROM (SELECT pg_stat_force_next_flush()) AS f; -- what was read until now is not counted
 BEGIN;
 CREATE FUNCTION read(tables text[]) RETURNS bigint LANGUAGE sql AS $$
     SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_all_tables
