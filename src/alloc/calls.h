@@ -11,6 +11,7 @@
 extern bool pool_shows(Oid owner, ArrayType *grantees);
 extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
 extern void pool_require_values(const Pool *pool);
+pg_noreturn extern void raise_no_pool(const char *name);
 extern bool pool_use(PoolUse *use, Oid nsp, const char *name,
 					 PoolRight right);
 extern bool pool_use_again(PoolUse *use);
@@ -138,6 +139,7 @@ extern void key_check_block_snapshot(Search *search, const SlotRow *row);
 extern char *uuid_text(const pg_uuid_t *key);
 
 /* resolve.c */
+extern void resolve_require_counted(const Pool *pool, const char *function);
 extern void resolve_request(const Pool *pool, Request *request);
 extern bool resolve_is_same(const Request *request, const SlotRow *unit);
 extern bool resolve_is_open(const Request *request, const SlotRow *unit);

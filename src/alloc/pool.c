@@ -143,7 +143,7 @@ alloc_owner_name(PG_FUNCTION_ARGS)
 }
 
 /* Raise PT404. */
-pg_noreturn static void
+pg_noreturn void
 raise_no_pool(const char *name)
 {
 	StringInfoData detail;

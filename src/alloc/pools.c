@@ -276,6 +276,11 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	require_writable(fcinfo);
 
 	owner_sql_begin(&scope);
+	/* whoever is dropping the pool above is waited for */
+	if (parent != 0 &&
+		owner_sql("SELECT FROM @alloc_pool WHERE id = $1 FOR KEY SHARE",
+				  ARGS(INT4OID), VALUES(Int32GetDatum(parent))) == 0)
+		raise_no_pool(text_to_cstring(PG_GETARG_TEXT_PP(7)));
 
 	/*
 	 * If another session is just creating a pool of this name, this waits for

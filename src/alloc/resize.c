@@ -49,8 +49,10 @@ count_resize(Store *store, PoolUse *use, const pg_uuid_t *key, int64 n,
 	do
 	{
 		SlotRow		unit;
+		bool		held = unit_hold(store, use, key, count.function, &unit);
 
-		if (!unit_hold(store, use, key, count.function, &unit))
+		resolve_require_counted(use->pool, count.function);
+		if (!held)
 			raise_no_unit(use, key);
 		unit_check_generation(use->pool, &unit, generation);
 		count.now = GetCurrentTimestamp();

@@ -113,12 +113,9 @@ require_chunk(const Pool *pool, const Request *request)
 						 pool->port_chunk)));
 }
 
-/*
- * Set the request's fields that are in slots of the pool.  Raises 22023 if the
- * pool could never have such a unit.
- */
-void
-resolve_request(const Pool *pool, Request *request)
+/* Raise 22023: the pool is not of the kind that the request needs. */
+pg_noreturn static void
+raise_wrong_kind(const Pool *pool, RequestKind kind, const char *function)
 {
 	static const char *const wanted[] = {
 		[REQUEST_IP] = "addresses",
@@ -129,6 +126,32 @@ resolve_request(const Pool *pool, Request *request)
 		[REQUEST_MAC8] = "MAC addresses of 8 bytes",
 		[REQUEST_COUNT] = "kind count"
 	};
+
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s() cannot allocate from pool \"%s\"", function,
+					pool->name),
+			 errhint("It needs a pool of %s.", wanted[kind])));
+}
+
+/*
+ * Raise 22023 unless the pool is counted.  Who has waited for the pool's lock
+ * must ask again: a pool of another kind may have got its name.
+ */
+void
+resolve_require_counted(const Pool *pool, const char *function)
+{
+	if (!pool->counted)
+		raise_wrong_kind(pool, REQUEST_COUNT, function);
+}
+
+/*
+ * Set the request's fields that are in slots of the pool.  Raises 22023 if the
+ * pool could never have such a unit.
+ */
+void
+resolve_request(const Pool *pool, Request *request)
+{
 	bool		fits = request->kind == REQUEST_PORTS ? pool->port_chunk > 0 :
 		request->kind == kind_request(pool->kind);
 
@@ -151,11 +174,7 @@ resolve_request(const Pool *pool, Request *request)
 			break;
 	}
 	if (!fits)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s() cannot allocate from pool \"%s\"",
-						request->function, pool->name),
-				 errhint("It needs a pool of %s.", wanted[request->kind])));
+		raise_wrong_kind(pool, request->kind, request->function);
 	if (request->kind == REQUEST_PREFIX &&
 		(request->masklen < 0 || request->order < 0 ||
 		 request->order > MAX_PREFIX_ORDER))
