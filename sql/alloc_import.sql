@@ -76,7 +76,8 @@ SELECT value, outcome FROM alloc_import('seats', '[{"n": 3, "name": "a"}, {"n": 
 SELECT alloc_pool_create('s', '{}', 'count', capacity => 9), alloc_pool_create('n', '{1-99}', 'int'),
        alloc_pool_create('x', '{10.3.0.0/24}', 'prefix'), alloc_pool_create('c', '{10.4.0.0/24}', port_chunk => 16384);
 SELECT value, outcome FROM alloc_import('s', '[{"value": -5, "name": "a"}, {"value": 0, "name": "a"}, {"n": -5, "name": "a"}, {"value": 5, "n": 3, "name": "a"}, {"value": "x", "name": "a"},
-    {"value": 9223372036854775808, "name": "a"}, {"value": 3, "n": 3, "name": "b"}]');
+    {"value": 9223372036854775808, "name": "a"}, {"value": 3, "n": 3, "name": "b"},
+    {"value": 3, "name": "b", "key": "00000000-0000-0000-0000-000000000001"}, {"value": 3, "name": "b", "key": "b757316e-230e-5bcf-8e9f-468bafeadebf"}]');
 SELECT value, outcome FROM alloc_import('n', '[{"value": 10, "n": 3, "last": 20, "name": "a"}, {"value": 21, "n": 3, "last": 20, "name": "a"}, {"value": 19, "n": 3, "last": "x", "name": "a"},
     {"value": 19, "n": 3, "last": [], "name": "a"}, {"value": [], "name": "a"}, {"value": 19, "n": 3, "last": 20, "name": "b"}]');
 SELECT value, outcome FROM alloc_import('x', '[{"value": "10.3.0.0/26", "masklen": 28, "name": "a"}, {"value": "10.3.0.0/26", "masklen": 26, "name": "b"}]');

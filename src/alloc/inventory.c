@@ -118,15 +118,9 @@ entry_key(Entry *entry, JsonbContainer *object)
 {
 	JsonbValue	value;
 	char	   *text;
+	bool		has_name = json_field(object, "name", &value);
 
-	if (json_field(object, "key", &value))
-	{
-		text = json_text(&value);
-		entry->has_key = text != NULL && entry_uuid(text, &entry->key);
-		if (!entry->has_key)
-			note_problem(entry, "key", "is not a UUID");
-	}
-	else if (json_field(object, "name", &value))
+	if (has_name)
 	{
 		text = json_text(&value);
 		entry->has_key = text != NULL;
@@ -140,7 +134,19 @@ entry_key(Entry *entry, JsonbContainer *object)
 				*DatumGetUUIDP(DirectFunctionCall1(alloc_key, name));
 		}
 	}
-	else
+	if (json_field(object, "key", &value))
+	{
+		pg_uuid_t	key_of_name = entry->key;
+
+		text = json_text(&value);
+		entry->has_key = text != NULL && entry_uuid(text, &entry->key);
+		if (!entry->has_key)
+			note_problem(entry, "key", "is not a UUID");
+		else if (has_name &&
+				 memcmp(&key_of_name, &entry->key, UUID_LEN) != 0)
+			note_problem(entry, "name", "contradicts key");
+	}
+	else if (!has_name)
 		note_problem(entry, "key", "is missing");
 	entry->request.key = entry->key;
 }

@@ -7,6 +7,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "alloc/json.h"
 #include "alloc/kind.h"
 #include "alloc/set.h"
@@ -35,6 +37,7 @@ add_choice(Set *set, Member *member, Oid nsp, const JsonbValue *name,
 	pool = pnstrdup(name->val.string.val, name->val.string.len);
 	for (Member *other = set->members; other <= member; other++)
 	{
+		CHECK_FOR_INTERRUPTS();
 		for (int i = 0; i < other->nchoices; i++)
 		{
 			if (strcmp(other->choices[i].use.name, pool) == 0)
