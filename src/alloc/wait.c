@@ -13,15 +13,19 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/htup_details.h"
 #include "access/multixact.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/resowner.h"
+#include "utils/timeout.h"
 
 #include "alloc/alloc.h"
 
@@ -99,6 +103,81 @@ wait_for_xid(TransactionId xid)
 	XactLockTableWait(xid, NULL, NULL, XLTW_None);
 }
 
+/*
+ * A slice ends by a cancellation of our own, in the way in which lock_timeout
+ * ends a wait.  If the server is busy, the user's cancellation or the end of
+ * statement_timeout can come at the same time, and PostgreSQL remembers only
+ * that there was one.  That must not get lost.  Those come by a signal, SIGINT,
+ * also if a timer has caused them, and the end of a slice does not.
+ */
+static TimeoutId slice_timer = MAX_TIMEOUTS;
+static volatile sig_atomic_t slice_over;
+static volatile sig_atomic_t signalled;
+static struct sigaction former_action;
+
+/* The timer has run out. */
+static void
+end_slice(void)
+{
+	slice_over = true;
+	QueryCancelPending = true;
+	InterruptPending = true;
+	SetLatch(MyLatch);
+}
+
+/* Handler of SIGINT during a slice. */
+static void
+note_signal(int signo, siginfo_t *info, void *context)
+{
+	signalled = true;
+	if (former_action.sa_flags & SA_SIGINFO)
+		former_action.sa_sigaction(signo, info, context);
+	else if (former_action.sa_handler != SIG_IGN &&
+			 former_action.sa_handler != SIG_DFL)
+		former_action.sa_handler(signo);
+}
+
+/* Begin a slice of ms milliseconds. */
+static void
+slice_begin(int ms)
+{
+	struct sigaction action;
+
+	if (slice_timer == MAX_TIMEOUTS)
+		slice_timer = RegisterTimeout(USER_TIMEOUT, end_slice);
+	slice_over = signalled = false;
+	(void) sigaction(SIGINT, NULL, &former_action);
+	action = former_action;
+	action.sa_sigaction = note_signal;
+	action.sa_flags |= SA_SIGINFO;
+	(void) sigaction(SIGINT, &action, NULL);
+	enable_timeout_after(slice_timer, ms);
+}
+
+/*
+ * End it.  If an error has been caught, sqlstate is its SQLSTATE, otherwise 0.
+ * Returns whether it is the end of the slice.
+ */
+static bool
+slice_finish(int sqlstate)
+{
+	bool		is_end = false;
+
+	disable_timeout(slice_timer, false);
+	/* a signal that has come since the error was raised is still pending */
+	if (slice_over && sqlstate == ERRCODE_QUERY_CANCELED)
+		is_end = !signalled || QueryCancelPending;
+	else if (slice_over)
+	{
+		/* nobody has noticed that it is over */
+		QueryCancelPending = false;
+		if (signalled)
+			QueryCancelPending = true;
+	}
+	(void) sigaction(SIGINT, &former_action, NULL);
+	return is_end;
+}
+
 /* A function that waits, for in_subtransaction(). */
 typedef struct LimitedWait
 {
@@ -106,6 +185,7 @@ typedef struct LimitedWait
 	void	   *arg;
 	int			lock_timeout;
 	int			deadlock_timeout;
+	bool		sliced;			/* in a slice */
 } LimitedWait;
 
 static bool
@@ -117,37 +197,43 @@ wait_through(void *arg)
 	DeadlockTimeout = waiting->deadlock_timeout;
 	waiting->wait(waiting->arg);
 	CurrentResourceOwner = CurTransactionResourceOwner;
-	/* The timeout may have fired just as the wait ended. */
+	/* The timer may have run out just as the wait ended. */
+	if (waiting->sliced)
+		(void) slice_finish(0);
 	CHECK_FOR_INTERRUPTS();
 	return true;
 }
 
 /*
  * Call a function that waits for heavyweight locks, but for no longer than ms
- * milliseconds for each, with the deadlock detector running after deadlock_ms.
- * Returns false, without the locks, if that was not enough.  is_users says
- * that lock_timeout is up then, which is an error.
+ * milliseconds, with the deadlock detector running after deadlock_ms.  Returns
+ * false, without the locks, if that was not enough.  is_users says that
+ * lock_timeout is up then, which is an error.
  */
 bool
 wait_limited(void (*wait) (void *arg), void *arg, int ms, int deadlock_ms,
 			 bool is_users)
 {
-	LimitedWait waiting = {wait, arg, ms, deadlock_ms};
+	LimitedWait waiting = {
+		.wait = wait,.arg = arg,
+		.lock_timeout = is_users ? ms : 0,
+		.deadlock_timeout = deadlock_ms,
+		.sliced = !is_users
+	};
 	int			lock_timeout = LockTimeout;
 	int			deadlock_timeout = DeadlockTimeout;
 	bool		ended;
 	ErrorData  *error;
 
-	/*
-	 * The slice ends by a lock timeout, which is an error.  Catch it in a
-	 * subtransaction, and pass it on if it is the user's.
-	 */
+	/* The end of a slice is an error.  Catch it in a subtransaction. */
+	if (!is_users)
+		slice_begin(ms);
 	ended = in_subtransaction(wait_through, &waiting, &error);
 	LockTimeout = lock_timeout;
-	DeadlockTimeout = deadlock_timeout;	/* no GUC code would restore them */
-	if (error != NULL &&
-		(error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || is_users))
+	DeadlockTimeout = deadlock_timeout; /* no GUC code would restore them */
+	if (error != NULL && (is_users || !slice_finish(error->sqlerrcode)))
 		ReThrowError(error);
+	CHECK_FOR_INTERRUPTS();
 	return ended;
 }
 
@@ -300,7 +386,8 @@ wait_for_room(Waiting *waiting, const WaitSet *met, TimestampTz began)
 		for (int i = 0; i < met->n; i++)
 			wait_add_xid(&waiting->room, met->xids[i]);
 		waiting->round++;
-		if (waiting->room.n == 0 && ++waiting->idle > MAX_IDLE_ROUNDS)
+		waiting->idle = waiting->room.n > 0 ? 0 : waiting->idle + 1;
+		if (waiting->idle > MAX_IDLE_ROUNDS)
 			return false;
 	}
 	waiting->looking = !wait_some(&waiting->room, waiting->pause);

@@ -1,0 +1,91 @@
+# Claim: a call that waits for room can be cancelled, and statement_timeout and
+# lock_timeout end it, also on a server so busy that they come together with the
+# end of one of the slices of which the wait is made.
+use strict;
+use warnings;
+
+use PgCas;
+use PgCasSession;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+plan skip_all => 'needs /proc' if !-r "/proc/$$/status";
+
+my $node = pg_cas_node('cancel', 'fsync = off', 'deadlock_timeout = 10s');
+pg_cas_helpers($node, 'postgres');
+$node->safe_psql('postgres', q{SELECT alloc_pool_create('one', '{1}', 'int'),
+	alloc_pool_create('seat', '{}', 'count', capacity => 1), alloc_pool_create('free', '{1-9}', 'int')});
+
+# A unit of each pool is held by an idle transaction.
+my $holder = PgCasSession->start($node, 'postgres');
+$holder->ask(q{BEGIN; SELECT alloc_int('one', k(1)), alloc_count('seat', k(1));});
+
+# Is a signal waiting to be delivered to the process?
+sub is_pending
+{
+	my ($pid, $signal) = @_;
+	return scalar grep { /^(?:ShdPnd|SigPnd):\s*([0-9a-f]+)/ && hex($1) >> $signal - 1 & 1 }
+	  split /\n/, slurp_file("/proc/$pid/status");
+}
+
+# Let a call wait, and stop its process in the middle of a slice.  It goes on when
+# the end of the slice and what $meanwhile does have come.
+sub meets
+{
+	my ($settings, $call, $meanwhile) = @_;
+	my $session = PgCasSession->start($node, 'postgres');
+	my $pid = $session->{pid};
+
+	$session->ask("$settings;");
+	$session->send("SELECT $call;");
+	$node->poll_query_until('postgres',
+		"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid")
+	  or die 'it does not wait';
+	kill 'STOP', $pid;
+	$meanwhile->($pid);
+	wait_until('the slice ends', sub { is_pending($pid, 14) });
+	kill 'CONT', $pid;
+	my $answer = $session->answer;
+	$session->stop;
+	return $answer;
+}
+
+my $cancel = sub { $node->safe_psql('postgres', "SELECT pg_cancel_backend($_[0])"); };
+my $over = sub {
+	$node->poll_query_until('postgres',
+		"SELECT now() > query_start + '3s' FROM pg_stat_activity WHERE pid = $_[0]") or die;
+};
+my %calls = (
+	'alloc_int' => q{alloc_int('one', k(2))},
+	'alloc_many' => q{alloc_many('one', ARRAY[k(2), k(3)])},
+	'alloc_set' => q{alloc_set('[{"pool": "free"}, {"pool": "one"}]', k(2))},
+	'alloc_count' => q{alloc_count('seat', k(2))},
+	'in line' => q{alloc_count('seat', k(2), wait => '1 day')});
+foreach my $name (sort keys %calls)
+{
+	like(meets('', $calls{$name}, $cancel), qr/57014: canceling statement due to user request/,
+		"$name is cancelled");
+	like(meets(q{SET statement_timeout = '3s'}, $calls{$name}, $over),
+		qr/57014: canceling statement due to statement timeout/, "$name: statement_timeout");
+}
+like(meets(q{SET lock_timeout = '3s'}, $calls{alloc_int}, $over),
+	qr/55P03: canceling statement due to lock timeout/, 'lock_timeout');
+
+# Nothing of it is left in the session.
+my $session = PgCasSession->start($node, 'postgres');
+$session->send("SELECT $calls{alloc_int};");
+$node->poll_query_until('postgres',
+	"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $session->{pid}") or die;
+kill 'STOP', $session->{pid};
+wait_until('the slice ends', sub { is_pending($session->{pid}, 14) });
+$holder->ask('ROLLBACK;');
+kill 'CONT', $session->{pid};
+is($session->answer, "1\n", 'what comes free meanwhile is taken');
+is($session->ask('SELECT 2;'), "2\n", 'the session goes on');
+$node->safe_psql('postgres', "SELECT pg_cancel_backend($session->{pid})");
+is($session->ask('SELECT 3;'), "3\n", 'and has nothing left to be cancelled');
+$_->stop foreach $session, $holder;
+is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'all pools are sound');
+$node->stop;
+done_testing();
