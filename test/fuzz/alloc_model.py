@@ -14,13 +14,25 @@ def key(n):
 
 
 class Unit:
-    """A unit of a key: the values first to last; over if it has expired."""
+    """A unit of a key: the values first to last; over if it has expired.
+
+    What a key has of a counted pool are values from 0 on, as many as it has.
+    """
 
     def __init__(self, first, last, kind, over, generation, number=1):
         self.first, self.last, self.kind = first, last, kind
         self.number, self.size = number, (last - first + 1) // number
         self.over, self.generation = over, generation
         self.perhaps = False    # expired, and may have been removed
+
+    @property
+    def weight(self):
+        """How much of the counted pools above it takes."""
+        return self.size if self.kind == 'count' else self.number
+
+    @property
+    def live_weight(self):
+        return 0 if self.over else self.weight
 
     def meets(self, first, last):
         return self.first <= last and first <= self.last
@@ -30,9 +42,12 @@ class Unit:
 
 
 class Pool:
-    """A pool.  Values are numbers from 0: of addresses, or of chunks of addresses."""
+    """A pool.  Values are numbers from 0: of addresses, or of chunks of addresses.
 
-    def __init__(self, name, kind, strategy, cooldown, chunks, base, size):
+    A counted pool has a capacity instead; its units do not exclude one another.
+    """
+
+    def __init__(self, name, kind, strategy, cooldown, chunks, base, size, parent=None):
         self.name, self.kind, self.strategy = name, kind, strategy
         self.cooldown, self.chunks, self.base = cooldown, chunks, base
         self.ranges = [(0, size - 1)]   # open ones, in addresses
@@ -45,6 +60,26 @@ class Pool:
         self.units = {}                 # key: Unit, as committed
         self.greatest = 0               # generation
         self.changes = 0
+        self.counted = kind == 'count'
+        self.capacity = size if self.counted else None
+        self.parent, self.children = parent, []
+        self.cooled = 0                 # places that are cooling, of a counted pool
+        if self.counted:
+            self.ranges = []
+        if parent:
+            parent.children.append(self)
+
+    def chain(self):
+        """Return the pool and those above it."""
+        return [self] + (self.parent.chain() if self.parent else [])
+
+    def levels(self):
+        """Return the counted pools of which a unit takes something."""
+        return [p for p in self.chain() if p.counted]
+
+    def family(self):
+        """Return the pool and all those below it."""
+        return [self] + [p for c in self.children for p in c.family()]
 
     def address(self, n):
         if self.kind == 'int':
@@ -63,10 +98,12 @@ class Pool:
 
     def last(self, unit):
         """Return the last one of several units in a row, as the views show it, or None."""
-        return None if unit.number == 1 else self.address(unit.last // self.chunks)
+        return None if unit.number == 1 or self.counted else self.address(unit.last // self.chunks)
 
     def value(self, unit):
         """Return a unit as the views show it."""
+        if self.counted:
+            return str(unit.size)
         if unit.kind == 'prefix':
             return self.text((unit.first, unit.last))
         if unit.kind == 'ports':
@@ -80,6 +117,8 @@ class Pool:
 
     def parse(self, text, kind, n=1):
         """Return the values of a unit, or of n in a row, that an answer names."""
+        if self.counted:
+            return 0, int(text) - 1
         first, last = self.parse_one(text, kind)
         return first, last + (n - 1) * self.chunks
 
@@ -163,6 +202,55 @@ class Turn(turns.Turn):
         self.level = None
         self.touched = set()
         self.seen = {}
+        self.patient = None     # the pool in whose line the current call stands
+
+    def touch(self, *pools):
+        """Remember that the transaction has used these pools."""
+        if self.effects is not None:
+            self.touched.update(p for pool in pools for p in pool.chain())
+
+    def late(self):
+        if not super().late() and self.patient and not self.cancelled:
+            self.run.help(self)
+
+    def rests(self, level):
+        """Return how many places of a counted pool will cool that this transaction freed."""
+        n = 0
+        for pool in level.family():
+            units = dict(pool.units)
+            for of, k, unit in self.effects or ():
+                if of is pool:
+                    was = units.get(k)
+                    if unit is None and was and pool.cooldown == NEVER:
+                        n += was.live_weight
+                    apply(units, k, unit)
+        return n
+
+    def used(self, level):
+        """Return how much of a counted pool is taken, as this session sees it."""
+        return (level.cooled + self.rests(level)
+                + sum(u.live_weight for p in level.family() for u in self.view(p).values()))
+
+    def adds(self, level):
+        """Return how much more of a counted pool this transaction surely keeps from others.
+
+        Something that it has released it may use again, but nobody else can.
+        """
+        more = most = 0
+        family = level.family()
+        units = {pool: dict(pool.units) for pool in family}
+        for pool, k, unit in self.effects or ():
+            if pool in units:
+                was = units[pool].get(k)
+                more += (unit.live_weight if unit else 0) - (was.live_weight if was else 0)
+                apply(units[pool], k, unit)
+                most = max(most, more)
+        return most
+
+    def changes(self, level):
+        """Whether this transaction has changed what is taken of a counted pool."""
+        family = set(level.family())
+        return any(pool in family for pool, _, _ in self.effects or ())
 
     def resting(self, pool):
         """Return the values that this transaction has released, and that will cool."""
@@ -225,8 +313,10 @@ def apply(units, k, unit):
 
     A new unit removes expired units with its values, and of several in a row, some.
     """
-    if unit is None:
+    if unit is None or unit.kind == 'count':
         units.pop(k, None)
+        if unit:
+            units[k] = unit
         return
     for other, was in list(units.items()):
         if other == k or not was.over or not was.meets(unit.first, unit.last):
@@ -243,6 +333,9 @@ def settle(pool, k, unit):
     """Change the committed units of a pool.  Released values may start to cool."""
     was = pool.units.get(k)
     if unit is None and was and not was.over and pool.cooldown == NEVER:
-        pool.cooling.update(v for v in range(was.first, was.last + 1))
+        if not pool.counted:
+            pool.cooling.update(v for v in range(was.first, was.last + 1))
+        for level in pool.levels():
+            level.cooled += was.weight
     apply(pool.units, k, unit)
     pool.changes += 1

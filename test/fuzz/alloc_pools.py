@@ -7,6 +7,8 @@ from fuzz import Difference, Raised, Session
 from turns import Run
 
 SESSIONS = 4
+POOLS = 6
+DEEPEST = 4     # pools above one another
 
 
 class Pools(Run):
@@ -17,27 +19,35 @@ class Pools(Run):
         self.maker = Session(fuzz, 'maker')
         self.pools = []
         self.made = 0
-        while len(self.pools) < 3:
+        while len(self.pools) < POOLS:
             self.new_pool()
 
     def new_pool(self):
         r = self.random
-        kind = r.choice(('int', 'ip', 'ports', 'ports', 'prefix', 'prefix', 'mac', 'mac8'))
+        kind = r.choice(('int', 'ip', 'ports', 'ports', 'prefix', 'prefix', 'mac', 'mac8',
+                         'count', 'count', 'count', 'count'))
         size = r.choice((4, 8, 16, 16))
-        base = (r.choice((0, 100)) if kind == 'int'
+        base = (0 if kind == 'count'
+                else r.choice((0, 100)) if kind == 'int'
                 else r.choice((0, 0xfff8, 256 ** BYTES[kind] - 32)) if kind in BYTES
                 else int(ipaddress.ip_address(r.choice(('10.0.0.0', '2001:db8::')))))
         chunks = 4 if kind == 'ports' else 1
         self.made += 1
         pool = Pool(f'p{self.made}', 'ip' if kind == 'ports' else kind,
-                    r.choice(('any', 'lowest', 'random')),
-                    r.choice(('0', NOW, NEVER)), chunks, base, size)
+                    'any' if kind == 'count' else r.choice(('any', 'lowest', 'random')),
+                    r.choice(('0', '0', NOW, NEVER)), chunks, base, size, self.new_parent())
         exclude = self.exclude(pool)
         self.maker.rows('SELECT alloc_pool_create(%s, %s, %s, %s, %s::interval, %s, '
-                        'exclude_ports => %s::int4range[])',
-                        pool.name, [pool.text(pool.ranges[0])], pool.kind, pool.strategy,
-                        pool.cooldown, 65536 // chunks if chunks > 1 else None, exclude)
+                        'exclude_ports => %s::int4range[], parent => %s, capacity => %s)',
+                        pool.name, [pool.text(part) for part in pool.ranges], pool.kind,
+                        pool.strategy, pool.cooldown, 65536 // chunks if chunks > 1 else None,
+                        exclude, pool.parent and pool.parent.name, pool.capacity)
         self.pools.append(pool)
+
+    def new_parent(self):
+        """Choose a parent for a new pool, or none."""
+        parents = [p for p in self.pools if p.counted and len(p.chain()) < DEEPEST]
+        return self.random.choice(parents) if parents and self.random.random() < 0.6 else None
 
     def exclude(self, pool):
         """Choose ports of a pool to exclude, in one chunk or none."""
@@ -52,12 +62,20 @@ class Pools(Run):
         return f'{{"[{a},{b}]"}}'
 
     def in_way(self, turn, other):
-        """A call may have to wait for any transaction that has used the pool."""
-        return turn.at is None and other.touched or turn.at in other.touched
+        """A call may have to wait for any transaction that has used the pool.
+
+        And for what stands before it in a line.
+        """
+        if turn.at is None:
+            return bool(other.touched)
+        at = turn.at if isinstance(turn.at, list) else [turn.at]
+        chain = {p for pool in at for p in pool.chain()}
+        return (not chain.isdisjoint(other.touched)
+                or other.patient and not chain.isdisjoint(other.patient.chain()))
 
     def busy(self, pool, turn=None):
-        """Whether another open transaction has used the pool."""
-        return any(pool in t.touched for t in self.turns if t is not turn)
+        """Whether another open transaction has used the pool, or one above."""
+        return any(not t.touched.isdisjoint(pool.chain()) for t in self.turns if t is not turn)
 
     def used(self, turn, pool, values):
         """Whether a part of a pool is in use.
@@ -70,8 +88,11 @@ class Pools(Run):
 
     def change_pool(self, turn, pool):
         """Call a function that locks the whole pool, outside a transaction."""
-        what = self.random.choice(('shrink', 'drain', 'grow', 'grow', 'reserve', 'unreserve',
-                                   'unreserve', 'set', 'rebuild', 'reap', 'drop'))
+        what = self.random.choice(
+            ('recount', 'recount', 'recount', 'rebuild', 'reap', 'drop', 'refused')
+            if pool.counted else
+            ('shrink', 'drain', 'grow', 'grow', 'reserve', 'unreserve', 'unreserve', 'set',
+             'rebuild', 'reap', 'drop'))
         if what == 'reap':
             self.reap(turn)
         elif what in ('shrink', 'drain'):
@@ -110,9 +131,12 @@ class Pools(Run):
         if state == 'busy':
             return
         everything = (-1, 2 ** 130)
-        self.judge_use('drop', state, self.used(turn, pool, everything))
+        used = True if pool.children else self.used(turn, pool, everything)
+        self.judge_use('drop', state, used)
         if not state:
             self.pools.remove(pool)
+            if pool.parent:
+                pool.parent.children.remove(pool)
             self.new_pool()
 
     def shrink(self, turn, pool, drain):
@@ -198,6 +222,23 @@ class Pools(Run):
         if state != 'busy':
             self.fuzz.expect(not state, f'set: {state}')
             pool.strategy = strategy
+
+    def recount(self, turn, pool, capacity=None):
+        """Raise or lower a capacity, perhaps below what is held."""
+        if capacity is None:
+            capacity = self.random.choice((0, 1, 2, 3, 4, 6, 8, 12, 16, 16))
+        state = self.state(turn, pool, 'alloc_pool_set', None, None, None, capacity)
+        if state != 'busy':
+            self.fuzz.expect(not state, f'capacity: {state}')
+            pool.capacity = capacity
+
+    def refused(self, turn, pool):
+        """Counted pools have no ranges."""
+        function, *args = self.random.choice((
+            ('alloc_pool_grow', '1-2'), ('alloc_pool_shrink', '1-2'), ('alloc_reserve', '1-2'),
+            ('alloc_pool_set', 'lowest')))
+        state = self.state(turn, pool, function, *args)
+        self.fuzz.expect(state in ('22023', 'busy'), f'{function} of a counted pool: {state}')
 
     def rebuild(self, turn, pool):
         state = self.state(turn, pool, 'alloc_rebuild')

@@ -13,30 +13,11 @@ cooling, or whether a prefix may extend over adjacent ranges.
 import ipaddress
 
 from alloc_model import NEVER, NOW, Unit, key
-from alloc_pools import Pools
+from alloc_sets import KEYS, Asked, Sets
 from fuzz import Difference, Raised, psycopg
 
-KEYS = 14
 
-
-class Asked:
-    """What a call asks for."""
-
-    def __init__(self, kind, ttl):
-        self.kind, self.ttl = kind, ttl
-        self.size = self.number = 1     # in values; of units in a row
-        self.wanted = None              # values
-        self.of = None                  # of ports: the values of an address
-        self.exclude = None             # of ports: a range
-        self.without = set()            # of ports: the chunks in it, and those of the pool
-        self.excluded = set()
-        self.chunks = 1
-
-    def __repr__(self):
-        return f'asked {vars(self)}'
-
-
-class Alloc(Pools):
+class Alloc(Sets):
     """A run."""
 
     every = 200
@@ -84,7 +65,7 @@ class Alloc(Pools):
         call, values = self.call(pool, ask)
         answer = turn.ask(f'SELECT outcome, value, generation FROM alloc_try_{kind}(%s, %s, {call})',
                           pool.name, key(k), *values)
-        turn.touched.add(pool) if turn.effects is not None else None
+        turn.touch(pool)
         try:
             self.judge(turn, pool, k, ask, answer)
         except Difference as difference:
@@ -128,6 +109,9 @@ class Alloc(Pools):
     def judge(self, turn, pool, k, ask, answer, choice=True):
         expect = self.fuzz.expect
         kind, size, wanted = ask.kind, ask.size, ask.wanted
+        if pool.counted:
+            self.judge_count(turn, pool, k, ask.size, answer, ask.ttl)
+            return
         view = turn.view(pool)
         mine = view.get(k)
         live = mine if mine and not mine.over else None
@@ -158,6 +142,7 @@ class Alloc(Pools):
             expect(not any(v in cooling for v in range(first, last + 1)), 'cooling')
             clash = [u for u in taken if u.meets(first, last)]
             expect(not clash, f'others have {clash}')
+            self.must_fit(turn, pool, ask.number)
             expect(not choice or generation > pool.greatest,
                    f'generation {pool.greatest} was out')
             pool.greatest = max(pool.greatest, generation)
@@ -173,10 +158,13 @@ class Alloc(Pools):
             there = [p for p in places if pool.covers(pool.ranges, p, p + size - 1)
                      and (not ask.of or ask.of[0] <= p <= ask.of[1])
                      and self.free(turn, pool, taken, p, size, wanted or ask.of)]
-            expect(not there, f'free: {there}')
+            lacks = self.may_lack(turn, pool, ask.number)
+            expect(not there or lacks, f'free: {there}')
             cools = pool.cooling or pool.may_cool or turn.resting(pool)
-            expect(outcome != 'cooling' or cools, 'nothing cools')
-            if ask.number > 1 and not (cools or wanted or turn.waited or self.busy(pool, turn)):
+            expect(outcome != 'cooling' or cools or lacks and self.may_rest_above(turn, pool),
+                   'nothing cools')
+            if ask.number > 1 and not (cools or wanted or turn.waited or self.busy(pool, turn)
+                                       or lacks):
                 room = sum(self.free(turn, pool, taken, p, 1) for p in pool.places(1))
                 expect((outcome == 'fragmented') == (room >= size), f'{room} are free')
         else:
@@ -229,20 +217,27 @@ class Alloc(Pools):
     def many(self, turn, pool):
         """Allocate units for several keys, and check them one by one."""
         keys = self.random.sample(range(KEYS), 3)
+        before = turn.view(pool)
         if pool.chunks > 1 or pool.kind == 'prefix':
             kind, size = pool.kind, pool.chunks
         else:
             kind, size = pool.kind, 1
         bits = ipaddress.ip_address(pool.base).max_prefixlen if kind == 'prefix' else None
-        turn.touched.add(pool) if turn.effects is not None else None
+        turn.touch(pool)
         turn.at = pool
         try:
             rows = turn.rows('SELECT key, value, generation FROM alloc_many(%s, %s, %s)',
                              pool.name, [key(k) for k in keys], bits)
         except psycopg.Error as error:
             answer = turn.raised(error)
-            self.fuzz.expect(answer.state in ('PT507', 'PT422', '40001', '22023')
-                             or turn.gave_up(answer), f'alloc_many: {error}')
+            ask = Asked(kind, None, size)
+            live = [u for k, u in turn.view(pool).items() if k in keys and not u.over]
+            self.fuzz.expect(
+                answer.state == 'PT507' and not self.many_fit(turn, pool, keys, ask)
+                or answer.state == 'PT422' and any(not self.alike(u, ask) for u in live)
+                or answer.state == '40001' and turn.stale(pool)
+                or answer.state == '22023' and not list(pool.places(size))
+                or turn.gave_up(answer), f'alloc_many: {error}')
             turn.failed()
             return
         self.fuzz.expect([row[0].int for row in rows] == keys, 'alloc_many: the keys')
@@ -250,19 +245,24 @@ class Alloc(Pools):
             k = row[0].int
             live = turn.view(pool).get(k)
             held = live and not live.over
-            ask = Asked(kind, None)
-            ask.size = size
+            was = before.get(k)
+            if turn.waited and not held and was and was.generation == row[2]:
+                # It had this when it was asked for it, but the transaction that has been
+                # ended meanwhile had released it.
+                self.fuzz.expect(row[1] == pool.value(was), f'alloc_many: {k} had {was}')
+                continue
+            ask = Asked(kind, None, size)
             self.judge(turn, pool, k, ask, ('held' if held else 'allocated', row[1], row[2]),
                        choice=False)
 
-    def release(self, turn, pool):
+    def release(self, turn, pool, k=None):
         r = self.random
-        k = r.randrange(KEYS)
+        k = r.randrange(KEYS) if k is None else k
         mine = turn.view(pool).get(k)
         generation = r.choice((None, None, mine.generation, mine.generation - 1)) if mine else None
         turn.at = pool
         answer = turn.ask('SELECT alloc_release(%s, %s, %s)', pool.name, key(k), generation)
-        turn.touched.add(pool) if turn.effects is not None else None
+        turn.touch(pool)
         mine = turn.view(pool).get(k)
         live = mine if mine and not mine.over else None
         if isinstance(answer, Raised):
@@ -284,7 +284,7 @@ class Alloc(Pools):
         keys = self.random.sample(range(KEYS), 3)
         turn.at = pool
         answer = turn.ask('SELECT alloc_release_many(%s, %s)', pool.name, [key(k) for k in keys])
-        turn.touched.add(pool) if turn.effects is not None else None
+        turn.touch(pool)
         view = turn.view(pool)
         mine = [k for k in keys if k in view]
         live = [k for k in mine if not view[k].over]
@@ -307,7 +307,7 @@ class Alloc(Pools):
         turn.at = pool
         answer = turn.ask('SELECT value, kind, generation, n FROM alloc_move(%s, %s, %s)',
                           pool.name, key(k), key(new))
-        turn.touched.add(pool) if turn.effects is not None else None
+        turn.touch(pool)
         view = turn.view(pool)
         live, has = (u if u and not u.over else None for u in (view.get(k), view.get(new)))
         if isinstance(answer, Raised):
@@ -337,7 +337,7 @@ class Alloc(Pools):
         k = self.random.randrange(KEYS)
         turn.at = pool
         answer = turn.ask('SELECT alloc_annotate(%s, %s, %s::jsonb)', pool.name, key(k), '1')
-        turn.touched.add(pool) if turn.effects is not None else None
+        turn.touch(pool)
         mine = turn.view(pool).get(k)
         live = mine if mine and not mine.over else None
         if isinstance(answer, Raised):
@@ -356,7 +356,7 @@ class Alloc(Pools):
         ttl = r.choice((None, NEVER, NOW))
         turn.at = pool
         answer = turn.ask('SELECT alloc_renew(%s, %s, %s::interval)', pool.name, key(k), ttl)
-        turn.touched.add(pool) if turn.effects is not None else None
+        turn.touch(pool)
         mine = turn.view(pool).get(k)
         live = mine if mine and not mine.over else None
         if isinstance(answer, Raised):
@@ -381,8 +381,8 @@ class Alloc(Pools):
         try:
             got = turn.rows('SELECT key, value, generation, last, n FROM alloc_get(%s, %s)',
                             pool.name, key(k))
-            found = turn.rows('SELECT key FROM alloc_find(%s, %s)', pool.name,
-                              pool.address(n))
+            found = () if pool.counted else turn.rows(
+                'SELECT key FROM alloc_find(%s, %s)', pool.name, pool.address(n))
         except psycopg.errors.SerializationFailure as error:
             # these functions take predicate locks (docs/allocation.md)
             self.fuzz.expect(turn.level == 'SERIALIZABLE', f'look: {error}')
@@ -391,8 +391,10 @@ class Alloc(Pools):
         if turn.stale(pool):
             return
         expected = [(key(k), pool.value(live[k]), live[k].generation, pool.last(live[k]),
-                     live[k].number)] if k in live else []
+                     live[k].weight)] if k in live else []
         self.fuzz.expect(got == expected, f'{pool.name}: the key has {got}, not {expected}')
+        if pool.counted:
+            return
         values = n * pool.chunks, (n + 1) * pool.chunks - 1
         expected = {key(o) for o, u in live.items() if u.meets(*values)}
         self.fuzz.expect({row[0] for row in found} == expected,
@@ -409,9 +411,12 @@ class Alloc(Pools):
                 'min(generation), min(last), max(n), count(*), count(DISTINCT (generation, '
                 'last, n)) FROM alloc_units WHERE pool = %s GROUP BY key', pool.name)}
             live = {k: u for k, u in pool.units.items() if not u.over}
-            expected = {k: (pool.value(u), u.generation, pool.last(u), u.number, u.number, 1)
+            expected = {k: (pool.value(u), u.generation, pool.last(u), u.weight, u.number, 1)
                         for k, u in live.items()}
             self.fuzz.expect(got == expected, f'{pool.name} has {got}, not {expected}')
+            if pool.counted:
+                self.compare_usage(self.turns[0], pool)
+                continue
             allocated = self.turns[0].ask('SELECT allocated FROM alloc_usage(%s)', pool.name)
             addresses = {v // pool.chunks for u in live.values()
                          for v in range(u.first, u.last + 1)}
@@ -439,8 +444,14 @@ class Alloc(Pools):
                 turn.save()
         elif way < 0.21:
             turn.kill()
+        elif way < 0.27 and not self.fuzz.without('sets'):
+            self.set_of(turn)
+        elif way < 0.3 and not self.fuzz.without('import'):
+            self.import_into(turn, pool)
+        elif pool.counted and way < 0.4:
+            self.resize(turn, pool)
         elif way < 0.62:
-            self.allocate(turn, pool)
+            (self.count if pool.counted else self.allocate)(turn, pool)
         elif way < 0.66 and not self.fuzz.without('many'):
             self.many(turn, pool)
         elif way < 0.68 and not self.fuzz.without('many'):

@@ -53,7 +53,7 @@ class Turn(Session):
     def __init__(self, run, name):
         self.run = run
         self.hurries = not run.turns
-        self.stopped = self.waited = self.cancelled = self.deadline = False
+        self.stopped = self.waited = self.cancelled = self.deadline = self.calling = False
         self.at = None
         self.forget()
         super().__init__(run.fuzz, name)
@@ -67,7 +67,11 @@ class Turn(Session):
 
     def rows(self, query, *values):
         self.waited = self.cancelled = False
-        return super().rows(query, *values)
+        self.calling = True
+        try:
+            return super().rows(query, *values)
+        finally:
+            self.calling = False
 
     def others(self):
         return [t for t in self.run.turns if t is not self]
@@ -83,9 +87,9 @@ class Turn(Session):
         return answer.state == '55P03' and self.hurries and self.blocked()
 
     def late(self):
-        """If the current call waits for another session, end that wait."""
+        """If the current call waits for another session, end that wait, and return True."""
         if self.cancelled or self.deadline:
-            return
+            return False
         pids, = self.fuzz.admin.execute('SELECT pg_blocking_pids(%s)', (self.pid,)).fetchone()
         others = [t for t in self.others() if t.pid in pids]
         for other in others:
@@ -93,22 +97,27 @@ class Turn(Session):
             self.fuzz.expect(self.run.in_way(self, other),
                              f'{self.name} waits for {other.name}, which is not in its way')
         if not others:
-            return
+            return False
         self.waited = True
         random, other = self.fuzz.random, others[0]
         way = random.random()
         if other.stopped:
             other.stop(False)
-        if way < 0.2:
-            self.fuzz.say(self.name, '-- cancelled', ())
-            self.cancelled = True
-            self.fuzz.admin.execute('SELECT pg_cancel_backend(%s)', (self.pid,))
+        if way < 0.2 or other.calling:
+            self.cancel()
         elif way < 0.25:
             other.kill()
         elif way < 0.35 and other.saved:
             other.back()
         else:
             other.end(random.random() < 0.7)
+        return True
+
+    def cancel(self):
+        """Cancel the current call."""
+        self.fuzz.say(self.name, '-- cancelled', ())
+        self.cancelled = True
+        self.fuzz.admin.execute('SELECT pg_cancel_backend(%s)', (self.pid,))
 
     def stop(self, stopped):
         """Stop the backend by a signal, or let it continue."""
