@@ -78,6 +78,83 @@ SELECT * FROM calls(8);
 ROLLBACK;
 SELECT count(*) FROM alloc_verify();
 
-SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
-SELECT count(alloc_pool_drop(pool)) > 0 FROM alloc_pools;
+-- counted pools: a key has 3 of u, and another 2 of b below it, which has a root above
+SELECT alloc_pool_create('root', '{}', 'count', capacity => 20), alloc_pool_create('u', '{}', 'count', capacity => 9, parent => 'root'),
+       alloc_pool_create('b', '{0-9}', 'int', parent => 'u');
+SELECT alloc_count('u', k(1), 3), alloc_int('b', k(1), consecutive => 2);
+-- refused
+SELECT s, tried('UPDATE cas_internal.alloc_pool SET ' || s || ' WHERE name = $$u$$') FROM unnest(ARRAY[
+    'capacity = -1', 'capacity = NULL', 'kind = $$int$$', 'lowered = NULL', 'parent = 0', 'parent = -1']) AS s;
+SELECT s, tried('UPDATE cas_internal.alloc_share SET ' || s || ' WHERE key IS NOT NULL AND pool = origin') FROM unnest(ARRAY[
+    'first = -1', 'n = 0', 'n = -1', 'n = NULL', 'generation = NULL', 'allocated_at = NULL', 'first = 9223372036854775807',
+    'n = 9223372036854775807', 'n = 10', 'first = 0, n = 9', 'first = NULL', 'origin = NULL']) AS s;
+SELECT s, tried('UPDATE cas_internal.alloc_gap SET ' || s) FROM unnest(ARRAY[
+    'first = -1', 'n = 0', 'n = NULL', 'freed_at = NULL', 'first = 9223372036854775807, n = 9223372036854775807']) AS s;
+-- not refused
+CREATE FUNCTION counts(n int) RETURNS TABLE (call text, answer text) LANGUAGE sql AS $$
+    SELECT c, tried('SELECT ' || replace(c, 'k(2)', format('k(%s)', n))) FROM unnest(ARRAY[
+        'outcome FROM alloc_try_count(''u'', k(2), 2)', 'outcome FROM alloc_try_count(''root'', k(2), 2, wait => ''0'')',
+        'outcome FROM alloc_try_int(''b'', k(2))', 'count(*) FROM alloc_many(''u'', ARRAY[k(1000), k(2000)])',
+        'count(*) FROM alloc_set(''[{"pool": "u"}, {"pool": "b", "consecutive": 2}]'', k(3000))',
+        'alloc_resize(''u'', k(2), 4)', 'alloc_resize(''u'', k(1), 1)', 'n FROM alloc_move(''u'', k(1), k(4000))',
+        'alloc_renew(''u'', k(2), ''1 hour'') > now()', 'alloc_release(''u'', k(2))', 'alloc_release(''b'', k(1))',
+        'n FROM alloc_get(''u'', k(4000))', 'count(*) FROM alloc_units', 'count(*) FROM alloc_pools', 'count(*) FROM alloc_usage()',
+        'count(*) FROM alloc_map(''u'')', 'count(*) > 0 FROM alloc_verify()', 'alloc_pool_set(''u'', capacity => 8)',
+        'alloc_rebuild(''u'')', 'alloc_pool_drop(''u'')', 'pg_cas_reap() >= 0']) AS c
+$$;
+-- more capacity than places, and less
+BEGIN;
+UPDATE cas_internal.alloc_pool SET capacity = 1000, epoch = nextval('cas_internal.alloc_generation') WHERE name = 'u';
+SELECT tried('SELECT outcome FROM alloc_try_count(''u'', k(2), 500)');
+SELECT * FROM counts(2);
+ROLLBACK;
+BEGIN;
+UPDATE cas_internal.alloc_pool SET capacity = 1, lowered = true, epoch = nextval('cas_internal.alloc_generation') WHERE capacity IS NOT NULL;
+SELECT * FROM counts(3);
+ROLLBACK;
+-- parents that cannot be: the pool itself, and one of another kind
+BEGIN;
+UPDATE cas_internal.alloc_pool SET parent = id, epoch = nextval('cas_internal.alloc_generation') WHERE name = 'root';
+SELECT * FROM counts(4);
+ROLLBACK;
+BEGIN;
+UPDATE cas_internal.alloc_pool SET parent = (SELECT id FROM cas_internal.alloc_pool WHERE name = 'i'), epoch = nextval('cas_internal.alloc_generation')
+WHERE name = 'u';
+SELECT * FROM counts(5);
+ROLLBACK;
+-- no wall; no gaps; gaps wherever there can be some
+BEGIN;
+DELETE FROM cas_internal.alloc_share WHERE n IS NULL;
+SELECT * FROM counts(6);
+ROLLBACK;
+BEGIN;
+DELETE FROM cas_internal.alloc_gap;
+SELECT * FROM counts(7);
+ROLLBACK;
+BEGIN;
+INSERT INTO cas_internal.alloc_gap (pool, first, n, freed_at)
+SELECT p.id, f, n, 'infinity' FROM cas_internal.alloc_pool AS p, unnest('{0,1,8,100,9000000000000000000}'::bigint[]) AS f,
+       unnest('{1,2,5,200000000000000000}'::bigint[]) AS n WHERE capacity IS NOT NULL;
+SELECT * FROM counts(8);
+ROLLBACK;
+-- shares that do not match their unit, times, and shares of nobody
+BEGIN;
+UPDATE cas_internal.alloc_share SET total = 5, expires_at = 'infinity', allocated_at = '-infinity', part = 7 WHERE key IS NOT NULL;
+SELECT * FROM counts(9);
+ROLLBACK;
+BEGIN;
+UPDATE cas_internal.alloc_share SET total = NULL, generation = -1, expires_at = '-infinity' WHERE key IS NOT NULL AND pool = origin;
+SELECT * FROM counts(10);
+ROLLBACK;
+BEGIN;
+DELETE FROM cas_internal.alloc_share WHERE key IS NOT NULL AND pool <> origin;
+SELECT * FROM counts(11);
+ROLLBACK;
+BEGIN;
+UPDATE cas_internal.alloc_share SET key = NULL, total = NULL WHERE key IS NOT NULL;
+SELECT * FROM counts(12);
+ROLLBACK;
+SELECT count(*) FROM alloc_verify();
+SELECT * FROM counts(13);
+CALL drop_pools();
 DROP SCHEMA alloc_hostile_test CASCADE;

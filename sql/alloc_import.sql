@@ -135,6 +135,12 @@ BEGIN READ ONLY;
 SELECT count(*) FROM alloc_reconcile('i4', '[]');
 SELECT alloc_import('i4', '[]');
 ROLLBACK;
+-- what is cooling down of a capacity belongs to nobody
+SELECT alloc_pool_create('resting', '{}', 'count', cooldown => '1 day', capacity => 2), alloc_pool_create('under', '{0-9}', 'int', parent => 'resting');
+SELECT alloc_count('resting', k(1), 2), alloc_release('resting', k(1));
+SELECT outcome FROM alloc_import('resting', '[{"name": "a", "n": 2}]');
+SELECT outcome FROM alloc_import('under', '[{"name": "a", "value": 3}, {"name": "b", "value": 10}]');
+SELECT alloc_pool_drop('under'), alloc_pool_drop('resting');
 SELECT pool, problem, detail FROM alloc_verify();
 SELECT count(alloc_release(pool, key)) FROM (SELECT DISTINCT pool, key FROM alloc_units) AS u;
 SELECT count(alloc_pool_drop(pool)) FROM alloc_pools WHERE pool IN ('i4', 'nets', 'nat', 'vlans', 'macs', 'v6nat', 'seats');

@@ -154,6 +154,42 @@ SELECT pg_cas_reap() >= 0;
 SHOW search_path;
 RESET search_path;
 
+-- counted pools: who may use a pool needs no right on those above it, and gets none
+SET ROLE regress_alloc_owner;
+SELECT alloc_pool_create('quota', '{}', 'count', capacity => 4), alloc_pool_create('seats', '{}', 'count', capacity => 3, parent => 'quota'),
+       alloc_pool_create('numbers', '{0-9}', 'int', parent => 'quota');
+SELECT alloc_grant('seats', 'regress_alloc_user'), alloc_grant('numbers', 'regress_alloc_user');
+SELECT alloc_count('quota', :k);
+SET ROLE regress_alloc_user;
+SELECT alloc_count('seats', :k, 2), alloc_int('numbers', :k);
+SELECT outcome FROM alloc_try_count('seats', '00000000-0000-0000-0000-000000000002');
+SELECT alloc_count('seats', '00000000-0000-0000-0000-000000000002', wait => '0');
+SELECT pool, allocated, free FROM alloc_usage() ORDER BY pool;
+SELECT pool, value, n FROM alloc_units ORDER BY pool;
+SELECT pool, parent, capacity FROM alloc_pools ORDER BY pool;
+SELECT * FROM alloc_verify();
+SELECT statement, try_as('regress_alloc_user', statement) FROM unnest(ARRAY[
+    $$SELECT alloc_count('quota', alloc_key('me'))$$, $$SELECT alloc_try_count('quota', alloc_key('me'))$$,
+    $$SELECT alloc_resize('quota', '00000000-0000-0000-0000-000000000001', 2)$$,
+    $$SELECT alloc_release('quota', '00000000-0000-0000-0000-000000000001')$$,
+    $$SELECT alloc_renew('quota', '00000000-0000-0000-0000-000000000001', '1 hour')$$,
+    $$SELECT alloc_move('quota', '00000000-0000-0000-0000-000000000001', alloc_key('me'))$$,
+    $$SELECT alloc_annotate('quota', '00000000-0000-0000-0000-000000000001', '1')$$,
+    $$SELECT alloc_many('quota', ARRAY[alloc_key('me')])$$, $$SELECT alloc_import('quota', '[]')$$,
+    $$SELECT alloc_reconcile('quota', '[]')$$, $$SELECT alloc_set('[{"pool": ["seats", "quota"]}]', alloc_key('me'))$$,
+    $$SELECT alloc_get('quota', '00000000-0000-0000-0000-000000000001')$$, $$SELECT alloc_usage('quota')$$, $$SELECT alloc_map('quota')$$,
+    $$SELECT alloc_verify('quota')$$, $$SELECT alloc_pool_create('mine too', '{}', 'count', capacity => 1, parent => 'quota')$$,
+    $$SELECT alloc_pool_create('mine too', '{}', 'count', capacity => 1, parent => 'seats')$$,
+    $$SELECT alloc_pool_set('seats', capacity => 100)$$, $$SELECT alloc_pool_set('quota', capacity => 100)$$,
+    $$SELECT alloc_resize('seats', '00000000-0000-0000-0000-000000000001', 1)$$]) AS statement;
+SELECT alloc_release('seats', :k), alloc_release('numbers', :k);
+SET ROLE regress_alloc_monitor;
+SELECT pool, allocated, free FROM alloc_usage() WHERE pool IN ('quota', 'seats') ORDER BY pool;
+SELECT alloc_count('seats', :k);
+RESET ROLE;
+SELECT alloc_release('quota', :k), alloc_pool_drop('seats'), alloc_pool_drop('numbers');
+SELECT alloc_pool_drop('quota');
+
 -- many roles
 DO $$ BEGIN
     FOR n IN 1 .. 20 LOOP

@@ -109,8 +109,8 @@ wait_for_obstacle(Attempt *attempt, TimestampTz began)
 			stuck = attempt->waiting.idle > MAX_IDLE_ROUNDS;
 			break;
 		case OBSTACLE_POOL:
-			(void) pool_use_again(use);
-			if (pool_lock(use, ShareLock))
+			/* one above may have been dropped, with those below it */
+			if (pool_use_again(use) && pool_lock(use, ShareLock))
 				pool_unlock(use);
 			break;
 		case OBSTACLE_LOCK:

@@ -18,7 +18,10 @@ extern bool pool_use_again(PoolUse *use);
 extern bool pool_lock(PoolUse *use, LOCKMODE mode);
 extern bool pool_lock_patiently(PoolUse *use, LOCKMODE mode,
 								const Patience *patience);
+extern bool pool_lock_to_take(PoolUse *use, LOCKMODE mode,
+							  const Patience *patience);
 extern bool pool_lock_at_once(PoolUse *use);
+extern bool pool_lock_to_take_at_once(PoolUse *use, LOCKMODE mode);
 extern void pool_unlock(PoolUse *use);
 
 /* relation.c */
@@ -129,6 +132,8 @@ extern void key_leave_both(PoolUse *use, const pg_uuid_t *key,
 						   const pg_uuid_t *other);
 extern KeyState key_look(Store *store, const Pool *pool, const pg_uuid_t *key,
 						 TimestampTz now, SlotRow *row, int *key_row);
+extern bool key_read_at(Store *store, const Pool *pool, const pg_uuid_t *key,
+						Snapshot snapshot, SlotRow *unit);
 extern bool key_read(Store *store, const Pool *pool, const pg_uuid_t *key,
 					 SlotRow *unit);
 extern void key_wait(const SlotRow *row, const char *function);

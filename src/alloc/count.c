@@ -14,7 +14,7 @@
 
 #include "alloc/count.h"
 
-/* Maximal number of rounds; see allocate(). */
+/* Maximal number of rounds; see unit_take(). */
 #define MAX_ROUNDS 64
 
 /* After so many milliseconds a waiting call looks again. */
@@ -144,6 +144,13 @@ count_wait(Count *count, Outcome *outcome)
 	return false;
 }
 
+/* Can the level that has too little ever have enough? */
+static bool
+is_possible(const Levels *levels)
+{
+	return levels->level[levels->full].use.pool->capacity >= levels->whole;
+}
+
 /* Does somebody else stand in line at one of the levels? */
 static bool
 count_must_stand(Count *count)
@@ -173,21 +180,20 @@ count_take(Count *count, ShareRow *unit, int64 n, Answer *answer)
 	TimestampTz ready_at;
 	const Pool *full;
 
-	answer->outcome = levels_plan(levels, &count->key, n, count->now,
-								  count->round >= MAX_ROUNDS, &ready_at);
-	/* if there can never be so much, a line is of no use */
-	if ((answer->outcome == OUTCOME_ALLOCATED ||
-		 levels->level[levels->full].use.pool->capacity >= levels->whole) &&
-		count_must_stand(count))
-		answer->outcome = OUTCOME_WAITING;
-	if (answer->outcome == OUTCOME_ALLOCATED)
+	do
 	{
-		unit->generation = store_next_generation(count->store);
-		if (levels_take(levels, unit, n))
-			levels_finish(levels, true);
-		else
-			answer->outcome = OUTCOME_BUSY;
-	}
+		answer->outcome = levels_plan(levels, &count->key, n, count->now,
+									  count->round >= MAX_ROUNDS, &ready_at);
+		/* if there can never be so much, a line is of no use */
+		if ((answer->outcome == OUTCOME_ALLOCATED || is_possible(levels)) &&
+			count_must_stand(count))
+			answer->outcome = OUTCOME_WAITING;
+		if (answer->outcome == OUTCOME_ALLOCATED)
+			unit->generation = store_next_generation(count->store);
+	} while (answer->outcome == OUTCOME_ALLOCATED &&
+			 !levels_take(levels, unit, n));
+	if (answer->outcome == OUTCOME_ALLOCATED)
+		levels_finish(levels, true);
 	answer->ready = ready_at != 0;
 	answer->ready_at = ready_at;
 	answer->full = NULL;
@@ -282,6 +288,7 @@ count_answer_held(Count *count, const Request *request, Answer *answer)
 void
 count_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 {
+	static const Patience at_once = {.limited = true,.never = true};
 	bool		look = true;
 	Count		count;
 
@@ -298,8 +305,15 @@ count_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 
 		CHECK_FOR_INTERRUPTS();
 		answer->outcome = OUTCOME_BUSY;
-		if (!key_enter_patiently(use, &count.key, ShareLock, &count.patience))
-			break;
+		if (!key_enter_patiently(use, &count.key, ShareLock,
+								 look ? &at_once : &count.patience))
+		{
+			/* what the key has can be answered without the locks */
+			if (!look || count_answer_held(&count, request, answer))
+				break;
+			look = false;
+			continue;
+		}
 		state = count_look(&count, request, answer);
 		key_leave(use, &count.key);
 		if (state == KEY_BUSY)

@@ -33,11 +33,14 @@ typedef struct Import
 	const char **outcomes;
 } Import;
 
-/* The word for the outcome of an allocation. */
+/* The word for the outcome of an allocation from the pool. */
 static const char *
-import_outcome(Outcome outcome)
+import_outcome(const Pool *pool, const Answer *answer)
 {
-	switch (outcome)
+	/* its own places or those of a pool above are held or cooling */
+	bool		is_share = pool->counted || answer->full != NULL;
+
+	switch (answer->outcome)
 	{
 		case OUTCOME_ALLOCATED:
 			return "imported";
@@ -48,10 +51,10 @@ import_outcome(Outcome outcome)
 		case OUTCOME_RESERVED:
 			return "reserved";
 		case OUTCOME_TAKEN:
-		case OUTCOME_COOLING:
 			return "taken";
+		case OUTCOME_COOLING:
+			return is_share ? "exhausted" : "taken";
 		default:
-			/* a counted pool is full, its own or one above it */
 			return "exhausted";
 	}
 }
@@ -112,7 +115,7 @@ import_entry(Attempt *attempt, Import *import, Entry *entry,
 	if (answer.outcome == OUTCOME_BUSY)
 		return attempt_meets_waits(attempt, OBSTACLE_ROOM, &import->use,
 								   &entry->key, &import->store.waits);
-	*outcome = import_outcome(answer.outcome);
+	*outcome = import_outcome(import->use.pool, &answer);
 	return true;
 }
 
@@ -131,8 +134,9 @@ try_import(Attempt *attempt, void *call)
 	(void) pool_use_again(use);
 	store_open(&import->store, use->nsp, RowExclusiveLock);
 	levels_begin(&levels, &import->store, use);
-	(void) pool_lock(use, attempt_round(attempt) > 0 ?
-					 ExclusiveLock : ShareLock);
+	levels.takes = true;
+	(void) pool_lock_to_take(use, attempt_round(attempt) > 0 ?
+							 ExclusiveLock : ShareLock, &patience);
 	for (int i = 0; i < MAX_LEVELS; i++)
 		levels.level[i].exclusive = attempt_round(attempt) > 0;
 	(void) levels_lock(&levels, &patience, NULL);

@@ -78,6 +78,7 @@ key_enter_patiently(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode,
 					const Patience *patience)
 {
 	const Levels *levels = use->levels;
+	bool		takes = levels != NULL && levels->takes;
 	LOCKTAG		tag;
 
 	/* a counted pool is the first of its levels */
@@ -85,7 +86,8 @@ key_enter_patiently(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode,
 		levels->level[0].exclusive)
 		mode = ExclusiveLock;
 	/* the pool's lock comes before the key's in all calls */
-	if (!pool_lock_patiently(use, mode, patience))
+	if (!(takes ? pool_lock_to_take(use, mode, patience) :
+		  pool_lock_patiently(use, mode, patience)))
 		return false;
 	key_locktag(&tag, use->pool, key);
 	if (wait_for_lock_patiently(&tag, ExclusiveLock, patience))
@@ -397,23 +399,19 @@ key_check_block_snapshot(Search *search, const SlotRow *row)
 }
 
 /*
- * Return the key's unit by a plain read, without locks.  Returns false if it
- * has none.
+ * Return the key's unit by a plain read, without locks, as it is in a latest
+ * snapshot.  Returns false if it has none.
  */
 bool
-key_read(Store *store, const Pool *pool, const pg_uuid_t *key, SlotRow *unit)
+key_read_at(Store *store, const Pool *pool, const pg_uuid_t *key,
+			Snapshot snapshot, SlotRow *unit)
 {
-	Snapshot	snapshot = RegisterSnapshot(latest_snapshot());
 	TimestampTz now = GetCurrentTimestamp();
 	SlotScan	scan;
 	bool		found = false;
 
 	if (pool->counted)
-	{
-		found = held_read(store, pool, key, snapshot, unit);
-		UnregisterSnapshot(snapshot);
-		return found;
-	}
+		return held_read(store, pool, key, snapshot, unit);
 	scan_by_key(&scan, store, pool->id, key, snapshot);
 	while (!found && slot_scan_next(&scan, unit))
 
@@ -427,6 +425,16 @@ key_read(Store *store, const Pool *pool, const pg_uuid_t *key, SlotRow *unit)
 	if (found)
 		row_keep(unit);
 	slot_scan_end(&scan);
+	return found;
+}
+
+/* The same, as it is now. */
+bool
+key_read(Store *store, const Pool *pool, const pg_uuid_t *key, SlotRow *unit)
+{
+	Snapshot	snapshot = RegisterSnapshot(latest_snapshot());
+	bool		found = key_read_at(store, pool, key, snapshot, unit);
+
 	UnregisterSnapshot(snapshot);
 	return found;
 }

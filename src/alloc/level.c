@@ -41,11 +41,24 @@ levels_unlock(Levels *levels)
 	levels->n = 0;
 }
 
+/* Lock a level; with patience NULL, without waiting. */
+static bool
+lock_level(const Levels *levels, Level *level, const Patience *patience)
+{
+	LOCKMODE	mode = level->exclusive && !levels->looking ?
+		ExclusiveLock : ShareLock;
+
+	if (patience == NULL)
+		return pool_lock_to_take_at_once(&level->use, mode);
+	return levels->takes ? pool_lock_to_take(&level->use, mode, patience) :
+		pool_lock_patiently(&level->use, mode, patience);
+}
+
 /*
  * Find the levels and lock them, each after the ones below it.  The caller has
  * locked the unit's own pool.  Returns false, without the locks, if patience
- * is over before; without patience, if one is not available in share mode at
- * once, and *busy is then that level's pool.
+ * is over before; without patience, if one is not available at once, and *busy
+ * is then that level's pool.
  */
 bool
 levels_lock(Levels *levels, const Patience *patience, PoolUse *busy)
@@ -60,13 +73,10 @@ levels_lock(Levels *levels, const Patience *patience, PoolUse *busy)
 	while (pool->parent != NULL)
 	{
 		Level	   *level = &levels->level[levels->n];
-		LOCKMODE	mode = level->exclusive && !levels->looking ?
-			ExclusiveLock : ShareLock;
 
 		if (levels->n < MAX_LEVELS &&
 			pool_use(&level->use, leaf->nsp, pool->parent, RIGHT_NONE) &&
-			!(patience == NULL ? pool_lock_at_once(&level->use) :
-			  pool_lock_patiently(&level->use, mode, patience)) &&
+			!lock_level(levels, level, patience) &&
 			level->use.pool != NULL)
 		{
 			if (busy != NULL)
@@ -123,26 +133,28 @@ look_for_former(Levels *levels, Level *level, const pg_uuid_t *key,
 
 /*
  * Count the places of a pool that are not free: held, cooling, or in the hands
- * of a running transaction.
+ * of a running transaction.  A row that one is changing is there twice, with
+ * the same places or some of them.
  */
 static int64
 taken_places(Store *store, const Pool *pool, TimestampTz now)
 {
 	int64		taken = 0;
+	int64		end = 0;
 	RowScan		scan;
 	ShareRow	row;
 
 	share_scan_by_place(&scan, store, pool->id, 0, PG_INT64_MAX);
 	while (share_scan_next(&scan, &row))
 	{
-		bool		busy = TransactionIdIsValid(row.inserter) ||
-			TransactionIdIsValid(row.deleter);
-
 		wait_add_xid(&store->waits, row.inserter);
 		wait_add_xid(&store->waits, row.deleter);
-		/* not the wall, nor what is withheld */
-		if (row.held || row.expires)
-			taken += busy || !row.expires || row.expires_at > now ? row.n : 0;
+		/* neither the wall, what is withheld, nor what has run out */
+		if ((!row.held && !row.expires) ||
+			(row.expires && row.expires_at <= now))
+			continue;
+		taken += Max(0, share_end(&row) - Max(row.first, end));
+		end = Max(end, share_end(&row));
 	}
 	rows_end(&scan);
 	return taken;
@@ -180,6 +192,21 @@ level_reason(Levels *levels, const Level *level, int64 n, TimestampTz now,
 }
 
 /*
+ * Does a level have room for n places?  If so, plan where.  As long as its
+ * capacity is lowered, more places can be free than there is room for.
+ */
+static bool
+has_room(Levels *levels, Level *level, int64 n, TimestampTz now, bool verify)
+{
+	Pool	   *pool = level->use.pool;
+
+	Assert(!pool->lowered || level->use.mode == ExclusiveLock);
+	return plan_make(levels->store, pool, n, now, verify, &level->plan) &&
+		(!pool->lowered ||
+		 taken_places(levels->store, pool, now) <= pool->capacity - n);
+}
+
+/*
  * A level has too little for a call that will stand in line for it.  Find out
  * which of those above have too little, too, so that it stands in line there as
  * well.
@@ -190,10 +217,8 @@ look_above(Levels *levels, int64 n, TimestampTz now)
 	levels->lacking[levels->full] = true;
 	for (int i = levels->full + 1; i < levels->n; i++)
 	{
-		Level	   *level = &levels->level[i];
-
-		levels->lacking[i] = !plan_make(levels->store, level->use.pool, n,
-										now, true, &level->plan);
+		levels->lacking[i] = !has_room(levels, &levels->level[i], n, now,
+									   true);
 	}
 }
 
@@ -212,36 +237,31 @@ levels_plan(Levels *levels, const pg_uuid_t *key, int64 n, TimestampTz now,
 
 	*ready_at = 0;
 	memset(levels->lacking, 0, sizeof(levels->lacking));
+	store->waits.n = 0;
+	/* nothing can ever make room for what is more than a capacity */
+	for (int i = 0; i < levels->n; i++)
+	{
+		levels->full = i;
+		if (levels->level[i].use.pool->capacity < levels->whole)
+			return OUTCOME_EXHAUSTED;
+	}
 	for (int i = 0; i < levels->n; i++)
 	{
 		Level	   *level = &levels->level[i];
-		Pool	   *pool = level->use.pool;
 		bool		exclusive = level->use.mode == ExclusiveLock;
-		bool		fits = true;
 
 		levels->full = i;
-		level->plan.total = 0;
+		look_for_former(levels, level, key, now);
 		store->waits.n = 0;
-		if (pool->capacity < levels->whole)
-			return OUTCOME_EXHAUSTED;
-		if (pool->lowered && exclusive)
-			fits = taken_places(store, pool, now) <= pool->capacity - n;
-		else if (pool->lowered)
-			fits = false;
-		if (fits)
-		{
-			look_for_former(levels, level, key, now);
-			store->waits.n = 0;
-			if (plan_make(store, pool, n, now,
-						  exclusive || levels->stumbles > 0, &level->plan))
-				continue;
-		}
+		if (has_room(levels, level, n, now,
+					 exclusive || levels->stumbles > 0))
+			continue;
 
 		/*
-		 * A search does not see one state of the pool; see allocate().  So it
+		 * A search does not see one state of the pool; see unit_take().  So it
 		 * is only believed if the pool is locked exclusively.
 		 */
-		if (!exclusive && (pool->lowered || !levels->patient))
+		if (!exclusive && !levels->patient)
 		{
 			level->exclusive |= !levels->looking;
 			store->waits.n = 0;

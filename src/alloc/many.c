@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "alloc/answer.h"
@@ -255,17 +256,22 @@ find_lost(SlotRow *units, int nunits)
 
 /*
  * Find all keys' units by plain reads, without locks.  Returns false if one has
- * none.
+ * none.  One snapshot for all, or a unit could be found twice that is moved
+ * from one of them to another.
  */
 static bool
 read_units(Many *many)
 {
+	Snapshot	snapshot = RegisterSnapshot(latest_snapshot());
+	bool		found = true;
+
 	for (int i = 0; i < many->nkeys; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!key_read(&many->store, many->use.pool, &many->keys[i].key,
-					  &many->units[i]))
-			return false;
+		found = key_read_at(&many->store, many->use.pool,
+							&many->keys[i].key, snapshot, &many->units[i]);
+		if (!found)
+			break;
 		if (!resolve_is_same(many->request, &many->units[i]))
 		{
 			Answer		answer = {
@@ -277,7 +283,8 @@ read_units(Many *many)
 			require_unit(many->use.pool, many->request, &answer);
 		}
 	}
-	return true;
+	UnregisterSnapshot(snapshot);
+	return found;
 }
 
 /* Open the tables and the pool for a try. */
@@ -301,13 +308,14 @@ try_allocate(Attempt *attempt, void *call)
 
 	begin_try(many);
 	levels_begin(&levels, &many->store, &many->use);
+	levels.takes = true;
 	resolve_request(many->use.pool, many->request);
 	many->units = MemoryContextAllocHuge(CurrentMemoryContext,
 										 Max(many->nkeys, 1) *
 										 sizeof(SlotRow));
 	if (attempt_round(attempt) > 0)
 		(void) pool_lock(&many->use, ExclusiveLock);
-	else if (!pool_lock_at_once(&many->use))
+	else if (!pool_lock_to_take_at_once(&many->use, ShareLock))
 	{
 		/* What the keys have can be answered without the pool's lock. */
 		if (read_units(many))
@@ -315,7 +323,7 @@ try_allocate(Attempt *attempt, void *call)
 			store_close(&many->store);
 			return true;
 		}
-		(void) pool_lock(&many->use, ShareLock);
+		(void) pool_lock_to_take(&many->use, ShareLock, &patience);
 	}
 	for (int i = 0; i < MAX_LEVELS; i++)
 		levels.level[i].exclusive = attempt_round(attempt) > 0;

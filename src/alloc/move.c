@@ -11,6 +11,7 @@
 
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "alloc/answer.h"
@@ -53,10 +54,13 @@ is_moved(const Move *move)
 static void
 read_both(Store *store, const Pool *pool, Move *move)
 {
-	move->to_state = key_read(store, pool, move->to_key, &move->to) ?
-		KEY_HOLDS : KEY_NONE;
-	move->from_state = key_read(store, pool, move->from_key, &move->from) ?
-		KEY_HOLDS : KEY_NONE;
+	Snapshot	snapshot = RegisterSnapshot(latest_snapshot());
+
+	move->to_state = key_read_at(store, pool, move->to_key, snapshot,
+								 &move->to) ? KEY_HOLDS : KEY_NONE;
+	move->from_state = key_read_at(store, pool, move->from_key, snapshot,
+								   &move->from) ? KEY_HOLDS : KEY_NONE;
+	UnregisterSnapshot(snapshot);
 }
 
 /*

@@ -268,26 +268,68 @@ pool_lock_patiently(PoolUse *use, LOCKMODE mode, const Patience *patience)
 }
 
 /*
- * The same in share mode without waiting.  Returns false if the lock is not
- * available.
+ * The same for taking something from the pool.  As long as the capacity of a
+ * counted pool is lowered below what was held, what is held has to be counted
+ * before anything is taken.  So the lock is exclusive then, in whatever mode
+ * the caller asks for it.
  */
 bool
-pool_lock_at_once(PoolUse *use)
+pool_lock_to_take(PoolUse *use, LOCKMODE mode, const Patience *patience)
+{
+	for (;;)
+	{
+		if (use->pool->lowered)
+			mode = ExclusiveLock;
+		if (!pool_lock_patiently(use, mode, patience))
+			return false;
+		if (!use->pool->lowered || mode == ExclusiveLock)
+			return true;
+		/* it was lowered while we waited */
+		pool_unlock(use);
+	}
+}
+
+/* Lock the pool if that is possible without waiting. */
+static bool
+lock_at_once(PoolUse *use, LOCKMODE mode)
 {
 	int32		id = use->pool->id;
 	LOCKTAG		tag;
 
 	pool_locktag(&tag, use->nsp, id);
-	if (LockAcquire(&tag, ShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL)
+	if (LockAcquire(&tag, mode, false, true) == LOCKACQUIRE_NOT_AVAIL)
 		return false;
 	if (pool_use_again(use) && use->pool->id == id)
 	{
-		use->mode = ShareLock;
+		use->mode = mode;
 		return true;
 	}
 	/* not the pool that we locked; the caller will wait instead */
-	LockRelease(&tag, ShareLock, false);
+	LockRelease(&tag, mode, false);
 	return false;
+}
+
+/*
+ * Lock the pool in share mode without waiting.  Returns false if the lock is
+ * not available.
+ */
+bool
+pool_lock_at_once(PoolUse *use)
+{
+	return lock_at_once(use, ShareLock);
+}
+
+/* The same for taking something, in the mode that pool_lock_to_take() uses. */
+bool
+pool_lock_to_take_at_once(PoolUse *use, LOCKMODE mode)
+{
+	if (!lock_at_once(use, use->pool->lowered ? ExclusiveLock : mode))
+		return false;
+	if (!use->pool->lowered || use->mode == ExclusiveLock)
+		return true;
+	/* it has just been lowered */
+	pool_unlock(use);
+	return lock_at_once(use, ExclusiveLock);
 }
 
 /* Release the pool's lock. */

@@ -45,6 +45,7 @@ count_resize(Store *store, PoolUse *use, const pg_uuid_t *key, int64 n,
 	Count		count;
 
 	levels_begin(&levels, store, use);
+	levels.takes = true;
 	count_begin(&count, store, use, key, "alloc_resize");
 	do
 	{

@@ -10,9 +10,14 @@
  *
  * If no pool of a member has room, the search must be repeated with each of
  * these pools locked exclusively, as for a single unit (unit.c).  In each try
- * only one pool is locked like that, before anything else is, since we may
- * wait for its lock only while we hold nothing.  After a turn of all pools, the
- * transactions that were met in them are waited for.
+ * only one pool, with those above it, is locked like that, before anything
+ * else is, since we may wait for its lock only while we hold nothing.  After a
+ * turn of all pools, the transactions that were met in them are waited for.
+ *
+ * So what a member is given must not depend on whether it is its turn, but for
+ * what others do meanwhile; or else two members could wait for their turns
+ * forever.  A pool whose capacity is lowered is therefore locked exclusively in
+ * any case, without waiting, and only as long as its member is served.
  */
 #include "postgres.h"
 
@@ -29,6 +34,13 @@
 
 PG_FUNCTION_INFO_V1(alloc_set);
 
+/* Pools that a try locks exclusively before anything else. */
+typedef struct Alone
+{
+	int			n;
+	PoolUse		uses[MAX_LEVELS + 2];
+} Alone;
+
 /* The choice whose pool is locked exclusively in this try, or NULL. */
 static Choice *
 exclusive_choice(const Attempt *attempt, const Set *set)
@@ -37,42 +49,120 @@ exclusive_choice(const Attempt *attempt, const Set *set)
 		&set->bottom->choices[set->turn] : NULL;
 }
 
+/* qsort comparator: parents, which were created before, come last */
+static int
+compare_uses(const void *a, const void *b)
+{
+	int32		x = ((const PoolUse *) a)->pool->id;
+	int32		y = ((const PoolUse *) b)->pool->id;
+
+	return x > y ? -1 : x < y;
+}
+
+/* Add a pool, unless it is there already or does not exist any more. */
+static const Pool *
+add_alone(Alone *alone, Oid nsp, const char *name)
+{
+	PoolUse    *use = &alone->uses[alone->n];
+
+	if (name == NULL || !pool_use(use, nsp, name, RIGHT_NONE))
+		return NULL;
+	for (int i = 0; i < alone->n; i++)
+	{
+		if (alone->uses[i].pool->id == use->pool->id)
+			return use->pool;
+	}
+	alone->n++;
+	return use->pool;
+}
+
 /*
- * Lock the choice's pool, the key, and the pools above without waiting.  Those
- * of the exclusive choice are locked already.
+ * Begin a try by locking exclusively, one after the other, the pools of the
+ * exclusive choice, and the one that the try before could not lock at once.
+ */
+static void
+lock_alone(const Attempt *attempt, Set *set, Alone *alone)
+{
+	Choice	   *exclusive = exclusive_choice(attempt, set);
+	Oid			nsp = set->members[0].choices[0].use.nsp;
+	const Pool *pool;
+
+	alone->n = 0;
+	(void) add_alone(alone, nsp, set->contended);
+	set->contended = NULL;
+	if (exclusive != NULL)
+	{
+		pool = add_alone(alone, nsp, exclusive->use.name);
+		for (int i = 0; i < MAX_LEVELS; i++)
+		{
+			exclusive->use.levels->level[i].exclusive = true;
+			if (pool != NULL && pool->parent != NULL)
+				pool = add_alone(alone, nsp, pool->parent);
+		}
+	}
+	qsort(alone->uses, alone->n, sizeof(PoolUse), compare_uses);
+	for (int i = 0; i < alone->n; i++)
+		(void) pool_lock(&alone->uses[i], ExclusiveLock);
+}
+
+/* Release these locks. */
+static void
+unlock_alone(Alone *alone)
+{
+	for (int i = 0; i < alone->n; i++)
+	{
+		if (alone->uses[i].mode != NoLock)
+			pool_unlock(&alone->uses[i]);
+	}
+}
+
+/* Record that a pool's lock could not be had at once. */
+static void
+meet_pool_lock(Attempt *attempt, Set *set, const PoolUse *use)
+{
+	/* it has to be locked exclusively, and others come and go all the time */
+	if (use->pool != NULL && use->pool->lowered)
+		set->contended = MemoryContextStrdup(set->met.cxt, use->name);
+	(void) attempt_meets_level_lock(attempt, use);
+}
+
+/*
+ * Lock the choice's pool, the key, and the pools above without waiting.  Our
+ * own locks, those that the try began with, are not in the way.
  */
 static bool
-lock_choice(Attempt *attempt, Choice *choice)
+lock_choice(Attempt *attempt, Set *set, Choice *choice)
 {
 	PoolUse    *use = &choice->use;
-	bool		exclusive = use->mode != NoLock;
+	LOCKMODE	mode = choice == exclusive_choice(attempt, set) ?
+		ExclusiveLock : ShareLock;
 	PoolUse		busy;
 
-	if (!exclusive && !pool_lock_at_once(use))
-		return attempt_meets_lock(attempt, use, NULL);
+	if (!pool_lock_to_take_at_once(use, mode))
+	{
+		meet_pool_lock(attempt, set, use);
+		return false;
+	}
 	if (!key_lock_at_once(use, &choice->request.key))
 		(void) attempt_meets_lock(attempt, use, &choice->request.key);
-	else if (exclusive || levels_lock(use->levels, NULL, &busy))
+	else if (levels_lock(use->levels, NULL, &busy))
 		return true;
 	else
 	{
 		key_unlock(use, &choice->request.key);
-		(void) attempt_meets_level_lock(attempt, &busy);
+		meet_pool_lock(attempt, set, &busy);
 	}
-	if (!exclusive)
-		pool_unlock(use);
+	pool_unlock(use);
 	return false;
 }
 
-/* Release these locks, except those of the exclusive choice on pools. */
+/* Release these locks. */
 static void
 unlock_choice(Choice *choice)
 {
-	if (choice->use.mode == ShareLock)
-		levels_unlock(choice->use.levels);
+	levels_unlock(choice->use.levels);
 	key_unlock(&choice->use, &choice->request.key);
-	if (choice->use.mode == ShareLock)
-		pool_unlock(&choice->use);
+	pool_unlock(&choice->use);
 }
 
 /*
@@ -96,7 +186,7 @@ choose_held(Member *member, int i, const SlotRow *unit)
  * false if that takes waiting.
  */
 static bool
-look_for_held(Attempt *attempt, Store *store, Member *member)
+look_for_held(Attempt *attempt, Store *store, Set *set, Member *member)
 {
 	for (int i = 0; i < member->nchoices; i++)
 	{
@@ -107,7 +197,7 @@ look_for_held(Attempt *attempt, Store *store, Member *member)
 		int			key_row;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!lock_choice(attempt, choice))
+		if (!lock_choice(attempt, set, choice))
 		{
 			/* what it has can be answered without the lock */
 			if (!key_read(store, choice->use.pool, &choice->request.key,
@@ -146,12 +236,12 @@ look_for_held(Attempt *attempt, Store *store, Member *member)
  * says so.
  */
 static bool
-try_choice(Attempt *attempt, Store *store, Choice *choice, int round)
+try_choice(Attempt *attempt, Store *store, Set *set, Choice *choice, int round)
 {
 	Request    *request = &choice->request;
 	bool		busy;
 
-	if (!lock_choice(attempt, choice))
+	if (!lock_choice(attempt, set, choice))
 		return false;
 	memset(&choice->answer, 0, sizeof(choice->answer));
 	resolve_request(choice->use.pool, request);
@@ -274,7 +364,7 @@ serve_member(Attempt *attempt, Store *store, Set *set, Member *member)
 	member->chosen = -1;
 	if (member->nchoices > 1)
 	{
-		if (!look_for_held(attempt, store, member))
+		if (!look_for_held(attempt, store, set, member))
 			return false;
 		skip_outside(member);
 	}
@@ -290,7 +380,7 @@ serve_member(Attempt *attempt, Store *store, Set *set, Member *member)
 			choice->sure = true;
 			continue;
 		}
-		if (!try_choice(attempt, store, choice, choice == exclusive ?
+		if (!try_choice(attempt, store, set, choice, choice == exclusive ?
 						attempt->waiting.round + 1 : 0))
 			return false;
 		outcome = choice->answer.outcome;
@@ -323,6 +413,7 @@ begin_choices(Attempt *attempt, Set *set, Store *store)
 			/* the former try's memory is gone, and what it pinned */
 			(void) pool_use_again(use);
 			levels_begin(palloc(sizeof(Levels)), store, use);
+			use->levels->takes = true;
 			use->levels->looking = attempt->waiting.looking;
 		}
 	}
@@ -343,30 +434,19 @@ end_choices(Set *set)
 static bool
 try_set(Attempt *attempt, void *call)
 {
-	static const Patience patience = {0};
 	Set		   *set = call;
-	Choice	   *exclusive = exclusive_choice(attempt, set);
+	Alone		alone;
 	Store		store;
 	bool		done = true;
 
 	store_open(&store, set->members[0].choices[0].use.nsp, RowExclusiveLock);
 	begin_choices(attempt, set, &store);
-	if (exclusive != NULL)
-	{
-		(void) pool_lock(&exclusive->use, ExclusiveLock);
-		for (int i = 0; i < MAX_LEVELS; i++)
-			exclusive->use.levels->level[i].exclusive = true;
-		(void) levels_lock(exclusive->use.levels, &patience, NULL);
-	}
+	lock_alone(attempt, set, &alone);
 	key_lock_set(&set->key);
 	for (int i = 0; i < set->nmembers && done; i++)
 		done = serve_member(attempt, &store, set, set->order[i]);
 	key_unlock_set(&set->key);
-	if (exclusive != NULL)
-	{
-		levels_unlock(exclusive->use.levels);
-		pool_unlock(&exclusive->use);
-	}
+	unlock_alone(&alone);
 	end_choices(set);
 	store_close(&store);
 	return done;

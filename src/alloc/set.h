@@ -44,6 +44,9 @@ typedef struct Set
 	Member	   *bottom;			/* the member that finds none */
 	int			turn;			/* which of its pools is locked exclusively */
 	WaitSet		met;			/* the transactions that were met there */
+
+	/* a pool for which the next try begins by waiting, or NULL */
+	char	   *contended;
 } Set;
 
 /* set_request.c */

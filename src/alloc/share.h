@@ -131,6 +131,7 @@ typedef struct Levels
 	int			first;			/* 1 if the leaf is level 0, else 0 */
 	int			n;
 	Level		level[MAX_LEVELS];
+	bool		takes;			/* the call takes something from the levels */
 	int64		whole;			/* what the unit is to have in all */
 	bool		patient;		/* the call can look again later, so it need not
 								 * lock anything exclusively */

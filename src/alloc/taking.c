@@ -111,8 +111,9 @@ take_level(Levels *levels, Level *level, const ShareRow *unit, int64 n)
 /*
  * Take n places in all levels, as planned, for the unit: its origin, key,
  * generation, times and note.  Returns false, having taken nothing, if another
- * transaction was faster; the caller starts again.  Otherwise it calls
- * levels_finish() when it has the rest of the unit, or has failed to get it.
+ * transaction was faster or a gap has promised too much; the caller plans
+ * again, which trusts no gap then.  Otherwise it calls levels_finish() when it
+ * has the rest of the unit, or has failed to get it.
  */
 bool
 levels_take(Levels *levels, const ShareRow *unit, int64 n)

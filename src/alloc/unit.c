@@ -216,28 +216,29 @@ allocate_in_levels(Search *search, SlotRow *former, int round,
 	if (levels != NULL && levels->n > 0)
 	{
 		levels->whole = Max(1, request->n);
-		outcome = levels_plan(levels, &request->key, levels->whole,
-							  search->now, round >= MAX_ROUNDS,
-							  &search->ready_at);
-		search->ready = search->ready_at != 0;
-		if (outcome != OUTCOME_ALLOCATED)
-		{
-			answer->full =
-				pstrdup(levels->level[levels->full].use.pool->name);
-			return outcome;
-		}
 		share.origin = search->pool->id;
 		share.key = request->key;
 		share.total = levels->whole;
-		share.generation = search->generation =
-			store_next_generation(search->store);
 		share.allocated_at = search->now;
 		share.expires = request->ttl != NULL;
 		if (share.expires)
 			share.expires_at = interval_after(search->now, request->ttl,
 											  "ttl");
-		if (!levels_take(levels, &share, levels->whole))
-			return OUTCOME_BUSY;
+		do
+		{
+			outcome = levels_plan(levels, &request->key, levels->whole,
+								  search->now, round >= MAX_ROUNDS,
+								  &search->ready_at);
+			search->ready = search->ready_at != 0;
+			if (outcome != OUTCOME_ALLOCATED)
+			{
+				answer->full =
+					pstrdup(levels->level[levels->full].use.pool->name);
+				return outcome;
+			}
+			share.generation = search->generation =
+				store_next_generation(search->store);
+		} while (!levels_take(levels, &share, levels->whole));
 	}
 	answer->full = NULL;
 	outcome = former != NULL ? allocate_again(search, former, round) :
@@ -369,6 +370,7 @@ unit_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 	memset(answer, 0, sizeof(*answer));
 	resolve_request(use->pool, request);
 	levels_begin(&levels, store, use);
+	levels.takes = true;
 	if (use->pool->counted)
 		count_allocate(store, use, request, answer);
 	else

@@ -173,6 +173,8 @@ class Counts(Pools):
         idle = [t for t in self.others(turn)
                 if t.effects is None and not t.calling and not t.hurries]
         touched = {(p, k) for t in self.turns for p, k, _ in t.effects or ()}
+        # nor what the key may have: the call may be about to say so
+        touched.add((turn.patient, turn.key))
         held = [(p, k) for level in turn.patient.levels() for p in level.family()
                 for k, u in p.units.items() if not u.over and (p, k) not in touched]
         way = r.random()

@@ -29,8 +29,21 @@ sub is_pending
 	  split /\n/, slurp_file("/proc/$pid/status");
 }
 
-# Let a call wait, and stop its process in the middle of a slice.  It goes on when
-# the end of the slice and what $meanwhile does have come.
+# Stop the process in the middle of a slice.
+sub stop
+{
+	my ($pid) = @_;
+	wait_until('it waits', sub {
+		kill 'STOP', $pid;
+		return 1 if $node->safe_psql('postgres',
+			"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") eq 't';
+		kill 'CONT', $pid;
+		return; });
+	return;
+}
+
+# Let a call wait, and stop its process.  It goes on when the end of the slice and
+# what $meanwhile does have come.
 sub meets
 {
 	my ($settings, $call, $meanwhile) = @_;
@@ -39,10 +52,7 @@ sub meets
 
 	$session->ask("$settings;");
 	$session->send("SELECT $call;");
-	$node->poll_query_until('postgres',
-		"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid")
-	  or die 'it does not wait';
-	kill 'STOP', $pid;
+	stop($pid);
 	$meanwhile->($pid);
 	wait_until('the slice ends', sub { is_pending($pid, 14) });
 	kill 'CONT', $pid;
@@ -54,7 +64,7 @@ sub meets
 my $cancel = sub { $node->safe_psql('postgres', "SELECT pg_cancel_backend($_[0])"); };
 my $over = sub {
 	$node->poll_query_until('postgres',
-		"SELECT now() > query_start + '3s' FROM pg_stat_activity WHERE pid = $_[0]") or die;
+		"SELECT now() > query_start + '10s' FROM pg_stat_activity WHERE pid = $_[0]") or die;
 };
 my %calls = (
 	'alloc_int' => q{alloc_int('one', k(2))},
@@ -66,18 +76,18 @@ foreach my $name (sort keys %calls)
 {
 	like(meets('', $calls{$name}, $cancel), qr/57014: canceling statement due to user request/,
 		"$name is cancelled");
-	like(meets(q{SET statement_timeout = '3s'}, $calls{$name}, $over),
-		qr/57014: canceling statement due to statement timeout/, "$name: statement_timeout");
 }
-like(meets(q{SET lock_timeout = '3s'}, $calls{alloc_int}, $over),
+# Long enough for the call to begin to wait.
+like(meets(q{SET statement_timeout = '10s'}, $calls{$_}, $over),
+	qr/57014: canceling statement due to statement timeout/, "$_: statement_timeout")
+  foreach 'alloc_set', 'in line';
+like(meets(q{SET lock_timeout = '10s'}, $calls{alloc_int}, $over),
 	qr/55P03: canceling statement due to lock timeout/, 'lock_timeout');
 
 # Nothing of it is left in the session.
 my $session = PgCasSession->start($node, 'postgres');
 $session->send("SELECT $calls{alloc_int};");
-$node->poll_query_until('postgres',
-	"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $session->{pid}") or die;
-kill 'STOP', $session->{pid};
+stop($session->{pid});
 wait_until('the slice ends', sub { is_pending($session->{pid}, 14) });
 $holder->ask('ROLLBACK;');
 kill 'CONT', $session->{pid};
