@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/xlogdefs.h"
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
 #include "fmgr.h"
@@ -197,7 +198,11 @@ extern bool own_delete(OwnTable *table);
 extern int64 history_now(void);
 extern int64 history_floor(void);
 extern int64 history_draw(Oid sequence, int64 block);
+extern int64 history_draw_ahead(Oid sequence, int64 block,
+								XLogRecPtr *logged);
 extern int64 history_draw_many(Oid sequence, int n);
+extern int64 sequence_last(Oid sequence);
+extern void sequence_raise(Oid sequence, int64 value);
 extern void sequence_flush(Oid sequence);
 
 /* subtransaction.c */

@@ -9,10 +9,7 @@
  */
 #include "lock.h"
 
-#include "commands/sequence.h"
 #include "common/int.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
 
 #define FENCE_SEQUENCE "lock_fence"
 
@@ -23,46 +20,20 @@
 #define FENCES_PER_NUMBER 32
 
 /*
- * Build the tag of the lock that is held around each use of the sequence.
- *
- * Skipping fences reads the sequence and then sets it; numbers drawn in
- * between would be issued twice.  A lock on the sequence itself cannot prevent
- * that without waiting for transactions that have drawn a number, since they
- * keep their lock until they end.
- */
-static void
-fence_locktag(LOCKTAG *tag, Oid relid)
-{
-	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, relid, 0, LOCK_FENCE);
-}
-
-/*
  * Draw a number that cannot be issued again.  All fences come from here.
  * Returns false if the call would have to wait.
  */
 static bool
-draw_number(NameTable *names, Datum name, const Patience *patience,
-			int64 *number)
+draw_number(NameTable *names, const Patience *patience, int64 *number)
 {
 	Oid			relid = internal_relation(FENCE_SEQUENCE);
-	LOCKTAG		tag;
 
-	/* Without a deadline, nextval() locks the sequence. */
+	/* Without a deadline, drawing locks the sequence. */
 	if (patience->waiting != WAIT_ALWAYS &&
 		!wait_for_relation(relid, RowExclusiveLock, patience))
 		return false;
-	fence_locktag(&tag, relid);
-	if (!wait_for_lock(names, name, HOLD_EXCLUSIVE, &tag, ShareLock, patience))
-		return false;
-	*number = history_draw(relid, FENCES_PER_NUMBER);
-	LockRelease(&tag, ShareLock, false);
-
-	/*
-	 * A fence may be passed on to a device that compares fences before the
-	 * transaction commits.  Flush without the lock, so that others need not
-	 * wait for the disk with us.
-	 */
-	sequence_flush(relid);
+	*number = history_draw_ahead(relid, FENCES_PER_NUMBER,
+								 &names->fences_logged);
 	return true;
 }
 
@@ -79,19 +50,19 @@ raise_fallen(void)
 }
 
 /*
- * Return the next fence for the name, whose row has the fence former.  The
- * caller must have taken all locks that it needs fences for.  Returns false if
- * the call would have to wait.  Raises 55000 if the sequence has been set
- * back.
+ * Return the next fence for a name whose row has the fence former.  The caller
+ * must have taken all locks that it needs fences for, and must not return the
+ * fence before names_close(), which flushes it to disk.  Returns false if the
+ * call would have to wait.  Raises 55000 if the sequence has been set back.
  */
 bool
-fence_next(NameTable *names, Datum name, int64 former,
-		   const Patience *patience, int64 *fence)
+fence_next(NameTable *names, int64 former, const Patience *patience,
+		   int64 *fence)
 {
 	/* use up the fences of the number drawn last before drawing another */
 	if (names->drawn == names->drawn_last)
 	{
-		if (!draw_number(names, name, patience, &names->drawn_last))
+		if (!draw_number(names, patience, &names->drawn_last))
 			return false;
 		names->drawn = names->drawn_last - FENCES_PER_NUMBER;
 	}
@@ -102,21 +73,17 @@ fence_next(NameTable *names, Datum name, int64 former,
 }
 
 /*
- * Skip the given number of fences.  The current role must have UPDATE on the
- * sequence.
+ * Skip the given number of fences, at least.  Others can draw fences
+ * meanwhile: the sequence is only ever raised.
  */
 void
 fence_advance(int64 by)
 {
 	Oid			relid = internal_relation(FENCE_SEQUENCE);
-	LOCKTAG		tag;
 	int64		fence;
 
-	fence_locktag(&tag, relid);
-	/* keeps others from drawing between nextval() and setval() */
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	fence = nextval_internal(relid, true);
-	if (pg_add_s64_overflow(fence, by, &fence) || fence > HISTORY_LIMIT)
+	if (pg_add_s64_overflow(sequence_last(relid), by, &fence) ||
+		fence > HISTORY_LIMIT)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("fence out of range")));
@@ -125,8 +92,6 @@ fence_advance(int64 by)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("argument \"%s\" is out of range", "by"),
 				 errhint("After a promotion, fences continue at 4 per microsecond since 2025, and they must not be ahead of that.")));
-	DirectFunctionCall2(setval_oid, ObjectIdGetDatum(relid),
-						Int64GetDatum(fence));
-	LockRelease(&tag, ExclusiveLock, false);
+	sequence_raise(relid, fence);
 	sequence_flush(relid);
 }

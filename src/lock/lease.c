@@ -162,8 +162,8 @@ grant_lease(NameTable *names, const LeaseRequest *request, TimestampTz now,
 	bool		nulls[Natts_lease_state] = {0};
 	bool		replace[Natts_lease_state] = {0};
 
-	if (!fence_next(names, request->name, names_fence(names),
-					request->patience, &grant->fence))
+	if (!fence_next(names, names_fence(names), request->patience,
+					&grant->fence))
 		return false;
 	grant->holder = request->holder;
 	grant->expires_at = positive_interval_after(now, request->ttl, "ttl");

@@ -27,7 +27,6 @@
 #define LOCK_QUEUE			0x6C01	/* line for a resource's row */
 #define LOCK_UPGRADE		0x6C02	/* upgrade of a resource's lock */
 #define LEASE_QUEUE			0x6C03	/* line for a lease's row */
-#define LOCK_FENCE			0x6C04	/* use of the sequence of fences */
 
 /* Maximal length of a name in bytes; limited by the size of index entries. */
 #define MAX_RESOURCE_NAME	1024
@@ -83,6 +82,7 @@ typedef struct NameTable
 	Snapshot	latest;			/* registered */
 	int64		drawn;			/* the last fence that was used */
 	int64		drawn_last;		/* the last fence of the number drawn */
+	XLogRecPtr	fences_logged;	/* WAL to flush before a fence is returned */
 } NameTable;
 
 /* A resource that a call takes. */
@@ -196,7 +196,7 @@ extern bool wait_for_holder(NameTable *names, Datum name,
 							const Patience *patience);
 
 /* fence.c */
-extern bool fence_next(NameTable *names, Datum name, int64 former,
+extern bool fence_next(NameTable *names, int64 former,
 					   const Patience *patience, int64 *fence);
 extern void fence_advance(int64 by);
 

@@ -15,6 +15,7 @@
 #include "access/skey.h"
 #include "access/transam.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_collation.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -89,6 +90,12 @@ names_open(NameTable *names, NameKind kind, bool writing)
 void
 names_close(NameTable *names)
 {
+	/*
+	 * A fence may be passed on to a device that compares fences before the
+	 * transaction commits.
+	 */
+	if (!XLogRecPtrIsInvalid(names->fences_logged))
+		XLogFlush(names->fences_logged);
 	UnregisterSnapshot(names->latest);
 	index_endscan(names->scan);
 	ExecDropSingleTupleTableSlot(names->slot);

@@ -214,8 +214,7 @@ bool
 resource_fence(NameTable *names, Resource *resource, TimestampTz since,
 			   Datum request, const Patience *patience)
 {
-	if (!fence_next(names, resource->name, resource->fence, patience,
-					&resource->fence))
+	if (!fence_next(names, resource->fence, patience, &resource->fence))
 		return false;
 	names_write_fence(names, resource, since, request);
 	return true;

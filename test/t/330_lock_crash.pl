@@ -37,19 +37,52 @@ foreach my $end ('COMMIT', 'ROLLBACK', 'COMMIT')
 	$last = $fence;
 }
 
+# Numbers are logged many at a time, and again after a checkpoint, because the WAL
+# before it is not replayed.
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION pageinspect;
+	CREATE FUNCTION logged() RETURNS pg_lsn LANGUAGE sql AS $$
+		SELECT lsn FROM page_header(get_raw_page('cas_internal.lock_fence', 0)) $$;
+	-- the last of so many fences, of holders that are all rolled back
+	CREATE FUNCTION draw(calls int) RETURNS bigint LANGUAGE plpgsql AS $$
+	DECLARE
+		last bigint;
+	BEGIN
+		FOR i IN 1 .. calls LOOP
+			BEGIN
+				SELECT fence INTO last FROM lock_acquire('{a}');
+				RAISE division_by_zero;
+			EXCEPTION WHEN division_by_zero THEN
+			END;
+		END LOOP;
+		RETURN last;
+	END $$;});
+is( $node->safe_psql('postgres', q{
+		SELECT count(DISTINCT logged())
+		FROM (SELECT draw(1) FROM generate_series(1, 1000)) AS d}),
+	'1', 'a thousand numbers are logged at once');
+foreach my $draws ('SELECT draw(2000)', 'SELECT draw(1); CHECKPOINT; SELECT draw(1)')
+{
+	$last = (split /\n/, $node->safe_psql('postgres', $draws))[-1];
+	$node->stop('immediate');
+	$node->start;
+	my $fence = fence($node, 'ROLLBACK');
+	cmp_ok($fence, '>', $last, "larger after a crash ($draws)");
+	$last = $fence;
+}
+
 # For a number is on disk when it is told, not only when its transaction commits.  The
 # first number after a checkpoint is logged.
-$node->safe_psql('postgres', 'CREATE EXTENSION pageinspect');
 foreach my $call (q{SELECT count(*) FROM lock_acquire('{a}')}, 'SELECT lock_fence_advance(1)')
 {
 	my $out = $node->safe_psql('postgres', qq{
 		CHECKPOINT; BEGIN; $call;
-		SELECT pg_current_wal_flush_lsn() >= lsn
-		FROM page_header(get_raw_page('cas_internal.lock_fence', 0)); ROLLBACK});
+		SELECT pg_current_wal_flush_lsn() >= logged(); ROLLBACK});
 
 	is((split /\n/, $out)[-1], 't', "$call: the number is on disk");
 }
-$node->safe_psql('postgres', 'DROP EXTENSION pageinspect');
+$node->safe_psql('postgres',
+	'DROP FUNCTION draw; DROP FUNCTION logged; DROP EXTENSION pageinspect');
 
 # A transaction that has only locked has nothing to lose, and commits without
 # waiting for the disk; one that has written as well waits, whatever came first.
