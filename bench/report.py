@@ -66,6 +66,21 @@ def matrix(rows):
         yield names + tuple(cells.get(column, "") for column in columns)
 
 
+def latencies(name):
+    """Percentiles of the latency in ms, medians over the rounds."""
+    rounds = OrderedDict()
+    columns = ("p50", "p99", "p99.9")
+    with open(name, newline="") as file:
+        for row in csv.DictReader(file):
+            key = (row["script"], row["clients"], row["commit"])
+            rounds.setdefault(key, []).append(
+                [float(row[column]) for column in columns])
+    yield ("script", "clients", "commit") + columns
+    for key, figures in rounds.items():
+        yield key + tuple(f"{statistics.median(column) / 1000:.2f}"
+                          for column in zip(*figures))
+
+
 def write_markdown(table, name):
     with open(name, "w") as file:
         for n, line in enumerate(table):
@@ -103,18 +118,28 @@ def plot(rows, name):
     figure.savefig(name)
 
 
+def show(table):
+    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
+    for line in table:
+        print("  ".join(cell.ljust(width)
+                        for cell, width in zip(line, widths)))
+
+
 def main(folder, plotted):
     rows = list(summarize(read(f"{folder}/results.csv")))
     if not rows:
         return
     table = list(lines(rows))
-    widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
-    for line in table:
-        print("  ".join(cell.ljust(width)
-                        for cell, width in zip(line, widths)))
+    show(table)
+    percentiles = list(latencies(f"{folder}/latencies.csv"))
+    if len(percentiles) > 1:
+        print("\nlatency in ms")
+        show(percentiles)
+    write_markdown(percentiles, f"{folder}/latencies.md")
     write_markdown(table, f"{folder}/table.md")
     write_markdown(matrix(rows), f"{folder}/ratios.md")
-    files = ["results.csv", "table.md", "ratios.md"]
+    files = ["results.csv", "table.md", "ratios.md", "latencies.csv",
+             "latencies.md"]
     if plotted:
         files.append("ratios.svg")
         plot(rows, f"{folder}/ratios.svg")

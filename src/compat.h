@@ -156,6 +156,9 @@ object_aclcheck(Oid classid, Oid objectid, Oid roleid, AclMode mode)
 /* Before 16, every member of a role can SET ROLE to it. */
 #define member_can_set_role(member, role) is_member_of_role(member, role)
 
+/* The place of a relation's files has had this name since 16. */
+#define rd_locator rd_node
+
 /* Before 16, an update needs entries in all indexes or in none. */
 typedef bool TU_UpdateIndexes;
 #define TU_None false

@@ -1,3 +1,4 @@
+-- latency: logged
 \set n0 :client_id * 1000 + random(0, 99) * 8
 \set n1 :n0 + 1
 \set n2 :n0 + 2

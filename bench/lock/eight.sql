@@ -1,3 +1,4 @@
+-- latency: logged
 -- Fewer than eight names are a division by zero.
 \set n0 :client_id * 1000 + random(0, 99) * 8
 \set n1 :n0 + 1

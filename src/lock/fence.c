@@ -73,6 +73,16 @@ fence_next(NameTable *names, int64 former, const Patience *patience,
 }
 
 /*
+ * Draw another number for the next fence, because locks will be taken before
+ * it is needed.
+ */
+void
+fence_forget(NameTable *names)
+{
+	names->drawn = names->drawn_last;
+}
+
+/*
  * Skip the given number of fences, at least.  Others can draw fences
  * meanwhile: the sequence is only ever raised.
  */

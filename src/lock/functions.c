@@ -172,6 +172,37 @@ request_shown(void)
 }
 
 /*
+ * Take the resources one by one.  Returns false if the call would have to
+ * wait.
+ */
+static bool
+take_in_turn(NameTable *names, Resource *resources, int n, Datum request,
+			 const Patience *patience)
+{
+	TimestampTz since;
+
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!resource_take(names, &resources[i], patience))
+			return false;
+	}
+
+	/*
+	 * Draw the fences after all names have been taken; see resource_fence().
+	 */
+	since = GetCurrentTimestamp();
+	for (int i = 0; i < n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (resources[i].fence_due &&
+			!resource_fence(names, &resources[i], since, request, patience))
+			return false;
+	}
+	return true;
+}
+
+/*
  * Take the resources until the end of the transaction.  Returns false if the
  * call would have to wait; then the caller has to undo what has been taken.
  */
@@ -180,30 +211,13 @@ take_resources(Resource *resources, int n, const Patience *patience)
 {
 	XLogRecPtr	written = XactLastRecEnd;
 	NameTable	names;
-	TimestampTz since;
-	Datum		request;
-	bool		taken = true;
+	Datum		request = request_shown();
+	bool		taken;
 
 	if (!wait_to_open(&names, NAME_LOCK, patience))
 		return false;
-	for (int i = 0; i < n && taken; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		taken = resource_take(&names, &resources[i], patience);
-	}
-
-	/*
-	 * Draw the fences after all names have been taken; see resource_fence().
-	 */
-	since = GetCurrentTimestamp();
-	request = request_shown();
-	for (int i = 0; i < n && taken; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (resources[i].fence_due)
-			taken = resource_fence(&names, &resources[i], since, request,
-								   patience);
-	}
+	taken = free_take(&names, resources, n, GetCurrentTimestamp(), request) ||
+		take_in_turn(&names, resources, n, request, patience);
 	names_close(&names);
 
 	/*

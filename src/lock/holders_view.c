@@ -169,8 +169,9 @@ read_rows(HoldersView *view, NameTable *names)
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
 	bool		waiters = hash_get_num_entries(view->lines) > 0;
 	TupleDesc	desc = RelationGetDescr(names->rel);
+	BlockNumber nblocks = RelationGetNumberOfBlocks(names->rel);
 
-	for (BlockNumber block = 0; block < names->nblocks; block++)
+	for (BlockNumber block = 0; block < nblocks; block++)
 	{
 		PGAlignedBlock copy;
 		Buffer		buffer;
@@ -379,7 +380,7 @@ lock_holders_read(PG_FUNCTION_ARGS)
 	view.holdings = palloc(view.size * sizeof(Holding));
 	names_open(&names, NAME_LOCK, false);
 	/* Rows locked by older transactions are not held any more. */
-	view.oldest = names.latest->xmin;
+	view.oldest = names_latest(&names)->xmin;
 	view.oldest_multi = RecoveryInProgress() ? InvalidMultiXactId :
 		GetOldestMultiXactId();
 	read_lines(&view);

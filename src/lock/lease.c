@@ -364,7 +364,7 @@ lease_take(Datum name, text *holder, Interval *ttl, bool reenter,
 		snapshots_check(&names, name);
 		note_holder(&names, grant);
 	}
-	names_locktag(&tag, name, LEASE_QUEUE);
+	names_locktag(&tag, names_hash(name), LEASE_QUEUE);
 	if (wait_for_lock(&names, name, HOLD_EXCLUSIVE, &tag, ExclusiveLock,
 					  patience))
 	{

@@ -69,17 +69,21 @@ typedef struct NameTable
 {
 	NameKind	kind;
 	uint16		queue;			/* class of the names' queue locks */
+	bool		writing;
+	LOCKMODE	lockmode;		/* of the relation and the index */
 	Relation	rel;
-	Relation	index;
-	BlockNumber nblocks;		/* number of blocks when opened */
-	IndexScanDesc scan;
-	CatalogIndexState indexes;	/* NULL unless opened for writing */
-	bool		plain;			/* can CatalogIndexInsert() write them? */
-	EState	   *executor;		/* if not, writes their entries */
-	ResultRelInfo *executor_rel;	/* both NULL until needed */
 	TupleTableSlot *slot;		/* the row found last */
 	ItemPointerData tid;		/* ... and its place */
+
+	/* The next ones are NULL until needed. */
+	Relation	index;
+	IndexScanDesc scan;
 	Snapshot	latest;			/* registered */
+	TupleTableSlot *written;	/* a row that is written */
+	CatalogIndexState indexes;
+	EState	   *executor;		/* writes index entries */
+	ResultRelInfo *executor_rel;
+
 	int64		drawn;			/* the last fence that was used */
 	int64		drawn_last;		/* the last fence of the number drawn */
 	XLogRecPtr	fences_logged;	/* WAL to flush before a fence is returned */
@@ -148,13 +152,21 @@ typedef struct PatternColumns
 extern int	names_compare(Datum left, Datum right);
 extern Datum names_checked(Datum name, const char *argument);
 extern uint64 names_hash(Datum name);
-extern void names_locktag(LOCKTAG *tag, Datum name, uint16 lock_class);
+extern void names_locktag(LOCKTAG *tag, uint64 hash, uint16 lock_class);
+
+/* places.c */
+extern void place_remember(NameTable *names, uint64 hash, ItemPointer tid,
+						   Buffer buffer);
+extern bool place_visit(NameTable *names, Datum name, uint64 hash,
+						HeapTuple row, Buffer *buffer);
+extern bool place_make_room(NameTable *names, Buffer buffer);
 
 /* name_rows.c */
 extern Oid	names_relation(NameKind kind);
 extern void names_open(NameTable *names, NameKind kind, bool writing);
 extern void names_close(NameTable *names);
 extern void names_refresh(NameTable *names);
+extern Snapshot names_latest(NameTable *names);
 extern bool names_find(NameTable *names, Datum name);
 extern bool names_find_version(NameTable *names, Datum name,
 							   Snapshot snapshot, TupleTableSlot *slot);
@@ -164,7 +176,7 @@ extern TM_Result names_lock(NameTable *names, LockTupleMode mode,
 extern TM_Result names_lock_as_found(NameTable *names, LockTupleMode mode);
 extern void names_update(NameTable *names, const Datum *values,
 						 const bool *nulls, const bool *replace);
-extern void names_write_fence(NameTable *names, const Resource *resource,
+extern bool names_write_fence(NameTable *names, const Resource *resource,
 							  TimestampTz since, Datum request);
 extern Datum names_get(NameTable *names, int attnum, bool *isnull);
 extern int64 names_fence(NameTable *names);
@@ -198,6 +210,7 @@ extern bool wait_for_holder(NameTable *names, Datum name,
 /* fence.c */
 extern bool fence_next(NameTable *names, int64 former,
 					   const Patience *patience, int64 *fence);
+extern void fence_forget(NameTable *names);
 extern void fence_advance(int64 by);
 
 /* resource.c */
@@ -206,6 +219,10 @@ extern bool resource_take(NameTable *names, Resource *resource,
 extern bool resource_fence(NameTable *names, Resource *resource,
 						   TimestampTz since, Datum request,
 						   const Patience *patience);
+
+/* free.c */
+extern bool free_take(NameTable *names, Resource *resources, int n,
+					  TimestampTz since, Datum request);
 
 /* lease.c */
 extern void lease_take(Datum name, text *holder, Interval *ttl, bool reenter,

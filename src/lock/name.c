@@ -55,15 +55,13 @@ names_hash(Datum name)
 }
 
 /*
- * Build the tag of a name's heavyweight lock of the given class.  Names with
- * the same hash wait for each other for a short time; nothing else depends on
+ * Build the tag of the heavyweight lock of the given class, for the name with
+ * this hash.  Names with the same hash wait for each other for a short time; nothing else depends on
  * the hash.
  */
 void
-names_locktag(LOCKTAG *tag, Datum name, uint16 lock_class)
+names_locktag(LOCKTAG *tag, uint64 hash, uint16 lock_class)
 {
-	uint64		hash = names_hash(name);
-
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId,
 						 (uint32) (hash >> 32), (uint32) hash, lock_class);
 }

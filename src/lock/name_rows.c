@@ -60,30 +60,20 @@ has_plain_indexes(CatalogIndexState indexes)
 	return true;
 }
 
-/* Open the table for this kind of names. */
+/*
+ * Open the table for this kind of names.  What not every call needs is opened
+ * when it is needed.
+ */
 void
 names_open(NameTable *names, NameKind kind, bool writing)
 {
-	LOCKMODE	lockmode = writing ? RowExclusiveLock : AccessShareLock;
-
 	memset(names, 0, sizeof(NameTable));
 	names->kind = kind;
 	names->queue = kind == NAME_LOCK ? LOCK_QUEUE : LEASE_QUEUE;
-	names->rel = table_open(names_relation(kind), lockmode);
-	names->index = index_open(RelationGetPrimaryKeyIndex(names->rel, false),
-							  lockmode);
-	if (writing)
-	{
-		names->indexes = CatalogOpenIndexes(names->rel);
-		names->plain = has_plain_indexes(names->indexes);
-	}
-
-	names->nblocks = RelationGetNumberOfBlocks(names->rel);
+	names->writing = writing;
+	names->lockmode = writing ? RowExclusiveLock : AccessShareLock;
+	names->rel = table_open(names_relation(kind), names->lockmode);
 	names->slot = table_slot_create(names->rel, NULL);
-	/* with SnapshotAny; see names_find_version() */
-	names->scan = index_beginscan(names->rel, names->index, SnapshotAny, NULL,
-								  1, 0, SO_NONE);
-	names->latest = RegisterSnapshot(GetLatestSnapshot());
 }
 
 /* Close the table, but keep its lock until the transaction ends. */
@@ -96,21 +86,27 @@ names_close(NameTable *names)
 	 */
 	if (!XLogRecPtrIsInvalid(names->fences_logged))
 		XLogFlush(names->fences_logged);
-	UnregisterSnapshot(names->latest);
-	index_endscan(names->scan);
+
+	if (names->latest != NULL)
+		UnregisterSnapshot(names->latest);
+	if (names->scan != NULL)
+	{
+		index_endscan(names->scan);
+		index_close(names->index, NoLock);
+	}
 	ExecDropSingleTupleTableSlot(names->slot);
+	if (names->written != NULL)
+		ExecDropSingleTupleTableSlot(names->written);
 	if (names->executor != NULL)
 	{
 		ExecCloseIndices(names->executor_rel);
 		FreeExecutorState(names->executor);
 	}
 	if (names->indexes != NULL)
-	{
 		CatalogCloseIndexes(names->indexes);
-		/* let later calls of the same statement see what was written */
+	/* let later calls of the same statement see what was written */
+	if (names->writing)
 		CommandCounterIncrement();
-	}
-	index_close(names->index, NoLock);
 	table_close(names->rel, NoLock);
 }
 
@@ -118,9 +114,18 @@ names_close(NameTable *names)
 void
 names_refresh(NameTable *names)
 {
-	UnregisterSnapshot(names->latest);
+	if (names->latest != NULL)
+		UnregisterSnapshot(names->latest);
 	names->latest = NULL;
-	names->latest = RegisterSnapshot(GetLatestSnapshot());
+}
+
+/* The snapshot by which names_find() sees the table. */
+Snapshot
+names_latest(NameTable *names)
+{
+	if (names->latest == NULL)
+		names->latest = RegisterSnapshot(GetLatestSnapshot());
+	return names->latest;
 }
 
 /*
@@ -182,6 +187,14 @@ names_find_version(NameTable *names, Datum name, Snapshot snapshot,
 	 * entry may be on a part of the page that has already been read.
 	 */
 	ExecClearTuple(slot);
+	if (names->scan == NULL)
+	{
+		Oid			index = RelationGetPrimaryKeyIndex(names->rel, false);
+
+		names->index = index_open(index, names->lockmode);
+		names->scan = index_beginscan(names->rel, names->index, SnapshotAny,
+									  NULL, 1, 0, SO_NONE);
+	}
 	ScanKeyEntryInitialize(&key, 0, 1, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ, name);
 	index_rescan(names->scan, &key, 1, NULL, 0);
@@ -195,31 +208,6 @@ names_find_version(NameTable *names, Datum name, Snapshot snapshot,
 }
 
 /*
- * Where this backend last saw the rows of names, in a table by the hash of the
- * name.  An entry may be outdated, so it is only tried first, and checked.
- * Without this table, a call with 8 names takes 23 % more instructions.
- */
-#define NUM_SEEN 4096
-
-static struct
-{
-	Oid			relid;
-	ItemPointerData tid;
-	uint64		hash;
-}			seen[NUM_SEEN];
-
-/*
- * Remember where a name's row is, replacing another name with the same place.
- */
-static void
-remember_place(NameTable *names, uint64 hash, ItemPointer tid)
-{
-	seen[hash % NUM_SEEN].relid = RelationGetRelid(names->rel);
-	seen[hash % NUM_SEEN].hash = hash;
-	seen[hash % NUM_SEEN].tid = *tid;
-}
-
-/*
  * Find the name's row, as last committed, where we saw it last.  If the row at
  * that place has the name and is visible, it is the right one, whatever has
  * happened to the table in between.
@@ -227,44 +215,38 @@ remember_place(NameTable *names, uint64 hash, ItemPointer tid)
 static bool
 find_again(NameTable *names, Datum name, uint64 hash)
 {
-	ItemPointer tid = &seen[hash % NUM_SEEN].tid;
-	bool		isnull;
+	Snapshot	latest = names_latest(names);
+	BufferHeapTupleTableSlot *slot = (BufferHeapTupleTableSlot *) names->slot;
+	HeapTuple	row = &slot->base.tupdata;
+	Buffer		buffer;
+	bool		visible;
 
-	return seen[hash % NUM_SEEN].hash == hash &&
-		seen[hash % NUM_SEEN].relid == RelationGetRelid(names->rel) &&
-		ItemPointerGetBlockNumber(tid) < names->nblocks &&
-		table_tuple_fetch_row_version(names->rel, tid, SnapshotAny,
-									  names->slot) &&
-		table_tuple_satisfies_snapshot(names->rel, names->slot,
-									   names->latest) &&
-		DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID, name,
-											 names_get(names, Anum_name,
-													   &isnull)));
+	ExecClearTuple(names->slot);
+	if (!place_visit(names, name, hash, row, &buffer))
+		return false;
+	visible = HeapTupleSatisfiesVisibility(row, latest, buffer);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	if (visible)
+		ExecStorePinnedBufferHeapTuple(row, names->slot, buffer);
+	else
+		ReleaseBuffer(buffer);
+	return visible;
 }
 
-/*
- * Make sure that the page of the row in the slot has room for new versions.
- *
- * The table has a fillfactor of 50.  From the first update on, the executor
- * would try to prune the page at every visit, which costs several times as
- * much as the update itself.  We let old versions accumulate, and remove many
- * at a time.
- */
+/* The buffer of the row in the slot. */
+static Buffer
+slot_buffer(NameTable *names)
+{
+	return ((BufferHeapTupleTableSlot *) names->slot)->buffer;
+}
+
+/* Make sure that the page of the row in the slot has room for new versions. */
 static void
 make_room(NameTable *names)
 {
-	Page		page;
-	Buffer		buffer;
-
-	page = BufferGetPage(((BufferHeapTupleTableSlot *) names->slot)->buffer);
-	if (!PageIsFull(page) && PageGetHeapFreeSpace(page) >= BLCKSZ / 8)
+	if (!place_make_room(names, slot_buffer(names)))
 		return;
-
-	/* Pruning moves the rows on the page, so release our pin before it. */
 	ExecClearTuple(names->slot);
-	buffer = ReadBuffer(names->rel, ItemPointerGetBlockNumber(&names->tid));
-	prune_page(names->rel, buffer);
-	ReleaseBuffer(buffer);
 	if (!table_tuple_fetch_row_version(names->rel, &names->tid, SnapshotAny,
 									   names->slot))
 		elog(ERROR, "row of a name is gone");
@@ -280,11 +262,11 @@ names_find(NameTable *names, Datum name)
 	uint64		hash = names_hash(name);
 
 	if (!find_again(names, name, hash) &&
-		!names_find_version(names, name, names->latest, names->slot))
+		!names_find_version(names, name, names_latest(names), names->slot))
 		return false;
 	names->tid = names->slot->tts_tid;
-	remember_place(names, hash, &names->tid);
-	if (names->indexes != NULL)
+	place_remember(names, hash, &names->tid, slot_buffer(names));
+	if (names->writing)
 		make_room(names);
 	return true;
 }
@@ -317,45 +299,71 @@ write_entries(NameTable *names, TupleTableSlot *row, TU_UpdateIndexes update)
 	owner_leave(&scope);
 }
 
+/* The slot for rows that are written, emptied. */
+static TupleTableSlot *
+written_slot(NameTable *names)
+{
+	if (names->written == NULL)
+		names->written = MakeSingleTupleTableSlot(RelationGetDescr(names->rel),
+												  &TTSOpsVirtual);
+	return ExecClearTuple(names->written);
+}
+
 /* Insert a row, and set its t_self. */
 static void
 insert_row(NameTable *names, HeapTuple tuple)
 {
 	TupleTableSlot *row;
 
-	if (names->plain)
+	if (names->indexes == NULL)
+		names->indexes = CatalogOpenIndexes(names->rel);
+	if (has_plain_indexes(names->indexes))
 	{
 		CatalogTupleInsertWithInfo(names->rel, tuple, names->indexes);
 		return;
 	}
-	row = table_slot_create(names->rel, NULL);
+	row = written_slot(names);
 	ExecForceStoreHeapTuple(tuple, row, false);
 	simple_table_tuple_insert(names->rel, row);
 	tuple->t_self = row->tts_tid;
 	write_entries(names, row, TU_None);
-	ExecDropSingleTupleTableSlot(row);
 }
 
-/* Write a new version of a row that we have locked, and set its t_self. */
-static void
-update_row(NameTable *names, ItemPointer tid, HeapTuple tuple)
+/*
+ * Write a new version of a row, whose place then is in row.  Returns false if
+ * the row has been changed, which cannot happen if we have locked it.
+ */
+static bool
+update_row(NameTable *names, ItemPointer tid, TupleTableSlot *row)
 {
-	TupleTableSlot *row;
 	TU_UpdateIndexes update_indexes;
+	LockTupleMode mode;
+	TM_FailureData failure;
+	TM_Result	result;
 
-	if (names->plain)
+	result = table_tuple_update(names->rel, tid, row,
+								GetCurrentCommandId(true), 0, SnapshotAny,
+								InvalidSnapshot, true, &failure, &mode,
+								&update_indexes);
+
+	switch (result)
 	{
-		CatalogTupleUpdateWithInfo(names->rel, tid, tuple, names->indexes);
-		return;
+		case TM_Ok:
+			if (update_indexes != TU_None)
+				write_entries(names, row, update_indexes);
+			return true;
+
+		case TM_Updated:
+		case TM_Deleted:
+			return false;
+
+		case TM_Invisible:
+		case TM_SelfModified:
+		case TM_BeingModified:
+		case TM_WouldBlock:
+			break;
 	}
-	row = table_slot_create(names->rel, NULL);
-	ExecForceStoreHeapTuple(tuple, row, false);
-	simple_table_tuple_update(names->rel, tid, row, SnapshotAny,
-							  &update_indexes);
-	tuple->t_self = row->tts_tid;
-	if (update_indexes != TU_None)
-		write_entries(names, row, update_indexes);
-	ExecDropSingleTupleTableSlot(row);
+	elog(ERROR, "unexpected table_tuple_update status: %u", result);
 }
 
 /*
@@ -511,26 +519,28 @@ names_lock_as_found(NameTable *names, LockTupleMode mode)
 /*
  * Write a new version of a resource's row, with what an exclusive holder
  * leaves there: the fence, the time since when it holds the lock, and its
- * request, if any.
+ * request, if any.  Returns false if the row has been changed, which cannot
+ * happen if we have locked it.
  */
-void
+bool
 names_write_fence(NameTable *names, const Resource *resource,
 				  TimestampTz since, Datum request)
 {
-	Datum		values[Natts_lock_name];
-	bool		nulls[Natts_lock_name] = {false};
+	TupleTableSlot *row = written_slot(names);
 	ItemPointerData tid = resource->tid;
-	HeapTuple	new;
 
-	values[Anum_name - 1] = resource->name;
-	values[Anum_fence - 1] = Int64GetDatum(resource->fence);
-	values[Anum_lock_since - 1] = TimestampTzGetDatum(since);
-	values[Anum_lock_request - 1] = request;
-	nulls[Anum_lock_request - 1] = request == (Datum) 0;
-	new = heap_form_tuple(RelationGetDescr(names->rel), values, nulls);
-	update_row(names, &tid, new);
-	remember_place(names, names_hash(resource->name), &new->t_self);
-	heap_freetuple(new);
+	memset(row->tts_isnull, false, Natts_lock_name * sizeof(bool));
+	row->tts_values[Anum_name - 1] = resource->name;
+	row->tts_values[Anum_fence - 1] = Int64GetDatum(resource->fence);
+	row->tts_values[Anum_lock_since - 1] = TimestampTzGetDatum(since);
+	row->tts_values[Anum_lock_request - 1] = request;
+	row->tts_isnull[Anum_lock_request - 1] = request == (Datum) 0;
+	ExecStoreVirtualTuple(row);
+	if (!update_row(names, &tid, row))
+		return false;
+	place_remember(names, names_hash(resource->name), &row->tts_tid,
+				   InvalidBuffer);
+	return true;
 }
 
 /* Write a new version of the locked row in the slot, which is emptied. */
@@ -539,6 +549,7 @@ names_update(NameTable *names, const Datum *values, const bool *nulls,
 			 const bool *replace)
 {
 	HeapTuple	old = ExecFetchSlotHeapTuple(names->slot, false, NULL);
+	TupleTableSlot *row = written_slot(names);
 	HeapTuple	new;
 
 	new = heap_modify_tuple(old, RelationGetDescr(names->rel),
@@ -546,7 +557,10 @@ names_update(NameTable *names, const Datum *values, const bool *nulls,
 							unconstify(bool *, nulls),
 							unconstify(bool *, replace));
 	ExecClearTuple(names->slot);
-	update_row(names, &names->tid, new);
+	ExecForceStoreHeapTuple(new, row, false);
+	if (!update_row(names, &names->tid, row))
+		elog(ERROR, "a locked row was changed");
+	ExecClearTuple(row);
 	heap_freetuple(new);
 }
 

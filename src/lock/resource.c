@@ -52,7 +52,7 @@ upgrade(NameTable *names, Datum name, const Patience *patience)
 {
 	LOCKTAG		tag;
 
-	names_locktag(&tag, name, LOCK_UPGRADE);
+	names_locktag(&tag, names_hash(name), LOCK_UPGRADE);
 
 	/*
 	 * Two sharers that both want the exclusive lock can only wait for each
@@ -117,8 +117,8 @@ stand_in_line(NameTable *names, Datum name, bool found, HoldMode mode,
 	LOCKTAG		tag;
 	LOCKTAG		upgrade;
 
-	names_locktag(&tag, name, LOCK_QUEUE);
-	names_locktag(&upgrade, name, LOCK_UPGRADE);
+	names_locktag(&tag, names_hash(name), LOCK_QUEUE);
+	names_locktag(&upgrade, names_hash(name), LOCK_UPGRADE);
 	if (!wait_for_lock(names, name, mode, &tag, lockmode, patience))
 		return false;
 
@@ -216,6 +216,7 @@ resource_fence(NameTable *names, Resource *resource, TimestampTz since,
 {
 	if (!fence_next(names, resource->fence, patience, &resource->fence))
 		return false;
-	names_write_fence(names, resource, since, request);
+	if (!names_write_fence(names, resource, since, request))
+		elog(ERROR, "a locked row was changed");
 	return true;
 }

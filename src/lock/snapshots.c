@@ -98,7 +98,7 @@ next_row(NameTable *names, TableScanDesc scan)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (table_tuple_satisfies_snapshot(names->rel, names->slot,
-										   names->latest))
+										   names_latest(names)))
 		{
 			names->tid = names->slot->tts_tid;
 			return true;
@@ -136,7 +136,8 @@ snapshots_purge(NameTable *names, int batch)
 			!TransactionIdPrecedes(row_xmin(names), horizon) ||
 			holders_mine(names, &xid) != HOLD_NONE)
 			continue;
-		names_locktag(&tag, names_get(names, Anum_name, &isnull),
+		names_locktag(&tag,
+					  names_hash(names_get(names, Anum_name, &isnull)),
 					  names->queue);
 		/* somebody holds the queue lock: the name is in use */
 		if (LockAcquire(&tag, ExclusiveLock, false, true) ==

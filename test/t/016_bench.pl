@@ -79,10 +79,13 @@ my @without = grep {
 } @lines;
 is(join("\n", map { "@$_" } @without), '', 'and each has its figures');
 
-foreach my $file (qw(table.md ratios.md results.csv machine.txt))
+foreach my $file (qw(table.md ratios.md results.csv latencies.md machine.txt))
 {
 	cmp_ok(-s "$results/$file" // 0, '>', 0, "$file is written");
 }
+is( scalar(grep { /^lock\/\w+,8,off(?:,[1-9]\d*){3}$/ } split /\n/,
+		slurp_file("$results/latencies.csv")),
+	3, 'with percentiles of the latency of the scripts of locks');
 is(join("\n", remains()), '', 'nothing is left running, nor the stage');
 
 ($ok, $out, $err) = bench('run', '--parts', 'nonsense');
