@@ -78,7 +78,7 @@ SELECT alloc_count('p', k(1), 2, ttl => '1 us'), try('count', 'p', 2, $$, 2, ttl
 SELECT alloc_count('p', k(3), 2), release_all();
 
 -- more than a pool above can ever have: no use to stand in line for the pool
-SELECT alloc_pool_create('small', '{}', 'count', capacity => 2), alloc_pool_create('below', '{}', 'count', capacity => 3, parent => 'small');
+SELECT alloc_pool_create('small', '{}', 'count', capacity => 2), alloc_pool_create('below', '{}', 'count', capacity => 4, parent => 'small');
 SELECT alloc_count('below', k(1), 2);
 SELECT alloc_count('below', k(2), 3, wait => '1 hour');
 \echo :LAST_ERROR_SQLSTATE
