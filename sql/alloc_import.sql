@@ -141,6 +141,12 @@ SELECT alloc_count('resting', k(1), 2), alloc_release('resting', k(1));
 SELECT outcome FROM alloc_import('resting', '[{"name": "a", "n": 2}]');
 SELECT outcome FROM alloc_import('under', '[{"name": "a", "value": 3}, {"name": "b", "value": 10}]');
 SELECT alloc_pool_drop('under'), alloc_pool_drop('resting');
+-- units run out exactly when the inventory says, however long the call takes
+SELECT alloc_pool_create('many', '{1-200}', 'int');
+SELECT count(*) FROM alloc_import('many', (SELECT jsonb_agg(jsonb_build_object('name', i::text, 'value', i, 'expires_at', '2999-01-01 00:00:00.000001Z')) FROM generate_series(1, 200) AS i));
+SELECT count(*) FROM alloc_units WHERE pool = 'many' AND expires_at = '2999-01-01 00:00:00.000001Z';
+SELECT count(alloc_release('many', key)) FROM (SELECT key FROM alloc_units WHERE pool = 'many') AS u;
+SELECT alloc_pool_drop('many');
 SELECT pool, problem, detail FROM alloc_verify();
 SELECT count(alloc_release(pool, key)) FROM (SELECT DISTINCT pool, key FROM alloc_units) AS u;
 SELECT count(alloc_pool_drop(pool)) FROM alloc_pools WHERE pool IN ('i4', 'nets', 'nat', 'vlans', 'macs', 'v6nat', 'seats');

@@ -355,7 +355,8 @@ typedef struct Request
 	int			first_port;		/* REQUEST_PORTS, if it is exact */
 	bool		has_exclude;	/* REQUEST_PORTS: gives ports to exclude */
 	Datum		exclude;
-	Interval   *ttl;			/* NULL: does not expire */
+	Interval   *ttl;			/* how long it is held, and */
+	TimestampTz expires_at;		/* until when; NULL and 0: for good */
 	Datum		note;
 	bool		has_note;
 	Patience	patience;		/* REQUEST_COUNT */
@@ -369,6 +370,20 @@ typedef struct Request
 	uint64	   *exclude_chunks; /* a bit for each chunk in exclude, */
 	uint64	   *excluded;		/* ... and those of the pool, too */
 } Request;
+
+/* Set when a unit that is allocated now runs out.  Returns false if never. */
+static inline bool
+request_expiry(const Request *request, TimestampTz now,
+			   TimestampTz *expires_at)
+{
+	if (request->ttl != NULL)
+		*expires_at = interval_after(now, request->ttl, "ttl");
+	else if (request->expires_at != 0)
+		*expires_at = Max(request->expires_at, now + 1);
+	else
+		return false;
+	return true;
+}
 
 typedef enum Outcome
 {

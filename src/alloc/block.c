@@ -332,9 +332,7 @@ make_unit(Search *search, u128 lo)
 	unit->generation = search->generation != 0 ? search->generation :
 		store_next_generation(search->store);
 	unit->allocated_at = search->now;
-	unit->expires = request->ttl != NULL;
-	if (unit->expires)
-		unit->expires_at = interval_after(search->now, request->ttl, "ttl");
+	unit->expires = request_expiry(request, search->now, &unit->expires_at);
 	/* a note is stored once, however many units there are in a row */
 	unit->note = request->note;
 	unit->has_note = request->has_note && search->run_place == 0;

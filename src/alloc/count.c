@@ -235,9 +235,7 @@ count_look(Count *count, const Request *request, Answer *answer)
 	share.key = count->key;
 	share.total = (int64) request->value;
 	share.allocated_at = count->now;
-	share.expires = request->ttl != NULL;
-	if (share.expires)
-		share.expires_at = interval_after(count->now, request->ttl, "ttl");
+	share.expires = request_expiry(request, count->now, &share.expires_at);
 	share.note = request->note;
 	share.has_note = request->has_note;
 	count->use->levels->whole = share.total;

@@ -90,7 +90,6 @@ import_entry(Attempt *attempt, Import *import, Entry *entry,
 			 const char **outcome)
 {
 	Request    *request = &entry->request;
-	Interval	ttl = {0};
 	Answer		answer = {0};
 
 	request->place = PLACE_OUTSIDE;
@@ -102,13 +101,7 @@ import_entry(Attempt *attempt, Import *import, Entry *entry,
 		  request->place == PLACE_EXCLUDED)))
 		return import_outside(attempt, import, entry, outcome);
 
-	/* the time is absolute */
-	request->ttl = NULL;
-	if (entry->expires)
-	{
-		ttl.time = Max(entry->expires_at - GetCurrentTimestamp(), 1);
-		request->ttl = &ttl;
-	}
+	request->expires_at = entry->expires ? entry->expires_at : 0;
 	if (!unit_try(&import->store, &import->use, request,
 				  attempt_round(attempt), &answer))
 		return attempt_meets_row(attempt, &import->use, &answer.unit);

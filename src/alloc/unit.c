@@ -220,10 +220,8 @@ allocate_in_levels(Search *search, SlotRow *former, int round,
 		share.key = request->key;
 		share.total = levels->whole;
 		share.allocated_at = search->now;
-		share.expires = request->ttl != NULL;
-		if (share.expires)
-			share.expires_at = interval_after(search->now, request->ttl,
-											  "ttl");
+		share.expires = request_expiry(request, search->now,
+									   &share.expires_at);
 		do
 		{
 			outcome = levels_plan(levels, &request->key, levels->whole,
