@@ -56,8 +56,8 @@ names_hash(Datum name)
 
 /*
  * Build the tag of the heavyweight lock of the given class, for the name with
- * this hash.  Names with the same hash wait for each other for a short time; nothing else depends on
- * the hash.
+ * this hash.  Names with the same hash wait for each other for a short time;
+ * nothing else depends on the hash.
  */
 void
 names_locktag(LOCKTAG *tag, uint64 hash, uint16 lock_class)
