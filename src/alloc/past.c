@@ -98,5 +98,5 @@ store_next_generation(Store *store)
 		store->ngenerations--;
 		return store->next_generation++;
 	}
-	return history_draw(alloc_relation(store->nsp, ALLOC_GENERATION), 1);
+	return history_draw(alloc_relation(store->nsp, ALLOC_GENERATION));
 }

@@ -197,7 +197,7 @@ extern bool own_delete(OwnTable *table);
 
 extern int64 history_now(void);
 extern int64 history_floor(void);
-extern int64 history_draw(Oid sequence, int64 block);
+extern int64 history_draw(Oid sequence);
 extern int64 history_draw_ahead(Oid sequence, int64 block,
 								XLogRecPtr *logged);
 extern int64 history_draw_many(Oid sequence, int n);

@@ -317,13 +317,12 @@ raise_numbers_used_up(Oid sequence)
 
 /*
  * Draw a number from a sequence that was never drawn before, also not before a
- * failover or a restore.  Raise 22003 if the numbers are used up.  The
- * sequence's increment is block, and the caller owns the block of numbers that
- * ends with the result.  The caller must call sequence_flush() before it lets
- * the number leave the server, unless the transaction commits first.
+ * failover or a restore.  Raise 22003 if the numbers are used up.  The caller
+ * must call sequence_flush() before it lets the number leave the server, unless
+ * the transaction commits first.
  */
 int64
-history_draw(Oid sequence, int64 block)
+history_draw(Oid sequence)
 {
 	for (int round = 0; round < MAX_CACHED; round++)
 	{
@@ -333,7 +332,7 @@ history_draw(Oid sequence, int64 block)
 
 		if (value > HISTORY_LIMIT)
 			raise_numbers_used_up(sequence);
-		if (value - block >= floor)
+		if (value > floor)
 			return value;
 
 		/*
@@ -351,7 +350,8 @@ history_draw(Oid sequence, int64 block)
 
 /*
  * Draw a number as history_draw() does, but from a sequence that only this
- * function draws from.  *logged is set to the end of the WAL that must be
+ * function draws from.  The caller owns the block of numbers that ends with
+ * the result; block is the sequence's increment.  *logged is set to the end of the WAL that must be
  * flushed before the number may leave the server.  That is what
  * sequence_flush() would flush, but there is less of it: many numbers are
  * logged at once, and those that are left over at a crash are lost.
@@ -414,7 +414,7 @@ int64
 history_draw_many(Oid sequence, int n)
 {
 	/* This also raises the errors, and sees to the floor. */
-	int64		first = history_draw(sequence, 1);
+	int64		first = history_draw(sequence);
 	Buffer		buffer;
 	Relation	rel;
 	GenericXLogState *xlog;

@@ -384,7 +384,7 @@ draw_above(const CasTable *table, Oid sequence, int64 after, int64 least)
 	{
 		CHECK_FOR_INTERRUPTS();
 		number = draws_from_history(table, after) ?
-			history_draw(sequence, 1) : nextval_internal(sequence, false);
+			history_draw(sequence) : nextval_internal(sequence, false);
 	} while (number <= least && cas_sequence_last(sequence, &last) &&
 			 last > number && last >= least && ++round < MAX_CACHED);
 	return number;
