@@ -218,8 +218,7 @@ capacity_in_use(Store *store, const Pool *pool)
 
 	share_scan_by_place(&scan, store, pool->id, 0, PG_INT64_MAX);
 	while (!result && share_scan_next(&scan, &row))
-		result = TransactionIdIsValid(row.inserter) ||
-			TransactionIdIsValid(row.deleter) ||
+		result = share_is_open(&row) ||
 			(row.held && (!row.expires || row.expires_at > now));
 	rows_end(&scan);
 	return result;

@@ -292,6 +292,7 @@ count_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 
 	count_begin(&count, store, use, &request->key, request->function);
 	count.patience = request->patience;
+	use->levels->at_once = request->patience.never;
 	use->levels->patient = request->patience.limited &&
 		!request->patience.never;
 

@@ -170,7 +170,10 @@ walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
 	{
 		share_scan_by_span(&scan, store, pool->id, walk.at, 1);
 		while (share_scan_next(&scan, &row))
-			walk_row(&walk, &row);
+		{
+			if (!plan->hopeful || !share_is_open(&row))
+				walk_row(&walk, &row);
+		}
 		rows_end(&scan);
 	}
 	if (walk.at < end)
@@ -183,6 +186,8 @@ walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
 			int64		free;
 
 			more = share_scan_next(&scan, &row);
+			if (more && plan->hopeful && share_is_open(&row))
+				continue;
 			free = (more ? Min(row.first, end) : end) - walk.at;
 			if (free > 0)
 			{
@@ -213,7 +218,8 @@ walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
 	seen->known = known && !walk.busy;
 	if (walk.nclean >= TRIM_ROWS)
 		seen->trim = Min(walk.clean, end);
-	walk_remember(&walk, pool, gap);
+	if (!plan->hopeful)
+		walk_remember(&walk, pool, gap);
 	return found;
 }
 
@@ -344,7 +350,7 @@ plan_many_pieces(Store *store, Pool *pool, int64 n, SharePlan *plan)
 	gap_scan_by_size(&scan, store, pool->id, 1, BackwardScanDirection);
 	while (plan->total < n && gap_scan_next(&scan, &gap))
 	{
-		if (gap_is_busy(store, &gap))
+		if (gap_is_busy(store, &gap) && !plan->hopeful)
 			continue;
 		(void) walk_gap(store, pool, &gap, 0, false, plan);
 		/* gaps may overlap */
@@ -368,8 +374,7 @@ plan_run_out(Store *store, Pool *pool, int64 n, TimestampTz now,
 	while (plan->total < n && share_scan_next(&scan, &row))
 	{
 		wait_add_share(&store->waits, &row);
-		if (TransactionIdIsValid(row.inserter) ||
-			TransactionIdIsValid(row.deleter))
+		if (share_is_open(&row) && !plan->hopeful)
 			continue;
 		plan->sweeps = plan_array(plan, plan->sweeps, plan->nsweeps,
 								  &plan->sweeps_room, sizeof(ShareRow));
@@ -392,9 +397,27 @@ plan_make(Store *store, Pool *pool, int64 n, TimestampTz now, bool verify,
 {
 	plan->npieces = plan->ngaps = plan->nsweeps = 0;
 	plan->total = 0;
+	plan->hopeful = false;
 	return plan_one_piece(store, pool, n, verify, plan) ||
 		(n > 1 && plan_many_pieces(store, pool, n, plan)) ||
 		plan_run_out(store, pool, n, now, plan);
+}
+
+/*
+ * Would n places be free if each running transaction ended as it suits the caller:
+ * gave back what it has taken, and gives back what it is giving back?
+ */
+bool
+plan_hope(Store *store, Pool *pool, int64 n, TimestampTz now, SharePlan *plan)
+{
+	bool		result;
+
+	plan->nsweeps = 0;
+	plan->hopeful = true;
+	result = plan_many_pieces(store, pool, n, plan) ||
+		plan_run_out(store, pool, n, now, plan);
+	plan->hopeful = false;
+	return result;
 }
 
 /* Are any of the row's places in a piece? */

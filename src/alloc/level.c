@@ -113,9 +113,7 @@ look_for_former(Levels *levels, Level *level, const pg_uuid_t *key,
 	while (share_scan_next(&scan, &row))
 	{
 		level->base = Max(level->base, row.part + 1);
-		if (!row.expires || row.expires_at > now ||
-			TransactionIdIsValid(row.inserter) ||
-			TransactionIdIsValid(row.deleter))
+		if (!row.expires || row.expires_at > now || share_is_open(&row))
 			continue;
 		if (level->nformer == level->former_room)
 		{
@@ -133,11 +131,11 @@ look_for_former(Levels *levels, Level *level, const pg_uuid_t *key,
 
 /*
  * Count the places of a pool that are not free: held, cooling, or in the hands
- * of a running transaction.  A row that one is changing is there twice, with
- * the same places or some of them.
+ * of a running transaction, unless only the settled ones are to be counted.  A row
+ * that one is changing is there twice, with the same places or some of them.
  */
 static int64
-taken_places(Store *store, const Pool *pool, TimestampTz now)
+taken_places(Store *store, const Pool *pool, TimestampTz now, bool settled)
 {
 	int64		taken = 0;
 	int64		end = 0;
@@ -149,6 +147,8 @@ taken_places(Store *store, const Pool *pool, TimestampTz now)
 	{
 		wait_add_xid(&store->waits, row.inserter);
 		wait_add_xid(&store->waits, row.deleter);
+		if (settled && share_is_open(&row))
+			continue;
 		/* neither the wall, what is withheld, nor what has run out */
 		if ((!row.held && !row.expires) ||
 			(row.expires && row.expires_at <= now))
@@ -203,7 +203,21 @@ has_room(Levels *levels, Level *level, int64 n, TimestampTz now, bool verify)
 	Assert(!pool->lowered || level->use.mode == ExclusiveLock);
 	return plan_make(levels->store, pool, n, now, verify, &level->plan) &&
 		(!pool->lowered ||
-		 taken_places(levels->store, pool, now) <= pool->capacity - n);
+		 taken_places(levels->store, pool, now, false) <= pool->capacity - n);
+}
+
+/* Could it have room as soon as the running transactions have ended? */
+static bool
+may_get_room(Levels *levels, Level *level, int64 n, TimestampTz now)
+{
+	Pool	   *pool = level->use.pool;
+	int64		free = level->plan.total;
+	bool		result = pool->lowered ?
+		taken_places(levels->store, pool, now, true) <= pool->capacity - n :
+		plan_hope(levels->store, pool, n, now, &level->plan);
+
+	level->plan.total = free;
+	return result;
 }
 
 /*
@@ -225,8 +239,8 @@ look_above(Levels *levels, int64 n, TimestampTz now)
 /*
  * Plan where each level has room for n places.  Returns OUTCOME_ALLOCATED if
  * all have; levels->full is the level that has not.  OUTCOME_BUSY means that
- * the transactions in store->waits may make room, or if there are none, that
- * the caller has to lock the levels again, one of them exclusively; with last,
+ * the transactions in store->waits may make room (of a call that waits for
+ * nobody: enough room), or if there are none, that the caller has to lock the levels again, one of them exclusively; with last,
  * nobody is waited for.
  */
 Outcome
@@ -269,7 +283,8 @@ levels_plan(Levels *levels, const pg_uuid_t *key, int64 n, TimestampTz now,
 		}
 		if (levels->patient)
 			look_above(levels, n, now);
-		if (store->waits.n > 0 && !last)
+		if (store->waits.n > 0 && !last &&
+			(!levels->at_once || may_get_room(levels, level, n, now)))
 		{
 			levels->next_at = 0;
 			return OUTCOME_BUSY;

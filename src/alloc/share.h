@@ -44,6 +44,14 @@ share_end(const ShareRow *row)
 	return row->n == 0 ? PG_INT64_MAX : row->first + row->n;
 }
 
+/* Is another running transaction inserting or deleting the row? */
+static inline bool
+share_is_open(const ShareRow *row)
+{
+	return TransactionIdIsValid(row->inserter) ||
+		TransactionIdIsValid(row->deleter);
+}
+
 /* A row of alloc_gap. */
 typedef struct GapRow
 {
@@ -94,6 +102,7 @@ typedef struct SharePlan
 {
 	MemoryContext cxt;			/* memory context of the arrays */
 	int64		total;			/* places in all pieces */
+	bool		hopeful;		/* see plan_hope() */
 	int			npieces;
 	int			pieces_room;
 	Piece	   *pieces;
@@ -136,6 +145,7 @@ typedef struct Levels
 	bool		patient;		/* the call can look again later, so it need not
 								 * lock anything exclusively */
 	bool		looking;		/* likewise, while it waits for transactions */
+	bool		at_once;		/* it waits for nobody */
 	int			full;			/* the level that has too little */
 	bool		lacking[MAX_LEVELS];	/* a patient call: all that have */
 	TimestampTz next_at;		/* when something runs out there; 0: never */
@@ -172,6 +182,8 @@ extern bool gap_delete(Store *store, const GapRow *row);
 /* gap.c */
 extern bool plan_make(Store *store, Pool *pool, int64 n, TimestampTz now,
 					  bool verify, SharePlan *plan);
+extern bool plan_hope(Store *store, Pool *pool, int64 n, TimestampTz now,
+					  SharePlan *plan);
 extern void join_pieces(SharePlan *plan);
 extern void plan_choose(SharePlan *plan, int64 n);
 extern void plan_finish(Store *store, Pool *pool, SharePlan *plan);

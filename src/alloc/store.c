@@ -426,6 +426,13 @@ store_insert(Store *store, const Pool *pool, SlotRow *row)
 	return !conflict;
 }
 
+/* For row_lockers(): remember the transaction. */
+static void
+meet_locker(void *waits, TransactionId xid)
+{
+	wait_add_xid(waits, xid);
+}
+
 /* Remember who keeps us from changing the row at a place. */
 static void
 meet_lockers(Store *store, Relation rel, ItemPointerData tid)
@@ -433,19 +440,7 @@ meet_lockers(Store *store, Relation rel, ItemPointerData tid)
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 
 	if (table_tuple_fetch_row_version(rel, &tid, SnapshotAny, slot))
-	{
-		HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, NULL);
-		Buffer		buffer = ((BufferHeapTupleTableSlot *) slot)->buffer;
-		TransactionId xmax;
-		uint16		infomask;
-
-		/* xmax and infomask are consistent only under the buffer lock */
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		xmax = HeapTupleHeaderGetRawXmax(tuple->t_data);
-		infomask = tuple->t_data->t_infomask;
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-		wait_add_xmax(&store->waits, xmax, infomask);
-	}
+		row_lockers(slot, meet_locker, &store->waits);
 	ExecDropSingleTupleTableSlot(slot);
 }
 

@@ -444,8 +444,7 @@ levels_reap(Store *store, const Pool *pool, int64 batch)
 	while (reaped < batch && share_scan_next(&scan, &row))
 	{
 		/* someone is at work here; a later call will get it */
-		if (TransactionIdIsValid(row.inserter) ||
-			TransactionIdIsValid(row.deleter) ||
+		if (share_is_open(&row) ||
 			share_delete(store, &row) != TM_Ok)
 			continue;
 		gap_insert(store, pool->id, row.first, row.n);

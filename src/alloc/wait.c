@@ -15,15 +15,12 @@
 
 #include <signal.h>
 
-#include "access/htup_details.h"
-#include "access/multixact.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
-#include "storage/procarray.h"
 #include "utils/resowner.h"
 #include "utils/timeout.h"
 
@@ -63,37 +60,6 @@ wait_add_row(WaitSet *waits, const SlotRow *row)
 {
 	wait_add_xid(waits, TransactionIdIsValid(row->inserter) ?
 				 row->inserter : row->deleter);
-}
-
-/*
- * Remember the transactions that have locked a row or are changing it, given
- * its xmax and infomask.
- */
-void
-wait_add_xmax(WaitSet *waits, TransactionId xmax, uint16 infomask)
-{
-	MultiXactMember *members;
-	int			nmembers;
-
-	if (infomask & HEAP_XMAX_INVALID)
-		return;
-	if (!(infomask & HEAP_XMAX_IS_MULTI))
-	{
-		if (!TransactionIdIsCurrentTransactionId(xmax) &&
-			TransactionIdIsInProgress(xmax))
-			wait_add_xid(waits, xmax);
-		return;
-	}
-	nmembers = GetMultiXactIdMembers(xmax, &members, false,
-									 HEAP_XMAX_IS_LOCKED_ONLY(infomask));
-	for (int i = 0; i < nmembers; i++)
-	{
-		if (!TransactionIdIsCurrentTransactionId(members[i].xid) &&
-			TransactionIdIsInProgress(members[i].xid))
-			wait_add_xid(waits, members[i].xid);
-	}
-	if (nmembers > 0)
-		pfree(members);
 }
 
 /* Wait for a transaction to end. */

@@ -46,7 +46,6 @@ typedef struct Patience
 /* wait.c */
 extern void wait_add_xid(WaitSet *waits, TransactionId xid);
 extern void wait_add_row(WaitSet *waits, const struct SlotRow *row);
-extern void wait_add_xmax(WaitSet *waits, TransactionId xmax, uint16 infomask);
 extern void wait_for_xid(TransactionId xid);
 extern bool wait_for_lock_patiently(const LOCKTAG *tag, LOCKMODE mode,
 									const Patience *patience);

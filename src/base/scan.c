@@ -12,7 +12,9 @@
 #include "base/base.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/htup_details.h"
+#include "access/multixact.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -20,7 +22,9 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/procarray.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -219,6 +223,65 @@ own_look(OwnTable *table, ScanKey keys, int nkeys, OwnRival *rival)
 }
 
 /*
+ * Call the function with each other running transaction that has locked the row
+ * in the slot or is changing it.  The slot must be a table's.
+ */
+void
+row_lockers(TupleTableSlot *slot, void (*meet) (void *arg, TransactionId xid),
+			void *arg)
+{
+	HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, false, NULL);
+	Buffer		buffer = ((BufferHeapTupleTableSlot *) slot)->buffer;
+	TransactionId xmax;
+	uint16		infomask;
+	MultiXactMember one;
+	MultiXactMember *members = &one;
+	int			nmembers = 1;
+
+	/* xmax and infomask are consistent only under the buffer lock */
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	xmax = HeapTupleHeaderGetRawXmax(tuple->t_data);
+	infomask = tuple->t_data->t_infomask;
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+
+	if (infomask & HEAP_XMAX_INVALID)
+		return;
+	one.xid = xmax;
+	if (infomask & HEAP_XMAX_IS_MULTI)
+		nmembers = GetMultiXactIdMembers(xmax, &members, false,
+										 HEAP_XMAX_IS_LOCKED_ONLY(infomask));
+	for (int i = 0; i < nmembers; i++)
+	{
+		TransactionId xid = members[i].xid;
+
+		if (!TransactionIdIsCurrentTransactionId(xid) &&
+			TransactionIdIsInProgress(xid))
+			meet(arg, xid);
+	}
+	if (members != &one && nmembers > 0)
+		pfree(members);
+}
+
+/* For row_lockers(): remember the transaction. */
+static void
+take_locker(void *arg, TransactionId xid)
+{
+	((OwnRival *) arg)->xid = xid;
+}
+
+/*
+ * After own_look() has found a row that nobody is changing, set *rival to a
+ * transaction that has locked it, if any.  Who is going to change a row locks it
+ * before, see own_update().
+ */
+void
+own_look_locker(OwnTable *table, OwnRival *rival)
+{
+	if (!TransactionIdIsValid(rival->xid))
+		row_lockers(table->slot, take_locker, rival);
+}
+
+/*
  * Prepare for a write, and clear the state of the previous one.
  */
 static void
@@ -282,10 +345,27 @@ own_insert(OwnTable *table, const Datum *values, const bool *nulls)
 	return !conflict;
 }
 
+/* Lock the row in the slot; return false if that had to wait or is too late. */
+static bool
+lock_for_update(OwnTable *table)
+{
+	HeapTupleData tuple;
+	TM_FailureData failure;
+	TM_Result	result;
+	Buffer		buffer;
+
+	tuple.t_self = table->slot->tts_tid;
+	result = heap_lock_tuple(table->rel, &tuple, GetCurrentCommandId(true),
+							 LockTupleNoKeyExclusive, LockWaitSkip, false,
+							 &buffer, &failure);
+	ReleaseBuffer(buffer);
+	return result == TM_Ok;
+}
+
 /*
  * Update the row in the slot, setting the columns for which replace is true.
- * Return false, without waiting, if another transaction has changed the row or
- * is changing it.
+ * Return false, without waiting, if another transaction has changed the row, is
+ * changing it or has locked it.
  */
 bool
 own_update(OwnTable *table, const Datum *values, const bool *nulls,
@@ -298,6 +378,14 @@ own_update(OwnTable *table, const Datum *values, const bool *nulls,
 	TM_Result	result;
 
 	prepare_writing(table);
+
+	/*
+	 * table_tuple_update() cannot be told not to wait: its argument "wait" must
+	 * be true if others may be changing the row.  So lock the row first.  A row
+	 * that this transaction wrote is nobody else's.
+	 */
+	if (!own_slot_is_ours(table) && !lock_for_update(table))
+		return false;
 	slot_getallattrs(table->slot);
 	for (int i = 0; i < table->row->tts_tupleDescriptor->natts; i++)
 	{
@@ -307,11 +395,9 @@ own_update(OwnTable *table, const Datum *values, const bool *nulls,
 			table->slot->tts_isnull[i];
 	}
 	ExecStoreVirtualTuple(table->row);
-
-	/* Do not wait: "wait" is false. */
 	result = table_tuple_update(table->rel, &tid, table->row,
 								GetCurrentCommandId(true), 0, InvalidSnapshot,
-								InvalidSnapshot, false, &failure, &lockmode,
+								InvalidSnapshot, true, &failure, &lockmode,
 								&indexes);
 	if (result != TM_Ok)
 		return false;
@@ -324,7 +410,10 @@ own_update(OwnTable *table, const Datum *values, const bool *nulls,
 	return true;
 }
 
-/* Delete the row in the slot, or return false as own_update() does. */
+/*
+ * Delete the row in the slot, or return false as own_update() does.  Unlike an
+ * update, a deletion can be told not to wait.
+ */
 bool
 own_delete(OwnTable *table)
 {

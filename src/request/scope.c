@@ -305,7 +305,7 @@ check_change(RequestTables *tables, text *name, bool *found, Oid *owner)
 /*
  * Insert or update the row with made_by 0.  If found, the slot has the row
  * that was valid until now.  Return false if another transaction is changing
- * the row with made_by 0.
+ * the row with made_by 0 or has locked it.
  */
 static bool
 write_scope(OwnTable *scopes, text *name, bool found, Oid owner,
@@ -342,7 +342,7 @@ write_scope(OwnTable *scopes, text *name, bool found, Oid owner,
 	return own_update(scopes, values, nulls, replace);
 }
 
-/* Wait for the transaction that is changing the row with made_by 0. */
+/* Wait for the transaction that has the row with made_by 0. */
 static void
 wait_for_other_setter(OwnTable *scopes, text *name, int *rounds)
 {
@@ -354,8 +354,10 @@ wait_for_other_setter(OwnTable *scopes, text *name, int *rounds)
 	own_text_key(&keys[0], SCOPE_SCOPE, name);
 	ScanKeyInit(&keys[1], SCOPE_MADE_BY, BTEqualStrategyNumber, F_XID8EQ,
 				FullTransactionIdGetDatum(MADE_BY_HAND));
-	if (own_look(scopes, keys, 2, &rival) != LOOK_NONE &&
-		TransactionIdIsValid(rival.xid))
+	rival.xid = InvalidTransactionId;
+	if (own_look(scopes, keys, 2, &rival) == LOOK_FOUND)
+		own_look_locker(scopes, &rival);
+	if (TransactionIdIsValid(rival.xid))
 		(void) request_wait_rival(scopes, &rival, &limit);
 	else if (++(*rounds) > MAX_ROUNDS)
 		elog(ERROR, "row of scope \"%s\" can neither be found nor made",
