@@ -2,7 +2,8 @@
 # killed in the middle of it or crash with the server, never more than its
 # capacity is held of any pool in any snapshot, at any isolation level, and what
 # is left is sound.  Calls that take from two parents in opposite orders do not
-# deadlock while there is enough.
+# deadlock while there is enough.  A set of units below parents that are nearly
+# full, and whose capacities are raised and lowered meanwhile, gets its answer.
 #
 # 64 sessions act at random; PG_CAS_LONG=1 lets them do it ten times as often.
 use strict;
@@ -74,8 +75,65 @@ EXCEPTION WHEN SQLSTATE 'PT404' OR SQLSTATE 'PT422' OR SQLSTATE 'PT507' THEN
 	NULL;
 END $$;
 SQL
+
+# Sets, for the last scene.
+$node->safe_psql('postgres', <<'SQL');
+CREATE PROCEDURE make_families() LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM alloc_pool_create('top', '{}', 'count', capacity => 40);
+	FOR i IN 1..3 LOOP
+		PERFORM alloc_pool_create('p' || i, '{}', 'count', capacity => 12, parent => 'top'),
+			alloc_pool_create('c' || i, '{}', 'count', capacity => 8, parent => 'p' || i),
+			alloc_pool_create('i' || i, '{0-19}', 'int', parent => 'p' || i),
+			alloc_pool_create('x' || i, ARRAY[format('10.%s.0.0/27', i)], 'prefix', parent => 'p' || i);
+	END LOOP;
+END $$;
+-- a set of two to four members; A to D stand for the families 1 to 3
+CREATE PROCEDURE take_set() LANGUAGE plpgsql AS $$
+DECLARE
+	members text := (ARRAY[
+		'[{"pool": "cA", "n": 2}, {"pool": "iB"}]',
+		'[{"pool": "iB"}, {"pool": ["cA", "cC"], "n": 3}, {"pool": "xD", "masklen": 30}]',
+		'[{"pool": ["pA", "top"], "n": 4}, {"pool": "cB"}]',
+		'[{"pool": ["iA", "iB"], "consecutive": 3}, {"pool": "cC"}, {"pool": "xD", "masklen": 31}, {"pool": "top", "n": 1}]',
+		'[{"pool": ["xA", "xC"], "masklen": 29}, {"pool": ["iB", "iD"]}]',
+		'[{"pool": "cA", "n": 5}, {"pool": ["pB", "pC"], "n": 2}]'])[1 + floor(random() * 6)];
+BEGIN
+	FOR i IN 1..4 LOOP
+		members := replace(members, substr('ABCD', i, 1) || '"', 1 + floor(random() * 3)::int || '"');
+	END LOOP;
+	PERFORM alloc_set(members::jsonb, k((random() * 60)::int));
+EXCEPTION
+	-- a list can name a pool twice by now
+	WHEN SQLSTATE 'PT422' OR SQLSTATE 'PT507' OR SQLSTATE '22023' OR SQLSTATE '40P01' THEN NULL;
+END $$;
+CREATE PROCEDURE give_back() LANGUAGE plpgsql AS $$
+DECLARE
+	key uuid := k((random() * 60)::int);
+BEGIN
+	PERFORM alloc_release(pool, key) FROM alloc_pools
+	WHERE pool ~ '^([cipx][123]|top)$' AND random() < 0.7;
+EXCEPTION WHEN SQLSTATE '40P01' THEN NULL;
+END $$;
+CREATE PROCEDURE set_capacity() LANGUAGE plpgsql AS $$
+DECLARE
+	pool text := (ARRAY['c', 'p', 'p', 'p', 'top'])[1 + floor(random() * 5)];
+BEGIN
+	IF pool = 'top' THEN
+		PERFORM alloc_pool_set(pool, capacity => 5 + floor(random() * 40)::int);
+	ELSE
+		PERFORM alloc_pool_set(pool || 1 + floor(random() * 3)::int,
+			capacity => floor(random() * 16)::int);
+	END IF;
+END $$;
+SQL
+
 # Scripts of pgbench.
 my %script = (
+	set => "CALL take_set();\n",
+	undo => "BEGIN;\nCALL take_set();\nROLLBACK;\n",
+	give => "CALL give_back();\n",
+	capacity => "CALL set_capacity();\n",
 	act => "CALL act();\n",
 	back => "BEGIN;\nCALL act();\nROLLBACK;\n",
 	committed => "SELECT watch();\n",
@@ -155,6 +213,14 @@ $node->safe_psql('postgres', q{
 my $out = finish(bench(100, 10, 'one', 'other'));
 unlike($out, qr/ERROR|aborted|deadlock/, 'opposite orders') or diag $out;
 is_sound('after opposite orders');
+
+# Sets, while capacities go up and down.
+$node->safe_psql('postgres', 'CALL make_families()');
+$out = finish(bench(16, long_or(100, 2000), 'set', 'set', 'undo', 'give', 'give', 'capacity'));
+unlike($out, qr/ERROR|aborted/, 'sets below capacities that change') or diag $out;
+is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'sets: all pools are sound');
+cmp_ok($node->safe_psql('postgres', q{SELECT count(*) FROM alloc_history WHERE pool ~ '^[cipx][123]$'}),
+	'>', 10, 'sets: some have got what they wanted');
 $node->stop;
 
 done_testing();
