@@ -91,6 +91,14 @@ BEGIN;
 DELETE FROM cas_internal.alloc_share WHERE n IS NULL;
 SELECT * FROM alloc_verify();
 ROLLBACK;
+BEGIN;
+UPDATE cas_internal.alloc_pool SET epoch = nextval('cas_internal.alloc_generation'),
+	parent = (SELECT id FROM cas_internal.alloc_pool WHERE name = 'i')
+WHERE name = 'p';
+SELECT * FROM alloc_verify() WHERE problem ~ '^pool';
+-- going up does not go round for ever
+SELECT raises($$SELECT alloc_pool_create('below', '{}', 'count', capacity => 1, parent => 'p')$$);
+ROLLBACK;
 -- the constraint keeps out what would be too much
 SELECT split_part(raises(format($$INSERT INTO cas_internal.alloc_share
 	(pool, origin, key, first, n, total, generation, allocated_at)

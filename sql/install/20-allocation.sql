@@ -926,6 +926,10 @@ CREATE FUNCTION cas_internal.alloc_verify_shares(of_pool integer, at timestamptz
         FROM shares AS s JOIN cas_internal.alloc_pool AS a ON a.id = s.pool
         WHERE NOT EXISTS (SELECT FROM units AS u WHERE u.key = s.key AND u.generation = s.generation)
         UNION ALL
+        SELECT CASE WHEN a.id = of_pool THEN 'pool is above itself' ELSE 'pool above is not counted' END, a.name
+        FROM above JOIN cas_internal.alloc_pool AS a USING (id)
+        WHERE a.id = of_pool OR a.kind <> 'count'
+        UNION ALL
         SELECT 'share of a pool that does not exist', key::text
         FROM rows WHERE held AND NOT EXISTS (
             SELECT FROM cas_internal.alloc_pool AS o WHERE o.id = origin)

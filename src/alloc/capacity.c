@@ -176,7 +176,8 @@ parent_argument(Oid nsp, const char *parent)
 	if (!pool->counted)
 		raise_invalid(psprintf("pool \"%s\" is not of kind \"count\"", parent),
 					  "Only such a pool can be above others.");
-	for (above = pool; above->parent != NULL; nlevels++)
+	for (above = pool; above->parent != NULL && nlevels <= MAX_LEVELS;
+		 nlevels++)
 		above = pool_open(nsp, above->parent, RIGHT_NONE);
 	if (nlevels > MAX_LEVELS)
 		raise_invalid(psprintf("there are already %d pools above one another",
