@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# lib.sh: what bench/run and bench/instructions share.
+# lib.sh: what bench/run, bench/growth and bench/instructions share.
 
 # The server's settings.  Commits go to disk.
 bench_settings='fsync = on
@@ -37,4 +37,13 @@ describe_machine() {
         echo "which is no disk: set TMPDIR to a folder on one"
     tr '\n' ';' <<<"$bench_settings" | sed 's/;$//; s/;/; /g'
     echo
+}
+
+# expand NAME: print a script of bench/.  A line "-- hundred: SQL" stands for a hundred
+# statements, with 1 to 100 for {n}: a round trip each.
+expand() {
+    awk '
+        !sub(/^-- hundred: /, "") { print; next }
+        { for (n = 1; n <= 100; n++) { line = $0; gsub(/{n}/, n, line); print line } }
+        ' "$root/bench/$1.sql"
 }

@@ -1,3 +1,4 @@
+-- latency: logged
 -- counts 1: SELECT count(*) FROM cas_internal.alloc_past
 -- keeps: SELECT count(*) FROM alloc_units WHERE pool = '{pool}'
 -- sound: SELECT * FROM alloc_verify('{pool}')

@@ -21,6 +21,18 @@ CALL fill('lowest', '10.0.0.0', 65536, 50, 'lowest');
 CALL fill('random', '10.0.0.0', 65536, 50, 'random');
 CALL fill('ports', '10.0.0.0', 65536, 50, 'any', 32768);
 SELECT alloc_pool_create('plenty', '{0-1000000000}', 'int');
+SELECT alloc_pool_create('member' || n, '{0-1000000000}', 'int') FROM generate_series(1, 100) AS n;
+
+-- A counted pool alone, and one with two above it; half of each is held.
+SELECT alloc_pool_create('seats', '{}', 'count', capacity => 1000);
+SELECT alloc_pool_create('seats_above_all', '{}', 'count', capacity => 1000);
+SELECT alloc_pool_create('seats_above', '{}', 'count', capacity => 1000, parent => 'seats_above_all');
+SELECT alloc_pool_create('seats_below', '{}', 'count', capacity => 1000, parent => 'seats_above');
+SELECT count(alloc_count(pool, lpad(i::text, 32, '0')::uuid))
+FROM unnest('{seats,seats_below}'::text[]) AS pool, generate_series(1, 500) AS i;
+-- What people count with.
+CREATE TABLE seats (id int PRIMARY KEY, used int NOT NULL, cap int NOT NULL);
+INSERT INTO seats SELECT i, 500, 1000 FROM generate_series(1, 3) AS i;
 
 -- What a row with the same two unique indexes costs, among as many.
 CREATE TABLE bare (pool int, key uuid, slot bigint, UNIQUE (pool, key), UNIQUE (pool, slot));

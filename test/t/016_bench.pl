@@ -83,9 +83,9 @@ foreach my $file (qw(table.md ratios.md results.csv latencies.md machine.txt))
 {
 	cmp_ok(-s "$results/$file" // 0, '>', 0, "$file is written");
 }
-is( scalar(grep { /^lock\/\w+,8,off(?:,[1-9]\d*){3}$/ } split /\n/,
+is( scalar(grep { /^(?:cas|lock|request)\/\w+,8,off(?:,[1-9]\d*){3}$/ } split /\n/,
 		slurp_file("$results/latencies.csv")),
-	3, 'with percentiles of the latency of the scripts of locks');
+	7, 'with percentiles of the latency of the scripts of swaps, locks and requests');
 is(join("\n", remains()), '', 'nothing is left running, nor the stage');
 
 ($ok, $out, $err) = bench('run', '--parts', 'nonsense');
