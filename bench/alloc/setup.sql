@@ -22,6 +22,9 @@ CALL fill('random', '10.0.0.0', 65536, 50, 'random');
 CALL fill('ports', '10.0.0.0', 65536, 50, 'any', 32768);
 SELECT alloc_pool_create('plenty', '{0-1000000000}', 'int');
 SELECT alloc_pool_create('member' || n, '{0-1000000000}', 'int') FROM generate_series(1, 100) AS n;
+-- a request as the text that a client sends
+CREATE TABLE set_request AS
+SELECT '[' || string_agg(format('{"pool": "member%s"}', n), ', ') || ']' AS members FROM generate_series(1, 100) AS n;
 
 -- A counted pool alone, and one with two above it; half of each is held.
 SELECT alloc_pool_create('seats', '{}', 'count', capacity => 1000);

@@ -56,3 +56,7 @@ SELECT count(*) FROM (SELECT lock_acquire(array_agg(name)) FROM name) AS l;
 COMMIT;
 VACUUM ANALYZE;
 SELECT alloc_pool_create('plenty', '{0-1000000000}', 'int');
+SELECT alloc_pool_create('member' || n, '{0-1000000000}', 'int') FROM generate_series(1, 100) AS n;
+-- a request as the text that a client sends
+CREATE TABLE set_request AS
+SELECT '[' || string_agg(format('{"pool": "member%s"}', n), ', ') || ']' AS members FROM generate_series(1, 100) AS n;

@@ -14,6 +14,7 @@
 #include "access/tableam.h"
 #include "datatype/timestamp.h"
 #include "executor/tuptable.h"
+#include "lib/ilist.h"
 #include "nodes/execnodes.h"
 #include "utils/array.h"
 #include "utils/snapshot.h"
@@ -174,6 +175,8 @@ typedef struct Pool
 								 * is created again */
 	uint64		seen;			/* pools_changed when the row was read */
 	bool		is_cached;
+	dlist_node	by_name;		/* among those with the same hash */
+	dlist_node	by_use;
 	int			pins;			/* number of memory contexts that use it */
 	MemoryContext pinned_in;	/* the one that pinned it last */
 	Size		bytes;
