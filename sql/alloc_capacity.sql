@@ -99,6 +99,12 @@ SELECT * FROM alloc_verify() WHERE problem ~ '^pool';
 -- going up does not go round for ever
 SELECT raises($$SELECT alloc_pool_create('below', '{}', 'count', capacity => 1, parent => 'p')$$);
 ROLLBACK;
+BEGIN;
+UPDATE cas_internal.alloc_pool SET epoch = nextval('cas_internal.alloc_generation'), parent = 0
+WHERE name = 'p';
+SELECT * FROM alloc_verify() WHERE problem ~ '^pool';
+SELECT raises($$SELECT alloc_count('c', k(50))$$);
+ROLLBACK;
 -- the constraint keeps out what would be too much
 SELECT split_part(raises(format($$INSERT INTO cas_internal.alloc_share
 	(pool, origin, key, first, n, total, generation, allocated_at)

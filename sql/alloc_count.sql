@@ -120,6 +120,7 @@ SELECT alloc_pool_set('dc', capacity => 1);
 SELECT raises(format($$SELECT alloc_ip('ip', k(2))$$)) ~ 'reason": "cooling"' AS cooling;
 
 -- what is not for counted pools, and what is not for others
+SELECT raises($$SELECT alloc_pool_create('x', '{}', 'count', 'lowest', capacity => 1)$$);
 SELECT raises($$SELECT alloc_pool_create('bad', '{1-2}', 'count', capacity => 1)$$);
 SELECT raises($$SELECT alloc_pool_create('bad', '{}', 'count')$$);
 SELECT raises($$SELECT alloc_pool_create('bad', '{}', 'count', capacity => -1)$$);
@@ -166,6 +167,16 @@ ROLLBACK;
 RESET debug_discard_caches;
 SELECT alloc_count('large', k(1), 5000);
 SELECT * FROM alloc_verify('large');
+
+-- a place that was held when a gap was looked at, and taken then, does not
+-- stand for one that was free
+SELECT alloc_pool_create('lost', '{}', 'count', capacity => 4);
+SELECT alloc_count('lost', k(1), 2), alloc_count('lost', k(2), 2);
+SELECT alloc_release('lost', k(1)), alloc_release('lost', k(2));
+SELECT alloc_count('lost', k(3), 3, '10 ms');
+DO $$ BEGIN WHILE EXISTS (SELECT FROM alloc_get('lost', k(3))) LOOP PERFORM pg_sleep(0.01); END LOOP; END $$;
+SELECT alloc_count('lost', k(4), 3), alloc_count('lost', k(5), 1);
+SELECT * FROM alloc_verify('lost');
 
 -- at most eight pools above one another
 SELECT alloc_pool_create('l1', '{}', 'count', capacity => 9);

@@ -84,7 +84,7 @@ SELECT alloc_pool_create('root', '{}', 'count', capacity => 20), alloc_pool_crea
 SELECT alloc_count('u', k(1), 3), alloc_int('b', k(1), consecutive => 2);
 -- refused
 SELECT s, tried('UPDATE cas_internal.alloc_pool SET ' || s || ' WHERE name = $$u$$') FROM unnest(ARRAY[
-    'capacity = -1', 'capacity = NULL', 'kind = $$int$$', 'lowered = NULL', 'parent = 0', 'parent = -1']) AS s;
+    'capacity = -1', 'capacity = NULL', 'kind = $$int$$', 'lowered = NULL']) AS s;
 SELECT s, tried('UPDATE cas_internal.alloc_share SET ' || s || ' WHERE key IS NOT NULL AND pool = origin') FROM unnest(ARRAY[
     'first = -1', 'n = 0', 'n = -1', 'n = NULL', 'generation = NULL', 'allocated_at = NULL', 'first = 9223372036854775807',
     'n = 9223372036854775807', 'n = 10', 'first = 0, n = 9', 'first = NULL', 'origin = NULL']) AS s;

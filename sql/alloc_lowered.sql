@@ -99,6 +99,16 @@ SELECT alloc_count('room', k(1), 3), alloc_count('q', k(1), 3);
 CALL promise();
 SELECT alloc_count('room', k(2), 3), (SELECT count(*) FROM alloc_many('q', ARRAY[k(4), k(5)])) AS many;
 SELECT * FROM alloc_verify();
+
+-- what cools is the reason, if there is room when that is over
+SELECT alloc_pool_create('cooling', '{}', 'count', capacity => 3);
+SELECT count(alloc_count('cooling', k(n))) FROM generate_series(1, 3) AS n;
+SELECT count(alloc_release('cooling', k(n), cooldown => make_interval(hours => n))) FROM generate_series(1, 2) AS n;
+SELECT alloc_pool_set('cooling', capacity => 2);
+SELECT outcome, date_trunc('hour', ready_at - now() + '1 min') FROM alloc_try_count('cooling', k(9));
+SELECT alloc_pool_set('cooling', capacity => 1);
+SELECT outcome, ready_at FROM alloc_try_count('cooling', k(9));
+
 CALL drop_pools();
 DROP FUNCTION usage, get_set, try, release_all;
 DROP PROCEDURE lower, promise;

@@ -32,7 +32,8 @@ CREATE TABLE cas_internal.alloc_pool (
     owner      oid,
     owner_name text NOT NULL,
     epoch      bigint NOT NULL DEFAULT 1,
-    parent     integer REFERENCES cas_internal.alloc_pool,
+    -- the pool above; no foreign key, since a dump could not order the rows
+    parent     integer,
     capacity   bigint CHECK (capacity >= 0),
     lowered    boolean NOT NULL DEFAULT false,
     exclude_ports int4range[],
@@ -929,6 +930,9 @@ CREATE FUNCTION cas_internal.alloc_verify_shares(of_pool integer, at timestamptz
         SELECT CASE WHEN a.id = of_pool THEN 'pool is above itself' ELSE 'pool above is not counted' END, a.name
         FROM above JOIN cas_internal.alloc_pool AS a USING (id)
         WHERE a.id = of_pool OR a.kind <> 'count'
+        UNION ALL
+        SELECT 'pool above does not exist', id::text
+        FROM above WHERE NOT EXISTS (SELECT FROM cas_internal.alloc_pool AS a WHERE a.id = above.id)
         UNION ALL
         SELECT 'share of a pool that does not exist', key::text
         FROM rows WHERE held AND NOT EXISTS (

@@ -191,9 +191,7 @@ count_take(Count *count, ShareRow *unit, int64 n, Answer *answer)
 		if (answer->outcome == OUTCOME_ALLOCATED)
 			unit->generation = store_next_generation(count->store);
 	} while (answer->outcome == OUTCOME_ALLOCATED &&
-			 !levels_take(levels, unit, n));
-	if (answer->outcome == OUTCOME_ALLOCATED)
-		levels_finish(levels, true);
+			 !levels_take(levels, unit, n, NULL, NULL));
 	answer->ready = ready_at != 0;
 	answer->ready_at = ready_at;
 	answer->full = NULL;

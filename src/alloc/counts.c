@@ -91,17 +91,23 @@ static Pool *
 do_count(FunctionCallInfo fcinfo, const char *function, Request *request,
 		 Answer *answer)
 {
+	Oid			nsp = alloc_namespace(fcinfo);
+	char	   *name;
 	PoolUse		use;
 	Store		store;
 
 	read_count(fcinfo, function, request);
-	pool_use(&use, alloc_namespace(fcinfo),
-			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
-	if (!store_open_patiently(&store, use.nsp, &request->patience))
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (!store_open_patiently(&store, nsp, &request->patience))
 	{
+		/* the pool could not even be read */
+		Pool	   *unread = palloc0(sizeof(Pool));
+
+		unread->name = name;
 		answer->outcome = OUTCOME_BUSY;
-		return use.pool;
+		return unread;
 	}
+	pool_use(&use, nsp, name, RIGHT_USE);
 	unit_allocate(&store, &use, request, answer);
 	store_close(&store);
 	return use.pool;

@@ -38,7 +38,7 @@
 /* Distance in slots between backends that insert at the same frontier. */
 #define STRIDE 64
 
-/* Number of rollbacks in this backend, of transactions or savepoints. */
+/* See rollbacks(). */
 static uint64 aborts = 0;
 
 /* Transaction callback: count rollbacks. */
@@ -59,17 +59,22 @@ count_subabort(SubXactEvent event, SubTransactionId mine,
 		aborts++;
 }
 
-/* Have rollbacks counted from now on. */
-static void
-watch_aborts(void)
+/*
+ * Return the number of rollbacks in this backend, of transactions or savepoints,
+ * since this was called first.
+ */
+uint64
+rollbacks(void)
 {
 	static bool watching = false;
 
-	if (watching)
-		return;
-	RegisterXactCallback(count_abort, NULL);
-	RegisterSubXactCallback(count_subabort, NULL);
-	watching = true;
+	if (!watching)
+	{
+		RegisterXactCallback(count_abort, NULL);
+		RegisterSubXactCallback(count_subabort, NULL);
+		watching = true;
+	}
+	return aborts;
 }
 
 /*
@@ -213,8 +218,7 @@ frontier_get(Search *search, int i)
 	const Range *range = &search->pool->space.ranges[i];
 	Frontier   *frontier = &search->pool->frontiers[i];
 
-	watch_aborts();
-	if (!frontier->valid || frontier->aborts != aborts)
+	if (!frontier->valid || frontier->aborts != rollbacks())
 	{
 		Extent		slots = range_slots(range, search->pool->space.chunk_bits);
 		int			npending = 0;
@@ -240,7 +244,7 @@ frontier_get(Search *search, int i)
 				frontier->pending[frontier->npending++] = run;
 		}
 		frontier->next = frontier->saved;
-		frontier->aborts = aborts;
+		frontier->aborts = rollbacks();
 		frontier->valid = true;
 	}
 	return frontier;

@@ -20,6 +20,7 @@
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 
+#include "alloc/search.h"
 #include "alloc/share.h"
 
 /* Number of gaps among which one is chosen at random. */
@@ -27,6 +28,9 @@
 
 /* After so many held rows at a gap's beginning, the gap is made smaller. */
 #define TRIM_ROWS 32
+
+/* After so many walks through others, the gap that is remembered may be gone. */
+#define MISSED_MANY 8
 
 /* Return a random number below limit, for spreading only. */
 static int
@@ -69,7 +73,19 @@ plan_gap(SharePlan *plan, const GapRow *row)
 	seen = &plan->gaps[plan->ngaps++];
 	memset(seen, 0, sizeof(*seen));
 	seen->row = *row;
+	seen->from = plan->nwalked;
 	return seen;
+}
+
+/* Record that places of the gap added last are free. */
+static void
+gap_has_free(SharePlan *plan, int64 first, int64 n)
+{
+	plan->walked = plan_array(plan, plan->walked, plan->nwalked,
+							  &plan->walked_room, sizeof(Piece));
+	plan->walked[plan->nwalked].first = first;
+	plan->walked[plan->nwalked++].n = n;
+	plan->gaps[plan->ngaps - 1].nfree++;
 }
 
 static void
@@ -92,40 +108,64 @@ typedef struct Walk
 	bool		busy;			/* a running transaction has taken some */
 } Walk;
 
+/* Is this the gap of which the pool remembers where it begins to be free? */
+static bool
+is_remembered(const Pool *pool, const GapRow *gap)
+{
+	return pool->gap_n == gap->n && pool->gap_first == gap->first &&
+		pool->gap_freed_at == gap->freed_at;
+}
+
 /*
  * Skip what former walks have found to be held.  What our own transaction has
- * taken stays so as long as the same subtransaction goes on, and so a call for
- * many keys does not pass the rows of all former ones for each of them.
+ * taken stays so until a savepoint is rolled back, and so a call for many keys
+ * does not pass the rows of all former ones for each of them.
  */
 static void
-walk_begin(Walk *walk, const Pool *pool, const GapRow *gap)
+walk_begin(Walk *walk, Pool *pool, const GapRow *gap)
 {
 	walk->at = walk->clean = walk->own = gap->first;
-	if (pool->gap_n != gap->n || pool->gap_first != gap->first ||
-		pool->gap_freed_at != gap->freed_at)
+	if (!is_remembered(pool, gap))
 		return;
+	pool->gap_missed = 0;
 	walk->at = walk->clean = walk->own = Max(pool->gap_from, gap->first);
 	if (pool->gap_own_from > walk->at && pool->gap_own_lxid == my_lxid() &&
-		pool->gap_own_subid == GetCurrentSubTransactionId())
+		pool->gap_own_aborts == rollbacks())
 	{
 		walk->at = walk->own = pool->gap_own_from;
 		walk->is_clean = false;
 	}
 }
 
-/* Remember where a large gap begins to be free. */
+/*
+ * Remember where a large gap begins to be free.  A smaller one takes its place if
+ * it has not been met for a while.
+ */
 static void
 walk_remember(const Walk *walk, Pool *pool, const GapRow *gap)
 {
-	if (walk->own <= gap->first || gap->n < pool->gap_n)
+	if (walk->own <= gap->first ||
+		(gap->n < pool->gap_n && pool->gap_missed++ < MISSED_MANY))
 		return;
+	pool->gap_missed = 0;
 	pool->gap_first = gap->first;
 	pool->gap_n = gap->n;
 	pool->gap_freed_at = gap->freed_at;
 	pool->gap_from = walk->clean;
 	pool->gap_own_from = walk->own;
 	pool->gap_own_lxid = my_lxid();
-	pool->gap_own_subid = GetCurrentSubTransactionId();
+	pool->gap_own_aborts = rollbacks();
+}
+
+/* Delete a gap; false if another transaction is changing it. */
+static bool
+forget_gap(Store *store, Pool *pool, const GapRow *gap)
+{
+	if (!gap_delete(store, gap))
+		return false;
+	if (is_remembered(pool, gap))
+		pool->gap_n = 0;
+	return true;
 }
 
 /* Go on beyond a row. */
@@ -192,7 +232,7 @@ walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
 			if (free > 0)
 			{
 				walk.is_clean = walk.is_own = false;
-				seen->free += free;
+				gap_has_free(plan, walk.at, free);
 				if (want > 0 && free >= want)
 				{
 					/* where there is much room, keep out of others' way */
@@ -280,7 +320,7 @@ plan_one_piece(Store *store, Pool *pool, int64 n, bool verify, SharePlan *plan)
 		{
 			SeenGap    *seen = plan_gap(plan, &gap);
 
-			seen->free = n;
+			gap_has_free(plan, gap.first, n);
 			seen->known = true;
 			plan_piece(plan, gap.first, n);
 			found = true;
@@ -345,7 +385,7 @@ plan_many_pieces(Store *store, Pool *pool, int64 n, SharePlan *plan)
 	RowScan		scan;
 	GapRow		gap;
 
-	plan->npieces = plan->ngaps = 0;
+	plan->npieces = plan->ngaps = plan->nwalked = 0;
 	plan->total = 0;
 	gap_scan_by_size(&scan, store, pool->id, 1, BackwardScanDirection);
 	while (plan->total < n && gap_scan_next(&scan, &gap))
@@ -395,7 +435,7 @@ bool
 plan_make(Store *store, Pool *pool, int64 n, TimestampTz now, bool verify,
 		  SharePlan *plan)
 {
-	plan->npieces = plan->ngaps = plan->nsweeps = 0;
+	plan->npieces = plan->ngaps = plan->nwalked = plan->nsweeps = 0;
 	plan->total = 0;
 	plan->hopeful = false;
 	return plan_one_piece(store, pool, n, verify, plan) ||
@@ -465,13 +505,27 @@ plan_choose(SharePlan *plan, int64 n)
 	plan->nsweeps = nsweeps;
 }
 
-/* The number of places that the chosen pieces have in common with an extent. */
+/*
+ * The number of places that the chosen pieces, in the order of their places, have
+ * in common with an extent.
+ */
 static int64
 chosen_places(const SharePlan *plan, int64 first, int64 n)
 {
 	int64		common = 0;
+	int			i = 0;
 
-	for (int i = 0; i < plan->npieces; i++)
+	/* find the first one that does not end before */
+	for (int above = plan->npieces; i < above;)
+	{
+		int			middle = i + (above - i) / 2;
+
+		if (plan->pieces[middle].first + plan->pieces[middle].n <= first)
+			i = middle + 1;
+		else
+			above = middle;
+	}
+	for (; i < plan->npieces && plan->pieces[i].first < first + n; i++)
 	{
 		const Piece *piece = &plan->pieces[i];
 		int64		from = Max(first, piece->first);
@@ -483,12 +537,31 @@ chosen_places(const SharePlan *plan, int64 first, int64 n)
 }
 
 /*
+ * Has all that was free in the gap been taken?  To compare numbers would not do:
+ * what was taken in it can have been held when it was looked at.
+ */
+static bool
+is_used_up(const SharePlan *plan, const SeenGap *gap)
+{
+	for (int i = gap->from; i < gap->from + gap->nfree; i++)
+	{
+		const Piece *piece = &plan->walked[i];
+
+		if (chosen_places(plan, piece->first, piece->n) < piece->n)
+			return false;
+	}
+	return true;
+}
+
+/*
  * The chosen places have been taken: delete the gaps that are of no use any
  * more.  Those that other transactions are changing can stay.
  */
 void
 plan_finish(Store *store, Pool *pool, SharePlan *plan)
 {
+	if (plan->npieces > 1)
+		qsort(plan->pieces, plan->npieces, sizeof(Piece), compare_pieces);
 	for (int i = 0; i < plan->nsweeps; i++)
 	{
 		const ShareRow *row = &plan->sweeps[i];
@@ -503,11 +576,10 @@ plan_finish(Store *store, Pool *pool, SharePlan *plan)
 
 		if (TransactionIdIsValid(row->deleter))
 			continue;
-		if (seen->known &&
-			chosen_places(plan, row->first, row->n) == seen->free)
-			(void) gap_delete(store, row);
+		if (seen->known && is_used_up(plan, seen))
+			(void) forget_gap(store, pool, row);
 		else if (seen->trim > row->first && seen->trim < row->first + row->n &&
-				 gap_delete(store, row))
+				 forget_gap(store, pool, row))
 			gap_insert(store, pool->id, seen->trim,
 					   row->first + row->n - seen->trim);
 	}

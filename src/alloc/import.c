@@ -68,16 +68,18 @@ static bool
 import_outside(Attempt *attempt, Import *import, Entry *entry,
 			   const char **outcome)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	SlotRow		unit;
 	int			key_row;
 	KeyState	state = key_look(&import->store, import->use.pool,
-								 &entry->key, GetCurrentTimestamp(), &unit,
-								 &key_row);
+								 &entry->key, now, &unit, &key_row);
 
 	*outcome = entry->request.place == PLACE_EXCLUDED ? "reserved" :
 		"outside";
 	if (state == KEY_BUSY)
 		return attempt_meets_row(attempt, &import->use, &unit);
+	key_check_snapshot(&import->store, import->use.pool, &entry->key,
+					   state == KEY_NONE ? NULL : &unit, now);
 	if (state == KEY_HOLDS)
 		*outcome = entry->fits && resolve_is_same(&entry->request, &unit) ?
 			"held" : "reused";

@@ -27,7 +27,6 @@ levels_begin(Levels *levels, Store *store, PoolUse *leaf)
 	levels->store = store;
 	levels->leaf = leaf;
 	leaf->levels = levels;
-	levels->claims.cxt = CurrentMemoryContext;
 	for (int i = 0; i < MAX_LEVELS; i++)
 		levels->level[i].plan.cxt = CurrentMemoryContext;
 }
@@ -168,6 +167,7 @@ static Outcome
 level_reason(Levels *levels, const Level *level, int64 n, TimestampTz now,
 			 TimestampTz *ready_at)
 {
+	const Pool *pool = level->use.pool;
 	int64		free = level->plan.total;
 	bool		held = false;
 	int			rows = 0;
@@ -175,9 +175,11 @@ level_reason(Levels *levels, const Level *level, int64 n, TimestampTz now,
 	ShareRow	row;
 
 	*ready_at = levels->next_at = 0;
-	if (level->use.pool->lowered || level->use.pool->capacity < levels->whole)
+	if (pool->capacity < levels->whole)
 		return OUTCOME_EXHAUSTED;
-	share_scan_to_expire(&scan, levels->store, level->use.pool->id, now);
+	if (pool->lowered)
+		free = pool->capacity - taken_places(levels->store, pool, now, false);
+	share_scan_to_expire(&scan, levels->store, pool->id, now);
 	while (free < n && rows++ < REASON_ROWS && share_scan_next(&scan, &row))
 	{
 		free += row.n;
@@ -248,7 +250,11 @@ levels_plan(Levels *levels, const pg_uuid_t *key, int64 n, TimestampTz now,
 			bool last, TimestampTz *ready_at)
 {
 	Store	   *store = levels->store;
+	bool		verify = levels->stumbles > 0;
 
+	/* a level in which there was too little: no other is believed either */
+	for (int i = 0; i < levels->n; i++)
+		verify |= levels->level[i].use.mode == ExclusiveLock;
 	*ready_at = 0;
 	memset(levels->lacking, 0, sizeof(levels->lacking));
 	store->waits.n = 0;
@@ -267,8 +273,7 @@ levels_plan(Levels *levels, const pg_uuid_t *key, int64 n, TimestampTz now,
 		levels->full = i;
 		look_for_former(levels, level, key, now);
 		store->waits.n = 0;
-		if (has_room(levels, level, n, now,
-					 exclusive || levels->stumbles > 0))
+		if (has_room(levels, level, n, now, verify))
 			continue;
 
 		/*

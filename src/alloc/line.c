@@ -45,29 +45,49 @@ wait_for_relation(void *arg)
 	LockRelationOid(lock->relid, lock->mode);
 }
 
+/* Lock relations; false if patience is over before. */
+static bool
+lock_relations(Oid nsp, const AllocRelation *needed, int n, LOCKMODE mode,
+			   const Patience *patience)
+{
+	for (int i = 0; i < n; i++)
+	{
+		ToLock		lock = {alloc_relation(nsp, needed[i]), mode};
+
+		if (!ConditionalLockRelationOid(lock.relid, lock.mode) &&
+			!wait_patiently(wait_for_relation, &lock, patience))
+			return false;
+	}
+	return true;
+}
+
 /*
  * Open the tables for a call with limited patience, which first locks all relations
- * that it may need.  Returns false if patience is over before.
+ * that it may need, also those that pools are read from.  Returns false if patience
+ * is over before.
  */
 bool
 store_open_patiently(Store *store, Oid nsp, const Patience *patience)
 {
 	/* clang-format off */
-	static const AllocRelation needed[] = {
+	static const AllocRelation read[] = {
+		ALLOC_POOL, ALLOC_POOL_NAME, ALLOC_POOL_PKEY, ALLOC_GRANTEE,
+		ALLOC_GRANTEE_PKEY, ALLOC_RANGE, ALLOC_RANGE_POOL, ALLOC_RESERVED,
+		ALLOC_RESERVED_PKEY
+	};
+	static const AllocRelation written[] = {
 		ALLOC_SLOT, ALLOC_SHARE, ALLOC_SHARE_KEY, ALLOC_SHARE_PLACE,
 		ALLOC_SHARE_OVERLAP, ALLOC_SHARE_EXPIRY, ALLOC_GAP, ALLOC_GAP_SIZE,
 		ALLOC_GAP_PLACE, ALLOC_PAST, ALLOC_PAST_ENDED
 	};
 	/* clang-format on */
 
-	for (int i = 0; patience->limited && i < lengthof(needed); i++)
-	{
-		ToLock		lock = {alloc_relation(nsp, needed[i]), RowExclusiveLock};
-
-		if (!ConditionalLockRelationOid(lock.relid, lock.mode) &&
-			!wait_patiently(wait_for_relation, &lock, patience))
-			return false;
-	}
+	if (patience->limited &&
+		!(lock_relations(nsp, read, lengthof(read), AccessShareLock,
+						 patience) &&
+		  lock_relations(nsp, written, lengthof(written), RowExclusiveLock,
+						 patience)))
+		return false;
 	store_open(store, nsp, RowExclusiveLock);
 	return true;
 }

@@ -255,6 +255,9 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 1, "ranges");
 	kind = word_argument(fcinfo, 2, "kind", kind_words());
 	strategy = strategies[word_argument(fcinfo, 3, "strategy", strategies)];
+	if (kind_is_counted(kind) && strcmp(strategy, "any") != 0)
+		raise_invalid("pools of kind \"count\" have no strategy",
+					  "Leave it out.");
 	require_argument(fcinfo, 4, "cooldown");
 	cooldown = PG_GETARG_INTERVAL_P(4);
 	check_cooldown(cooldown);

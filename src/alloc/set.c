@@ -193,6 +193,7 @@ look_for_held(Attempt *attempt, Store *store, Set *set, Member *member)
 		Choice	   *choice = &member->choices[i];
 		Pool	   *pool;
 		KeyState	state;
+		TimestampTz now;
 		SlotRow		unit;
 		int			key_row;
 
@@ -209,8 +210,12 @@ look_for_held(Attempt *attempt, Store *store, Set *set, Member *member)
 		}
 		pool = choice->use.pool;
 		resolve_request(pool, &choice->request);
-		state = key_look(store, pool, &choice->request.key,
-						 GetCurrentTimestamp(), &unit, &key_row);
+		now = GetCurrentTimestamp();
+		state = key_look(store, pool, &choice->request.key, now, &unit,
+						 &key_row);
+		if (state != KEY_BUSY)
+			key_check_snapshot(store, pool, &choice->request.key,
+							   state == KEY_NONE ? NULL : &unit, now);
 		unlock_choice(choice);
 		if (state == KEY_BUSY)
 		{

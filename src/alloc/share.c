@@ -9,13 +9,13 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/heapam.h"
 #include "access/stratnum.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rangetypes.h"
 #include "utils/rel.h"
@@ -72,12 +72,6 @@ static const AllocRelation share_indexes[] = {
 	[GAP_BY_SIZE] = ALLOC_GAP_SIZE,
 	[GAP_BY_PLACE] = ALLOC_GAP_PLACE
 };
-
-/* Tokens of our own, apart from those of PostgreSQL, which count from 1. */
-#define FIRST_TOKEN 0x80000000
-
-/* Index entries that a scan passes before it marks dead ones. */
-
 
 /* Return alloc_share, opening it if necessary. */
 static Relation
@@ -371,69 +365,30 @@ form_share(Store *store, const ShareRow *row)
 	return slot;
 }
 
-/* Begin to insert shares. */
-void
-claims_begin(Claims *claims)
-{
-	static uint32 last_token = 0;
-
-	claims->n = 0;
-	claims->token = FIRST_TOKEN | ++last_token;
-	SET_LOCKTAG_SPECULATIVE_INSERTION(claims->tag, GetCurrentTransactionId(),
-									  claims->token);
-	(void) LockAcquire(&claims->tag, ExclusiveLock, false, false);
-	claims->open = true;
-}
-
 /*
  * Insert a share.  Returns false if another row is in the way, committed or
  * not.  Of two concurrent writers at least one finds the other's index entry,
  * because each inserts its own before it checks.  Waits for nothing but other
  * speculative insertions, and for those only of younger transactions.
+ *
+ * The row is confirmed at once.  While one row is speculative, a transaction must
+ * not write another: logical decoding would drop the first one, and then fail.
  */
 bool
-claims_insert(Store *store, Claims *claims, const ShareRow *row)
+share_insert(Store *store, const ShareRow *row)
 {
 	TupleTableSlot *slot = form_share(store, row);
+	TransactionId xid = GetCurrentTransactionId();
+	uint32		token = SpeculativeInsertionLockAcquire(xid);
 	bool		conflict;
 
-	Assert(claims->open);
-	if (claims->n == claims->room)
-	{
-		claims->room = Max(8, claims->room * 2);
-		claims->tids = claims->tids == NULL ?
-			MemoryContextAlloc(claims->cxt,
-							   claims->room * sizeof(ItemPointerData)) :
-			repalloc_huge(claims->tids,
-						  claims->room * sizeof(ItemPointerData));
-	}
 	table_tuple_insert_speculative(store->share, slot,
-								   GetCurrentCommandId(true), 0, NULL,
-								   claims->token);
+								   GetCurrentCommandId(true), 0, NULL, token);
 	conflict = writer_index(&store->shares, TU_None, true);
-	if (conflict)
-		heap_abort_speculative(store->share, &slot->tts_tid);
-	else
-		claims->tids[claims->n++] = slot->tts_tid;
+	table_tuple_complete_speculative(store->share, slot, token, !conflict);
+	SpeculativeInsertionLockRelease(xid);
 	CommandCounterIncrement();
 	return !conflict;
-}
-
-/* Confirm the shares that were inserted, or let them vanish. */
-void
-claims_end(Store *store, Claims *claims, bool succeeded)
-{
-	if (!claims->open)
-		return;
-	for (int i = 0; i < claims->n; i++)
-	{
-		if (succeeded)
-			heap_finish_speculative(store->share, &claims->tids[i]);
-		else
-			heap_abort_speculative(store->share, &claims->tids[i]);
-	}
-	claims->open = false;
-	LockRelease(&claims->tag, ExclusiveLock, false);
 }
 
 /*

@@ -63,22 +63,6 @@ typedef struct GapRow
 	TransactionId deleter;		/* another transaction that is running */
 } GapRow;
 
-/*
- * Shares that a call has inserted speculatively.  They are confirmed together
- * when there is enough in all levels; otherwise they vanish at once, before
- * anybody is waited for.
- */
-typedef struct Claims
-{
-	MemoryContext cxt;			/* memory context of tids */
-	bool		open;
-	uint32		token;
-	LOCKTAG		tag;
-	int			n;
-	int			room;
-	ItemPointerData *tids;
-} Claims;
-
 /* Free places that a plan has found. */
 typedef struct Piece
 {
@@ -90,7 +74,8 @@ typedef struct Piece
 typedef struct SeenGap
 {
 	GapRow		row;
-	int64		free;			/* free places that were found in it */
+	int			from;			/* what was found to be free in it: pieces of */
+	int			nfree;			/* plan->walked from there on */
 	bool		known;			/* all of it was looked at, and no running
 								 * transaction has taken any of it */
 	int64		trim;			/* places before this one are held; 0: do not
@@ -109,6 +94,9 @@ typedef struct SharePlan
 	int			ngaps;
 	int			gaps_room;
 	SeenGap    *gaps;
+	int			nwalked;
+	int			walked_room;
+	Piece	   *walked;			/* pieces that were free, of all gaps */
 	int			nsweeps;
 	int			sweeps_room;
 	ShareRow   *sweeps;			/* rows that have run out, to be deleted */
@@ -150,7 +138,6 @@ typedef struct Levels
 	bool		lacking[MAX_LEVELS];	/* a patient call: all that have */
 	TimestampTz next_at;		/* when something runs out there; 0: never */
 	int			stumbles;		/* failures to take what looked free */
-	Claims		claims;
 } Levels;
 
 /* share.c */
@@ -171,9 +158,7 @@ extern void gap_scan_by_size(RowScan *scan, Store *store, int32 pool,
 extern void gap_scan_by_place(RowScan *scan, Store *store, int32 pool,
 							  int64 first, int64 last);
 extern bool gap_scan_next(RowScan *scan, GapRow *row);
-extern void claims_begin(Claims *claims);
-extern bool claims_insert(Store *store, Claims *claims, const ShareRow *row);
-extern void claims_end(Store *store, Claims *claims, bool succeeded);
+extern bool share_insert(Store *store, const ShareRow *row);
 extern TM_Result share_update(Store *store, ShareRow *row);
 extern TM_Result share_delete(Store *store, const ShareRow *row);
 extern void gap_insert(Store *store, int32 pool, int64 first, int64 n);
@@ -207,8 +192,8 @@ extern Outcome levels_plan(Levels *levels, const pg_uuid_t *key, int64 n,
 						   TimestampTz now, bool last, TimestampTz *ready_at);
 
 /* taking.c */
-extern bool levels_take(Levels *levels, const ShareRow *unit, int64 n);
-extern void levels_finish(Levels *levels, bool succeeded);
+extern bool levels_take(Levels *levels, const ShareRow *unit, int64 n,
+						bool (*rest) (void *arg), void *arg);
 extern bool levels_end(Levels *levels, const pg_uuid_t *key, int64 generation,
 					   TimestampTz ended_at, TimestampTz ready_at,
 					   const char *reason);

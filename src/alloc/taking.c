@@ -4,8 +4,8 @@
  *
  * What is taken from a pool is taken from all pools above it, too, by rows of
  * alloc_share with the unit's generation.  A call plans first where each level
- * has room, and then takes its share in all of them, or in none: the rows are
- * inserted speculatively, so they can vanish at once if one of them fails.
+ * has room, and then takes its share in all of them, or in none: in a
+ * subtransaction, so that its rows vanish at once if one of them fails.
  * Rows that have run out are each level's own affair.  All of a unit's rows run
  * out at the same time, and from then on a level can give its places to others,
  * whatever the other levels do.
@@ -14,8 +14,10 @@
 
 #include "miscadmin.h"
 #include "utils/datum.h"
+#include "utils/resowner.h"
 
 #include "alloc/share.h"
+#include "base/base.h"
 
 /* How often a unit may fail to take places that looked free. */
 #define MAX_STUMBLES 100
@@ -65,30 +67,21 @@ sweep_shares(Levels *levels, Level *level)
 		const ShareRow *row = &level->plan.sweeps[i];
 
 		if (share_delete(levels->store, row) != TM_Ok)
-		{
-			/* the places of those before are free, but in no gap */
-			for (int k = 0; k < i; k++)
-				gap_insert(levels->store, level->use.pool->id,
-						   level->plan.sweeps[k].first,
-						   level->plan.sweeps[k].n);
-			level->plan.nsweeps = 0;
 			return false;
-		}
 		share_history(levels->store, level->use.pool, row, row->expires_at,
 					  "expired");
 	}
 	return true;
 }
 
-/* Take n places in one level, as planned. */
+/* Take places in one level, as planned. */
 static bool
-take_level(Levels *levels, Level *level, const ShareRow *unit, int64 n)
+take_level(Levels *levels, Level *level, const ShareRow *unit)
 {
-	SharePlan	   *plan = &level->plan;
+	SharePlan  *plan = &level->plan;
 	ShareRow	row = *unit;
 	bool		own = level->use.pool->id == unit->origin;
 
-	plan_choose(plan, n);
 	if (!sweep_shares(levels, level))
 		return false;
 	row.pool = level->use.pool->id;
@@ -98,7 +91,7 @@ take_level(Levels *levels, Level *level, const ShareRow *unit, int64 n)
 	{
 		row.first = plan->pieces[i].first;
 		row.n = plan->pieces[i].n;
-		if (!claims_insert(levels->store, &levels->claims, &row))
+		if (!share_insert(levels->store, &row))
 			return false;
 		/* these are the first row's */
 		row.total = 0;
@@ -108,43 +101,52 @@ take_level(Levels *levels, Level *level, const ShareRow *unit, int64 n)
 	return true;
 }
 
-/*
- * Take n places in all levels, as planned, for the unit: its origin, key,
- * generation, times and note.  Returns false, having taken nothing, if another
- * transaction was faster or a gap has promised too much; the caller plans
- * again, which trusts no gap then.  Otherwise it calls levels_finish() when it
- * has the rest of the unit, or has failed to get it.
- */
-bool
-levels_take(Levels *levels, const ShareRow *unit, int64 n)
+/* What is taken together. */
+typedef struct Taking
 {
-	if (levels->n == 0)
-		return true;
-	claims_begin(&levels->claims);
+	Levels	   *levels;
+	const ShareRow *unit;
+	bool		(*rest) (void *arg);
+	void	   *arg;
+	ResourceOwner owner;
+	const Pool *missed;			/* its places could not be taken; or NULL */
+} Taking;
+
+/* Take places in all levels, and the rest. */
+static bool
+take_all(Taking *taking)
+{
+	Levels	   *levels = taking->levels;
+
 	for (int i = 0; i < levels->n; i++)
 	{
-		if (take_level(levels, &levels->level[i], unit, n))
+		if (take_level(levels, &levels->level[i], taking->unit))
 			continue;
-		/* what the levels above have planned has not been begun */
-		for (int k = i + 1; k < levels->n; k++)
-			levels->level[k].plan.nsweeps = 0;
-		levels_finish(levels, false);
-		levels->store->waits.n = 0;
-		levels_stumble(levels, levels->level[i].use.pool);
+		taking->missed = levels->level[i].use.pool;
 		return false;
 	}
-	return true;
+	return taking->rest == NULL || taking->rest(taking->arg);
 }
 
-/* Give back the places of rows that a unit had, joining those that touch. */
-static void
-free_places(Store *store, int32 pool, Piece *pieces, int npieces)
+/* The same, for in_subtransaction(). */
+static bool
+take_whole(void *arg)
 {
-	SharePlan		plan = {.npieces = npieces, .pieces = pieces};
+	Taking	   *taking = arg;
 
-	join_pieces(&plan);
-	for (int i = 0; i < plan.npieces; i++)
-		gap_insert(store, pool, plan.pieces[i].first, plan.pieces[i].n);
+	/* What the store opens has to last longer than the subtransaction. */
+	CurrentResourceOwner = taking->owner;
+	return take_all(taking);
+}
+
+/* Is there but one row to write, so that nothing has to be undone? */
+static bool
+is_one_row(const Taking *taking)
+{
+	const SharePlan *plan = &taking->levels->level[0].plan;
+
+	return taking->levels->n == 1 && taking->rest == NULL &&
+		plan->npieces == 1 && plan->nsweeps == 0;
 }
 
 /* Remove what the key's former unit has left in a level. */
@@ -166,29 +168,58 @@ end_former(Levels *levels, Level *level)
 	}
 }
 
-/* Confirm what levels_take() has taken, or give it back. */
-void
-levels_finish(Levels *levels, bool succeeded)
+/*
+ * Take n places in all levels, as planned, for the unit: its origin, key,
+ * generation, times and note.  The function rest, if it is not NULL, takes the
+ * rest of the unit, or returns false.
+ *
+ * Returns false, having taken nothing, if rest has, or if another transaction
+ * was faster or a gap has promised too much; rest is not called then, and the
+ * caller plans again, which trusts no gap.
+ */
+bool
+levels_take(Levels *levels, const ShareRow *unit, int64 n,
+			bool (*rest) (void *arg), void *arg)
 {
-	claims_end(levels->store, &levels->claims, succeeded);
+	Taking		taking = {
+		.levels = levels,
+		.unit = unit,
+		.rest = rest,
+		.arg = arg,
+		.owner = CurrentResourceOwner
+	};
+
+	for (int i = 0; i < levels->n; i++)
+		plan_choose(&levels->level[i].plan, n);
+	if (is_one_row(&taking) ? !take_all(&taking) :
+		!in_subtransaction(take_whole, &taking, NULL))
+	{
+		if (taking.missed != NULL)
+		{
+			levels->store->waits.n = 0;
+			levels_stumble(levels, taking.missed);
+		}
+		return false;
+	}
 	for (int i = 0; i < levels->n; i++)
 	{
 		Level	   *level = &levels->level[i];
 
-		if (succeeded)
-		{
-			plan_finish(levels->store, level->use.pool, &level->plan);
-			end_former(levels, level);
-		}
-		else
-		{
-			for (int k = 0; k < level->plan.nsweeps; k++)
-				gap_insert(levels->store, level->use.pool->id,
-						   level->plan.sweeps[k].first,
-						   level->plan.sweeps[k].n);
-		}
-		level->plan.nsweeps = 0;
+		plan_finish(levels->store, level->use.pool, &level->plan);
+		end_former(levels, level);
 	}
+	return true;
+}
+
+/* Give back the places of rows that a unit had, joining those that touch. */
+static void
+free_places(Store *store, int32 pool, Piece *pieces, int npieces)
+{
+	SharePlan		plan = {.npieces = npieces, .pieces = pieces};
+
+	join_pieces(&plan);
+	for (int i = 0; i < plan.npieces; i++)
+		gap_insert(store, pool, plan.pieces[i].first, plan.pieces[i].n);
 }
 
 /*

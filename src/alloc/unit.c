@@ -201,6 +201,27 @@ allocate_again(Search *search, SlotRow *former, int round)
 	return outcome;
 }
 
+/* What is taken of the unit's own pool. */
+typedef struct Taking
+{
+	Search	   *search;
+	SlotRow    *former;			/* what the key had and has run out, or NULL */
+	int			round;
+	Outcome		outcome;		/* OUTCOME_ALLOCATED before it is tried */
+} Taking;
+
+/* Allocate a unit of its own pool. */
+static bool
+take_own(void *arg)
+{
+	Taking	   *taking = arg;
+
+	taking->outcome = taking->former != NULL ?
+		allocate_again(taking->search, taking->former, taking->round) :
+		unit_take(taking->search, taking->round);
+	return taking->outcome == OUTCOME_ALLOCATED;
+}
+
 /*
  * Allocate, given what the key had and has run out, if anything, and take a
  * share of all pools above the key's.
@@ -211,39 +232,39 @@ allocate_in_levels(Search *search, SlotRow *former, int round,
 {
 	Request    *request = search->request;
 	ShareRow	share = {.held = true};
-	Outcome		outcome;
+	Taking		taking = {.search = search,.former = former,.round = round};
 
-	if (levels != NULL && levels->n > 0)
+	if (levels == NULL || levels->n == 0)
 	{
-		levels->whole = Max(1, request->n);
-		share.origin = search->pool->id;
-		share.key = request->key;
-		share.total = levels->whole;
-		share.allocated_at = search->now;
-		share.expires = request_expiry(request, search->now,
-									   &share.expires_at);
-		do
-		{
-			outcome = levels_plan(levels, &request->key, levels->whole,
-								  search->now, round >= MAX_ROUNDS,
-								  &search->ready_at);
-			search->ready = search->ready_at != 0;
-			if (outcome != OUTCOME_ALLOCATED)
-			{
-				answer->full =
-					pstrdup(levels->level[levels->full].use.pool->name);
-				return outcome;
-			}
-			share.generation = search->generation =
-				store_next_generation(search->store);
-		} while (!levels_take(levels, &share, levels->whole));
+		answer->full = NULL;
+		(void) take_own(&taking);
+		return taking.outcome;
 	}
+
+	levels->whole = Max(1, request->n);
+	share.origin = search->pool->id;
+	share.key = request->key;
+	share.total = levels->whole;
+	share.allocated_at = search->now;
+	share.expires = request_expiry(request, search->now, &share.expires_at);
+	do
+	{
+		taking.outcome = levels_plan(levels, &request->key, levels->whole,
+									 search->now, round >= MAX_ROUNDS,
+									 &search->ready_at);
+		search->ready = search->ready_at != 0;
+		if (taking.outcome != OUTCOME_ALLOCATED)
+		{
+			answer->full =
+				pstrdup(levels->level[levels->full].use.pool->name);
+			return taking.outcome;
+		}
+		share.generation = search->generation =
+			store_next_generation(search->store);
+	} while (!levels_take(levels, &share, levels->whole, take_own, &taking) &&
+			 taking.outcome == OUTCOME_ALLOCATED);
 	answer->full = NULL;
-	outcome = former != NULL ? allocate_again(search, former, round) :
-		unit_take(search, round);
-	if (levels != NULL)
-		levels_finish(levels, outcome == OUTCOME_ALLOCATED);
-	return outcome;
+	return taking.outcome;
 }
 
 /*

@@ -108,11 +108,20 @@ class Fuzz:
         self.story = collections.deque(maxlen=max(400, options.story))
         self.dbname = f'fuzz_{options.family}_{options.seed}'
         with psycopg.connect(dbname='postgres', autocommit=True) as conn:
+            conn.execute(
+                'SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots '
+                'WHERE database = %s', (self.dbname,))
             conn.execute(f'DROP DATABASE IF EXISTS {self.dbname} WITH (FORCE)')
             conn.execute(f'CREATE DATABASE {self.dbname}')
         self.admin = psycopg.connect(dbname=self.dbname, autocommit=True)
         self.admin.execute('CREATE EXTENSION pg_cas')
         self.admin.execute('CREATE EXTENSION amcheck')
+        # what is written has to be decodable
+        self.slot = None
+        if self.admin.execute('SHOW wal_level').fetchone()[0] == 'logical':
+            self.slot = self.dbname
+            self.admin.execute(
+                "SELECT pg_create_logical_replication_slot(%s, 'test_decoding')", (self.slot,))
         self.begun = time.monotonic()
         self.log_at = os.path.getsize(options.log) if options.log else 0
 
@@ -156,6 +165,14 @@ class Fuzz:
                 self.admin.execute('SELECT bt_index_check(%s, true)', (index,))
             except psycopg.Error as error:
                 found.append(f'{index}: {error}')
+        if self.slot:
+            try:
+                self.admin.execute(
+                    'SELECT count(*) FROM pg_logical_slot_get_changes(%s, NULL, NULL)',
+                    (self.slot,))
+            except psycopg.Error as error:
+                found.append(f'logical decoding: {error}')
+            self.admin.execute('SELECT pg_drop_replication_slot(%s)', (self.slot,))
         if self.options.log:
             with open(self.options.log, encoding='utf-8') as log:
                 log.seek(self.log_at)

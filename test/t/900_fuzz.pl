@@ -16,7 +16,7 @@ use Test::More;
 
 my $seed = $ENV{PG_CAS_SEED} // 1;
 my $node = pg_cas_node('fuzz', 'fsync = off', q{log_line_prefix = '%m [%p] %q%a %e '},
-	'log_min_messages = warning');
+	'log_min_messages = warning', 'wal_level = logical');
 
 local @ENV{qw(PGHOST PGPORT PGUSER)} = ($node->host, $node->port, scalar getpwuid $<);
 foreach my $family ('alloc', 'units', 'lock', 'rows', 'swaps', 'requests')
