@@ -202,7 +202,7 @@ typedef struct Pool
 	int64		gap_from;		/* its places before this one are held */
 	int64		gap_own_from;	/* likewise, some by our own transaction: */
 	LocalTransactionId gap_own_lxid;	/* ... as long as it is this one */
-	uint64		gap_own_aborts; /* ... and no savepoint was rolled back */
+	uint64		gap_own_forgotten;	/* ... and none of that was rolled back */
 	int			gap_missed;		/* smaller ones walked since it was met */
 } Pool;
 

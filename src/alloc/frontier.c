@@ -63,7 +63,7 @@ count_subabort(SubXactEvent event, SubTransactionId mine,
  * Return the number of rollbacks in this backend, of transactions or savepoints,
  * since this was called first.
  */
-uint64
+static uint64
 rollbacks(void)
 {
 	static bool watching = false;

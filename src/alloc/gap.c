@@ -20,7 +20,6 @@
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 
-#include "alloc/search.h"
 #include "alloc/share.h"
 
 /* Number of gaps among which one is chosen at random. */
@@ -108,6 +107,48 @@ typedef struct Walk
 	bool		busy;			/* a running transaction has taken some */
 } Walk;
 
+/*
+ * What is remembered of our own rows holds until a subtransaction is rolled back
+ * that had begun by then.  Those that begin later do not matter, which is as well:
+ * we roll some back ourselves.
+ */
+static SubTransactionId newest_begun;	/* in this transaction or a former one */
+static SubTransactionId remembered_at;	/* the newest, when rows were remembered */
+static LocalTransactionId remembered_lxid;
+static uint64 forgotten;		/* how often all of that was forgotten */
+
+/* Subtransaction callback */
+static void
+watch_subtransaction(SubXactEvent event, SubTransactionId mine,
+					 SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_START_SUB)
+		newest_begun = mine;
+	else if (event == SUBXACT_EVENT_ABORT_SUB && mine <= remembered_at)
+	{
+		forgotten++;
+		remembered_at = InvalidSubTransactionId;
+	}
+}
+
+/* Our own rows are being remembered. */
+static void
+watch_subtransactions(void)
+{
+	static bool watching = false;
+
+	if (!watching)
+	{
+		RegisterSubXactCallback(watch_subtransaction, NULL);
+		newest_begun = GetCurrentSubTransactionId();
+		watching = true;
+	}
+	if (remembered_lxid != my_lxid())
+		remembered_at = InvalidSubTransactionId;
+	remembered_lxid = my_lxid();
+	remembered_at = Max(remembered_at, newest_begun);
+}
+
 /* Is this the gap of which the pool remembers where it begins to be free? */
 static bool
 is_remembered(const Pool *pool, const GapRow *gap)
@@ -130,7 +171,7 @@ walk_begin(Walk *walk, Pool *pool, const GapRow *gap)
 	pool->gap_missed = 0;
 	walk->at = walk->clean = walk->own = Max(pool->gap_from, gap->first);
 	if (pool->gap_own_from > walk->at && pool->gap_own_lxid == my_lxid() &&
-		pool->gap_own_aborts == rollbacks())
+		pool->gap_own_forgotten == forgotten)
 	{
 		walk->at = walk->own = pool->gap_own_from;
 		walk->is_clean = false;
@@ -154,7 +195,8 @@ walk_remember(const Walk *walk, Pool *pool, const GapRow *gap)
 	pool->gap_from = walk->clean;
 	pool->gap_own_from = walk->own;
 	pool->gap_own_lxid = my_lxid();
-	pool->gap_own_aborts = rollbacks();
+	watch_subtransactions();
+	pool->gap_own_forgotten = forgotten;
 }
 
 /* Delete a gap; false if another transaction is changing it. */

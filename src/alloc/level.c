@@ -182,9 +182,12 @@ level_reason(Levels *levels, const Level *level, int64 n, TimestampTz now,
 	share_scan_to_expire(&scan, levels->store, pool->id, now);
 	while (free < n && rows++ < REASON_ROWS && share_scan_next(&scan, &row))
 	{
+		/* what is not committed may never be so */
+		if (TransactionIdIsValid(row.inserter))
+			continue;
 		free += row.n;
 		held |= row.held;
-		if (rows == 1)
+		if (levels->next_at == 0)
 			levels->next_at = row.expires_at;
 		if (free >= n)
 			*ready_at = row.expires_at;
@@ -251,6 +254,7 @@ levels_plan(Levels *levels, const pg_uuid_t *key, int64 n, TimestampTz now,
 {
 	Store	   *store = levels->store;
 	bool		verify = levels->stumbles > 0;
+	int			busy = -1;		/* the first level that may get room */
 
 	/* a level in which there was too little: no other is believed either */
 	for (int i = 0; i < levels->n; i++)
@@ -272,7 +276,8 @@ levels_plan(Levels *levels, const pg_uuid_t *key, int64 n, TimestampTz now,
 
 		levels->full = i;
 		look_for_former(levels, level, key, now);
-		store->waits.n = 0;
+		if (busy < 0)
+			store->waits.n = 0;
 		if (has_room(levels, level, n, now, verify))
 			continue;
 
@@ -288,13 +293,20 @@ levels_plan(Levels *levels, const pg_uuid_t *key, int64 n, TimestampTz now,
 		}
 		if (levels->patient)
 			look_above(levels, n, now);
-		if (store->waits.n > 0 && !last &&
-			(!levels->at_once || may_get_room(levels, level, n, now)))
-		{
-			levels->next_at = 0;
+		if (store->waits.n == 0 || last ||
+			(levels->at_once && !may_get_room(levels, level, n, now)))
+			return level_reason(levels, level, n, now, ready_at);
+		levels->next_at = 0;
+		if (!levels->at_once)
 			return OUTCOME_BUSY;
-		}
-		return level_reason(levels, level, n, now, ready_at);
+		/* those above may never have enough */
+		if (busy < 0)
+			busy = i;
+	}
+	if (busy >= 0)
+	{
+		levels->full = busy;
+		return OUTCOME_BUSY;
 	}
 	store->waits.n = 0;
 	return OUTCOME_ALLOCATED;

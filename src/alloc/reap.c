@@ -184,7 +184,9 @@ alloc_reap(PG_FUNCTION_ARGS)
 	PreventCommandIfParallelMode("pg_cas_reap()");
 
 	owner_sql_begin(&scope);
-	nnames = (int) owner_sql("SELECT name FROM @alloc_pool", 0, NULL, NULL);
+	/* locks are kept: those of a pool before those of the pools above it */
+	nnames = (int) owner_sql("SELECT name FROM @alloc_pool ORDER BY id DESC", 0,
+							 NULL, NULL);
 	names = MemoryContextAlloc(caller, Max(nnames, 1) * sizeof(char *));
 	for (int i = 0; i < nnames; i++)
 	{

@@ -25,7 +25,6 @@ extern bool unit_change(Store *store, const Pool *pool, const SlotRow *from,
 extern bool run_ready(Search *search, bool *cooling, TimestampTz *ready_at);
 
 /* frontier.c */
-extern uint64 rollbacks(void);
 extern bool store_frontier(Store *store, int32 range, u128 *next,
 						   PendingRun *pending, int *npending);
 extern bool frontier_find_unused(Search *search, int i, bool reopened,

@@ -112,12 +112,17 @@ typedef struct Taking
 	const Pool *missed;			/* its places could not be taken; or NULL */
 } Taking;
 
-/* Take places in all levels, and the rest. */
+/*
+ * Take the rest, and places in all levels.  The rest comes first, since it may be
+ * refused, and nothing has been written then.
+ */
 static bool
 take_all(Taking *taking)
 {
 	Levels	   *levels = taking->levels;
 
+	if (taking->rest != NULL && !taking->rest(taking->arg))
+		return false;
 	for (int i = 0; i < levels->n; i++)
 	{
 		if (take_level(levels, &levels->level[i], taking->unit))
@@ -125,7 +130,7 @@ take_all(Taking *taking)
 		taking->missed = levels->level[i].use.pool;
 		return false;
 	}
-	return taking->rest == NULL || taking->rest(taking->arg);
+	return true;
 }
 
 /* The same, for in_subtransaction(). */
@@ -171,11 +176,11 @@ end_former(Levels *levels, Level *level)
 /*
  * Take n places in all levels, as planned, for the unit: its origin, key,
  * generation, times and note.  The function rest, if it is not NULL, takes the
- * rest of the unit, or returns false.
+ * rest of the unit before, or returns false.
  *
  * Returns false, having taken nothing, if rest has, or if another transaction
- * was faster or a gap has promised too much; rest is not called then, and the
- * caller plans again, which trusts no gap.
+ * was faster or a gap has promised too much; then the caller plans again, which
+ * trusts no gap.
  */
 bool
 levels_take(Levels *levels, const ShareRow *unit, int64 n,

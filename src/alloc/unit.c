@@ -207,7 +207,7 @@ typedef struct Taking
 	Search	   *search;
 	SlotRow    *former;			/* what the key had and has run out, or NULL */
 	int			round;
-	Outcome		outcome;		/* OUTCOME_ALLOCATED before it is tried */
+	Outcome		outcome;
 } Taking;
 
 /* Allocate a unit of its own pool. */

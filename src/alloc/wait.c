@@ -32,15 +32,34 @@
 /* After so many milliseconds a waiting call searches again. */
 #define LOOK_AGAIN 100
 
-/* Remember a transaction that has been met. */
+/*
+ * Remember a transaction that has been met.  The set is sorted, by numbers that
+ * wrap around, since there can be many: a transaction that has called us often has
+ * as many subtransactions.
+ */
 void
 wait_add_xid(WaitSet *waits, TransactionId xid)
 {
+	int			at = waits->n;
+	int			low = 0;
+
 	if (!TransactionIdIsValid(xid))
 		return;
-	for (int i = 0; i < waits->n; i++)
+	/* mostly it is the last one, or a later one */
+	if (at > 0 && waits->xids[at - 1] == xid)
+		return;
+	if (at > 0 && waits->xids[at - 1] > xid)
 	{
-		if (TransactionIdEquals(waits->xids[i], xid))
+		while (low < at)
+		{
+			int			middle = low + (at - low) / 2;
+
+			if (waits->xids[middle] < xid)
+				low = middle + 1;
+			else
+				at = middle;
+		}
+		if (waits->xids[at] == xid)
 			return;
 	}
 	if (waits->n == waits->room)
@@ -51,7 +70,10 @@ wait_add_xid(WaitSet *waits, TransactionId xid)
 							   waits->room * sizeof(TransactionId)) :
 			repalloc_huge(waits->xids, waits->room * sizeof(TransactionId));
 	}
-	waits->xids[waits->n++] = xid;
+	memmove(waits->xids + at + 1, waits->xids + at,
+			(waits->n - at) * sizeof(TransactionId));
+	waits->xids[at] = xid;
+	waits->n++;
 }
 
 /* Remember the transaction that is inserting or deleting the row, if any. */

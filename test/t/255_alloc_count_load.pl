@@ -134,6 +134,7 @@ my %script = (
 	undo => "BEGIN;\nCALL take_set();\nROLLBACK;\n",
 	give => "CALL give_back();\n",
 	capacity => "CALL set_capacity();\n",
+	reap => "BEGIN;\nSELECT pg_cas_reap();\nROLLBACK;\n",
 	act => "CALL act();\n",
 	back => "BEGIN;\nCALL act();\nROLLBACK;\n",
 	committed => "SELECT watch();\n",
@@ -216,7 +217,7 @@ is_sound('after opposite orders');
 
 # Sets, while capacities go up and down.
 $node->safe_psql('postgres', 'CALL make_families()');
-$out = finish(bench(16, long_or(100, 2000), 'set', 'set', 'undo', 'give', 'give', 'capacity'));
+$out = finish(bench(16, long_or(100, 2000), 'set', 'set', 'undo', 'give', 'give', 'capacity', 'reap'));
 unlike($out, qr/ERROR|aborted/, 'sets below capacities that change') or diag $out;
 is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'sets: all pools are sound');
 cmp_ok($node->safe_psql('postgres', q{SELECT count(*) FROM alloc_history WHERE pool ~ '^[cipx][123]$'}),
