@@ -169,7 +169,11 @@ extern bool plan_make(Store *store, Pool *pool, int64 n, TimestampTz now,
 					  bool verify, SharePlan *plan);
 extern bool plan_hope(Store *store, Pool *pool, int64 n, TimestampTz now,
 					  SharePlan *plan);
+extern int	compare_pieces(const void *a, const void *b);
 extern void join_pieces(SharePlan *plan);
+extern bool forget_gap(Store *store, Pool *pool, const GapRow *gap);
+
+/* chosen.c */
 extern void plan_choose(SharePlan *plan, int64 n);
 extern void plan_finish(Store *store, Pool *pool, SharePlan *plan);
 

@@ -15,7 +15,7 @@ import random
 
 import threads
 from alloc_model import BYTES, NEVER, NOW, Pool, Unit, key
-from fuzz import Raised
+from fuzz import Difference, Raised
 from threads import LEVELS, ConcurrentRun, ConcurrentSession, now
 from units_check import Epoch, Fact
 
@@ -130,6 +130,16 @@ class Worker(ConcurrentSession):
         else:
             self.failed()
         return None
+
+    def may(self, query):
+        """Likewise: the session may have gone on before it was killed."""
+        try:
+            return super().may(query)
+        except Difference:
+            if not self.conn.broken or not self.run.kills:
+                raise
+            self.begin_again()
+            return False
 
     def begin_again(self):
         """Connect again after the session has been killed."""
