@@ -19,7 +19,7 @@ SELECT alloc_pool_create('i', '{0-9}', 'int');
 SELECT alloc_ip('p', k(1)), alloc_prefix('m', k(1), 28), alloc_ports('c', k(1)), alloc_int('i', k(1));
 
 -- refused
-SELECT s, tried('UPDATE cas_internal.alloc_pool SET ' || s) FROM unnest(ARRAY[
+SELECT s, tried('UPDATE cas_internal.alloc_pool SET ' || s || ' WHERE name = ''p''') FROM unnest(ARRAY[
     'kind = ''mac''', 'kind = ''int''', 'strategy = ''highest''', 'cooldown = ''-1 s''',
     'cooldown = ''178000000 years''', 'port_chunk = 3', 'port_chunk = 0', 'port_chunk = 65536',
     'family = 5', 'family = NULL', 'name = NULL', 'owner_name = NULL', 'epoch = NULL']) AS s;
