@@ -245,8 +245,8 @@ look_above(Levels *levels, int64 n, TimestampTz now)
  * Plan where each level has room for n places.  Returns OUTCOME_ALLOCATED if
  * all have; levels->full is the level that has not.  OUTCOME_BUSY means that
  * the transactions in store->waits may make room (of a call that waits for
- * nobody: enough room), or if there are none, that the caller has to lock the levels again, one of them exclusively; with last,
- * nobody is waited for.
+ * nobody: enough room), or if there are none, that the caller has to lock the
+ * levels again, one of them exclusively; with last, nobody is waited for.
  */
 Outcome
 levels_plan(Levels *levels, const pg_uuid_t *key, int64 n, TimestampTz now,
