@@ -218,7 +218,8 @@ make_copies() {
     # a test that runs a script in its own stage can tell that they were not.
     [ -n "${PG_CAS_KEEP_OBJECTS:-}" ] ||
         objects=(--exclude='*.o' --exclude='*.bc' --exclude='*.so')
-    tar -C "$root" -cf - --exclude=./.git --exclude=./tmp_check \
+    # what cannot be written here has to be writable there
+    tar -C "$root" -cf - --mode=u+w --exclude=./.git --exclude=./tmp_check \
         --exclude=./results --exclude=./output_iso \
         --exclude='./regression.*' "${objects[@]}" . |
         tar -C "$stage/src" -xf - --no-same-owner
