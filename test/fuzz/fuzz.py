@@ -15,6 +15,9 @@ import night
 
 FAMILIES = ('alloc', 'units', 'lock', 'rows', 'swaps', 'requests')
 
+# After so many operations the WAL is decoded, since the server keeps it until then.
+DECODE_EVERY = 50_000
+
 # Texts that must not appear in the log of a server.
 BAD_LOG = ('PANIC:', 'TRAP:', 'terminated by signal', ' XX000 ', ' XX001 ',
            ' XX002 ')
@@ -117,7 +120,7 @@ class Fuzz:
         self.admin.execute('CREATE EXTENSION pg_cas')
         self.admin.execute('CREATE EXTENSION amcheck')
         # what is written has to be decodable
-        self.slot = None
+        self.slot, self.decoded = None, 0
         if self.admin.execute('SHOW wal_level').fetchone()[0] == 'logical':
             self.slot = self.dbname
             self.admin.execute(
@@ -152,9 +155,17 @@ class Fuzz:
 
     def more(self):
         """Whether to go on.  The families count their operations in done."""
+        if self.slot and self.done - self.decoded >= DECODE_EVERY:
+            self.decode()
         if self.options.seconds:
             return time.monotonic() - self.begun < self.options.seconds
         return self.done < self.options.ops
+
+    def decode(self):
+        """Decode what has been written, which the server keeps until then."""
+        self.admin.execute('SELECT count(*) FROM pg_logical_slot_get_changes(%s, NULL, NULL)',
+                           (self.slot,))
+        self.decoded = self.done
 
     def problems(self):
         """Return the problems that are found in the database and the log after the run."""
@@ -167,9 +178,7 @@ class Fuzz:
                 found.append(f'{index}: {error}')
         if self.slot:
             try:
-                self.admin.execute(
-                    'SELECT count(*) FROM pg_logical_slot_get_changes(%s, NULL, NULL)',
-                    (self.slot,))
+                self.decode()
             except psycopg.Error as error:
                 found.append(f'logical decoding: {error}')
             self.admin.execute('SELECT pg_drop_replication_slot(%s)', (self.slot,))

@@ -89,6 +89,16 @@ class Hold:
         return f'[{self.got}; surely to {self.to}, perhaps until {self.until}]'
 
 
+def is_same_move(first, got):
+    """Whether the second of two moves was told what the first had done.
+
+    It waited for the first to commit, so that the generation is later than what the driver
+    had read before the call.
+    """
+    return (first.moved and got.moved and first.stays and first.txn is not got.txn
+            and first.key == got.key and first.values == got.values)
+
+
 class Epoch:
     """An epoch, and all that is known about it."""
 
@@ -139,8 +149,12 @@ class Epoch:
     def find_holds(self, pool):
         seen = {}
         for got in self.by[pool, 'got']:
-            self.right(got.generation not in seen, 'a generation came twice', got,
-                       seen.get(got.generation))
+            first = seen.get(got.generation)
+            if first and is_same_move(first, got):
+                got.what = 'held'
+                self.by[pool, 'held'].append(got)
+                continue
+            self.right(not first, 'a generation came twice', got, first)
             seen[got.generation] = got
             hold = Hold(got)
             self.holds[pool].append(hold)
