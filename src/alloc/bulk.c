@@ -1,37 +1,19 @@
 /*
  * bulk.c
- *		Takes several never-used slots at once, in pools of one size.
+ *		Takes several never-used slots at once, in pools of one size: of one
+ *		pool for several keys, or of several pools for one key.
  *
- * The slots are found by one scan, and their rows are inserted together.  They
- * are not inserted speculatively, which can be done only row by row.  So a row
- * whose slot turns out to be taken is deleted again.  Until our transaction
- * ends, the slot looks to others as if it were being allocated; they wait for
- * us only if they request this very slot.
+ * Their rows are inserted together (insert.c).
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/tableam.h"
-#include "access/xact.h"
 #include "miscadmin.h"
-#include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
 #include "alloc/search.h"
 #include "alloc/store.h"
 
 /* Maximal number of units that are inserted together. */
 #define MAX_ROWS 256
-
-/* Rows that are being inserted, and their images. */
-typedef struct Run
-{
-	int			n;
-	SlotRow		units[MAX_ROWS];
-	TupleTableSlot *rows[MAX_ROWS];
-	bool		taken[MAX_ROWS]; /* by somebody else */
-	bool		key_used[MAX_ROWS];	/* the key has a row already */
-} Run;
 
 /*
  * Find never-used slots of range i for several units: those among the next
@@ -83,73 +65,10 @@ find_run(Search *search, int i, u128 *found)
 	return 0;
 }
 
-
-/* Delete the row, whose slot somebody else has taken. */
-static void
-withdraw_row(Store *store, Run *run, int j)
-{
-	TM_FailureData failure;
-	TM_Result	result;
-
-	run->taken[j] = true;
-	result = table_tuple_delete(store->slot, &run->rows[j]->tts_tid,
-								GetCurrentCommandId(true), 0, SnapshotAny,
-								InvalidSnapshot, true, &failure);
-	if (result != TM_Ok)
-		elog(ERROR, "could not delete a row that was just inserted: %d",
-			 (int) result);
-}
-
 /*
- * Find the slots of the run at which a committed row exists, although the
- * unique index has reported no conflict; see slot_has_row() in store.c.
- */
-static void
-find_missed_rows(Store *store, const Pool *pool, Run *run)
-{
-	Extent		slots = {run->units[0].lo, run->units[run->n - 1].lo};
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	SlotScan	scan;
-	ItemPointer tid;
-	int			own = 0;
-
-	scan_by_slot(&scan, store, pool->id, slots, ForwardScanDirection,
-				 SnapshotAny);
-	while ((tid = index_getnext_tid(scan.base.desc,
-									scan.base.direction)) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		/* our own rows come in the order of their slots */
-		if (own < run->n &&
-			ItemPointerEquals(tid, &run->rows[own]->tts_tid))
-		{
-			own++;
-			continue;
-		}
-		while (index_fetch_heap(scan.base.desc, scan.base.slot))
-		{
-			bool		isnull;
-			u128		lo;
-
-			if (!row_seen_by(&scan, snapshot))
-				continue;
-			lo = numeric_u128(slot_getattr(scan.base.slot, SLOT_FIRST,
-										   &isnull));
-			for (int j = 0; j < run->n; j++)
-			{
-				if (run->units[j].lo == lo && !run->taken[j])
-					withdraw_row(store, run, j);
-			}
-		}
-	}
-	slot_scan_end(&scan);
-	UnregisterSnapshot(snapshot);
-}
-
-/*
- * Must the keys be looked up before they are given units?  If not, the unique
- * index on keys tells us which of them have one: unless a key has a row whose
- * key_row is not 0, which is rare.
+ * Must keys be looked up before they are given units of the pool (NULL: of any)?
+ * If not, the unique index on keys tells us which of them have one: unless a
+ * key has a row whose key_row is not 0, which is rare.
  */
 bool
 bulk_needs_look(Store *store, const Pool *pool)
@@ -158,63 +77,10 @@ bulk_needs_look(Store *store, const Pool *pool)
 	SlotRow		row;
 	bool		found;
 
-	scan_again_rows(&scan, store, pool->id);
+	scan_again_rows(&scan, store, pool);
 	found = slot_scan_next(&scan, &row);
 	slot_scan_end(&scan);
 	return found;
-}
-
-/* Insert the rows of a run.  The locks of the keys are held. */
-static void
-insert_run(Store *store, const Pool *pool, Run *run)
-{
-	Writer	   *writer = store_writer(store);
-	MemoryContext caller;
-
-	MemoryContextReset(writer->cxt);
-	caller = MemoryContextSwitchTo(writer->cxt);
-	for (int j = 0; j < run->n; j++)
-	{
-		run->taken[j] = run->key_used[j] = false;
-		store_form(pool, &run->units[j], run->rows[j]);
-	}
-	table_multi_insert(store->slot, run->rows, run->n,
-					   GetCurrentCommandId(true), 0, NULL);
-	CommandCounterIncrement();
-
-	/*
-	 * Of two backends that insert a row at one slot at least one finds the
-	 * other's index entry.
-	 */
-	for (int j = 0; j < run->n; j++)
-	{
-		if (!store_index_row(writer, run->rows[j],
-							 store_index(store, BY_SLOT),
-							 UNIQUE_CHECK_PARTIAL, false))
-			withdraw_row(store, run, j);
-	}
-	find_missed_rows(store, pool, run);
-	for (int j = 0; j < run->n; j++)
-	{
-		SlotRow    *unit = &run->units[j];
-
-		if (run->taken[j])
-			continue;
-		if (!store_index_row(writer, run->rows[j], store_index(store, BY_KEY),
-							 UNIQUE_CHECK_PARTIAL, false))
-		{
-			run->key_used[j] = true;
-			withdraw_row(store, run, j);
-			continue;
-		}
-		if (unit->expires)
-			(void) store_index_row(writer, run->rows[j],
-								   store_index(store, BY_EXPIRY),
-								   UNIQUE_CHECK_NO, false);
-		unit->tid = run->rows[j]->tts_tid;
-	}
-	CommandCounterIncrement();
-	MemoryContextSwitchTo(caller);
 }
 
 /*
@@ -234,16 +100,17 @@ choose_keys(const BulkState *states, int nunits, int *which)
 	return n;
 }
 
-/* Fill in the units of a run, for the chosen keys. */
+/* Fill in the rows of a run, for the chosen keys. */
 static void
-fill_run(Search *search, Run *run, const SlotRow *units, const int *which,
-		 const u128 *slots)
+fill_run(Search *search, NewRow *rows, int n, const SlotRow *units,
+		 const int *which, const u128 *slots)
 {
-	store_draw_generations(search->store, run->n);
-	for (int j = 0; j < run->n; j++)
+	store_draw_generations(search->store, n);
+	for (int j = 0; j < n; j++)
 	{
 		search->request->key = units[which[j]].key;
-		run->units[j] = *make_unit(search, slots[j]);
+		rows[j].pool = search->pool;
+		rows[j].unit = *make_unit(search, slots[j]);
 	}
 	store_drop_generations(search->store);
 }
@@ -258,42 +125,100 @@ bulk_take_unused(Search *search, SlotRow *units, BulkState *states,
 				 int nunits)
 {
 	const Pool *pool = search->pool;
-	Store	   *store = search->store;
-	Run		   *run = palloc(sizeof(Run));
-	u128	   *slots = palloc(MAX_ROWS * sizeof(u128));
-	int		   *which = palloc(MAX_ROWS * sizeof(int));
-	int			nrows = 0;
+	int			nrows = Min(nunits, MAX_ROWS);
+	NewRow	   *rows = palloc0(nrows * sizeof(NewRow));
+	u128	   *slots = palloc(nrows * sizeof(u128));
+	int		   *which = palloc(nrows * sizeof(int));
+	int			n;
 
 	for (int i = 0; i < pool->space.nranges; i++)
 	{
 		if (pool->space.ranges[i].draining)
 			continue;
 		while ((search->wanted = choose_keys(states, nunits, which)) > 0 &&
-			   (run->n = find_run(search, i, slots)) > 0)
+			   (n = find_run(search, i, slots)) > 0)
 		{
 			int			got = 0;
 
-			for (; nrows < run->n; nrows++)
-				run->rows[nrows] = table_slot_create(store->slot, NULL);
-			fill_run(search, run, units, which, slots);
-			insert_run(store, pool, run);
-			for (int j = 0; j < run->n; j++)
+			fill_run(search, rows, n, units, which, slots);
+			insert_rows(search->store, rows, n);
+			for (int j = 0; j < n; j++)
 			{
-				if (run->key_used[j])
+				if (rows[j].key_used)
 					states[which[j]] = BULK_KEY_USED;
-				if (run->taken[j])
+				if (!is_inserted(&rows[j]))
 					continue;
 				states[which[j]] = BULK_SERVED;
-				units[which[j]] = run->units[j];
-				slots[got++] = run->units[j].lo;
+				units[which[j]] = rows[j].unit;
+				slots[got++] = rows[j].unit.lo;
 			}
 			frontier_took(search, i, slots, got);
 		}
 	}
 	search->wanted = 0;
-	for (int j = 0; j < nrows; j++)
-		ExecDropSingleTupleTableSlot(run->rows[j]);
+	insert_end(rows, nrows);
 	pfree(which);
 	pfree(slots);
-	pfree(run);
+	pfree(rows);
+}
+
+/* Find a never-used slot, and the number of its range. */
+static bool
+find_one(Search *search, int *range, u128 *slot)
+{
+	const Space *space = &search->pool->space;
+
+	for (*range = 0; *range < space->nranges; (*range)++)
+	{
+		if (!space->ranges[*range].draining &&
+			frontier_find_unused(search, *range, false, slot))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Give a never-used slot of each search's pool to its request's key, which is
+ * locked and, as far as is known, has nothing there.  served says which of the
+ * searches were successful.  For the others, nothing has changed.
+ */
+void
+bulk_take_each(Search *searches, bool *served, int n)
+{
+	Store	   *store = searches[0].store;
+	NewRow	   *rows = palloc0(n * sizeof(NewRow));
+	int		   *which = palloc(n * sizeof(int));
+	int		   *ranges = palloc(n * sizeof(int));
+	u128	   *slots = palloc(n * sizeof(u128));
+	int			nrows = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		served[i] = false;
+		CHECK_FOR_INTERRUPTS();
+		if (find_one(&searches[i], &ranges[nrows], &slots[nrows]))
+			which[nrows++] = i;
+	}
+	store_draw_generations(store, nrows);
+	for (int j = 0; j < nrows; j++)
+	{
+		rows[j].pool = searches[which[j]].pool;
+		rows[j].unit = *make_unit(&searches[which[j]], slots[j]);
+	}
+	store_drop_generations(store);
+	if (nrows > 0)
+		insert_rows(store, rows, nrows);
+	for (int j = 0; j < nrows; j++)
+	{
+		Search	   *search = &searches[which[j]];
+
+		served[which[j]] = is_inserted(&rows[j]);
+		search->unit = rows[j].unit;
+		frontier_tried(search, ranges[j], slots[j], served[which[j]]);
+	}
+	insert_end(rows, nrows);
+	pfree(slots);
+	pfree(ranges);
+	pfree(which);
+	pfree(rows);
 }

@@ -16,18 +16,10 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/table.h"
-#include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
-#include "utils/array.h"
-#include "utils/fmgroids.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 
 #include "alloc/search.h"
 #include "alloc/store.h"
@@ -37,6 +29,13 @@
 
 /* Distance in slots between backends that insert at the same frontier. */
 #define STRIDE 64
+
+/*
+ * A search under strategy "any" that walks over so many rows of others leaps
+ * over the rest.  With 8 backends at work, each of which would walk over what
+ * all insert, that was a third of the time.
+ */
+#define MAX_WALK 64
 
 /* See rollbacks(). */
 static uint64 aborts = 0;
@@ -75,137 +74,6 @@ rollbacks(void)
 		watching = true;
 	}
 	return aborts;
-}
-
-/*
- * Fetch a range's row of alloc_frontier, which has the range's frontier and
- * the pending slots before it.  Returns false if there is no row, which stands
- * for a frontier at the beginning of the range.
- */
-static bool
-frontier_row(Relation rel, Relation index, int32 range, TupleTableSlot *slot)
-{
-	IndexScanDesc desc;
-	ScanKeyData key;
-	bool		found;
-
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT4EQ,
-				Int32GetDatum(range));
-	desc = index_beginscan(rel, index, SnapshotSelf, NULL, 1, 0, SO_NONE);
-	index_rescan(desc, &key, 1, NULL, 0);
-	found = index_getnext_slot(desc, ForwardScanDirection, slot);
-	if (found)
-		ExecMaterializeSlot(slot);
-	index_endscan(desc);
-	return found;
-}
-
-/*
- * Read a range's frontier and up to MAX_PENDING of its pending runs.  If there
- * are more, or if pending is NULL, *next is moved back before the runs that
- * were not returned.  Returns false if the frontier was never saved.
- */
-bool
-store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
-			   int *npending)
-{
-	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
-								 AccessShareLock);
-	Relation	index = index_open(alloc_relation(store->nsp,
-												  ALLOC_FRONTIER_PKEY),
-								   AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	bool		found = frontier_row(rel, index, range, slot);
-
-	if (found)
-	{
-		bool		isnull;
-		Datum	   *bounds;
-		bool	   *nulls;
-		int			nbounds;
-		int			n = 0;
-
-		*next = numeric_u128(slot_getattr(slot, 2, &isnull));
-		deconstruct_array(DatumGetArrayTypeP(slot_getattr(slot, 3, &isnull)),
-						  NUMERICOID, -1, false, TYPALIGN_INT,
-						  &bounds, &nulls, &nbounds);
-		for (int i = 0; i + 1 < nbounds; i += 2)
-		{
-			PendingRun	run = {0};
-
-			if (nulls[i] || nulls[i + 1])
-				continue;		/* damaged: alloc_verify() reports lost slots */
-			run.slots.first = numeric_u128(bounds[i]);
-			run.slots.last = numeric_u128(bounds[i + 1]);
-			if (pending != NULL && n < MAX_PENDING)
-				pending[n++] = run;
-			else
-				*next = Min(*next, run.slots.first);
-		}
-		if (npending != NULL)
-			*npending = n;
-	}
-	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, NoLock);
-	table_close(rel, NoLock);
-	return found;
-}
-
-/*
- * Save a range's frontier, unless another transaction is just doing so.  The
- * frontier is only an accelerator, so there is no need to wait for that.
- */
-static void
-store_save_frontier(Store *store, int32 range, u128 next,
-					const PendingRun *pending, int npending)
-{
-	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
-								 RowExclusiveLock);
-	Relation	index = index_open(alloc_relation(store->nsp,
-												  ALLOC_FRONTIER_PKEY),
-								   AccessShareLock);
-	Writer		writer = {0};
-	TupleTableSlot *slot;
-
-	writer_open(&writer, store, rel, NULL, 0);
-	slot = writer.row;
-	if (frontier_row(rel, index, range, slot))
-	{
-		ItemPointerData tid = slot->tts_tid;
-		TU_UpdateIndexes update_indexes;
-		Datum		bounds[2 * MAX_PENDING];
-		int			n = 0;
-
-		for (int i = 0; i < npending; i++)
-		{
-			/* this run is not before the frontier that we save */
-			if (pending[i].slots.first >= next)
-				continue;
-			bounds[n++] = u128_numeric(pending[i].slots.first);
-			bounds[n++] = u128_numeric(pending[i].slots.last);
-		}
-		ExecClearTuple(slot);
-		slot->tts_values[0] = Int32GetDatum(range);
-		slot->tts_values[1] = u128_numeric(next);
-		slot->tts_values[2] =
-			PointerGetDatum(construct_array(bounds, n, NUMERICOID, -1, false,
-											TYPALIGN_INT));
-		memset(slot->tts_isnull, false, sizeof(bool) * 3);
-		ExecStoreVirtualTuple(slot);
-
-		/*
-		 * If someone else has locked the row, store_change() does not wait,
-		 * and the frontier stays as it was.
-		 */
-		if (store_change(store, rel, &tid, slot, false,
-						 &update_indexes) == TM_Ok &&
-			update_indexes != TU_None)
-			(void) writer_index(&writer, update_indexes, false);
-		CommandCounterIncrement();
-	}
-	writer_close(&writer);
-	index_close(index, NoLock);
-	table_close(rel, NoLock);
 }
 
 /*
@@ -299,10 +167,13 @@ frontier_pend(Frontier *frontier, u128 slot, TransactionId xid)
  * reserved.  *walked is advanced over the slots that have one.  Rows of
  * running transactions are added to the frontier's pending runs; if there is
  * no room for them, *walked stops there.
+ *
+ * Gives up if the first nrows slots have rows: then *slot is the first one that
+ * was not looked at.  Otherwise, it is behind the extent if there is no gap.
  */
 static bool
-find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
-		 u128 *slot)
+find_gap(Search *search, Frontier *frontier, Extent slots, uint64 nrows,
+		 u128 *walked, u128 *slot)
 {
 	const Space *space = &search->pool->space;
 	u128		from = slots.first;
@@ -325,7 +196,7 @@ find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
 
 		scan_by_slot(&scan, search->store, search->pool->id, part,
 					 ForwardScanDirection, NULL);
-		while (slot_scan_next(&scan, &row))
+		while (nrows > 0 && slot_scan_next(&scan, &row))
 		{
 			Extent		gap = {from, row.lo - 1};
 
@@ -347,10 +218,16 @@ find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
 			if (!stuck)
 				*walked = row.lo + 1;
 			from = row.lo + 1;
+			nrows--;
 		}
 		slot_scan_end(&scan);
 		if (found)
 			return true;
+		if (nrows == 0)
+		{
+			*slot = from;
+			return false;
+		}
 
 		/* the rest of this part has no row */
 		if (from <= part.last)
@@ -366,10 +243,64 @@ find_gap(Search *search, Frontier *frontier, Extent slots, u128 *walked,
 			from = slots.last + 1;
 		if (!stuck)
 			*walked = from;
+		*slot = from;
 		if (from > slots.last)
 			return false;
 		window = Min(window * 2, 65536);
 	}
+}
+
+/* Has the slot neither a row, as far as can be seen, nor a reservation? */
+static bool
+is_unused(Search *search, u128 slot)
+{
+	Extent		slots = {slot, slot};
+	SlotScan	scan;
+	SlotRow		row;
+	bool		used;
+
+	if (space_reserved(&search->pool->space, slot, 0))
+		return false;
+	scan_by_slot(&scan, search->store, search->pool->id, slots,
+				 ForwardScanDirection, NULL);
+	used = slot_scan_next(&scan, &row);
+	if (used)
+		wait_add_row(&search->store->waits, &row);
+	slot_scan_end(&scan);
+	return !used;
+}
+
+/*
+ * Find an unused slot of the extent, whose preceding slot is used, without
+ * walking over all rows: probe farther and farther ahead, and then back to
+ * where the rows seem to end.  If they have no gaps, that is the first unused
+ * slot; if they have, later searches find those.
+ */
+static bool
+find_behind(Search *search, Extent slots, u128 *slot)
+{
+	u128		used = slots.first - 1;
+	u128		step = 1;
+
+	for (;; used = *slot, step *= 2)
+	{
+		CHECK_FOR_INTERRUPTS();
+		*slot = used + Min(step, slots.last - used);
+		if (is_unused(search, *slot))
+			break;
+		if (*slot == slots.last)
+			return false;
+	}
+	while (*slot - used > 1)
+	{
+		u128		middle = used + (*slot - used) / 2;
+
+		if (is_unused(search, middle))
+			*slot = middle;
+		else
+			used = middle;
+	}
+	return true;
 }
 
 /*
@@ -402,7 +333,8 @@ frontier_reopened(Search *search, Frontier *frontier, u128 *slot)
 		 * transactions are inserting there now.
 		 */
 		frontier->pending[i] = frontier->pending[--frontier->npending];
-		if (find_gap(search, frontier, run.slots, &walked, &gap))
+		if (find_gap(search, frontier, run.slots, PG_UINT64_MAX, &walked,
+					 &gap))
 		{
 			if (!found || gap < *slot)
 				*slot = gap;
@@ -478,6 +410,38 @@ frontier_tip(Search *search, Extent slots, u128 slot, bool passed_others)
 }
 
 /*
+ * Find where this backend goes on inserting, from the frontier on, given the
+ * slots from there to the end of the range.
+ */
+static bool
+find_place(Search *search, Frontier *frontier, Extent slots, u128 *slot)
+{
+	int			nwaits = search->store->waits.n;
+	bool		any = search->pool->strategy == STRATEGY_ANY;
+	bool		found = find_gap(search, frontier, slots,
+								 any ? MAX_WALK : PG_UINT64_MAX,
+								 &frontier->next, slot);
+
+	if (!found && *slot <= slots.last)
+	{
+		Extent		rest = {*slot, slots.last};
+
+		found = find_behind(search, rest, slot);
+		if (!found)
+		{
+			/* walk to the end; some that were passed may be looked at again */
+			slots.first = frontier->next;
+			found = find_gap(search, frontier, slots, PG_UINT64_MAX,
+							 &frontier->next, slot);
+		}
+	}
+	if (found)
+		*slot = frontier_tip(search, slots, *slot,
+							 search->store->waits.n > nwaits);
+	return found;
+}
+
+/*
  * Find a never-used slot of range i: the first one, or if no other backend has
  * been there lately, the one after this backend's last.  Slots before the
  * frontier count if reopened is true: those whose pending transaction rolled
@@ -489,7 +453,6 @@ frontier_find_unused(Search *search, int i, bool reopened, u128 *slot)
 	const Range *range = &search->pool->space.ranges[i];
 	Extent		slots = range_slots(range, search->pool->space.chunk_bits);
 	Frontier   *frontier = frontier_get(search, i);
-	int			nwaits;
 	bool		found;
 
 	/*
@@ -499,7 +462,6 @@ frontier_find_unused(Search *search, int i, bool reopened, u128 *slot)
 	if ((reopened || frontier->npending > MAX_PENDING / 2) &&
 		frontier_reopened(search, frontier, slot))
 		return true;
-	nwaits = search->store->waits.n;
 	if (frontier->next > slots.last)
 		return false;
 
@@ -513,26 +475,23 @@ frontier_find_unused(Search *search, int i, bool reopened, u128 *slot)
 	else
 	{
 		slots.first = frontier->next;
-		found = find_gap(search, frontier, slots, &frontier->next, slot);
+		found = find_place(search, frontier, slots, slot);
 		frontier->quiet = found;
 		if (found)
-			*slot = frontier->tip =
-				frontier_tip(search, slots, *slot,
-							 search->store->waits.n > nwaits);
+			frontier->tip = *slot;
 	}
 	frontier_save(search, frontier, range);
 	return found;
 }
 
 /*
- * Take the slot that frontier_find_unused() found.  Returns false if someone
- * else was faster.
+ * Record whether the slot that frontier_find_unused() found was taken, or
+ * someone else was faster.
  */
-bool
-frontier_take(Search *search, int i, u128 slot)
+void
+frontier_tried(Search *search, int i, u128 slot, bool taken)
 {
 	Frontier   *frontier = &search->pool->frontiers[i];
-	bool		taken = put_unit(search, slot);
 
 	/* a reopened slot, before the frontier, says nothing about the tip */
 	if (slot >= frontier->next)
@@ -544,6 +503,15 @@ frontier_take(Search *search, int i, u128 slot)
 	}
 	if (taken)
 		frontier_own(frontier, slot);
+}
+
+/* Try to take that slot. */
+bool
+frontier_take(Search *search, int i, u128 slot)
+{
+	bool		taken = put_unit(search, slot);
+
+	frontier_tried(search, i, slot, taken);
 	return taken;
 }
 

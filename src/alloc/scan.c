@@ -243,12 +243,17 @@ scan_by_key(SlotScan *scan, Store *store, int32 pool, const pg_uuid_t *key,
 	scan_begin(scan, store, BY_KEY, snapshot, ForwardScanDirection, 2, 0);
 }
 
-/* Scan the rows that are not the only ones of their keys; see key_row. */
+/*
+ * Scan the rows that are not the only ones of their keys (see key_row), of all
+ * pools if pool is NULL.
+ */
 void
-scan_again_rows(SlotScan *scan, Store *store, int32 pool)
+scan_again_rows(SlotScan *scan, Store *store, const Pool *pool)
 {
-	key_int4(&scan->base.keys[0], 1, pool);
-	scan_begin(scan, store, BY_AGAIN, NULL, ForwardScanDirection, 1, 0);
+	if (pool != NULL)
+		key_int4(&scan->base.keys[0], 1, pool->id);
+	scan_begin(scan, store, BY_AGAIN, NULL, ForwardScanDirection,
+			   pool != NULL ? 1 : 0, 0);
 }
 
 /* Go on with a scan_by_key() for another key. */

@@ -24,18 +24,24 @@ extern bool unit_change(Store *store, const Pool *pool, const SlotRow *from,
 /* ready.c */
 extern bool run_ready(Search *search, bool *cooling, TimestampTz *ready_at);
 
-/* frontier.c */
+/* saved.c */
 extern bool store_frontier(Store *store, int32 range, u128 *next,
 						   PendingRun *pending, int *npending);
+extern void store_save_frontier(Store *store, int32 range, u128 next,
+								const PendingRun *pending, int npending);
+
+/* frontier.c */
 extern bool frontier_find_unused(Search *search, int i, bool reopened,
 								 u128 *slot);
 extern bool frontier_take(Search *search, int i, u128 slot);
+extern void frontier_tried(Search *search, int i, u128 slot, bool taken);
 extern void frontier_took(Search *search, int i, const u128 *slots, int n);
 
 /* bulk.c */
 extern bool bulk_needs_look(Store *store, const Pool *pool);
 extern void bulk_take_unused(Search *search, SlotRow *units,
 							 BulkState *states, int nunits);
+extern void bulk_take_each(Search *searches, bool *served, int n);
 
 /* queue.c */
 extern bool queue_take_ready(Search *search);

@@ -8,6 +8,7 @@
 #include "utils/jsonb.h"
 
 #include "alloc/attempt.h"
+#include "alloc/share.h"
 
 /* A pool from which a member can be allocated, and the request for it. */
 typedef struct Choice
@@ -48,6 +49,20 @@ typedef struct Set
 	/* a pool for which the next try begins by waiting, or NULL */
 	char	   *contended;
 } Set;
+
+/* Pools that a try locks exclusively before anything else. */
+typedef struct Alone
+{
+	int			n;
+	PoolUse		uses[MAX_LEVELS + 2];
+} Alone;
+
+/* set_lock.c */
+extern Choice *set_exclusive_choice(const Attempt *attempt, const Set *set);
+extern void set_lock_alone(const Attempt *attempt, Set *set, Alone *alone);
+extern void set_unlock_alone(Alone *alone);
+extern bool set_lock_choice(Attempt *attempt, Set *set, Choice *choice);
+extern void set_unlock_choice(Choice *choice);
 
 /* set_request.c */
 extern void set_read(Set *set, Oid nsp, Jsonb *request);

@@ -27,6 +27,16 @@ enum
 	SLOT_SLOTS
 };
 
+/* A row that is inserted together with others; see insert.c. */
+typedef struct NewRow
+{
+	const Pool *pool;
+	SlotRow		unit;
+	TupleTableSlot *image;		/* NULL until it is needed */
+	bool		taken;			/* somebody else has the slot */
+	bool		key_used;		/* the key has a row already */
+} NewRow;
+
 extern Relation store_index(Store *store, SlotIndex which);
 
 extern void writer_open(Writer *writer, Store *store, Relation rel,
@@ -44,5 +54,10 @@ extern TM_Result store_change(Store *store, Relation rel,
 							  const ItemPointerData *tid,
 							  TupleTableSlot *slot, bool undisturbed,
 							  TU_UpdateIndexes *update_indexes);
+
+/* insert.c */
+extern void insert_rows(Store *store, NewRow *rows, int n);
+extern bool is_inserted(const NewRow *row);
+extern void insert_end(NewRow *rows, int n);
 
 #endif							/* PG_CAS_ALLOC_STORE_H */
