@@ -5,6 +5,7 @@
 #ifndef PG_CAS_ALLOC_SET_H
 #define PG_CAS_ALLOC_SET_H
 
+#include "utils/hsearch.h"
 #include "utils/jsonb.h"
 
 #include "alloc/attempt.h"
@@ -37,6 +38,7 @@ typedef struct Set
 	Interval   *ttl;
 	Datum		note;
 	bool		has_note;
+	HTAB	   *pools;			/* the ids of those that it names */
 	int			nmembers;
 	Member	   *members;
 	Member	  **order;			/* the order in which they are served */

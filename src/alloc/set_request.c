@@ -31,21 +31,17 @@ add_choice(Set *set, Member *member, Oid nsp, const JsonbValue *name,
 {
 	Choice	   *choice = &member->choices[member->nchoices];
 	char	   *pool;
+	bool		found;
 
+	CHECK_FOR_INTERRUPTS();
 	if (name->type != jbvString)
 		raise_at(position, "is not the name of a pool", NULL);
 	pool = pnstrdup(name->val.string.val, name->val.string.len);
-	for (Member *other = set->members; other <= member; other++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		for (int i = 0; i < other->nchoices; i++)
-		{
-			if (strcmp(other->choices[i].use.name, pool) == 0)
-				raise_at(position, psprintf("names pool \"%s\" again", pool),
-						 "A set can name a pool only once.");
-		}
-	}
 	(void) pool_use(&choice->use, nsp, pool, RIGHT_USE);
+	(void) hash_search(set->pools, &choice->use.pool->id, HASH_ENTER, &found);
+	if (found)
+		raise_at(position, psprintf("names pool \"%s\" again", pool),
+				 "A set can name a pool only once.");
 	choice->request.function = "alloc_set";
 	choice->request.position = member->position;
 	choice->request.key = set->key;
@@ -221,7 +217,12 @@ set_read(Set *set, Oid nsp, Jsonb *request)
 {
 	int			n;
 	JsonbContainer *array = json_array(request, "request", &n);
+	HASHCTL		control = {.keysize = sizeof(int32)};
 
+	control.entrysize = sizeof(int32);
+	control.hcxt = CurrentMemoryContext;
+	set->pools = hash_create("pools of a set", 64, &control,
+							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	set->members = MemoryContextAllocExtended(CurrentMemoryContext,
 											  Max(n, 1) * sizeof(Member),
 											  MCXT_ALLOC_HUGE |
