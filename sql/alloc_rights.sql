@@ -86,6 +86,8 @@ SET ROLE regress_alloc_monitor;
 SELECT pool, value FROM alloc_units;
 SELECT pool, free FROM alloc_usage();
 SELECT * FROM alloc_verify('mine');
+SELECT pool, value FROM alloc_find('mine', (SELECT value FROM alloc_units LIMIT 1));
+SELECT pool, value FROM alloc_get('mine', (SELECT key FROM alloc_units LIMIT 1));
 SELECT alloc_release('mine', :k);
 -- one owns pools by membership, and gives them only to roles that one is in
 SET ROLE regress_alloc_member;

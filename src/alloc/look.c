@@ -43,7 +43,7 @@ alloc_get(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "key");
 	InitMaterializedSRF(fcinfo, 0);
-	pool = pool_open(nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+	pool = pool_open(nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_SEE);
 	store_open(&store, nsp, AccessShareLock);
 	/* Unlike an allocation, a look goes by the snapshot of the query. */
 	snapshot = RegisterSnapshot(GetTransactionSnapshot());
@@ -126,7 +126,7 @@ alloc_find(PG_FUNCTION_ARGS)
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "value");
 	InitMaterializedSRF(fcinfo, 0);
-	pool = pool_open(nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+	pool = pool_open(nsp, text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_SEE);
 	pool_require_values(pool);
 	unit_parse(pool, text_to_cstring(PG_GETARG_TEXT_PP(1)), &first, &last,
 			   &from_port, &to_port);
