@@ -122,6 +122,12 @@ SELECT malformed(request) FROM unnest(ARRAY['[{"pool": "gpus", "n": 0}]', '[{"po
     '[{"pool": "gpus", "consecutive": 1}]', '[{"pool": "v4", "n": 1}]']::jsonb[]) AS request;
 SELECT pool, allocated FROM alloc_usage() WHERE pool IN ('quota', 'gpus', 'ips') ORDER BY pool;
 
+-- why there is nothing in a pool is remembered while the others are searched
+SELECT count(alloc_pool_create('full-' || n, '{}', 'count', capacity => 0)), count(alloc_pool_create('below-' || n, '{10.4.0.0-10.4.0.9}', parent => 'full-' || n))
+FROM generate_series(1, 30) AS n;
+SELECT alloc_set(jsonb_build_array(jsonb_build_object('pool', (SELECT jsonb_agg('below-' || n) FROM generate_series(1, 30) AS n))), k(33));
+SELECT count(alloc_pool_drop('below-' || n)), count(alloc_pool_drop('full-' || n)) FROM generate_series(1, 30) AS n;
+
 -- a savepoint undoes it
 BEGIN;
 SAVEPOINT s;

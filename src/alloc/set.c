@@ -233,6 +233,17 @@ skip_outside(Member *member)
 		member->choices[0].outside = false;
 }
 
+/* Keep why there is no room for later tries, which have memory of their own. */
+static void
+keep_reason(Set *set, Choice *choice)
+{
+	choice->reason = choice->answer;
+	choice->reason.unit.has_note = false;
+	if (choice->answer.full != NULL)
+		choice->reason.full = MemoryContextStrdup(set->met.cxt,
+												  choice->answer.full);
+}
+
 /* Serve a member.  Returns false if that takes waiting. */
 static bool
 serve_member(Attempt *attempt, Store *store, Set *set, Member *member)
@@ -268,7 +279,7 @@ serve_member(Attempt *attempt, Store *store, Set *set, Member *member)
 		else if (last)
 		{
 			choice->sure = outcome != OUTCOME_BUSY;
-			choice->reason = choice->answer;
+			keep_reason(set, choice);
 			for (int j = 0; j < store->waits.n && !choice->sure; j++)
 				wait_add_xid(&set->met, store->waits.xids[j]);
 		}

@@ -18,7 +18,8 @@ typedef struct Choice
 	Request		request;
 	Answer		answer;			/* of the last try */
 	bool		outside;		/* the pool does not have the value */
-	Answer		reason;			/* why there is no room, if sure */
+	Answer		reason;			/* why there is no room, if sure; lasts longer
+								 * than the try, so it is kept in met.cxt */
 	bool		sure;			/* there is none, and nobody was met who could
 								 * make some */
 } Choice;
