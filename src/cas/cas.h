@@ -16,6 +16,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
+#include "utils/sortsupport.h"
 
 /*
  * BEFORE triggers fire in the order of their names.  The guard must see the
@@ -127,14 +128,14 @@ typedef struct CasKeyColumn
 	Oid			type;
 	int32		typmod;
 	Oid			collation;
-	Oid			equals;			/* operator */
+	Oid			equals;			/* operators */
+	Oid			less;
 
 	/*
 	 * OIDs of functions.  We keep no FmgrInfo, because the state that a
 	 * function stores there is valid for one statement only.
 	 */
 	Oid			equal;
-	Oid			compare;
 	Oid			hash;			/* InvalidOid if the type has none */
 	Oid			input;
 	Oid			input_param;
@@ -257,8 +258,8 @@ typedef struct CasCall
 	CasTable   *table;
 	Oid			function;		/* the SQL function called */
 	MemoryContext caller;		/* context of the call, for its results */
-	FmgrInfo   *compare;		/* comparison functions of the key's columns,
-								 * NULL until needed */
+	SortSupport compare;		/* comparison of the key's columns, NULL until
+								 * needed */
 	bool		payload_readable;	/* the caller has SELECT on all of it */
 	bool		keys_locked;	/* cas_txn() locks all keys, also those of
 								 * missing rows, before it writes */
