@@ -13,6 +13,7 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/bitmapset.h"
+#include "nodes/execnodes.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
@@ -251,6 +252,14 @@ typedef struct CasRow
 	Jsonb	   *payload;		/* NULL if not asked for or not readable */
 } CasRow;
 
+/* The executor's state for updates of the same columns (executor.c). */
+typedef struct CasExecutor
+{
+	EState	   *estate;			/* NULL until it is needed */
+	ResultRelInfo *result;
+	Bitmapset  *columns;		/* columns that the updates write */
+} CasExecutor;
+
 /* One call of an SQL function on one guarded table (swap.c). */
 typedef struct CasCall
 {
@@ -276,6 +285,7 @@ typedef struct CasCall
 	IndexScanDesc scan;			/* NULL until the direct path is used */
 	TupleTableSlot *found;
 	TupleTableSlot *written;
+	CasExecutor executor;
 } CasCall;
 
 /* Whether the call's UPDATEs use the direct path, unless they must fail. */
