@@ -124,8 +124,7 @@ INSERT INTO here VALUES (1, 1);
 SELECT told($$cas_try_update('here', '1', 1, '{"n": 2}')$$);
 SELECT * FROM here;
 
--- the updates of one call share what they need of the executor, unless they write
--- other columns
+-- the updates of one call share what they need of the executor
 CREATE TABLE two (id int PRIMARY KEY, a int, b int,
     of_a int GENERATED ALWAYS AS (a * 10) STORED, of_b int GENERATED ALWAYS AS (b * 10) STORED);
 CREATE INDEX two_of_b ON two (of_b);

@@ -27,7 +27,7 @@ executor_begin(CasCall *call, const CasWrite *write)
 	Bitmapset  *updated = NULL;
 	int			a = -1;
 
-	/* makes 5 % of a call of 100 updates that are not HOT */
+	/* to make it anew is 5 % of a call of 100 updates that are not HOT */
 	if (executor->estate != NULL &&
 		bms_equal(executor->columns, write->columns))
 		return;
