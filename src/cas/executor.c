@@ -4,7 +4,9 @@
  *		constraints, and index entries.
  *
  * As in a statement that updates many rows, the executor's state is made once
- * in a call, as long as its updates write the same columns.
+ * in a call, as long as its updates write the same columns.  A state for each
+ * row would cost a call of 100 updates 40 % more instructions if there are
+ * constraints and a generated column, and 5 % if all it does is index entries.
  */
 #include "executor.h"
 
@@ -27,7 +29,6 @@ executor_begin(CasCall *call, const CasWrite *write)
 	Bitmapset  *updated = NULL;
 	int			a = -1;
 
-	/* to make it anew is 5 % of a call of 100 updates that are not HOT */
 	if (executor->estate != NULL &&
 		bms_equal(executor->columns, write->columns))
 		return;
