@@ -137,6 +137,24 @@ SELECT cas_txn('[]', '[{"op": "update", "table": "two", "id": 1, "version": 1, "
 SET enable_seqscan = off;
 SELECT * FROM two WHERE of_b > 0 ORDER BY id;
 RESET enable_seqscan;
+-- with indexes of all sorts, which keep something from one row to the next
+CREATE TABLE indexed (id int PRIMARY KEY, doc jsonb NOT NULL);
+CREATE INDEX ON indexed USING gin (doc);
+CREATE INDEX ON indexed USING brin (id);
+CREATE INDEX ON indexed USING hash ((doc ->> 'n'));
+CREATE UNIQUE INDEX ON indexed (((doc ->> 'n')::int)) WHERE doc ->> 'kind' = 'x';
+SELECT cas_enable('indexed', payload_column => 'doc');
+INSERT INTO indexed SELECT i, '{}' FROM generate_series(1, 300) AS i;
+SELECT cas_txn('[]', (SELECT jsonb_agg(jsonb_build_object('op', 'update', 'table', 'indexed', 'id', i, 'version', 1,
+        'payload', jsonb_build_object('n', i, 'kind', CASE WHEN i % 3 = 0 THEN 'x' ELSE 'y' END)))
+    FROM generate_series(1, 300) AS i)) ->> 'succeeded';
+SELECT raises($$SELECT cas_txn('[]', '[{"op": "update", "table": "indexed", "id": 1, "version": 2, "payload": {"n": 2, "kind": "x"}},
+    {"op": "update", "table": "indexed", "id": 2, "version": 2, "payload": {"n": 3, "kind": "x"}}]')$$);
+SET enable_seqscan = off;
+SELECT count(*) FROM indexed WHERE doc @> '{"kind": "x"}';
+SELECT count(*) FROM generate_series(1, 300) AS i, indexed WHERE doc ->> 'n' = i::text AND id = i;
+SELECT count(*) FROM indexed WHERE doc ->> 'kind' = 'x' AND (doc ->> 'n')::int > 0;
+RESET enable_seqscan;
 -- but a function that the call runs finds nothing open
 CREATE FUNCTION reindexed(payload jsonb, args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
 BEGIN
