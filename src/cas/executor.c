@@ -15,10 +15,11 @@
 #include "nodes/makefuncs.h"
 
 /*
- * Make the executor's state.  It needs a range table entry, from which it takes
- * the columns set by the UPDATE: generated columns that depend on no others
- * need not be computed, indexes on other columns get a hint that the entry's
- * key is unchanged, and errors show these columns.
+ * Make the executor's state, if there is none for these columns.  It needs a
+ * range table entry, from which it takes the columns set by the UPDATE: indexes
+ * on other columns get a hint that the entry's key is unchanged, and errors show
+ * these columns.  (All generated columns are computed, since the guard is a
+ * BEFORE trigger.)
  */
 static void
 executor_begin(CasCall *call, const CasWrite *write)
