@@ -124,6 +124,50 @@ INSERT INTO here VALUES (1, 1);
 SELECT told($$cas_try_update('here', '1', 1, '{"n": 2}')$$);
 SELECT * FROM here;
 
+-- the updates of one call share what they need of the executor
+CREATE TABLE two (id int PRIMARY KEY, a int, b int,
+    of_a int GENERATED ALWAYS AS (a * 10) STORED, of_b int GENERATED ALWAYS AS (b * 10) STORED);
+CREATE INDEX two_of_b ON two (of_b);
+SELECT cas_enable('two');
+INSERT INTO two SELECT i, i, i FROM generate_series(1, 4) AS i;
+SELECT cas_txn('[]', '[{"op": "update", "table": "two", "id": 1, "version": 1, "payload": {"a": 11}},
+    {"op": "update", "table": "two", "id": 2, "version": 1, "payload": {"b": 12}},
+    {"op": "update", "table": "two", "id": 3, "version": 1, "payload": {"b": 13}},
+    {"op": "update", "table": "two", "id": 4, "version": 1, "payload": {"a": 14, "b": 14}}]') ->> 'succeeded';
+SET enable_seqscan = off;
+SELECT * FROM two WHERE of_b > 0 ORDER BY id;
+RESET enable_seqscan;
+-- with indexes of all sorts, which keep something from one row to the next
+CREATE TABLE indexed (id int PRIMARY KEY, doc jsonb NOT NULL);
+CREATE INDEX ON indexed USING gin (doc);
+CREATE INDEX ON indexed USING brin (id);
+CREATE INDEX ON indexed USING hash ((doc ->> 'n'));
+CREATE UNIQUE INDEX ON indexed (((doc ->> 'n')::int)) WHERE doc ->> 'kind' = 'x';
+SELECT cas_enable('indexed', payload_column => 'doc');
+INSERT INTO indexed SELECT i, '{}' FROM generate_series(1, 300) AS i;
+SELECT cas_txn('[]', (SELECT jsonb_agg(jsonb_build_object('op', 'update', 'table', 'indexed', 'id', i, 'version', 1,
+        'payload', jsonb_build_object('n', i, 'kind', CASE WHEN i % 3 = 0 THEN 'x' ELSE 'y' END)))
+    FROM generate_series(1, 300) AS i)) ->> 'succeeded';
+SELECT raises($$SELECT cas_txn('[]', '[{"op": "update", "table": "indexed", "id": 1, "version": 2, "payload": {"n": 2, "kind": "x"}},
+    {"op": "update", "table": "indexed", "id": 2, "version": 2, "payload": {"n": 3, "kind": "x"}}]')$$);
+SET enable_seqscan = off;
+SELECT count(*) FROM indexed WHERE doc @> '{"kind": "x"}';
+SELECT count(*) FROM generate_series(1, 300) AS i, indexed WHERE doc ->> 'n' = i::text AND id = i;
+SELECT count(*) FROM indexed WHERE doc ->> 'kind' = 'x' AND (doc ->> 'n')::int > 0;
+RESET enable_seqscan;
+-- but a function that the call runs finds nothing open
+CREATE FUNCTION reindexed(payload jsonb, args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    REINDEX INDEX cas_direct.two_of_b;
+    RETURN payload || '{"a": 0}';
+END $$;
+SELECT cas_txn('[]', '[{"op": "update", "table": "two", "id": 1, "version": 2, "payload": {"b": 21}},
+    {"op": "apply", "table": "two", "id": 2, "fn": "cas_direct.reindexed(jsonb, jsonb)"},
+    {"op": "update", "table": "two", "id": 3, "version": 2, "payload": {"b": 23}}]') ->> 'succeeded';
+SET enable_seqscan = off;
+SELECT * FROM two WHERE of_b > 0 ORDER BY id;
+RESET enable_seqscan;
+
 -- the table is read anew while it is renamed in a subtransaction: what was opened
 -- before that is closed outside of it
 CREATE TABLE anew (id text PRIMARY KEY, n int);

@@ -13,9 +13,11 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/bitmapset.h"
+#include "nodes/execnodes.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
+#include "utils/sortsupport.h"
 
 /*
  * BEFORE triggers fire in the order of their names.  The guard must see the
@@ -127,14 +129,14 @@ typedef struct CasKeyColumn
 	Oid			type;
 	int32		typmod;
 	Oid			collation;
-	Oid			equals;			/* operator */
+	Oid			equals;			/* operators */
+	Oid			less;
 
 	/*
 	 * OIDs of functions.  We keep no FmgrInfo, because the state that a
 	 * function stores there is valid for one statement only.
 	 */
 	Oid			equal;
-	Oid			compare;
 	Oid			hash;			/* InvalidOid if the type has none */
 	Oid			input;
 	Oid			input_param;
@@ -250,6 +252,14 @@ typedef struct CasRow
 	Jsonb	   *payload;		/* NULL if not asked for or not readable */
 } CasRow;
 
+/* The executor's state for updates of the same columns (executor.c). */
+typedef struct CasExecutor
+{
+	EState	   *estate;			/* NULL until it is needed */
+	ResultRelInfo *result;
+	Bitmapset  *columns;		/* columns that the updates write */
+} CasExecutor;
+
 /* One call of an SQL function on one guarded table (swap.c). */
 typedef struct CasCall
 {
@@ -257,8 +267,8 @@ typedef struct CasCall
 	CasTable   *table;
 	Oid			function;		/* the SQL function called */
 	MemoryContext caller;		/* context of the call, for its results */
-	FmgrInfo   *compare;		/* comparison functions of the key's columns,
-								 * NULL until needed */
+	SortSupport compare;		/* comparison of the key's columns, NULL until
+								 * needed */
 	bool		payload_readable;	/* the caller has SELECT on all of it */
 	bool		keys_locked;	/* cas_txn() locks all keys, also those of
 								 * missing rows, before it writes */
@@ -275,6 +285,7 @@ typedef struct CasCall
 	IndexScanDesc scan;			/* NULL until the direct path is used */
 	TupleTableSlot *found;
 	TupleTableSlot *written;
+	CasExecutor executor;
 } CasCall;
 
 /* Whether the call's UPDATEs use the direct path, unless they must fail. */

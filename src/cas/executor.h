@@ -7,19 +7,11 @@
 
 #include "cas.h"
 
-/* The executor's state for one row that is written. */
-typedef struct Executor
-{
-	EState	   *estate;			/* NULL until it is needed */
-	ResultRelInfo *result;
-} Executor;
-
 extern void executor_compute(CasCall *call, const CasWrite *write,
-							 TupleTableSlot *slot, Executor *executor);
+							 TupleTableSlot *slot);
 extern void executor_insert_entries(CasCall *call, const CasWrite *write,
 									TupleTableSlot *slot,
-									TU_UpdateIndexes update,
-									Executor *executor);
-extern void executor_end(Executor *executor);
+									TU_UpdateIndexes update);
+extern void executor_end(CasCall *call);
 
 #endif							/* PG_CAS_EXECUTOR_H */

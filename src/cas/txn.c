@@ -178,8 +178,8 @@ has_any_order(const TxnList *list)
 
 /*
  * Return whether the row can be updated at once instead of being locked first.
- * That saves a lookup and a lock: 100 swaps take 0.93 of the instructions of
- * as many calls, instead of 1.10.
+ * That saves a lookup and a lock: 100 swaps take 0.88 of the instructions of
+ * as many calls, instead of 0.96.
  *
  * runs is the list that will run for certain, because there are no
  * comparisons, and that may run in any order; or NULL.  No other item may name
@@ -452,14 +452,14 @@ do_operation(TxnItem *item, CommandId locked, int64 *version, CasRow *row)
  * first operation that fails raises an error.
  */
 static void
-do_operations(JsonbInState *state, const TxnList *list)
+do_operations(TxnAnswer *answer, const TxnList *list)
 {
 	CommandId	locked = GetCurrentCommandId(false);
 	MemoryContext mcxt = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(mcxt, "cas_txn operation",
 												  ALLOCSET_DEFAULT_SIZES);
 
-	txn_answer_results_begin(state);
+	txn_answer_results(answer, list);
 	for (int i = 0; i < list->n; i++)
 	{
 		TxnItem    *item = &list->items[i];
@@ -484,9 +484,8 @@ do_operations(JsonbInState *state, const TxnList *list)
 		MemoryContextReset(scratch);
 
 		require_success(item, outcome, version, &row);
-		txn_answer_result(state, item, outcome, &row);
+		txn_answer_result(answer, item, outcome, &row);
 	}
-	txn_answer_results_end(state);
 	MemoryContextDelete(scratch);
 }
 
@@ -500,8 +499,8 @@ cas_txn(PG_FUNCTION_ARGS)
 	TxnList		compare;
 	TxnList		success;
 	TxnList		failure;
-	JsonbInState state = {0};
-	Jsonb	   *answer;
+	TxnAnswer	answer;
+	Jsonb	   *result;
 	bool		all;
 	MemoryContext caller = CurrentMemoryContext;
 	ListCell   *lc;
@@ -519,18 +518,16 @@ cas_txn(PG_FUNCTION_ARGS)
 	lock_rows(&txn, compare.n == 0 && has_any_order(&success) ?
 			  &success : NULL);
 
-	txn_answer_begin(&state);
-	all = txn_answer_comparisons(&state, &compare);
-	do_operations(&state, all ? &success : &failure);
-	answer = txn_answer_end(&state);
+	all = txn_answer_begin(&answer, &compare);
+	do_operations(&answer, all ? &success : &failure);
 
-	/* SPI_finish() frees the answer, so copy it to the caller's context */
+	/* SPI_finish() frees what is in the current context */
 	MemoryContextSwitchTo(caller);
-	answer = memcpy(palloc(VARSIZE(answer)), answer, VARSIZE(answer));
+	result = txn_answer_end(&answer);
 	SPI_finish();
 
 	/* the tables stay locked until the end of the transaction */
 	foreach(lc, txn.tables)
 		call_end(&((TxnTable *) lfirst(lc))->call);
-	PG_RETURN_JSONB_P(answer);
+	PG_RETURN_JSONB_P(result);
 }

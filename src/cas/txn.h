@@ -123,6 +123,14 @@ typedef struct Txn
 	TxnField	reading_field;	/* or FIELD_NONE */
 } Txn;
 
+/* The answer that is being built (txn_answer.c). */
+typedef struct TxnAnswer
+{
+	JsonbValue	object;
+	JsonbValue *results;		/* elements of its array of results */
+	bool		succeeded;		/* all comparisons hold */
+} TxnAnswer;
+
 /* txn_request.c */
 extern const TxnOpShape txn_shapes[];
 
@@ -137,13 +145,10 @@ pg_noreturn extern void txn_rethrow_at(const TxnItem *item,
 									   MemoryContext mcxt);
 
 /* txn_answer.c */
-extern void txn_answer_begin(JsonbInState *state);
-extern bool txn_answer_comparisons(JsonbInState *state,
-								   const TxnList *list);
-extern void txn_answer_results_begin(JsonbInState *state);
-extern void txn_answer_result(JsonbInState *state, TxnItem *item,
+extern bool txn_answer_begin(TxnAnswer *answer, const TxnList *list);
+extern void txn_answer_results(TxnAnswer *answer, const TxnList *list);
+extern void txn_answer_result(TxnAnswer *answer, TxnItem *item,
 							  CasOutcome outcome, const CasRow *row);
-extern void txn_answer_results_end(JsonbInState *state);
-extern Jsonb *txn_answer_end(JsonbInState *state);
+extern Jsonb *txn_answer_end(TxnAnswer *answer);
 
 #endif							/* PG_CAS_TXN_H */

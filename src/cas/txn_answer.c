@@ -1,61 +1,96 @@
 /*
  * txn_answer.c
  *		Build the answer of cas_txn(), a JSON object.
+ *
+ * It is built as JsonbValueToJsonb() takes it, without pushJsonbValue(), which
+ * would collect the fields of each object and sort them: 340,000 of the
+ * 7,000,000 instructions of a call with 100 updates, instead of 60,000.  So the
+ * fields of an object must be added in jsonb's order: shorter names first, and
+ * those of the same length by their bytes.
  */
 #include "txn.h"
 
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 
-void
-txn_answer_begin(JsonbInState *state)
+static void
+set_string(JsonbValue *v, const char *string)
 {
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-}
-
-Jsonb *
-txn_answer_end(JsonbInState *state)
-{
-	return document_end(state);
+	v->type = jbvString;
+	v->val.string.val = unconstify(char *, string);
+	v->val.string.len = strlen(string);
 }
 
 static void
-push_string(JsonbInState *state, const char *field, const char *value)
+set_bool(JsonbValue *v, bool value)
 {
-	JsonbValue	v;
-
-	document_push_key(state, field);
-	v.type = jbvString;
-	v.val.string.val = unconstify(char *, value);
-	v.val.string.len = strlen(value);
-	pushJsonbValue(state, WJB_VALUE, &v);
+	v->type = jbvBool;
+	v->val.boolean = value;
 }
 
 static void
-push_bool(JsonbInState *state, const char *field, bool value)
+set_version(JsonbValue *v, bool found, const CasRow *row)
 {
-	JsonbValue	v;
-
-	document_push_key(state, field);
-	v.type = jbvBool;
-	v.val.boolean = value;
-	pushJsonbValue(state, WJB_VALUE, &v);
-}
-
-static void
-push_version(JsonbInState *state, bool found, const CasRow *row)
-{
-	JsonbValue	v;
-
-	document_push_key(state, "version");
+	v->type = jbvNull;
 	if (found && !row->version_isnull)
 	{
-		v.type = jbvNumeric;
-		v.val.numeric = int64_to_numeric(row->version);
+		v->type = jbvNumeric;
+		v->val.numeric = int64_to_numeric(row->version);
 	}
-	else
-		v.type = jbvNull;
-	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+/* Set a value to a document, or to null if that is NULL. */
+static void
+set_document(JsonbValue *v, Jsonb *document)
+{
+	JsonbInState state = {0};
+	JsonbValue	binary;
+
+	v->type = jbvNull;
+	if (document == NULL || JsonbExtractScalar(&document->root, v))
+		return;
+
+	/* in an array, so that it is unpacked */
+	JsonbToJsonbValue(document, &binary);
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	pushJsonbValue(&state, WJB_ELEM, &binary);
+	pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	*v = state.result->val.array.elems[0];
+}
+
+/* Begin an object that will have no more than this number of fields. */
+static void
+begin_object(JsonbValue *object, int fields)
+{
+	object->type = jbvObject;
+	object->val.object.nPairs = 0;
+	object->val.object.pairs = palloc(sizeof(JsonbPair) * fields);
+}
+
+/* Add a field to an object, and return its value, which the caller sets. */
+static JsonbValue *
+add_field(JsonbValue *object, const char *name)
+{
+	JsonbPair  *pair = &object->val.object.pairs[object->val.object.nPairs++];
+
+	set_string(&pair->key, name);
+	return &pair->value;
+}
+
+/* Begin an array, and return its elements, which the caller sets. */
+static JsonbValue *
+begin_array(JsonbValue *array, int elements)
+{
+	/* a request of 1 GB can have very many items */
+	array->type = jbvArray;
+	array->val.array.nElems = elements;
+	array->val.array.rawScalar = false;
+	array->val.array.elems =
+		MemoryContextAllocExtended(CurrentMemoryContext,
+								   sizeof(JsonbValue) * Max(elements, 1),
+								   MCXT_ALLOC_HUGE);
+	return array->val.array.elems;
 }
 
 /* Return a row's key as the answer shows it. */
@@ -65,14 +100,18 @@ key_text(TxnRow *row)
 	return cas_key_text(row->table->call.table, row->key.values, NULL);
 }
 
-/* Evaluate and push the comparisons; return whether all of them hold. */
+/*
+ * Begin the answer with the comparisons.  Evaluate them, and return whether all
+ * of them hold.
+ */
 bool
-txn_answer_comparisons(JsonbInState *state, const TxnList *list)
+txn_answer_begin(TxnAnswer *answer, const TxnList *list)
 {
-	bool		all = true;
+	JsonbValue *elements;
 
-	document_push_key(state, "compare");
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	begin_object(&answer->object, 3);
+	elements = begin_array(add_field(&answer->object, "compare"), list->n);
+	answer->succeeded = true;
 	for (int i = 0; i < list->n; i++)
 	{
 		TxnItem    *item = &list->items[i];
@@ -85,61 +124,52 @@ txn_answer_comparisons(JsonbInState *state, const TxnList *list)
 				row->row.version == item->version;
 		else
 			ok = row->found == item->exists;
-		all = all && ok;
+		answer->succeeded = answer->succeeded && ok;
 
-		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-		push_string(state, "table", item->table->name);
-		push_string(state, "id", key_text(item->row));
-		push_bool(state, "ok", ok);
-		push_version(state, row->found, &row->row);
-		pushJsonbValue(state, WJB_END_OBJECT, NULL);
+		begin_object(&elements[i], 4);
+		set_string(add_field(&elements[i], "id"), key_text(item->row));
+		set_bool(add_field(&elements[i], "ok"), ok);
+		set_string(add_field(&elements[i], "table"), item->table->name);
+		set_version(add_field(&elements[i], "version"), row->found, &row->row);
 	}
-	pushJsonbValue(state, WJB_END_ARRAY, NULL);
-	push_bool(state, "succeeded", all);
-	return all;
+	return answer->succeeded;
 }
 
-/* Push the result of an operation. */
+/* Begin the results of a list's operations. */
 void
-txn_answer_result(JsonbInState *state, TxnItem *item, CasOutcome outcome,
+txn_answer_results(TxnAnswer *answer, const TxnList *list)
+{
+	answer->results = begin_array(add_field(&answer->object, "results"),
+								  list->n);
+}
+
+/* Add the result of an operation.  This must be called for each. */
+void
+txn_answer_result(TxnAnswer *answer, TxnItem *item, CasOutcome outcome,
 				  const CasRow *row)
 {
+	JsonbValue *object = &answer->results[item->index];
 	bool		found = outcome != CAS_MISSING;
 	const char *name = outcome_name(outcome);
 
 	if (item->op == TXN_GET)
 		name = found ? "found" : "missing";
 
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	push_string(state, "op", txn_shapes[item->op].name);
-	push_string(state, "table", item->table->name);
-
 	/* a created row's key may come from its default */
-	push_string(state, "id", found ? row->id : key_text(item->row));
-	push_string(state, "outcome", name);
-	push_version(state, found, row);
+	begin_object(object, 6);
+	set_string(add_field(object, "id"), found ? row->id : key_text(item->row));
+	set_string(add_field(object, "op"), txn_shapes[item->op].name);
+	set_string(add_field(object, "table"), item->table->name);
+	set_string(add_field(object, "outcome"), name);
 	if (item->op == TXN_GET)
-	{
-		JsonbValue	v = {.type = jbvNull};
-
-		document_push_key(state, "payload");
-		if (found && row->payload != NULL &&
-			!JsonbExtractScalar(&row->payload->root, &v))
-			JsonbToJsonbValue(row->payload, &v);
-		pushJsonbValue(state, WJB_VALUE, &v);
-	}
-	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+		set_document(add_field(object, "payload"),
+					 found ? row->payload : NULL);
+	set_version(add_field(object, "version"), found, row);
 }
 
-void
-txn_answer_results_begin(JsonbInState *state)
+Jsonb *
+txn_answer_end(TxnAnswer *answer)
 {
-	document_push_key(state, "results");
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-}
-
-void
-txn_answer_results_end(JsonbInState *state)
-{
-	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+	set_bool(add_field(&answer->object, "succeeded"), answer->succeeded);
+	return JsonbValueToJsonb(&answer->object);
 }
