@@ -86,6 +86,8 @@ SELECT breaking('DELETE FROM cas_internal.alloc_range', 'any', 'lowest', 'random
 SELECT breaking('UPDATE cas_internal.alloc_range SET first = 0, last = 340282366920938463463374607431768211454 WHERE pool = id(''random'')', 'random') IS NULL;
 
 -- an index that lets nothing more in: an error, after a bounded number of tries
+-- (thousands, which would take hours if caches were discarded in each)
+SET debug_discard_caches = 0;
 DELETE FROM cas_internal.alloc_slot WHERE key IS NOT NULL AND NOT (pool = id('any') AND key = k(1));
 CREATE UNIQUE INDEX wall ON cas_internal.alloc_slot ((key IS NOT NULL)) WHERE key IS NOT NULL;
 SELECT alloc_pool_create('big', '{0-1000000}', 'int', 'lowest'), alloc_pool_create('bigp', '{10.0.0.0/8}', 'prefix');
@@ -98,6 +100,7 @@ SELECT alloc_prefix('bigp', k(9), 30, '10.0.0.0/30');
 SELECT alloc_int('big', k(9));
 SELECT alloc_int('big', k(9), 7);
 DROP INDEX cas_internal.wall;
+RESET debug_discard_caches;
 SELECT alloc_int('big', k(9), 7);
 
 -- a sequence that does not get beyond the floor
