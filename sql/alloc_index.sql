@@ -129,6 +129,23 @@ SELECT slot, page = :was AS same FROM frontier;
 RESET enable_seqscan;
 SELECT * FROM alloc_verify();
 SELECT count(alloc_release(pool, key)) FROM alloc_units;
+
+-- it is saved, too, by those who forget it after each unit, as sessions that end do
+SELECT alloc_pool_create('shortly', '{0-9999}', 'int');
+DO $$ BEGIN
+    FOR n IN 1 .. 1500 LOOP
+        PERFORM alloc_int('shortly', k(n));
+        COMMIT;
+        BEGIN
+            PERFORM 1 / 0;
+        EXCEPTION WHEN division_by_zero THEN NULL;
+        END;
+    END LOOP;
+END $$;
+SELECT max(f.slot) > 1000 AS saved FROM cas_internal.alloc_frontier AS f JOIN cas_internal.alloc_range AS r ON r.id = f.range
+JOIN cas_internal.alloc_pool AS p ON p.id = r.pool WHERE p.name = 'shortly';
+SELECT max(value::int) FROM alloc_units WHERE pool = 'shortly';
+SELECT count(alloc_release(pool, key)) FROM alloc_units;
 DROP VIEW frontier;
 
 SELECT count(alloc_pool_drop(pool)) FROM alloc_pools;

@@ -66,9 +66,9 @@ find_run(Search *search, int i, u128 *found)
 }
 
 /*
- * Must keys be looked up before they are given units of the pool (NULL: of any)?
- * If not, the unique index on keys tells us which of them have one: unless a
- * key has a row whose key_row is not 0, which is rare.
+ * Must keys, which are locked, be looked up before they are given units?  If not,
+ * the unique index on keys tells us whether one of them has one: unless a key has
+ * a row whose key_row is not 0, which is rare.
  */
 bool
 bulk_needs_look(Store *store, const Pool *pool)
@@ -77,7 +77,7 @@ bulk_needs_look(Store *store, const Pool *pool)
 	SlotRow		row;
 	bool		found;
 
-	scan_again_rows(&scan, store, pool);
+	scan_again_rows(&scan, store, pool->id);
 	found = slot_scan_next(&scan, &row);
 	slot_scan_end(&scan);
 	return found;
@@ -116,9 +116,9 @@ fill_run(Search *search, NewRow *rows, int n, const SlotRow *units,
 }
 
 /*
- * Give never-used slots to keys that are locked, as long as there are any.
- * units has the keys, and gets their units.  The states, all BULK_UNSERVED,
- * become what has become of each key.
+ * Give never-used slots to keys that are locked, as long as there are any and
+ * nobody is faster.  units has the keys, and gets their units.  The states, all
+ * BULK_UNSERVED, become what has become of each key.
  */
 void
 bulk_take_unused(Search *search, SlotRow *units, BulkState *states,
@@ -129,30 +129,33 @@ bulk_take_unused(Search *search, SlotRow *units, BulkState *states,
 	NewRow	   *rows = palloc0(nrows * sizeof(NewRow));
 	u128	   *slots = palloc(nrows * sizeof(u128));
 	int		   *which = palloc(nrows * sizeof(int));
+	bool		done = true;
 	int			n;
 
-	for (int i = 0; i < pool->space.nranges; i++)
+	for (int i = 0; i < pool->space.nranges && done; i++)
 	{
 		if (pool->space.ranges[i].draining)
 			continue;
-		while ((search->wanted = choose_keys(states, nunits, which)) > 0 &&
+		while (done &&
+			   (search->wanted = choose_keys(states, nunits, which)) > 0 &&
 			   (n = find_run(search, i, slots)) > 0)
 		{
-			int			got = 0;
-
 			fill_run(search, rows, n, units, which, slots);
-			insert_rows(search->store, rows, n);
+			done = insert_rows(search->store, rows, n);
+			if (!done)
+				frontier_ignore_rollback();
 			for (int j = 0; j < n; j++)
 			{
-				if (rows[j].key_used)
+				if (done)
+				{
+					states[which[j]] = BULK_SERVED;
+					units[which[j]] = rows[j].unit;
+				}
+				else if (rows[j].key_used)
 					states[which[j]] = BULK_KEY_USED;
-				if (!is_inserted(&rows[j]))
-					continue;
-				states[which[j]] = BULK_SERVED;
-				units[which[j]] = rows[j].unit;
-				slots[got++] = rows[j].unit.lo;
 			}
-			frontier_took(search, i, slots, got);
+			if (done)
+				frontier_took(search, i, slots, n);
 		}
 	}
 	search->wanted = 0;
@@ -179,8 +182,8 @@ find_one(Search *search, int *range, u128 *slot)
 
 /*
  * Give a never-used slot of each search's pool to its request's key, which is
- * locked and, as far as is known, has nothing there.  served says which of the
- * searches were successful.  For the others, nothing has changed.
+ * locked and has nothing there.  served says which of the searches were
+ * successful.
  */
 void
 bulk_take_each(Search *searches, bool *served, int n)
@@ -191,6 +194,7 @@ bulk_take_each(Search *searches, bool *served, int n)
 	int		   *ranges = palloc(n * sizeof(int));
 	u128	   *slots = palloc(n * sizeof(u128));
 	int			nrows = 0;
+	bool		done;
 
 	for (int i = 0; i < n; i++)
 	{
@@ -206,15 +210,16 @@ bulk_take_each(Search *searches, bool *served, int n)
 		rows[j].unit = *make_unit(&searches[which[j]], slots[j]);
 	}
 	store_drop_generations(store);
-	if (nrows > 0)
-		insert_rows(store, rows, nrows);
-	for (int j = 0; j < nrows; j++)
+	done = nrows > 0 && insert_rows(store, rows, nrows);
+	if (nrows > 0 && !done)
+		frontier_ignore_rollback();
+	for (int j = 0; j < nrows && done; j++)
 	{
 		Search	   *search = &searches[which[j]];
 
-		served[which[j]] = is_inserted(&rows[j]);
+		served[which[j]] = true;
 		search->unit = rows[j].unit;
-		frontier_tried(search, ranges[j], slots[j], served[which[j]]);
+		frontier_tried(search, ranges[j], slots[j], true);
 	}
 	insert_end(rows, nrows);
 	pfree(slots);

@@ -35,7 +35,7 @@
  * over the rest.  With 8 backends at work, each of which would walk over what
  * all insert, that was a third of the time.
  */
-#define MAX_WALK 64
+#define MAX_WALK 32
 
 /* See rollbacks(). */
 static uint64 aborts = 0;
@@ -74,6 +74,16 @@ rollbacks(void)
 		watching = true;
 	}
 	return aborts;
+}
+
+/*
+ * The subtransaction that has just been rolled back was one in which nothing was
+ * learned about any frontier.
+ */
+void
+frontier_ignore_rollback(void)
+{
+	aborts--;
 }
 
 /*
@@ -272,17 +282,20 @@ is_unused(Search *search, u128 slot)
 
 /*
  * Find an unused slot of the extent, whose preceding slot is used, without
- * walking over all rows: probe farther and farther ahead, and then back to
- * where the rows seem to end.  If they have no gaps, that is the first unused
- * slot; if they have, later searches find those.
+ * walking over all rows: probe farther and farther ahead, and then go back to
+ * where the rows end.  If they have no gaps, that is the first unused slot; if
+ * they have, later searches find those.
  */
 static bool
 find_behind(Search *search, Extent slots, u128 *slot)
 {
 	u128		used = slots.first - 1;
-	u128		step = 1;
+	u128		step = STRIDE;
+	Extent		rows;
+	SlotScan	scan;
+	SlotRow		row;
 
-	for (;; used = *slot, step *= 2)
+	for (;; used = *slot, step *= 8)
 	{
 		CHECK_FOR_INTERRUPTS();
 		*slot = used + Min(step, slots.last - used);
@@ -291,16 +304,19 @@ find_behind(Search *search, Extent slots, u128 *slot)
 		if (*slot == slots.last)
 			return false;
 	}
-	while (*slot - used > 1)
+	rows.first = used + 1;
+	rows.last = *slot;
+	scan_by_slot(&scan, search->store, search->pool->id, rows,
+				 BackwardScanDirection, NULL);
+	if (slot_scan_next(&scan, &row))
 	{
-		u128		middle = used + (*slot - used) / 2;
-
-		if (is_unused(search, middle))
-			*slot = middle;
-		else
-			used = middle;
+		wait_add_row(&search->store->waits, &row);
+		rows.first = row.lo + 1;
 	}
-	return true;
+	slot_scan_end(&scan);
+	/* it may have been taken meanwhile, or what follows is reserved */
+	return rows.first > rows.last ||
+		space_fit(&search->pool->space, rows, 0, slot);
 }
 
 /*
@@ -396,16 +412,16 @@ static u128
 frontier_tip(Search *search, Extent slots, u128 slot, bool passed_others)
 {
 	u128		stride = STRIDE;
-	u128		ahead;
 
 	while (stride < search->wanted)
 		stride *= 2;
-	ahead = slot + stride * (1 + MyProcPid % 16);
+	stride *= 1 + MyProcPid % 16;
 
+	/* the last slot can be the last there is */
 	if (passed_others && search->pool->strategy == STRATEGY_ANY &&
-		ahead <= slots.last &&
-		!space_reserved(&search->pool->space, ahead, 0))
-		return ahead;
+		stride <= slots.last - slot &&
+		!space_reserved(&search->pool->space, slot + stride, 0))
+		return slot + stride;
 	return slot;
 }
 
@@ -417,11 +433,15 @@ static bool
 find_place(Search *search, Frontier *frontier, Extent slots, u128 *slot)
 {
 	int			nwaits = search->store->waits.n;
-	bool		any = search->pool->strategy == STRATEGY_ANY;
-	bool		found = find_gap(search, frontier, slots,
-								 any ? MAX_WALK : PG_UINT64_MAX,
-								 &frontier->next, slot);
+	uint64		nrows = MAX_WALK;
+	bool		found;
 
+	if (search->pool->strategy != STRATEGY_ANY)
+		nrows = PG_UINT64_MAX;
+	else if (frontier->next == frontier->saved)
+		/* or else sessions that do not last long would never save it */
+		nrows = FRONTIER_STEP;
+	found = find_gap(search, frontier, slots, nrows, &frontier->next, slot);
 	if (!found && *slot <= slots.last)
 	{
 		Extent		rest = {*slot, slots.last};

@@ -2,10 +2,11 @@
  * insert.c
  *		Inserts several rows of alloc_slot together, in pools of one size.
  *
- * They are not inserted speculatively, which can be done only row by row.  So a
- * row whose slot turns out to be taken is deleted again.  Until our transaction
- * ends, the slot looks to others as if it were being allocated; they wait for
- * us only if they request this very slot.
+ * They are not inserted speculatively, which can be done only row by row, but in
+ * a subtransaction, which is rolled back if one of them cannot be inserted.  So
+ * a row that others cannot have seen is of no concern to them, as it would be if
+ * it were deleted again: they would wait for the end of the transaction, and a
+ * logical replica would fail to insert it.
  */
 #include "postgres.h"
 
@@ -14,41 +15,38 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "alloc/alloc.h"
 #include "alloc/store.h"
 
-/* Delete the row: somebody else has its slot, or the key has something. */
-static void
-withdraw_row(Store *store, NewRow *row)
+/* Rows that are inserted together. */
+typedef struct Insertion
 {
-	TM_FailureData failure;
-	TM_Result	result;
-
-	result = table_tuple_delete(store->slot, &row->image->tts_tid,
-								GetCurrentCommandId(true), 0, SnapshotAny,
-								InvalidSnapshot, true, &failure);
-	if (result != TM_Ok)
-		elog(ERROR, "could not delete a row that was just inserted: %d",
-			 (int) result);
-}
+	Store	   *store;
+	NewRow	   *rows;
+	int			n;
+	ResourceOwner owner;
+} Insertion;
 
 /*
- * Find those of the rows, which are of one pool and in the order of their
- * slots, at whose slot a committed row exists.
+ * Does a committed row exist at the slot of one of the rows, which are of one
+ * pool and in the order of their slots?
  */
-static void
-find_missed_in_pool(Store *store, NewRow *rows, int n, Snapshot snapshot)
+static bool
+pool_has_rows(Store *store, const NewRow *rows, int n, Snapshot snapshot)
 {
 	Extent		slots = {rows[0].unit.lo, rows[n - 1].unit.lo};
 	SlotScan	scan;
 	ItemPointer tid;
 	int			own = 0;
+	bool		found = false;
 
 	scan_by_slot(&scan, store, rows[0].pool->id, slots, ForwardScanDirection,
 				 SnapshotAny);
-	while ((tid = index_getnext_tid(scan.base.desc,
+	while (!found &&
+		   (tid = index_getnext_tid(scan.base.desc,
 									scan.base.direction)) != NULL)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -58,7 +56,7 @@ find_missed_in_pool(Store *store, NewRow *rows, int n, Snapshot snapshot)
 			own++;
 			continue;
 		}
-		while (index_fetch_heap(scan.base.desc, scan.base.slot))
+		while (!found && index_fetch_heap(scan.base.desc, scan.base.slot))
 		{
 			bool		isnull;
 			u128		lo;
@@ -67,38 +65,36 @@ find_missed_in_pool(Store *store, NewRow *rows, int n, Snapshot snapshot)
 				continue;
 			lo = numeric_u128(slot_getattr(scan.base.slot, SLOT_FIRST,
 										   &isnull));
-			for (int j = 0; j < n; j++)
-			{
-				if (rows[j].unit.lo != lo || rows[j].taken)
-					continue;
-				rows[j].taken = true;
-				withdraw_row(store, &rows[j]);
-			}
+			for (int j = 0; j < n && !found; j++)
+				found = rows[j].unit.lo == lo;
 		}
 	}
 	slot_scan_end(&scan);
+	return found;
 }
 
 /*
- * Find the rows at whose slots a committed row exists, although the unique
- * index has reported no conflict; see slot_has_row() in store.c.
+ * The same for any rows.  The unique index has reported no conflict, but can
+ * miss a row; see slot_has_row() in store.c.
  */
-static void
-find_missed_rows(Store *store, NewRow *rows, int n)
+static bool
+slots_have_rows(Store *store, const NewRow *rows, int n)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool		found = false;
 	int			end;
 
-	for (int first = 0; first < n; first = end)
+	for (int first = 0; first < n && !found; first = end)
 	{
 		for (end = first + 1; end < n; end++)
 		{
 			if (rows[end].pool != rows[first].pool)
 				break;
 		}
-		find_missed_in_pool(store, &rows[first], end - first, snapshot);
+		found = pool_has_rows(store, &rows[first], end - first, snapshot);
 	}
 	UnregisterSnapshot(snapshot);
+	return found;
 }
 
 /* Insert the rows into the table; their images are in the writer's memory. */
@@ -111,13 +107,12 @@ insert_images(Store *store, NewRow *rows, int n)
 	{
 		if (rows[j].image == NULL)
 		{
-			/* as many calls as there are rows use it */
+			/* other rows will use it, too */
 			MemoryContext caller = MemoryContextSwitchTo(store->cxt);
 
 			rows[j].image = table_slot_create(store->slot, NULL);
 			MemoryContextSwitchTo(caller);
 		}
-		rows[j].taken = rows[j].key_used = false;
 		store_form(rows[j].pool, &rows[j].unit, rows[j].image);
 		images[j] = rows[j].image;
 	}
@@ -127,61 +122,72 @@ insert_images(Store *store, NewRow *rows, int n)
 }
 
 /*
- * Insert rows, those of one pool in the order of their slots.  The locks of the
- * keys are held.  Says of each row whether it could not be inserted.
+ * Insert all rows, for in_subtransaction().  Of two backends that insert a row
+ * at one slot at least one finds the other's index entry.
  */
-void
+static bool
+insert_all(void *arg)
+{
+	const Insertion *insertion = arg;
+	Store	   *store = insertion->store;
+	Writer	   *writer = store_writer(store);
+	NewRow	   *rows = insertion->rows;
+	int			n = insertion->n;
+
+	/* What the store opens has to last longer than the subtransaction. */
+	CurrentResourceOwner = insertion->owner;
+	insert_images(store, rows, n);
+	for (int j = 0; j < n; j++)
+	{
+		if (!store_index_row(writer, rows[j].image,
+							 store_index(store, BY_SLOT),
+							 UNIQUE_CHECK_PARTIAL, false))
+			return false;
+	}
+	if (slots_have_rows(store, rows, n))
+		return false;
+	for (int j = 0; j < n; j++)
+	{
+		rows[j].key_used = !store_index_row(writer, rows[j].image,
+											store_index(store, BY_KEY),
+											UNIQUE_CHECK_PARTIAL, false);
+		if (rows[j].key_used)
+			return false;
+		if (rows[j].unit.expires)
+			(void) store_index_row(writer, rows[j].image,
+								   store_index(store, BY_EXPIRY),
+								   UNIQUE_CHECK_NO, false);
+		rows[j].unit.tid = rows[j].image->tts_tid;
+	}
+	CommandCounterIncrement();
+	return true;
+}
+
+/*
+ * Insert rows, those of one pool in the order of their slots.  The locks of the
+ * keys are held.  Returns false, having inserted none, if one cannot be: then
+ * somebody else has its slot, or, as key_used says, its key has a row already.
+ */
+bool
 insert_rows(Store *store, NewRow *rows, int n)
 {
 	Writer	   *writer = store_writer(store);
+	Insertion	insertion = {
+		.store = store,
+		.rows = rows,
+		.n = n,
+		.owner = CurrentResourceOwner
+	};
 	MemoryContext caller;
+	bool		done;
 
+	for (int j = 0; j < n; j++)
+		rows[j].key_used = false;
 	MemoryContextReset(writer->cxt);
 	caller = MemoryContextSwitchTo(writer->cxt);
-	insert_images(store, rows, n);
-
-	/*
-	 * Of two backends that insert a row at one slot at least one finds the
-	 * other's index entry.
-	 */
-	for (int j = 0; j < n; j++)
-	{
-		rows[j].taken = !store_index_row(writer, rows[j].image,
-										 store_index(store, BY_SLOT),
-										 UNIQUE_CHECK_PARTIAL, false);
-		if (rows[j].taken)
-			withdraw_row(store, &rows[j]);
-	}
-	find_missed_rows(store, rows, n);
-	for (int j = 0; j < n; j++)
-	{
-		NewRow	   *row = &rows[j];
-
-		if (row->taken)
-			continue;
-		row->key_used = !store_index_row(writer, row->image,
-										 store_index(store, BY_KEY),
-										 UNIQUE_CHECK_PARTIAL, false);
-		if (row->key_used)
-		{
-			withdraw_row(store, row);
-			continue;
-		}
-		if (row->unit.expires)
-			(void) store_index_row(writer, row->image,
-								   store_index(store, BY_EXPIRY),
-								   UNIQUE_CHECK_NO, false);
-		row->unit.tid = row->image->tts_tid;
-	}
-	CommandCounterIncrement();
+	done = in_subtransaction(insert_all, &insertion, NULL);
 	MemoryContextSwitchTo(caller);
-}
-
-/* Was the row inserted? */
-bool
-is_inserted(const NewRow *row)
-{
-	return !row->taken && !row->key_used;
+	return done;
 }
 
 /* Free what insert_rows() keeps for these rows and others that come later. */

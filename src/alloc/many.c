@@ -31,6 +31,13 @@ PG_FUNCTION_INFO_V1(alloc_release_many);
 #define MANY 10
 
 /*
+ * Units are taken by bulk.c for that many batches of a call.  Each is a
+ * subtransaction, and what a transaction has of these makes the snapshots of
+ * others slow if there are more than 64.
+ */
+#define MAX_BULK 32
+
+/*
  * Serve a key by itself: one that has something, or had, or has not been
  * looked up.
  */
@@ -83,7 +90,10 @@ take_units(Attempt *attempt, Many *many, ManyKey **keys, int n, bool looked)
 	for (int i = 0; i < n; i++)
 		units[i].key = keys[i]->key;
 	if (many->bulk)
+	{
 		bulk_take_unused(&search, units, states, n);
+		many->bulk = ++many->nbulk < MAX_BULK;
+	}
 
 	for (int i = 0; i < n && done; i++)
 	{
@@ -144,7 +154,7 @@ look_up_key(Attempt *attempt, Many *many, SlotScan *scan, TimestampTz now,
 						 &key_row);
 	else
 	{
-		scan_again_by_key(scan, key);
+		scan_again_by_key(scan, many->use.pool->id, key);
 		state = key_look_on(scan, now, unit, &key_row);
 	}
 	*wanted = state == KEY_NONE && key_row == 0;
@@ -171,7 +181,7 @@ look_up_key(Attempt *attempt, Many *many, SlotScan *scan, TimestampTz now,
  *
  * The unique index on keys finds those that have a unit while rows are
  * inserted, so they need not be looked up before; that would be a fifth of the
- * work.  But a row inserted in vain is worse than a look.  So we look the first
+ * work.  But rows inserted in vain are worse than looks.  So we look the first
  * key up, and if it has something, all others.
  */
 static bool
@@ -332,6 +342,7 @@ try_allocate(Attempt *attempt, void *call)
 	resolve_request(many->use.pool, many->request);
 
 	many->held = false;
+	many->nbulk = 0;
 	many->bulk = many->nkeys > 1 && !many->in_levels &&
 		!many->use.pool->mixed &&
 		many->use.pool->strategy == STRATEGY_ANY &&
@@ -456,7 +467,7 @@ release_batch(Attempt *attempt, Many *many, int first, int n)
 			state = key_look(store, pool, key, now, unit, &key_row);
 		else
 		{
-			scan_again_by_key(&scan, key);
+			scan_again_by_key(&scan, pool->id, key);
 			state = key_look_on(&scan, now, unit, &key_row);
 		}
 		done = state != KEY_BUSY ||

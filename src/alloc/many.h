@@ -32,7 +32,8 @@ typedef struct Many
 	SlotRow    *units;			/* of an allocation: what the keys have */
 	bool		held;			/* some of them had it already */
 	bool		in_levels;		/* shares have to be taken, too */
-	bool		bulk;			/* units may be taken by bulk.c */
+	bool		bulk;			/* units may be taken by bulk.c, */
+	int			nbulk;			/* ... which has been done so often */
 	bool		careful;		/* look all keys up */
 	int64		nreleased;		/* of a release */
 } Many;

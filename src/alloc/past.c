@@ -75,7 +75,7 @@ store_history(Store *store, const Pool *pool, const SlotRow *row,
 void
 store_draw_generations(Store *store, int n)
 {
-	if (n == 1)
+	if (n <= 1)
 		return;
 	store->next_generation =
 		history_draw_many(alloc_relation(store->nsp, ALLOC_GENERATION), n);

@@ -243,23 +243,19 @@ scan_by_key(SlotScan *scan, Store *store, int32 pool, const pg_uuid_t *key,
 	scan_begin(scan, store, BY_KEY, snapshot, ForwardScanDirection, 2, 0);
 }
 
-/*
- * Scan the rows that are not the only ones of their keys (see key_row), of all
- * pools if pool is NULL.
- */
+/* Scan the rows that are not the only ones of their keys; see key_row. */
 void
-scan_again_rows(SlotScan *scan, Store *store, const Pool *pool)
+scan_again_rows(SlotScan *scan, Store *store, int32 pool)
 {
-	if (pool != NULL)
-		key_int4(&scan->base.keys[0], 1, pool->id);
-	scan_begin(scan, store, BY_AGAIN, NULL, ForwardScanDirection,
-			   pool != NULL ? 1 : 0, 0);
+	key_int4(&scan->base.keys[0], 1, pool);
+	scan_begin(scan, store, BY_AGAIN, NULL, ForwardScanDirection, 1, 0);
 }
 
 /* Go on with a scan_by_key() for another key. */
 void
-scan_again_by_key(SlotScan *scan, const pg_uuid_t *key)
+scan_again_by_key(SlotScan *scan, int32 pool, const pg_uuid_t *key)
 {
+	scan->base.keys[0].sk_argument = Int32GetDatum(pool);
 	scan->base.keys[1].sk_argument = UUIDPGetDatum(key);
 	scan->base.passed = 0;
 	index_rescan(scan->base.desc, scan->base.keys, 2, NULL, 0);

@@ -52,8 +52,9 @@ extern void scan_by_expiry(SlotScan *scan, Store *store, int32 pool,
 						   TimestampTz until);
 extern void scan_to_expire(SlotScan *scan, Store *store, int32 pool,
 						   TimestampTz after);
-extern void scan_again_rows(SlotScan *scan, Store *store, const Pool *pool);
-extern void scan_again_by_key(SlotScan *scan, const pg_uuid_t *key);
+extern void scan_again_rows(SlotScan *scan, Store *store, int32 pool);
+extern void scan_again_by_key(SlotScan *scan, int32 pool,
+							  const pg_uuid_t *key);
 extern bool slot_scan_next(SlotScan *scan, SlotRow *row);
 extern void slot_scan_end(SlotScan *scan);
 extern void row_keep(SlotRow *row);

@@ -31,6 +31,7 @@ extern void store_save_frontier(Store *store, int32 range, u128 next,
 								const PendingRun *pending, int npending);
 
 /* frontier.c */
+extern void frontier_ignore_rollback(void);
 extern bool frontier_find_unused(Search *search, int i, bool reopened,
 								 u128 *slot);
 extern bool frontier_take(Search *search, int i, u128 slot);

@@ -35,8 +35,14 @@
 
 PG_FUNCTION_INFO_V1(alloc_set);
 
-/* Members that are served together.  So many locks more are held then. */
+/* Members that are served together.  Twice as many locks are held then. */
 #define TOGETHER 32
+
+/*
+ * How often that is done in a call.  Each time is a subtransaction; see MAX_BULK
+ * in many.c.
+ */
+#define MAX_BATCHES 32
 
 /*
  * The key already has something in the chosen pool: take that for the answer,
@@ -339,11 +345,46 @@ take_together(Store *store, Member **members, int n)
 }
 
 /*
+ * Of members that are locked, move those to the front that are to be served
+ * together: the pool is still a plain one, and the key has nothing there.
+ * Returns their number.
+ */
+static int
+choose_new(Store *store, Member **members, int n)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			nnew = 0;
+	SlotScan	scan;
+
+	for (int i = 0; i < n; i++)
+	{
+		Member	   *member = members[i];
+		Choice	   *choice = &member->choices[0];
+		SlotRow		row;
+		int			key_row;
+
+		if (i == 0)
+			scan_by_key(&scan, store, choice->use.pool->id,
+						&choice->request.key, NULL);
+		else
+			scan_again_by_key(&scan, choice->use.pool->id,
+							  &choice->request.key);
+		if (!is_plain(choice) ||
+			key_look_on(&scan, now, &row, &key_row) != KEY_NONE ||
+			key_row > 0)
+			continue;
+		members[i] = members[nnew];
+		members[nnew++] = member;
+	}
+	if (n > 0)
+		slot_scan_end(&scan);
+	return nnew;
+}
+
+/*
  * Serve the members that need nothing but a never-used unit, a batch at a time,
- * which takes half of what one by one takes.  As in alloc_many(), nobody looks
- * whether the key has something already: the unique index finds that, but then
- * a row was inserted in vain.  So this is for keys of which the first member
- * was new.  Returns false if that takes waiting.
+ * which takes half of what one by one takes.  Returns false if that takes
+ * waiting.
  */
 static bool
 serve_together(Attempt *attempt, Store *store, Set *set)
@@ -353,12 +394,11 @@ serve_together(Attempt *attempt, Store *store, Set *set)
 	bool		done = true;
 
 	if (set->bottom != NULL || IsolationUsesXactSnapshot() ||
-		!store_writer(store)->known || bulk_needs_look(store, NULL))
+		!store_writer(store)->known)
 		return true;
-	while (done && at < set->nmembers)
+	for (int i = 0; i < MAX_BATCHES && done && at < set->nmembers; i++)
 	{
 		int			nlocked = 0;
-		int			n = 0;
 
 		for (; done && at < set->nmembers && nlocked < TOGETHER; at++)
 		{
@@ -371,11 +411,9 @@ serve_together(Attempt *attempt, Store *store, Set *set)
 			if (done)
 				members[nlocked++] = member;
 		}
-		/* a pool may be another one now */
-		while (n < nlocked && is_plain(&members[n]->choices[0]))
-			n++;
 		if (done)
-			take_together(store, members, n);
+			take_together(store, members,
+						  choose_new(store, members, nlocked));
 		while (--nlocked >= 0)
 			set_unlock_choice(&members[nlocked]->choices[0]);
 	}

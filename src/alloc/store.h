@@ -33,7 +33,6 @@ typedef struct NewRow
 	const Pool *pool;
 	SlotRow		unit;
 	TupleTableSlot *image;		/* NULL until it is needed */
-	bool		taken;			/* somebody else has the slot */
 	bool		key_used;		/* the key has a row already */
 } NewRow;
 
@@ -56,8 +55,7 @@ extern TM_Result store_change(Store *store, Relation rel,
 							  TU_UpdateIndexes *update_indexes);
 
 /* insert.c */
-extern void insert_rows(Store *store, NewRow *rows, int n);
-extern bool is_inserted(const NewRow *row);
+extern bool insert_rows(Store *store, NewRow *rows, int n);
 extern void insert_end(NewRow *rows, int n);
 
 #endif							/* PG_CAS_ALLOC_STORE_H */

@@ -37,6 +37,10 @@ SELECT alloc_release_many('int', ARRAY(SELECT k(i) FROM generate_series(10, 15) 
 SELECT alloc_pool_set('root', capacity => 10), alloc_reserve('int', '50-59'), alloc_pool_grow('int', '200-209');
 SELECT alloc_try_count('below', k(30)), alloc_int('int', k(2), consecutive => 5);
 SELECT alloc_pool_set('root', capacity => 100), alloc_rebuild('below'); SELECT alloc_count('below', k(30), 2);
+SELECT count(alloc_pool_create('m' || i, '{0-99}', 'int')) FROM generate_series(1, 4) AS i;
+SELECT alloc_int('m2', k(40)), alloc_int('m1', k(42));
+SELECT count(*) FROM alloc_set('[{"pool": "m1"}, {"pool": "m2"}, {"pool": "m3"}, {"pool": "m4"}]', k(40));
+SELECT count(*) FROM alloc_many('m1', ARRAY(SELECT k(i) FROM generate_series(39, 60) AS i));
 INSERT INTO app VALUES (1);
 SQL
 is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'the pools are sound');
@@ -49,6 +53,12 @@ SELECT (SELECT count(*) FROM cas_internal.$table)
 FROM pg_logical_slot_peek_changes('told', NULL, NULL) WHERE data ~ '^table cas_internal.$table:'
 SQL
 }
+is($node->safe_psql('postgres', <<'SQL'), 0, 'no unit is told that was written in vain');
+SELECT count(*) FROM (
+	SELECT FROM pg_logical_slot_peek_changes('told', NULL, NULL) WHERE data ~ '^table cas_internal.alloc_slot:'
+	GROUP BY xid::text, substring(data from 'pool\[integer\]:\d+ first_slot\[numeric\]:\d+')
+	HAVING bool_or(data ~ ': INSERT:') AND bool_or(data ~ ': DELETE:')) AS t
+SQL
 cmp_ok($node->safe_psql('postgres', <<'SQL'), '>', 0, 'and a publication goes on');
 SELECT count(*) FROM pg_logical_slot_get_binary_changes('published', NULL, NULL,
 	'proto_version', '1', 'publication_names', 'app')
