@@ -100,7 +100,6 @@ SELECT alloc_prefix('bigp', k(9), 30, '10.0.0.0/30');
 SELECT alloc_int('big', k(9));
 SELECT alloc_int('big', k(9), 7);
 DROP INDEX cas_internal.wall;
-RESET debug_discard_caches;
 SELECT alloc_int('big', k(9), 7);
 
 -- a sequence that does not get beyond the floor
@@ -109,6 +108,7 @@ SELECT last_value + 1 AS next FROM cas_internal.alloc_generation \gset
 ALTER SEQUENCE cas_internal.alloc_generation INCREMENT -1 MINVALUE -1000 RESTART 0;
 SELECT regexp_replace(raises('SELECT alloc_int(''floor'', k(1))'), 'sequence \d+', 'sequence N');
 ALTER SEQUENCE cas_internal.alloc_generation INCREMENT 1 MINVALUE 1 RESTART :next;
+RESET debug_discard_caches;
 SELECT alloc_int('floor', k(1));
 
 SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
