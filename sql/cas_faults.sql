@@ -122,6 +122,8 @@ SELECT outcome FROM cas_try_update('ty', '15', 1, '{"ds": 16, "c": null}');
 SELECT raises($$SELECT cas_create('ty', 16, '{}')$$);
 
 -- A CHECK that fails leaves nothing behind in the session, however often.
+-- (What is read anew is kept until the transaction ends.)
+SET debug_discard_caches = 0;
 CREATE FUNCTION remembered() RETURNS bigint LANGUAGE sql AS $$
 	SELECT sum(total_bytes) FROM pg_backend_memory_contexts
 	WHERE name IN ('CacheMemoryContext', 'pg_cas table', 'pg_cas plan', 'TopMemoryContext')
@@ -146,6 +148,7 @@ BEGIN
 	RAISE NOTICE 'less than 64 kB more: %', remembered() - before < 65536;
 END
 $$;
+RESET debug_discard_caches;
 
 -- What a call answers with is the row at its end, whoever wrote to it.
 CREATE TABLE tree (id int PRIMARY KEY, parent int REFERENCES tree ON UPDATE CASCADE ON DELETE SET NULL, n int DEFAULT 0);
@@ -196,6 +199,7 @@ CREATE TABLE wide (id int PRIMARY KEY, a int, b int, c int, d int, e int, f int,
 SELECT cas_enable('wide');
 CREATE TRIGGER off BEFORE DELETE ON wide FOR EACH ROW WHEN (false) EXECUTE FUNCTION neighbour();
 SELECT cas_create('wide', 1, '{}');
+SET debug_discard_caches = 0;
 CREATE FUNCTION plans() RETURNS bigint LANGUAGE sql AS $$
 	SELECT count(*) FROM pg_backend_memory_contexts WHERE name = 'pg_cas plan'
 $$;
@@ -212,6 +216,7 @@ BEGIN
 	RAISE NOTICE 'no more than 64 plans: %', plans() - before <= 64;
 END
 $$;
+RESET debug_discard_caches;
 SELECT a, b, c, i FROM wide;
 
 -- Plans that are thrown away while one of them is running.
