@@ -3,10 +3,10 @@
  *		Inserts several rows of alloc_slot together, in pools of one size.
  *
  * They are not inserted speculatively, which can be done only row by row, but in
- * a subtransaction, which is rolled back if one of them cannot be inserted.  So
- * a row that others cannot have seen is of no concern to them, as it would be if
- * it were deleted again: they would wait for the end of the transaction, and a
- * logical replica would fail to insert it.
+ * a subtransaction, which is rolled back if one of them cannot be inserted.  It
+ * would not do to delete that one again: until the end of the transaction,
+ * others would take its slot and its key for being allocated, and wait; and a
+ * logical replica, which is told of both changes, could not insert it.
  */
 #include "postgres.h"
 
