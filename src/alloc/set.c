@@ -471,6 +471,7 @@ try_set(Attempt *attempt, void *call)
 		if (member->chosen >= 0)
 			continue;
 		done = serve_member(attempt, &store, set, member);
+		/* a key that is new to the first one is probably new to all */
 		if (done && i == 0 && member->choices[member->chosen].answer.outcome ==
 			OUTCOME_ALLOCATED)
 			done = serve_together(attempt, &store, set);
