@@ -108,6 +108,32 @@ compare_quickly(SPIPlanPtr prepared)
 }
 
 /*
+ * Make a prepared SELECT ... FOR UPDATE lock partitions as the UPDATE that will
+ * follow does.  With the weaker lock first, there would be a deadlock with who
+ * has got a lock in between that excludes writers, and waits for more, such as
+ * REINDEX.
+ */
+static void
+lock_for_writing(SPIPlanPtr prepared)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(prepared));
+	ListCell   *lc;
+	ListCell   *table;
+
+	foreach(lc, source->query_list)
+	{
+		foreach(table, lfirst_node(Query, lc)->rtable)
+		{
+			RangeTblEntry *rte = lfirst_node(RangeTblEntry, table);
+
+			if (rte->rtekind == RTE_RELATION &&
+				rte->rellockmode == RowShareLock)
+				rte->rellockmode = RowExclusiveLock;
+		}
+	}
+}
+
+/*
  * Prepare the statement that a plan describes.
  */
 static SPIPlanPtr
@@ -133,6 +159,9 @@ prepare(CasCall *call, const CasPlan *plan)
 			 SPI_result_code_string(SPI_result));
 	if (plan->compares)
 		compare_quickly(prepared);
+	if (partitioned && (plan->kind == STATEMENT_LOCK_UPDATE ||
+						plan->kind == STATEMENT_LOCK_NO_KEY_UPDATE))
+		lock_for_writing(prepared);
 	return prepared;
 }
 
