@@ -33,7 +33,7 @@
 /*
  * A search under strategy "any" that walks over so many rows of others leaps
  * over the rest.  With 8 backends at work, each of which would walk over what
- * all insert, that was a third of the time.
+ * all insert, that was a third of the time of alloc_set().
  */
 #define MAX_WALK 32
 

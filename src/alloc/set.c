@@ -382,9 +382,9 @@ choose_new(Store *store, Member **members, int n)
 }
 
 /*
- * Serve the members that need nothing but a never-used unit, a batch at a time,
- * which takes half of what one by one takes.  Returns false if that takes
- * waiting.
+ * Serve the members that need nothing but a never-used unit, a batch at a time.
+ * 100 members take 6.6 million instructions then, not 8.0.  Returns false if that
+ * takes waiting.
  */
 static bool
 serve_together(Attempt *attempt, Store *store, Set *set)
