@@ -90,32 +90,49 @@ def write_markdown(table, name):
 
 
 def plot(rows, name):
-    """A bar for each ratio, and where it should reach."""
+    """A line for each comparison, with a dot for each ratio: larger ones for
+    more clients, filled where commits wait for the disk."""
     import matplotlib
 
     matplotlib.use("svg")
+    matplotlib.rcParams["svg.fonttype"] = "none"    # text, not curves
+    matplotlib.rcParams["svg.hashsalt"] = "pg_cas"  # the same names each time
     import matplotlib.pyplot as plt
 
-    labels = [f"{k[1]} : {k[2]}  ({k[3]} clients, commit {k[4]})"
-              for k, *_ in rows]
-    figure, axes = plt.subplots(figsize=(11, 0.28 * len(rows) + 1.2))
-    places = range(len(rows))
-    ratios = [row[3] for row in rows]
-    errors = [[max(0, row[3] - row[4]) for row in rows],
-              [max(0, row[5] - row[3]) for row in rows]]
-    axes.barh(places, ratios, xerr=errors, color="#4878a8", height=0.6,
-              error_kw={"linewidth": 0.8})
-    for place, row in zip(places, rows):
-        if row[0][5]:
-            axes.plot([float(row[0][5])] * 2, [place - 0.4, place + 0.4],
+    names = list(OrderedDict.fromkeys(key[1:3] for key, *_ in rows))
+    counts = sorted({int(key[3]) for key, *_ in rows})
+    figure, axes = plt.subplots(figsize=(10, 0.24 * len(names) + 1.4))
+    for key, _, _, ratio, *_ in rows:
+        _, work, peer, clients, commit, target = key
+        place = names.index((work, peer))
+        if target:
+            axes.plot([float(target)] * 2, [place - 0.4, place + 0.4],
                       color="#c44e52")
+        # dots of one line lie a little above each other
+        shift = 0.25 if commit == "off" else 0
+        axes.scatter(ratio, place + shift - 0.12,
+                     s=10 + 12 * counts.index(int(clients)), linewidths=0.8,
+                     facecolors="none" if commit == "off" else "#4878a8",
+                     edgecolors="#4878a8", zorder=3)
+    for n, clients in enumerate(counts):
+        for commit in ("on", "off"):
+            axes.scatter([], [], s=10 + 12 * n, linewidths=0.8,
+                         facecolors="none" if commit == "off" else "#4878a8",
+                         edgecolors="#4878a8",
+                         label=f"{clients} clients, commit {commit}"
+                         .replace("1 clients", "1 client"))
+    axes.plot([], [], color="#c44e52", label="target")
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xscale("log")
-    axes.set_yticks(list(places), labels, fontsize=7)
-    axes.invert_yaxis()
-    axes.set_xlabel("pg_cas / peer, transactions per second (red: target)")
-    figure.tight_layout()
-    figure.savefig(name)
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.set_yticks(range(len(names)),
+                    [f"{work} : {peer}" for work, peer in names], fontsize=7)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(axis="y", linewidth=0.3)
+    axes.set_xlabel("pg_cas / peer, transactions per second")
+    figure.legend(loc="lower center", ncols=5, fontsize=7, frameon=False)
+    figure.tight_layout(rect=(0, 0.6 / figure.get_figheight(), 1, 1))
+    figure.savefig(name, metadata={"Date": None})
 
 
 def show(table):

@@ -118,6 +118,8 @@ prune_page(Relation rel, Buffer buffer)
  */
 #if PG_VERSION_NUM < 170000
 #define my_lxid() (MyProc->lxid)
+#define SearchPathMatchesCurrentEnvironment(path) \
+	OverrideSearchPathMatchesCurrent(path)
 #else
 #define my_lxid() (MyProc->vxid.lxid)
 #endif

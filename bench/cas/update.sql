@@ -1,5 +1,5 @@
 -- latency: logged
--- counts: SELECT sum(resource_version) FROM doc
+-- counts 1: SELECT sum(resource_version) FROM doc
 \set i random(0, 100000 / {clients} - 1) * {clients} + :client_id
 \set n random(1, 1000000000)
 SELECT resource_version AS version FROM doc WHERE id = 'k' || :i \gset

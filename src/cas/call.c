@@ -107,17 +107,18 @@ hint_not_enabled(Relation rel)
  * table is not guarded, or its guard does not fire in this session.
  */
 void
-call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
+call_begin(CasCall *call, Oid relid, CasAccess access,
 		   FunctionCallInfo fcinfo)
 {
 	AclMode		rights;
 
 	/* Refuse before taking a lock that a standby does not allow. */
-	if (lockmode > AccessShareLock)
+	if (access != CAS_READS)
 		require_writable(fcinfo);
 
 	/* The OID comes from the user, so the relation may not exist. */
-	call->rel = try_relation_open(relid, lockmode);
+	call->rel = try_relation_open(relid, access == CAS_READS ?
+								  AccessShareLock : RowExclusiveLock);
 	if (call->rel == NULL)
 		raise_no_relation(relid);
 	require_schema_usage(RelationGetNamespace(call->rel));
@@ -141,7 +142,7 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 				 errtable(call->rel)));
 
 	/* Creations also check with inserts set, once they know their key. */
-	if (lockmode == RowExclusiveLock)
+	if (access == CAS_WRITES)
 		call_check_rules(call, false);
 
 	call->function = fcinfo->flinfo->fn_oid;
@@ -152,7 +153,7 @@ call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
 	call->payload_readable = payload_readable(call->table, rights);
 	call->keys_locked = false;
 	call->connected = false;
-	call->writes = lockmode == RowExclusiveLock;
+	call->writes = access == CAS_WRITES;
 	call->invalidations = cas_invalidations;
 	direct_begin_call(call, rights);
 }

@@ -303,6 +303,19 @@ typedef enum CasLockMode
 	CAS_LOCK_UPDATE
 } CasLockMode;
 
+/*
+ * What a call does with rows.  A table whose rows are locked is locked as for
+ * writing: swaps often follow in the transaction, and who has got a lock in
+ * between that excludes writers, and waits for more, such as REINDEX, would
+ * deadlock with them.
+ */
+typedef enum CasAccess
+{
+	CAS_READS,
+	CAS_LOCKS,
+	CAS_WRITES
+} CasAccess;
+
 /* What to return of a row besides its version. */
 #define CAS_WANTS_ID		0x1
 #define CAS_WANTS_PAYLOAD	0x2
@@ -465,7 +478,7 @@ extern void outcome_report(CasCall *call, const CasKey *key, int64 expected,
 						   const char *position, bool raise);
 
 /* call.c */
-extern void call_begin(CasCall *call, Oid relid, LOCKMODE lockmode,
+extern void call_begin(CasCall *call, Oid relid, CasAccess access,
 					   FunctionCallInfo fcinfo);
 extern void call_end(CasCall *call);
 extern void call_check_rules(CasCall *call, bool inserts);

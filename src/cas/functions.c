@@ -65,12 +65,11 @@ typedef CasOutcome (*SwapFunction) (FunctionCallInfo fcinfo, CasCall *call,
 
 /* Begin a call on the table given by the first argument. */
 static void
-begin_call(CasCall *call, FunctionCallInfo fcinfo, LOCKMODE lockmode)
+begin_call(CasCall *call, FunctionCallInfo fcinfo, CasAccess access)
 {
-	request_enter(fcinfo, lockmode == RowExclusiveLock ?
-				  ENTRY_WRITES : ENTRY_JOINS);
+	request_enter(fcinfo, access == CAS_WRITES ? ENTRY_WRITES : ENTRY_JOINS);
 	require_argument(fcinfo, 0, "rel");
-	call_begin(call, PG_GETARG_OID(0), lockmode, fcinfo);
+	call_begin(call, PG_GETARG_OID(0), access, fcinfo);
 }
 
 static void
@@ -167,7 +166,7 @@ do_swap(FunctionCallInfo fcinfo, SwapFunction function, bool try_form)
 	CasRow		row;
 	CasOutcome	outcome;
 
-	begin_call(&call, fcinfo, RowExclusiveLock);
+	begin_call(&call, fcinfo, CAS_WRITES);
 
 	/* The plain forms return only the version, so read nothing else. */
 	swap.wants = try_form ? call_answer_wants(&call) : 0;
@@ -392,7 +391,7 @@ cas_get(PG_FUNCTION_ARGS)
 	CasRow		row;
 
 	InitMaterializedSRF(fcinfo, 0);
-	begin_call(&call, fcinfo, AccessShareLock);
+	begin_call(&call, fcinfo, CAS_READS);
 	get_key(fcinfo, 1, "id", &call, &key);
 	if (row_read(&call, &key, call_answer_wants(&call), &row))
 		return_row(fcinfo, &row);
@@ -533,7 +532,7 @@ cas_lock(PG_FUNCTION_ARGS)
 	CasRow		row;
 
 	InitMaterializedSRF(fcinfo, 0);
-	begin_call(&call, fcinfo, RowShareLock);
+	begin_call(&call, fcinfo, CAS_LOCKS);
 	mode = get_lock_mode(fcinfo, 2);
 	keys = get_keys(fcinfo, 1, &call, &n, &size);
 	for (int i = 0; i < n; i++)

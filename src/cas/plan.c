@@ -8,6 +8,7 @@
  */
 #include "cas.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "nodes/makefuncs.h"
@@ -17,6 +18,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
+#include "utils/rls.h"
 #include "utils/typcache.h"
 
 /*
@@ -85,8 +87,7 @@ compare_images(Node *node, void *context)
 /*
  * Make a prepared UPDATE compare columns more quickly.  Records that are made,
  * toasted and described only to be compared would cost 5,000 of its 141,000
- * instructions.  If PostgreSQL has to analyze the statement again, it does so
- * from the text, which means the same.
+ * instructions.
  */
 static void
 compare_quickly(SPIPlanPtr prepared)
@@ -108,10 +109,8 @@ compare_quickly(SPIPlanPtr prepared)
 }
 
 /*
- * Make a prepared SELECT ... FOR UPDATE lock partitions as the UPDATE that will
- * follow does.  With the weaker lock first, there would be a deadlock with who
- * has got a lock in between that excludes writers, and waits for more, such as
- * REINDEX.
+ * Make a prepared SELECT ... FOR UPDATE or FOR SHARE lock partitions as the
+ * UPDATE that may follow does; see CasAccess.
  */
 static void
 lock_for_writing(SPIPlanPtr prepared)
@@ -159,10 +158,28 @@ prepare(CasCall *call, const CasPlan *plan)
 			 SPI_result_code_string(SPI_result));
 	if (plan->compares)
 		compare_quickly(prepared);
-	if (partitioned && (plan->kind == STATEMENT_LOCK_UPDATE ||
-						plan->kind == STATEMENT_LOCK_NO_KEY_UPDATE))
+	if (plan->kind == STATEMENT_LOCK_UPDATE ||
+		plan->kind == STATEMENT_LOCK_NO_KEY_UPDATE ||
+		plan->kind == STATEMENT_LOCK_SHARE)
 		lock_for_writing(prepared);
 	return prepared;
+}
+
+/*
+ * Return whether PostgreSQL will use a plan's statement as we have changed it.
+ * If it has to analyze the statement again, it does so from the text, which may
+ * also have former names of columns or tables.
+ */
+static bool
+is_as_prepared(SPIPlanPtr prepared)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(prepared));
+
+	return SPI_plan_is_valid(prepared) &&
+		SearchPathMatchesCurrentEnvironment(source->search_path) &&
+		(!source->dependsOnRLS ||
+		 (source->rewriteRoleId == GetUserId() &&
+		  source->rewriteRowSecurity == row_security));
 }
 
 static void
@@ -299,12 +316,11 @@ plan_for(CasCall *call, const CasStatement *statement)
 	}
 
 	/*
-	 * The text of an invalid plan may contain former names of columns or
-	 * tables, so do not let SPI replan it.  Renaming the constraint does not
-	 * invalidate a plan, although its text names the constraint.
+	 * Renaming the constraint does not invalidate a plan, although its text
+	 * names the constraint.
 	 */
 	plan = find_plan(table, &wanted);
-	if (plan != NULL && SPI_plan_is_valid(plan->plan) &&
+	if (plan != NULL && is_as_prepared(plan->plan) &&
 		(wanted.arbiter == NULL ||
 		 strcmp(plan->arbiter, wanted.arbiter) == 0))
 		return plan->plan;

@@ -237,7 +237,7 @@ get_table(Txn *txn, const TxnItem *item)
 	table = palloc0(sizeof(TxnTable));
 	table->name = string_value(name);
 	relid = DirectFunctionCall1(regclassin, CStringGetDatum(table->name));
-	call_begin(&table->call, DatumGetObjectId(relid), RowExclusiveLock,
+	call_begin(&table->call, DatumGetObjectId(relid), CAS_WRITES,
 			   txn->fcinfo);
 
 	/* These will be true before the first statement is run. */
