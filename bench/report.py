@@ -102,25 +102,22 @@ def plot(rows, name):
     names = list(OrderedDict.fromkeys(key[1:3] for key, *_ in rows))
     counts = sorted({int(key[3]) for key, *_ in rows})
     figure, axes = plt.subplots(figsize=(10, 0.24 * len(names) + 1.4))
-    for key, _, _, ratio, *_ in rows:
-        _, work, peer, clients, commit, target = key
-        place = names.index((work, peer))
-        if target:
-            axes.plot([float(target)] * 2, [place - 0.4, place + 0.4],
-                      color="#c44e52")
-        # dots of one line lie a little above each other
-        shift = 0.25 if commit == "off" else 0
-        axes.scatter(ratio, place + shift - 0.12,
-                     s=10 + 12 * counts.index(int(clients)), linewidths=0.8,
-                     facecolors="none" if commit == "off" else "#4878a8",
-                     edgecolors="#4878a8", zorder=3)
     for n, clients in enumerate(counts):
-        for commit in ("on", "off"):
-            axes.scatter([], [], s=10 + 12 * n, linewidths=0.8,
-                         facecolors="none" if commit == "off" else "#4878a8",
-                         edgecolors="#4878a8",
-                         label=f"{clients} clients, commit {commit}"
-                         .replace("1 clients", "1 client"))
+        for commit, colour, shift in (("on", "#4878a8", -0.12),
+                                      ("off", "none", 0.12)):
+            dots = [(ratio, names.index(key[1:3]) + shift)
+                    for key, _, _, ratio, *_ in rows
+                    if key[3:5] == (str(clients), commit)]
+            if dots:
+                axes.scatter(*zip(*dots), s=10 + 12 * n, linewidths=0.8,
+                             facecolors=colour, edgecolors="#4878a8",
+                             zorder=3, label=f"{clients} client"
+                             f"{'' if clients == 1 else 's'}, commit {commit}")
+    for key, *_ in rows:
+        if key[5]:
+            place = names.index(key[1:3])
+            axes.plot([float(key[5])] * 2, [place - 0.4, place + 0.4],
+                      color="#c44e52")
     axes.plot([], [], color="#c44e52", label="target")
     axes.axvline(1, color="grey", linewidth=0.8)
     axes.set_xscale("log")
