@@ -182,5 +182,48 @@ INSERT INTO anew VALUES ('x', 1);
 SELECT told($$cas_try_rename('anew', 'b', 2, 'z')$$);
 SELECT * FROM anew ORDER BY id;
 
+-- a foreign key that a function of the call has created counts from then on
+CREATE TABLE referred_to (id int PRIMARY KEY, code text UNIQUE, n int);
+SELECT cas_enable('referred_to');
+INSERT INTO referred_to VALUES (1, 'c1', 1), (2, 'c2', 1);
+CREATE FUNCTION refer(code text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    IF to_regclass('cas_direct.child') IS NULL THEN
+        CREATE TABLE cas_direct.child (code text REFERENCES cas_direct.referred_to (code));
+        INSERT INTO cas_direct.child VALUES (code);
+    END IF;
+    RETURN true;
+END $$;
+CREATE FUNCTION referred(payload jsonb, args jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM cas_direct.refer('c1');
+    RETURN payload || '{"code": "gone"}';
+END $$;
+SELECT raises($$SELECT cas_apply('referred_to', '1', 'cas_direct.referred(jsonb, jsonb)')$$);
+SELECT to_regclass('child'), code FROM referred_to ORDER BY id;
+ALTER TABLE referred_to ADD CHECK (n <> 2 OR refer('c2'));
+SELECT raises($$SELECT cas_txn('[]', '[{"op": "update", "table": "referred_to", "id": 1, "version": 1, "payload": {"n": 2}},
+    {"op": "update", "table": "referred_to", "id": 2, "version": 1, "payload": {"code": "gone"}}]')$$);
+SELECT to_regclass('child'), code FROM referred_to ORDER BY id;
+
+-- a row that a foreign key that is NOT VALID has left half referenced
+CREATE TABLE pair (a int, b int, PRIMARY KEY (a, b));
+INSERT INTO pair VALUES (1, 1);
+CREATE TABLE half (id int PRIMARY KEY, a int, b int, note text);
+INSERT INTO half VALUES (1, 1, NULL, 'x'), (2, 1, 1, 'x'), (3, NULL, NULL, 'x');
+ALTER TABLE half ADD CONSTRAINT to_pair FOREIGN KEY (a, b) REFERENCES pair MATCH FULL NOT VALID;
+SELECT cas_enable('half');
+SELECT id, raises(format($$SELECT cas_update('half', %s, 1, '{"note": "y"}')$$, id)) FROM generate_series(1, 3) AS id;
+-- MATCH SIMPLE allows it
+ALTER TABLE half DROP CONSTRAINT to_pair, ADD FOREIGN KEY (a, b) REFERENCES pair;
+SELECT raises($$SELECT cas_update('half', 1, 1, '{"note": "z"}')$$);
+
+-- a document that another table refers to is compared without its version, too
+CREATE TABLE document (id int PRIMARY KEY, doc jsonb NOT NULL UNIQUE);
+SELECT cas_enable('document', payload_column => 'doc', version_path => '{v}');
+INSERT INTO document VALUES (1, '{"a": 1}');
+CREATE TABLE of_document (id int PRIMARY KEY REFERENCES document);
+SELECT outcome, version FROM cas_try_update('document', 1, 1, '{"a": 1}');
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_direct CASCADE;

@@ -269,5 +269,17 @@ END
 $$;
 SELECT bump('A'), bump('A'), bump('b');
 
+-- a trigger's own violation is no answer about the key, whatever its constraint's name
+CREATE TABLE named (id text PRIMARY KEY);
+CREATE SCHEMA other CREATE TABLE holder (id text CONSTRAINT named_pkey PRIMARY KEY);
+INSERT INTO named VALUES ('a');
+SELECT cas_enable('named');
+INSERT INTO other.holder VALUES ('b');
+CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO other.holder VALUES (NEW.id); RETURN NULL; END $$;
+CREATE TRIGGER hold AFTER UPDATE ON named FOR EACH ROW EXECUTE FUNCTION hold();
+SELECT * FROM cas_try_rename('named', 'a', 1, 'b');
+SELECT outcome, id FROM cas_try_rename('named', 'a', 1, 'c');
+
 SET client_min_messages = warning;
+DROP SCHEMA other CASCADE;
 DROP SCHEMA cas_swap CASCADE;

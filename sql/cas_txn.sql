@@ -488,6 +488,33 @@ SELECT cas_txn('[]', (SELECT jsonb_agg(jsonb_build_object('op', 'merge', 'table'
 SELECT * FROM locks();
 ROLLBACK;
 
+-- a trigger inserts a row again that the list has deleted or renamed
+CREATE TABLE again (id int PRIMARY KEY, n int);
+SELECT cas_enable('again');
+INSERT INTO again VALUES (1, 1), (3, 1);
+CREATE FUNCTION insert_again() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF TG_OP = 'DELETE' OR OLD.id <> NEW.id THEN
+		INSERT INTO cas_txn.again VALUES (OLD.id, 10);
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER again AFTER DELETE OR UPDATE ON again FOR EACH ROW EXECUTE FUNCTION insert_again();
+SELECT cas_txn('[]', '[{"op": "delete", "table": "again", "id": 1, "version": 1}, {"op": "get", "table": "again", "id": 1}]');
+SELECT cas_txn('[]', '[{"op": "delete", "table": "again", "id": 1, "version": 1}, {"op": "put", "table": "again", "id": 1, "payload": {"n": 2}}]');
+SELECT cas_txn('[]', '[{"op": "rename", "table": "again", "id": 3, "version": 1, "new_id": 4}, {"op": "merge", "table": "again", "id": 3, "patch": {"n": 3}}]');
+SELECT cas_txn('[]', '[{"op": "rename", "table": "again", "id": 4, "version": 2, "new_id": 5}, {"op": "create", "table": "again", "id": 4, "payload": {"n": 3}}]');
+SELECT * FROM again ORDER BY id;
+-- a version that is left out is the row's, even if a trigger has written it since
+CREATE FUNCTION write_three() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE cas_txn.again SET n = 100 WHERE id = 3;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER three AFTER UPDATE ON again FOR EACH ROW WHEN (NEW.n = 7) EXECUTE FUNCTION write_three();
+SELECT cas_txn('[{"table": "again", "id": 3, "version": 2}]', '[{"op": "update", "table": "again", "id": 1, "version": 2, "payload": {"n": 7}},
+	{"op": "update", "table": "again", "id": 3, "payload": {"n": 8}}]');
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_txn, "Other Place" CASCADE;
 DROP ROLE regress_cas_txn_reader, regress_cas_txn_writer;

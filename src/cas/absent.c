@@ -14,6 +14,7 @@
  */
 #include "cas.h"
 
+#include "access/tupmacs.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -48,6 +49,32 @@ lock_table(CasTable *table, uint16 kind, LOCKMODE mode)
 	(void) LockAcquire(&tag, mode, false, false);
 }
 
+/* Hash a value so that identical ones have the same hash. */
+static uint32
+image_hash(Datum value, Form_pg_attribute att)
+{
+	char		bytes[sizeof(Datum)];
+
+	/* the unused bytes of a Datum need not be the same */
+	if (!att->attbyval)
+		return datum_image_hash(value, false, att->attlen);
+	store_att_byval(bytes, value, att->attlen);
+	return hash_bytes((unsigned char *) bytes, att->attlen);
+}
+
+/*
+ * Return whether single keys can be locked.  If not, all keys of the table are
+ * locked at once: many keys with one lock could not be locked in their order.
+ */
+bool
+absent_has_keys(const CasTable *table)
+{
+	for (int i = 0; i < table->nkeys; i++)
+		if (!OidIsValid(table->keys[i].hash))
+			return table->keys_equal_image;
+	return true;
+}
+
 /*
  * Lock a key.  Equal keys must have the same lock tag.
  */
@@ -79,26 +106,22 @@ lock_key(CasTable *table, const CasKey *key, LOCKMODE mode)
 			hash = hash_combine(hash, DatumGetUInt32(its));
 		}
 		if (table->keys_equal_image)
-			image = hash_combine(image,
-								 datum_image_hash(key->values[i],
-												  att->attbyval,
-												  att->attlen));
+			image = hash_combine(image, image_hash(key->values[i], att));
 	}
 	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, hash, image, ABSENT_KEY);
 	(void) LockAcquire(&tag, mode, false, false);
 }
 
 /*
- * Call this before giving a row a new key.  It waits for calls of cas_txn()
- * that found the key missing, and keeps other such calls waiting until the end
- * of the transaction.
+ * Begin to give a row a new key, before any row is locked.
  */
 void
-absent_key_create(CasCall *call, const CasKey *key)
+absent_create_begin(CasCall *call)
 {
 	static LocalTransactionId transaction = InvalidLocalTransactionId;
 	static int	locks = 0;
 
+	call->creates_keys = false;
 	if (call->keys_locked)
 		return;
 
@@ -111,13 +134,22 @@ absent_key_create(CasCall *call, const CasKey *key)
 		transaction = my_lxid();
 		locks = 0;
 	}
-	if (locks++ < ABSENT_MAX_KEYS)
-	{
-		lock_table(call->table, ABSENT_TABLE, RowShareLock);
+	call->creates_keys = locks++ < ABSENT_MAX_KEYS &&
+		absent_has_keys(call->table);
+	lock_table(call->table, ABSENT_TABLE,
+			   call->creates_keys ? RowShareLock : ShareLock);
+}
+
+/*
+ * Call this before giving a row this key.  It waits for calls of cas_txn()
+ * that found the key missing, and keeps other such calls waiting until the end
+ * of the transaction.
+ */
+void
+absent_key_create(CasCall *call, const CasKey *key)
+{
+	if (call->creates_keys)
 		lock_key(call->table, key, ShareLock);
-	}
-	else
-		lock_table(call->table, ABSENT_TABLE, ShareLock);
 }
 
 /*

@@ -152,8 +152,9 @@ call_begin(CasCall *call, Oid relid, CasAccess access,
 	rights = rights_on(call->rel);
 	call->payload_readable = payload_readable(call->table, rights);
 	call->keys_locked = false;
+	call->creates_keys = false;
 	call->connected = false;
-	call->writes = access == CAS_WRITES;
+	call->access = access;
 	call->invalidations = cas_invalidations;
 	direct_begin_call(call, rights);
 }
@@ -191,8 +192,9 @@ same_settings(const CasTable *a, const CasTable *b)
  * PostgreSQL refuses ALTER TABLE with 55006 while the table is in use, but
  * neither the renaming of a column nor a new trigger, rule or privilege.  Our
  * statements would look for the former names, and the direct path would know
- * nothing of it.  So refuse, too, what changes the columns or the settings,
- * and decide again whether the direct path may be used.
+ * nothing of it.  So refuse, too, what changes the columns or the settings, and
+ * leave further writes of the call to SPI: what the direct path goes by, the
+ * former entry, does not know of a new foreign key, for example.
  */
 static void
 look_again(CasCall *call)
@@ -200,7 +202,7 @@ look_again(CasCall *call)
 	CasTable   *now = NULL;
 
 	call->invalidations = cas_invalidations;
-	if (!call->writes)
+	if (call->access != CAS_WRITES)
 		return;
 	if (same_columns(call->table->desc, RelationGetDescr(call->rel)))
 		now = cas_table_of(call->rel);
@@ -214,12 +216,13 @@ look_again(CasCall *call)
 				 cas_errdetail_table(call->rel),
 				 errhint("Functions and triggers that the call runs must not rename its columns or change its settings."),
 				 errtable(call->rel)));
+	call_check_rules(call, false);
 	direct_end_call(call);
 	direct_begin_call(call, rights_on(call->rel));
 	/* that went by the former entry, which the call keeps */
 	call->direct_read = call->direct_read && now->direct_read;
 	call->direct_lock = call->direct_lock && now->direct_read;
-	call->direct_write = call->direct_write && now->direct_write;
+	call->direct_write = false;
 }
 
 /* Call this after anything has run that may have altered the table. */

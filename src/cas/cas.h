@@ -178,6 +178,7 @@ typedef struct CasTable
 	bool		direct_write;	/* and updated, but for these columns: */
 	Bitmapset  *foreign_keys;	/* columns that foreign keys use */
 	bool		referencing;	/* there are foreign keys of its own */
+	Bitmapset  *match_full;		/* columns that may have to be NULL together */
 	bool		computes;		/* CHECK constraints or generated columns */
 	bool		plain;			/* all of an update is the row, its indexes
 								 * and the guard */
@@ -260,6 +261,19 @@ typedef struct CasExecutor
 	Bitmapset  *columns;		/* columns that the updates write */
 } CasExecutor;
 
+/*
+ * What a call does with rows.  A table whose rows are locked is locked as for
+ * writing: swaps often follow in the transaction, and who has got a lock in
+ * between that excludes writers, and waits for more, such as REINDEX, would
+ * deadlock with them.
+ */
+typedef enum CasAccess
+{
+	CAS_READS,
+	CAS_LOCKS,
+	CAS_WRITES
+} CasAccess;
+
 /* One call of an SQL function on one guarded table (swap.c). */
 typedef struct CasCall
 {
@@ -272,8 +286,9 @@ typedef struct CasCall
 	bool		payload_readable;	/* the caller has SELECT on all of it */
 	bool		keys_locked;	/* cas_txn() locks all keys, also those of
 								 * missing rows, before it writes */
+	bool		creates_keys;	/* new keys are locked one by one */
 	bool		connected;		/* to SPI */
-	bool		writes;			/* or only reads */
+	CasAccess	access;
 	uint64		invalidations;	/* cas_invalidations when the table was looked
 								 * at last */
 
@@ -288,12 +303,13 @@ typedef struct CasCall
 	CasExecutor executor;
 } CasCall;
 
-/* Whether the call's UPDATEs use the direct path, unless they must fail. */
+/* Whether UPDATEs of the columns use the direct path, unless they must fail. */
 static inline bool
-call_writes_directly(const CasCall *call)
+call_writes_directly(const CasCall *call, const Bitmapset *columns)
 {
 	/* a function called by cas_apply() may have changed the current role */
-	return call->direct_write && GetUserId() == call->user;
+	return call->direct_write && GetUserId() == call->user &&
+		!bms_overlap(columns, call->table->foreign_keys);
 }
 
 typedef enum CasLockMode
@@ -302,19 +318,6 @@ typedef enum CasLockMode
 	CAS_LOCK_NO_KEY_UPDATE,		/* for updates that leave the key unchanged */
 	CAS_LOCK_UPDATE
 } CasLockMode;
-
-/*
- * What a call does with rows.  A table whose rows are locked is locked as for
- * writing: swaps often follow in the transaction, and who has got a lock in
- * between that excludes writers, and waits for more, such as REINDEX, would
- * deadlock with them.
- */
-typedef enum CasAccess
-{
-	CAS_READS,
-	CAS_LOCKS,
-	CAS_WRITES
-} CasAccess;
 
 /* What to return of a row besides its version. */
 #define CAS_WANTS_ID		0x1
@@ -373,18 +376,6 @@ typedef struct CasStatement
 	int			wants;			/* CAS_WANTS_ flags */
 	CasLook    *look;			/* columns to read as well, or NULL */
 } CasStatement;
-
-/* A saved plan of a statement (plan.c). */
-typedef struct CasPlan
-{
-	CasStatementKind kind;
-	const Bitmapset *returns;	/* columns returned, by attribute number */
-	bool		compares;		/* it writes only if a column differs */
-	Bitmapset  *columns;		/* columns written, by attribute number */
-	char	   *arbiter;		/* constraint named in ON CONFLICT, or NULL */
-	SPIPlanPtr	plan;
-	MemoryContext mcxt;			/* contains this struct */
-} CasPlan;
 
 /* relation.c */
 extern char *cas_relation_name(Relation rel);
@@ -514,6 +505,8 @@ extern CasNames cas_path_from_array(Datum array);
 #define ABSENT_MAX_KEYS 256
 #define ABSENT_MAX_NAMES 512
 
+extern bool absent_has_keys(const CasTable *table);
+extern void absent_create_begin(CasCall *call);
 extern void absent_key_create(CasCall *call, const CasKey *key);
 extern void absent_begin(CasTable *table, bool all);
 extern void absent_key_lock(CasTable *table, const CasKey *key);
@@ -563,19 +556,6 @@ extern const Bitmapset *found_columns(CasCall *call,
 extern void found_take(CasCall *call, const CasStatement *statement,
 					   const Datum *values, const bool *nulls, CasRow *row);
 pg_noreturn extern void found_raise_outdated(CasCall *call);
-
-/* sql.c */
-extern char *sql_build(CasCall *call, const CasPlan *plan);
-extern int	sql_parameter_types(CasTable *table, const CasPlan *plan,
-								Oid *types);
-extern void sql_bind(CasTable *table, const CasStatement *statement,
-					 Datum *values, char *nulls);
-extern void sql_append_where_key(StringInfo sql, CasTable *table);
-
-/* plan.c */
-extern SPIPlanPtr plan_for(CasCall *call, const CasStatement *statement);
-extern void plan_begin(CasTable *table);
-extern void plan_end(CasTable *table);
 
 /* reach.c */
 extern bool reach_by_delete(CasCall *call, CasKey *key);

@@ -94,10 +94,9 @@ direct_serves(const CasCall *call, const CasStatement *statement)
 			return call->direct_lock;
 		case STATEMENT_UPDATE:
 		case STATEMENT_DIFFERS:
-			return call->direct_write && statement->write->comparable &&
-				!is_refused(call->table, statement->write) &&
-				!bms_overlap(statement->write->columns,
-							 call->table->foreign_keys);
+			return call_writes_directly(call, statement->write->columns) &&
+				statement->write->comparable &&
+				!is_refused(call->table, statement->write);
 		case STATEMENT_INSERT:
 		case STATEMENT_INSERT_NEW_KEY:
 		case STATEMENT_DELETE:
@@ -392,17 +391,21 @@ raise_self_modified(void)
  * Return whether an UPDATE of the row has to check the table's foreign keys
  * although it does not change their columns.  That is so if this transaction
  * has inserted the version: the check of the insertion may be yet to come, and
- * then passes over a version that is no more.
+ * then passes over a version that is no more.  It is also so if the row may
+ * violate MATCH FULL, which a constraint that is NOT VALID allows.
  */
 static bool
 needs_foreign_keys(CasTable *table, TupleTableSlot *slot)
 {
 	bool		isnull;
-
 	Datum		xmin;
+	int			a = -1;
 
 	if (!table->referencing)
 		return false;
+	while ((a = bms_next_member(table->match_full, a)) >= 0)
+		if (slot_attisnull(slot, a))
+			return true;
 	xmin = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
 	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
 }

@@ -141,7 +141,12 @@ cas_load_key(CasTable *table, Relation rel)
 		table->keys = palloc0(sizeof(CasKeyColumn) * table->nkeys);
 		for (int i = 0; i < table->nkeys; i++)
 			load_key_column(&table->keys[i], rel, index, i);
+
+		/* not so for blanks at the end of a bpchar, which do not count */
 		table->keys_equal_image = _bt_allequalimage(index, false);
+		for (int i = 0; i < table->nkeys; i++)
+			if (index->rd_opcintype[i] == BPCHAROID)
+				table->keys_equal_image = false;
 		table->key_index = indexid;
 		table->key_constraint = get_index_constraint(indexid);
 	}

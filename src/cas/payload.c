@@ -378,7 +378,7 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 		 */
 		if (!new_row && write->comparable &&
 			table->settings.version_path.length > 0 &&
-			!call_writes_directly(call))
+			!call_writes_directly(call, write->columns))
 		{
 			write->unsettled = write->columns;
 			write->columns = NULL;

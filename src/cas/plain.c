@@ -68,7 +68,9 @@ attribute_numbers(const Bitmapset *set)
 /*
  * Collect the columns that foreign keys of the table use, and those that foreign
  * keys of other tables may refer to.  As long as they do not change, PostgreSQL
- * runs no trigger of a foreign key for an UPDATE.
+ * runs no trigger of a foreign key for an UPDATE, but in two cases; see
+ * needs_foreign_keys().  One is MATCH FULL.  The relcache does not tell which
+ * foreign keys have it, so take all that have several columns for such.
  */
 static void
 load_foreign_keys(Relation rel, CasTable *table)
@@ -90,8 +92,13 @@ load_foreign_keys(Relation rel, CasTable *table)
 
 		table->referencing = true;
 		for (int i = 0; i < key->nkeys; i++)
+		{
 			table->foreign_keys = bms_add_member(table->foreign_keys,
 												 key->conkey[i]);
+			if (key->nkeys > 1)
+				table->match_full = bms_add_member(table->match_full,
+												   key->conkey[i]);
+		}
 	}
 }
 

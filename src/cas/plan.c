@@ -6,7 +6,7 @@
  * kind of the statement, the columns that it writes, and the columns that it
  * returns.
  */
-#include "cas.h"
+#include "plan.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -74,7 +74,8 @@ compare_images(Node *node, void *context)
 	if (type != exprType((Node *) right) || (length != -1 && !byval))
 		return node;
 
-	type = byval ? INT8OID : BYTEAOID;
+	type = !byval ? BYTEAOID : length == 1 ? CHAROID :
+		length == 2 ? INT2OID : length == 4 ? INT4OID : INT8OID;
 	distinct = makeNode(DistinctExpr);
 	distinct->opno = lookup_type_cache(type, TYPECACHE_EQ_OPR)->eq_opr;
 	distinct->opfuncid = get_opcode(distinct->opno);
@@ -109,7 +110,7 @@ compare_quickly(SPIPlanPtr prepared)
 }
 
 /*
- * Make a prepared SELECT ... FOR UPDATE or FOR SHARE lock partitions as the
+ * Make a prepared SELECT, also one that locks its row, lock partitions as the
  * UPDATE that may follow does; see CasAccess.
  */
 static void
@@ -125,8 +126,7 @@ lock_for_writing(SPIPlanPtr prepared)
 		{
 			RangeTblEntry *rte = lfirst_node(RangeTblEntry, table);
 
-			if (rte->rtekind == RTE_RELATION &&
-				rte->rellockmode == RowShareLock)
+			if (rte->rtekind == RTE_RELATION)
 				rte->rellockmode = RowExclusiveLock;
 		}
 	}
@@ -158,9 +158,7 @@ prepare(CasCall *call, const CasPlan *plan)
 			 SPI_result_code_string(SPI_result));
 	if (plan->compares)
 		compare_quickly(prepared);
-	if (plan->kind == STATEMENT_LOCK_UPDATE ||
-		plan->kind == STATEMENT_LOCK_NO_KEY_UPDATE ||
-		plan->kind == STATEMENT_LOCK_SHARE)
+	if (plan->locks)
 		lock_for_writing(prepared);
 	return prepared;
 }
@@ -208,6 +206,7 @@ find_plan(CasTable *table, const CasPlan *wanted)
 		CasPlan    *plan = lfirst(lc);
 
 		if (plan->kind == wanted->kind &&
+			plan->locks == wanted->locks &&
 			bms_equal(plan->returns, wanted->returns) &&
 			plan->compares == wanted->compares &&
 			bms_equal(plan->columns, wanted->columns))
@@ -300,6 +299,20 @@ plan_for(CasCall *call, const CasStatement *statement)
 	SPIPlanPtr	prepared;
 
 	wanted.kind = statement->kind;
+	switch (statement->kind)
+	{
+		case STATEMENT_READ:
+		case STATEMENT_DIFFERS:
+			wanted.locks = call->access != CAS_READS;
+			break;
+		case STATEMENT_LOCK_SHARE:
+		case STATEMENT_LOCK_NO_KEY_UPDATE:
+		case STATEMENT_LOCK_UPDATE:
+			wanted.locks = true;
+			break;
+		default:
+			break;				/* writes lock as they have to */
+	}
 	wanted.returns = found_columns(call, statement);
 	if (statement->write != NULL)
 	{

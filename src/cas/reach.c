@@ -10,7 +10,7 @@
  * USAGE on that schema, so the statement cannot name the function.  Instead it
  * contains a column reference, which a parser hook replaces by the call.
  */
-#include "cas.h"
+#include "plan.h"
 
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"

@@ -6,7 +6,7 @@
  * key.  Values are parameters.  Names are quoted, and relations, operators and
  * types are qualified, so the statements do not depend on search_path.
  */
-#include "cas.h"
+#include "plan.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_attribute.h"

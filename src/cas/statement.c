@@ -5,7 +5,7 @@
  * They run through SPI with the caller's rights; sql.c has their text, and
  * plan.c their plans.  Some use the direct path (direct.c).
  */
-#include "cas.h"
+#include "plan.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"

@@ -19,8 +19,8 @@
 #include "utils/snapmgr.h"
 
 /* Fill *row with nothing but the id, and return the outcome. */
-static CasOutcome
-no_row(CasCall *call, CasKey *key, CasOutcome outcome, CasRow *row)
+CasOutcome
+swap_no_row(CasCall *call, CasKey *key, CasOutcome outcome, CasRow *row)
 {
 	row->id = MemoryContextStrdup(call->caller,
 								  cas_key_text(call->table, key->values,
@@ -57,8 +57,8 @@ lock_to_write(CasCall *call, CasKey *key, int wants, CasRow *row)
  * last committed, in *row, which has another version than the expected one.
  * That needs no transaction id, and so no commit record.
  */
-static bool
-conflicts_unlocked(CasCall *call, const CasSwap *swap, CasRow *row)
+bool
+swap_conflicts_unlocked(CasCall *call, const CasSwap *swap, CasRow *row)
 {
 	/* only a lock tells whether policies for UPDATE hide the row */
 	return swap->unlocked && row_may_lock(call) && !row_has_policies(call) &&
@@ -175,7 +175,7 @@ swap_update(CasCall *call, CasSwap *swap, CasRow *row)
 	if (look == NULL && !contradicts &&
 		write_row(call, swap, swap->expected, &write, row))
 		return CAS_UPDATED;
-	if (conflicts_unlocked(call, swap, row))
+	if (swap_conflicts_unlocked(call, swap, row))
 		return CAS_CONFLICT;
 
 	/*
@@ -186,7 +186,7 @@ swap_update(CasCall *call, CasSwap *swap, CasRow *row)
 	 */
 	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE, swap->wants,
 				  look, row))
-		return no_row(call, swap->key, CAS_MISSING, row);
+		return swap_no_row(call, swap->key, CAS_MISSING, row);
 	if (!row_has_version(row, swap->expected))
 		return CAS_CONFLICT;
 	if (contradicts)
@@ -244,11 +244,11 @@ swap_patch(CasCall *call, const CasSwap *swap, CasRow *row)
 
 	if (!patch_needs_row(call, swap->document))
 		return swap_update(call, &update, row);
-	if (conflicts_unlocked(call, swap, row))
+	if (swap_conflicts_unlocked(call, swap, row))
 		return CAS_CONFLICT;
 	if (!row_lock(call, swap->key, CAS_LOCK_NO_KEY_UPDATE,
 				  swap->wants | CAS_WANTS_PAYLOAD, NULL, row))
-		return no_row(call, swap->key, CAS_MISSING, row);
+		return swap_no_row(call, swap->key, CAS_MISSING, row);
 	if (!row_has_version(row, swap->expected))
 		return CAS_CONFLICT;
 	return write_locked(call, swap, swap->expected,
@@ -265,7 +265,7 @@ swap_merge(CasCall *call, const CasSwap *swap, CasRow *row)
 
 	if (!lock_to_write(call, swap->key,
 					   swap->wants | (needs_row ? CAS_WANTS_PAYLOAD : 0), row))
-		return no_row(call, swap->key, CAS_MISSING, row);
+		return swap_no_row(call, swap->key, CAS_MISSING, row);
 	return write_locked(call, swap, row->version, needs_row ?
 						patched(call, row->payload, swap->document) :
 						swap->document,
@@ -334,7 +334,7 @@ swap_apply(CasCall *call, const CasSwap *swap, CasRow *row)
 	Jsonb	   *payload;
 
 	if (!lock_to_write(call, swap->key, swap->wants | CAS_WANTS_PAYLOAD, row))
-		return no_row(call, swap->key, CAS_MISSING, row);
+		return swap_no_row(call, swap->key, CAS_MISSING, row);
 	version = row->version;
 	payload = applied(call, swap->fn, row->payload, swap->document);
 
@@ -370,7 +370,10 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 	 */
 	if (key != NULL &&
 		(!IsolationUsesXactSnapshot() || row_may_lock_keys(call)))
+	{
+		absent_create_begin(call);
 		absent_key_create(call, key);
+	}
 
 	/*
 	 * INSERT succeeds if the row was deleted after the snapshot was taken, and
@@ -395,7 +398,7 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 		 * trigger has suppressed the INSERT.
 		 */
 		if (key != NULL && row_has_policies(call))
-			return no_row(call, key, CAS_EXISTS, row);
+			return swap_no_row(call, key, CAS_EXISTS, row);
 		if (key == NULL || tries >= CAS_MAX_TRIES)
 			write_raise_suppressed(call, insert.kind);
 		CHECK_FOR_INTERRUPTS();
@@ -426,12 +429,12 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 	{
 		if (write_run(call, &delete, row))
 			return CAS_DELETED;
-		if (conflicts_unlocked(call, swap, row))
+		if (swap_conflicts_unlocked(call, swap, row))
 			return CAS_CONFLICT;
 		if (!row_lock_or_read(call, swap->key, CAS_LOCK_UPDATE, swap->wants,
 							  row) ||
 			!may_delete(call, swap->key))
-			return no_row(call, swap->key, CAS_MISSING, row);
+			return swap_no_row(call, swap->key, CAS_MISSING, row);
 		if (!row_has_version(row, swap->expected))
 			return CAS_CONFLICT;
 
@@ -443,120 +446,6 @@ swap_delete(CasCall *call, const CasSwap *swap, CasRow *row)
 			write_raise_suppressed(call, STATEMENT_DELETE);
 		CHECK_FOR_INTERRUPTS();
 	}
-}
-
-/* A change of a key, for in_subtransaction(). */
-typedef struct KeyChange
-{
-	CasCall    *call;
-	const CasStatement *rename;
-	CasRow	   *row;
-} KeyChange;
-
-static bool
-run_key_change(void *arg)
-{
-	KeyChange  *change = arg;
-
-	if (!write_run(change->call, change->rename, change->row))
-		write_raise_suppressed(change->call, STATEMENT_RENAME);
-	direct_end_call(change->call);
-	return true;
-}
-
-/*
- * Change the key of a row that we have locked.  Return false if another
- * transaction has inserted a row with the new key meanwhile.
- */
-static bool
-change_key(CasCall *call, const CasSwap *swap, CasRow *row)
-{
-	CasStatement rename = {
-		.kind = STATEMENT_RENAME,.key = swap->key,.version = swap->expected,
-		.new_key = swap->new_key,.wants = swap->wants
-	};
-	KeyChange	change = {call, &rename, row};
-	ErrorData  *error;
-
-	/*
-	 * Connect to SPI before the subtransaction begins, since its end would
-	 * close the connection.  The direct path keeps the key's index open, which
-	 * must be closed in the subtransaction that has opened it.
-	 */
-	statement_connect(call);
-	direct_end_call(call);
-	(void) in_subtransaction(run_key_change, &change, &error);
-	if (error != NULL)
-	{
-		const char *constraint;
-
-		direct_forget(call);
-
-		/*
-		 * Raise the error again unless the new key is taken: either we find
-		 * the row that has it, or, if that is hidden, the error is about the
-		 * key's constraint.  (In a partition that has another name.)
-		 */
-		constraint = get_constraint_name(call->table->key_constraint);
-		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
-			(!row_lock_or_read(call, swap->new_key, CAS_LOCK_NO_KEY_UPDATE,
-							   swap->wants, row) &&
-			 (error->constraint_name == NULL || constraint == NULL ||
-			  strcmp(error->constraint_name, constraint) != 0)))
-			ReThrowError(error);
-		FreeErrorData(error);
-	}
-	return error == NULL;
-}
-
-/*
- * Reserve a key for a row that is about to be renamed.  Return true if a row
- * already has it, and return that row in *row.
- */
-static bool
-claim_key(CasCall *call, CasKey *key, int wants, CasRow *row)
-{
-	if (row_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row))
-		return true;
-
-	/* Look again after locking the key, which may have waited. */
-	absent_key_create(call, key);
-	return row_lock_or_read(call, key, CAS_LOCK_NO_KEY_UPDATE, wants, row);
-}
-
-/*
- * Give a row another key, if it has the expected version and no row has that
- * key, not even the row itself.
- */
-CasOutcome
-swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
-{
-	CasKey	   *key = swap->key;
-	CasKey	   *new_key = swap->new_key;
-	int			wants = swap->wants;
-	CasRow		other;
-	bool		new_first = cas_key_compare(call, new_key, key) < 0;
-	bool		taken;
-
-	if (conflicts_unlocked(call, swap, row))
-		return CAS_CONFLICT;
-
-	/* Lock the two keys in their order, so that renames cannot deadlock. */
-	taken = new_first && claim_key(call, new_key, wants, &other);
-	if (!row_lock(call, key, CAS_LOCK_UPDATE, wants, NULL, row))
-		return no_row(call, key, CAS_MISSING, row);
-	if (!row_has_version(row, swap->expected))
-		return CAS_CONFLICT;
-	if (taken || (!new_first && claim_key(call, new_key, wants, &other)))
-	{
-		*row = other;
-		return CAS_EXISTS;
-	}
-	if (change_key(call, swap, row))
-		return CAS_RENAMED;
-	if (row_lock_or_read(call, new_key, CAS_LOCK_NO_KEY_UPDATE, wants, row))
-		return CAS_EXISTS;
-	return no_row(call, new_key, CAS_EXISTS, row);
 }
 
 /*

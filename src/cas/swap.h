@@ -1,6 +1,6 @@
 /*
  * swap.h
- *		Declarations of swap.c, for the files that swap rows.
+ *		Declarations of swap.c and rename.c, for the files that swap rows.
  */
 #ifndef PG_CAS_SWAP_H
 #define PG_CAS_SWAP_H
@@ -21,16 +21,23 @@ typedef struct CasSwap
 	bool		unlocked;		/* answer a conflict without a lock */
 } CasSwap;
 
+/* swap.c */
 extern CasOutcome swap_create(CasCall *call, const CasSwap *swap,
 							  CasRow *row);
 extern CasOutcome swap_update(CasCall *call, CasSwap *swap, CasRow *row);
 extern CasOutcome swap_patch(CasCall *call, const CasSwap *swap, CasRow *row);
 extern CasOutcome swap_delete(CasCall *call, const CasSwap *swap,
 							  CasRow *row);
-extern CasOutcome swap_rename(CasCall *call, const CasSwap *swap,
-							  CasRow *row);
 extern CasOutcome swap_merge(CasCall *call, const CasSwap *swap, CasRow *row);
 extern CasOutcome swap_apply(CasCall *call, const CasSwap *swap, CasRow *row);
 extern CasOutcome swap_put(CasCall *call, CasSwap *swap, CasRow *row);
+extern CasOutcome swap_no_row(CasCall *call, CasKey *key, CasOutcome outcome,
+							  CasRow *row);
+extern bool swap_conflicts_unlocked(CasCall *call, const CasSwap *swap,
+									CasRow *row);
+
+/* rename.c */
+extern CasOutcome swap_rename(CasCall *call, const CasSwap *swap,
+							  CasRow *row);
 
 #endif							/* PG_CAS_SWAP_H */

@@ -132,7 +132,8 @@ lock_missing(CasCall *call, TxnRow *row, TxnMissing *missing)
 	 * many_are_missing() has counted fewer.  Many rows were deleted since, so
 	 * let the caller retry, rather than fill the shared lock table.
 	 */
-	if (missing->locked++ >= 2 * ABSENT_MAX_NAMES)
+	if (missing->locked++ >= 2 * ABSENT_MAX_NAMES ||
+		!absent_has_keys(call->table))
 		found_raise_outdated(call);
 	absent_key_lock(call->table, &row->key);
 }
@@ -226,28 +227,30 @@ update_at_once(TxnItem *item, MemoryContext scratch)
 	MemoryContextReset(scratch);
 }
 
-/* Return whether too many rows are missing to lock their keys one by one. */
+/*
+ * Return whether the keys of missing rows cannot be locked one by one: there are
+ * too many, or one of a table whose keys have no locks of their own.
+ */
 static bool
 many_are_missing(Txn *txn)
 {
+	bool		few = list_length(txn->rows) <= ABSENT_MAX_NAMES;
 	int			n = 0;
 	ListCell   *lc;
-
-	if (list_length(txn->rows) <= ABSENT_MAX_NAMES)
-		return false;
 
 	/* count without locks; lock_missing() has a limit of its own */
 	foreach(lc, txn->rows)
 	{
 		TxnRow	   *row = lfirst(lc);
 		CasCall    *call = &row->table->call;
+		bool		counts = absent_has_keys(call->table);
 		CasRow		now;
 
 		CHECK_FOR_INTERRUPTS();
-		if (call->keys_locked &&
-			!statement_read(call, &row->key, GetLatestSnapshot(), 0, &now))
-			n++;
-		if (n > ABSENT_MAX_NAMES)
+		if (!call->keys_locked || (few && counts) ||
+			statement_read(call, &row->key, GetLatestSnapshot(), 0, &now))
+			continue;
+		if (!counts || ++n > ABSENT_MAX_NAMES)
 			return true;
 	}
 	return false;
@@ -332,7 +335,10 @@ run_operation(TxnItem *item, int64 *version, CasRow *row)
 	CasSwap		swap = as_swap(item);
 	CasOutcome	outcome;
 
-	/* without a version, use the one that was compared or written before */
+	/*
+	 * Without a version, use the row's: the one that was compared, unless
+	 * operations, triggers or foreign keys have written it since.
+	 */
 	if (txn_takes_version(item->op) && item->version < 0 &&
 		row_lock(call, swap.key, txn_shapes[item->op].lock, CAS_WANTS_ID, NULL,
 				 row))
@@ -414,15 +420,16 @@ do_operation(TxnItem *item, CommandId locked, int64 *version, CasRow *row)
 	}
 
 	/* a missing row may exist by now, created by a trigger or by an INSERT */
-	if (same != NULL && !same->locked && !same->found)
+	if (same != NULL && !same->found)
 	{
 		/*
 		 * Read first, and then compare with the state at "locked".  In the
 		 * other order, an INSERT between the two reads would look like a row
-		 * of our own.
+		 * of our own.  No other transaction can insert a row that the list has
+		 * deleted or renamed.
 		 */
 		same->found = row_read(call, &item->row->key, CAS_WANTS_ID, row);
-		if (same->found && has_slipped_in(item, locked, row))
+		if (same->found && !same->locked && has_slipped_in(item, locked, row))
 			return CAS_EXISTS;
 	}
 
