@@ -33,9 +33,8 @@ run_key_change(void *arg)
 static bool
 is_of_key(const CasTable *table, const ErrorData *error)
 {
-	Oid			index;
-	bool		found;
 	List	   *indexes;
+	Oid			index;
 	ListCell   *lc;
 
 	/* triggers may write other tables, and raise errors as they like */
@@ -43,15 +42,17 @@ is_of_key(const CasTable *table, const ErrorData *error)
 		return false;
 	index = get_relname_relid(error->constraint_name,
 							  get_namespace_oid(error->schema_name, true));
-	found = OidIsValid(index) &&
-		get_index_constraint(index) == table->key_constraint;
-	if (found || !OidIsValid(index) || !get_rel_relispartition(index))
-		return found;
-	indexes = get_partition_ancestors(index);
+	if (!OidIsValid(index))
+		return false;
+	indexes = get_rel_relispartition(index) ?
+		get_partition_ancestors(index) : NIL;
+	indexes = lappend_oid(indexes, index);
 	foreach(lc, indexes)
-		found = found ||
-			get_index_constraint(lfirst_oid(lc)) == table->key_constraint;
-	return found;
+	{
+		if (get_index_constraint(lfirst_oid(lc)) == table->key_constraint)
+			return true;
+	}
+	return false;
 }
 
 /*
