@@ -88,6 +88,7 @@ SELECT pool, free FROM alloc_usage();
 SELECT * FROM alloc_verify('mine');
 SELECT pool, value FROM alloc_find('mine', (SELECT value FROM alloc_units LIMIT 1));
 SELECT pool, value FROM alloc_get('mine', (SELECT key FROM alloc_units LIMIT 1));
+SELECT problem, value FROM alloc_reconcile('mine', '[]');
 SELECT alloc_release('mine', :k);
 -- one owns pools by membership, and gives them only to roles that one is in
 SET ROLE regress_alloc_member;

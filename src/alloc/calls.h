@@ -20,7 +20,7 @@ extern bool pool_lock_patiently(PoolUse *use, LOCKMODE mode,
 								const Patience *patience);
 extern bool pool_lock_to_take(PoolUse *use, LOCKMODE mode,
 							  const Patience *patience);
-extern bool pool_lock_at_once(PoolUse *use);
+extern bool pool_lock_at_once(PoolUse *use, LOCKMODE mode);
 extern bool pool_lock_to_take_at_once(PoolUse *use, LOCKMODE mode);
 extern void pool_unlock(PoolUse *use);
 

@@ -231,9 +231,6 @@ require_no_children(const Change *change)
 {
 	StringInfoData detail;
 
-	/* wait for those who are creating some: their rows refer to this one */
-	owner_sql("SELECT FROM @alloc_pool WHERE id = $1 FOR UPDATE",
-			  ARGS(INT4OID), VALUES(Int32GetDatum(change->use.pool->id)));
 	if (owner_sql("SELECT name FROM @alloc_pool WHERE parent = $1 "
 				  "ORDER BY name LIMIT 1",
 				  ARGS(INT4OID),

@@ -236,7 +236,7 @@ alloc_inventory(PG_FUNCTION_ARGS)
 	(void) interval_from_now(PG_GETARG_INTERVAL_P(2), "min_age");
 	InitMaterializedSRF(fcinfo, 0);
 	pool = pool_open(alloc_namespace(fcinfo),
-					 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
+					 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_SEE);
 	entries = inventory_read(pool, "alloc_reconcile", PG_GETARG_JSONB_P(1),
 							 "held", &nentries);
 	for (int i = 0; i < nentries; i++)

@@ -118,7 +118,7 @@ key_enter_at_once(PoolUse *use, const pg_uuid_t *key)
 {
 	LOCKTAG		tag;
 
-	if (!pool_lock_at_once(use))
+	if (!pool_lock_at_once(use, ShareLock))
 		return false;
 	key_locktag(&tag, use->pool, key);
 	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)

@@ -63,7 +63,8 @@ serve_alone(Attempt *attempt, Many *many, int i)
 		return attempt_meets_waits(attempt, OBSTACLE_ROOM, &many->use, key,
 								   &many->store.waits);
 	require_unit(pool, many->request, &answer);
-	many->held |= answer.outcome == OUTCOME_HELD;
+	many->keys[i].held = answer.outcome == OUTCOME_HELD;
+	many->held |= many->keys[i].held;
 	many->units[i] = answer.unit;
 	return true;
 }
@@ -165,7 +166,7 @@ look_up_key(Attempt *attempt, Many *many, SlotScan *scan, TimestampTz now,
 					   *wanted ? NULL : unit, now);
 	if (*wanted)
 		return true;
-	many->held = true;
+	many->held = many->keys[i].held = true;
 	if (!resolve_is_same(many->request, unit))
 	{
 		Answer		answer = {.outcome = OUTCOME_REUSED,.unit = *unit};
@@ -240,25 +241,30 @@ compare_units(const void *a, const void *b)
 }
 
 /*
- * A key that has its unit is not locked.  So while the keys after it are
+ * A key that had its unit before is not locked.  So while the keys after it are
  * served, the unit can be released or run out, and be given to one of them.
- * Return the number of such a unit, or -1.  All units have the same size.
+ * Return the number of such a key, or -1.  All units have the same size.
+ *
+ * What the call itself has allocated may run out as well, with a ttl shorter
+ * than the call.  That is not lost: its key has had what it asked for.
  */
 static int
-find_lost(SlotRow *units, int nunits)
+find_lost(const Many *many)
 {
 	SlotRow   **places;
 	int			lost = -1;
 
 	places = MemoryContextAllocHuge(CurrentMemoryContext,
-									nunits * sizeof(SlotRow *));
-	for (int i = 0; i < nunits; i++)
-		places[i] = &units[i];
-	qsort(places, nunits, sizeof(SlotRow *), compare_units);
-	for (int i = 1; i < nunits && lost < 0; i++)
+									many->nkeys * sizeof(SlotRow *));
+	for (int i = 0; i < many->nkeys; i++)
+		places[i] = &many->units[i];
+	qsort(places, many->nkeys, sizeof(SlotRow *), compare_units);
+	for (int i = 1; i < many->nkeys && lost < 0; i++)
 	{
-		if (places[i - 1]->lo == places[i]->lo)
-			lost = places[i - 1] - units;
+		int			former = places[i - 1] - many->units;
+
+		if (places[i - 1]->lo == places[i]->lo && many->keys[former].held)
+			lost = former;
 	}
 	pfree(places);
 	return lost;
@@ -342,8 +348,10 @@ try_allocate(Attempt *attempt, void *call)
 	resolve_request(many->use.pool, many->request);
 
 	many->held = false;
+	for (int i = 0; i < many->nkeys; i++)
+		many->keys[i].held = false;
 	many->nbulk = 0;
-	many->bulk = many->nkeys > 1 && !many->in_levels &&
+	many->bulk = many->nkeys >= MIN_BULK && !many->in_levels &&
 		!many->use.pool->mixed &&
 		many->use.pool->strategy == STRATEGY_ANY &&
 		store_writer(&many->store)->known;
@@ -351,9 +359,12 @@ try_allocate(Attempt *attempt, void *call)
 		done = serve_batch(attempt, many, first,
 						   Min(BATCH, many->nkeys - first));
 	/* keys have shares of a counted pool, which do not exclude one another */
-	while (done && many->held && !many->use.pool->counted &&
-		   (lost = find_lost(many->units, many->nkeys)) >= 0)
+	for (int i = 0; i < many->nkeys && done && many->held &&
+		 !many->use.pool->counted && (lost = find_lost(many)) >= 0; i++)
+	{
+		many->keys[lost].held = false;
 		done = serve_batch(attempt, many, lost, 1);
+	}
 	levels_unlock(&levels);
 	pool_unlock(&many->use);
 	store_close(&many->store);
@@ -416,7 +427,9 @@ alloc_many(PG_FUNCTION_ARGS)
 	if (XactReadOnly || IsInParallelMode())
 	{
 		resolve_request(many.use.pool, &request);
-		many.units = palloc(Max(many.nkeys, 1) * sizeof(SlotRow));
+		many.units = MemoryContextAllocHuge(CurrentMemoryContext,
+											Max(many.nkeys, 1) *
+											sizeof(SlotRow));
 		store_open(&many.store, many.use.nsp, AccessShareLock);
 		if (!read_units(&many))
 			key_require_writing(request.function);

@@ -19,6 +19,7 @@ typedef struct ManyKey
 	uint32		hash;
 	pg_uuid_t	key;
 	int			at;				/* where the caller has named it first */
+	bool		held;			/* it had its unit before the call */
 } ManyKey;
 
 /* A call. */
@@ -30,7 +31,8 @@ typedef struct Many
 	ManyKey    *keys;
 	Store		store;
 	SlotRow    *units;			/* of an allocation: what the keys have */
-	bool		held;			/* some of them had it already */
+	bool		held;			/* some of them had it already: then they are
+								 * marked */
 	bool		in_levels;		/* shares have to be taken, too */
 	bool		bulk;			/* units may be taken by bulk.c, */
 	int			nbulk;			/* ... which has been done so often */

@@ -289,9 +289,12 @@ pool_lock_to_take(PoolUse *use, LOCKMODE mode, const Patience *patience)
 	}
 }
 
-/* Lock the pool if that is possible without waiting. */
-static bool
-lock_at_once(PoolUse *use, LOCKMODE mode)
+/*
+ * Lock the pool, and read it as it is then, without waiting.  Returns false,
+ * without the lock, if that is not possible.
+ */
+bool
+pool_lock_at_once(PoolUse *use, LOCKMODE mode)
 {
 	int32		id = use->pool->id;
 	LOCKTAG		tag;
@@ -309,27 +312,17 @@ lock_at_once(PoolUse *use, LOCKMODE mode)
 	return false;
 }
 
-/*
- * Lock the pool in share mode without waiting.  Returns false if the lock is
- * not available.
- */
-bool
-pool_lock_at_once(PoolUse *use)
-{
-	return lock_at_once(use, ShareLock);
-}
-
 /* The same for taking something, in the mode that pool_lock_to_take() uses. */
 bool
 pool_lock_to_take_at_once(PoolUse *use, LOCKMODE mode)
 {
-	if (!lock_at_once(use, use->pool->lowered ? ExclusiveLock : mode))
+	if (!pool_lock_at_once(use, use->pool->lowered ? ExclusiveLock : mode))
 		return false;
 	if (!use->pool->lowered || use->mode == ExclusiveLock)
 		return true;
 	/* it has just been lowered */
 	pool_unlock(use);
-	return lock_at_once(use, ExclusiveLock);
+	return pool_lock_at_once(use, ExclusiveLock);
 }
 
 /* Release the pool's lock. */

@@ -253,6 +253,7 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "ranges");
+	pool_lock_tables(alloc_namespace(fcinfo));
 	kind = word_argument(fcinfo, 2, "kind", kind_words());
 	strategy = strategies[word_argument(fcinfo, 3, "strategy", strategies)];
 	if (kind_is_counted(kind) && strcmp(strategy, "any") != 0)
@@ -431,7 +432,7 @@ alloc_pool_drop(PG_FUNCTION_ARGS)
 	Extent		all = {0, U128_MAX};
 	int32		id;
 
-	change_open(fcinfo, &change);
+	change_open_to_drop(fcinfo, &change);
 	id = change.use.pool->id;
 	owner_sql_begin(&change.scope);
 

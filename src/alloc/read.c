@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "port/pg_bitutils.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -46,8 +47,12 @@ void
 pool_scan_begin(PoolScan *scan, Oid nsp, AllocRelation rel,
 				AllocRelation index, Snapshot snapshot, ScanKey key)
 {
-	own_open_by_index(&scan->table, alloc_relation(nsp, rel),
-					  alloc_relation(nsp, index), AccessShareLock);
+	Oid			relid = alloc_relation(nsp, rel);
+
+	/* REINDEX CONCURRENTLY drops no index that was there when we had a lock. */
+	LockRelationOid(relid, AccessShareLock);
+	own_open_by_index(&scan->table, relid, alloc_relation(nsp, index),
+					  AccessShareLock);
 	own_scan_begin(&scan->rows, &scan->table, scan->table.index, snapshot, key,
 				   1);
 }

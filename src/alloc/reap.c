@@ -31,7 +31,8 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 	int64		reaped = 0;
 
 	/* dropped in the meantime, or being changed: a later call will do it */
-	if (!pool_use(&use, nsp, name, RIGHT_NONE) || !pool_lock_at_once(&use))
+	if (!pool_use(&use, nsp, name, RIGHT_NONE) ||
+		!pool_lock_at_once(&use, ShareLock))
 		return 0;
 	pool = use.pool;
 	store_open(&store, nsp, RowExclusiveLock);
@@ -61,6 +62,24 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 }
 
 /*
+ * Lock a pool to change it, and its row, running SQL as the owner.  Returns
+ * false if that would take waiting: others work in the pool, or an idle
+ * transaction has changed it.
+ */
+static bool
+lock_to_change(PoolUse *use)
+{
+	if (!pool_lock_at_once(use, ExclusiveLock))
+		return false;
+	if (owner_sql("SELECT FROM @alloc_pool WHERE id = $1 "
+				  "FOR NO KEY UPDATE SKIP LOCKED",
+				  ARGS(INT4OID), VALUES(Int32GetDatum(use->pool->id))) > 0)
+		return true;
+	pool_unlock(use);
+	return false;
+}
+
+/*
  * If a counted pool's capacity was lowered below what was held, and that fits
  * by now, let the constraint say so.
  */
@@ -75,11 +94,7 @@ settle_capacity(Oid nsp, const char *name)
 		!use.pool->lowered)
 		return;
 	owner_sql_begin(&scope);
-	/* not while an idle transaction is changing the pool */
-	if (owner_sql("SELECT 1 FROM @alloc_pool WHERE id = $1 "
-				  "FOR NO KEY UPDATE SKIP LOCKED",
-				  ARGS(INT4OID), VALUES(Int32GetDatum(use.pool->id))) > 0 &&
-		pool_lock(&use, ExclusiveLock) && use.pool->counted)
+	if (lock_to_change(&use) && use.pool->counted)
 	{
 		store_open(&store, nsp, RowExclusiveLock);
 		capacity_set(&store, use.pool, use.pool->capacity);
@@ -118,8 +133,8 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 		 * All frontiers have to be moved back before the deleted slots.  Do
 		 * nothing now if an idle transaction has locked one of them.
 		 */
-		if (pool_lock_frontiers(id, "SKIP LOCKED") == nranges &&
-			pool_lock(&use, ExclusiveLock) && use.pool->id == id)
+		if (lock_to_change(&use) && use.pool->id == id &&
+			pool_lock_frontiers(id, "SKIP LOCKED") == nranges)
 		{
 			owner_sql("WITH gone AS ("
 					  "DELETE FROM @alloc_slot WHERE ctid = ANY (ARRAY("
@@ -153,12 +168,16 @@ static void
 refresh_role_names(void)
 {
 	owner_sql("UPDATE @alloc_pool AS p SET owner_name = r.rolname "
-			  "FROM pg_catalog.pg_roles AS r "
-			  "WHERE r.oid = p.owner AND r.rolname <> p.owner_name",
+			  "FROM pg_catalog.pg_roles AS r WHERE r.oid = p.owner AND p.id IN ("
+			  "SELECT p.id FROM @alloc_pool AS p JOIN pg_catalog.pg_roles AS r "
+			  "ON r.oid = p.owner AND r.rolname <> p.owner_name "
+			  "FOR NO KEY UPDATE OF p SKIP LOCKED)",
 			  0, NULL, NULL);
 	owner_sql("UPDATE @alloc_grantee AS g SET role_name = r.rolname "
-			  "FROM pg_catalog.pg_roles AS r "
-			  "WHERE r.oid = g.role AND r.rolname <> g.role_name",
+			  "FROM pg_catalog.pg_roles AS r WHERE r.oid = g.role AND g.id IN ("
+			  "SELECT g.id FROM @alloc_grantee AS g JOIN pg_catalog.pg_roles AS r "
+			  "ON r.oid = g.role AND r.rolname <> g.role_name "
+			  "FOR NO KEY UPDATE OF g SKIP LOCKED)",
 			  0, NULL, NULL);
 }
 
@@ -183,6 +202,7 @@ alloc_reap(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("pg_cas_reap()");
 	PreventCommandIfParallelMode("pg_cas_reap()");
 
+	pool_lock_tables(nsp);
 	owner_sql_begin(&scope);
 	/* locks are kept: those of a pool before those of the pools above it */
 	nnames = (int) owner_sql("SELECT name FROM @alloc_pool ORDER BY id DESC", 0,

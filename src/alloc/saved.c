@@ -49,8 +49,9 @@ bool
 store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
 			   int *npending)
 {
+	/* a call that writes may save the frontier later */
 	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
-								 AccessShareLock);
+								 store->mode);
 	Relation	index = index_open(alloc_relation(store->nsp,
 												  ALLOC_FRONTIER_PKEY),
 								   AccessShareLock);

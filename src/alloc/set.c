@@ -314,9 +314,13 @@ static void
 take_together(Store *store, Member **members, int n)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	Search	   *searches = palloc0(Max(n, 1) * sizeof(Search));
-	bool	   *served = palloc(Max(n, 1) * sizeof(bool));
+	Search	   *searches;
+	bool	   *served;
 
+	if (n < MIN_BULK)
+		return;
+	searches = palloc0(n * sizeof(Search));
+	served = palloc(n * sizeof(bool));
 	for (int i = 0; i < n; i++)
 	{
 		Choice	   *choice = &members[i]->choices[0];
@@ -327,8 +331,7 @@ take_together(Store *store, Member **members, int n)
 		searches[i].request = &choice->request;
 		searches[i].now = now;
 	}
-	if (n > 0)
-		bulk_take_each(searches, served, n);
+	bulk_take_each(searches, served, n);
 	for (int i = 0; i < n; i++)
 	{
 		Choice	   *choice = &members[i]->choices[0];

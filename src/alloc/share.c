@@ -113,9 +113,12 @@ static void
 share_scan_begin(RowScan *scan, Store *store, int which, Snapshot snapshot,
 				 ScanDirection direction, int nkeys)
 {
-	rows_begin(scan, which < GAP_BY_SIZE ? share_table(store) :
-			   gap_table(store), share_index(store, which), snapshot,
-			   direction, nkeys, which >= SHARE_BY_EXPIRY);
+	/* the table before its index, as REINDEX locks them */
+	Relation	table = which < GAP_BY_SIZE ? share_table(store) :
+		gap_table(store);
+
+	rows_begin(scan, table, share_index(store, which), snapshot, direction,
+			   nkeys, which >= SHARE_BY_EXPIRY);
 }
 
 /*

@@ -142,6 +142,12 @@ unit_take(Search *search, int round)
 	if (round == 0 || (search->store->waits.n > 0 && round < MAX_ROUNDS))
 		return OUTCOME_BUSY;
 	outcome = search_reason(search);
+	if (outcome == OUTCOME_BUSY && search->store->waits.n == 0)
+	{
+		/* what was held or cooling has come free since: take it */
+		search->now = GetCurrentTimestamp();
+		return search_free(search) ? OUTCOME_ALLOCATED : OUTCOME_BUSY;
+	}
 	return search->store->waits.n > 0 && round < MAX_ROUNDS ?
 		OUTCOME_BUSY : outcome;
 }
