@@ -280,6 +280,19 @@ CREATE TRIGGER hold AFTER UPDATE ON named FOR EACH ROW EXECUTE FUNCTION hold();
 SELECT * FROM cas_try_rename('named', 'a', 1, 'b');
 SELECT outcome, id FROM cas_try_rename('named', 'a', 1, 'c');
 
+-- nor is it one about another key of the table
+CREATE FUNCTION alias() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO cas_swap.named VALUES ('alias'); RETURN NULL; END $$;
+DROP TRIGGER hold ON named;
+INSERT INTO named VALUES ('alias');
+CREATE TRIGGER alias AFTER UPDATE ON named FOR EACH ROW EXECUTE FUNCTION alias();
+SELECT * FROM cas_try_rename('named', 'c', 2, 'd');
+-- a rename that finds nothing to rename holds off nobody
+BEGIN;
+SELECT outcome, id FROM cas_try_rename('named', 'nobody', 1, 'somebody');
+SELECT outcome, id FROM cas_try_rename('named', 'c', 1, 'somebody');
+SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid();
+COMMIT;
+
 SET client_min_messages = warning;
 DROP SCHEMA other CASCADE;
 DROP SCHEMA cas_swap CASCADE;

@@ -451,6 +451,34 @@ UPDATE alone SET n = 1, resource_version = 2 RETURNING *;
 SELECT cas_update('alone', 1, 2, '{"n": 2}');
 SELECT * FROM alone;
 
+-- Plans for another search_path are kept beside the others, also within one
+-- transaction and while the table's plans run.
+CREATE TABLE paths (id int PRIMARY KEY, n int);
+SELECT cas_enable('paths');
+INSERT INTO paths VALUES (1, 0), (2, 0);
+CREATE FUNCTION other_path() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, public AS $$
+BEGIN
+	IF new.id = 1 THEN
+		PERFORM cas_merge('cas_triggers.paths', '2', jsonb_build_object('n', new.n));
+	END IF;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER other_path AFTER UPDATE ON paths FOR EACH ROW EXECUTE FUNCTION other_path();
+DO $$
+DECLARE
+	plans bigint;
+BEGIN
+	FOR i IN 1..100 LOOP
+		PERFORM cas_merge('paths', '1', jsonb_build_object('n', i));
+		IF i = 10 THEN
+			SELECT count(*) INTO plans FROM pg_backend_memory_contexts WHERE name = 'pg_cas plan';
+		END IF;
+	END LOOP;
+	SELECT count(*) - plans INTO plans FROM pg_backend_memory_contexts WHERE name = 'pg_cas plan';
+	RAISE NOTICE '% plans more', plans;
+END $$;
+SELECT * FROM paths ORDER BY id;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_triggers CASCADE;
 DROP ROLE regress_cas_triggers;

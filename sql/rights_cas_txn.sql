@@ -52,6 +52,18 @@ BEGIN
     END LOOP;
 END $$;
 SELECT DISTINCT answer FROM answers() WHERE answer ~ '^42';
+-- who can only read keeps nobody from building an index of a partition
+CREATE TABLE parted (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (10);
+SELECT cas_enable('parted');
+INSERT INTO parted VALUES (1, 1);
+GRANT SELECT ON parted TO regress_cas_txn;
+SET ROLE regress_cas_txn;
+BEGIN;
+SELECT cas_txn('[{"table": "parted", "id": 1, "exists": true}]', '[]') -> 'succeeded';
+SELECT DISTINCT mode FROM pg_locks WHERE relation = 'part'::regclass AND pid = pg_backend_pid() ORDER BY 1;
+COMMIT;
+RESET ROLE;
 SET client_min_messages = warning;
 DROP OWNED BY regress_cas_txn;
 DROP SCHEMA rights_cas_txn CASCADE;

@@ -53,13 +53,13 @@ lock_table(CasTable *table, uint16 kind, LOCKMODE mode)
 static uint32
 image_hash(Datum value, Form_pg_attribute att)
 {
-	char		bytes[sizeof(Datum)];
+	Datum		bytes;
 
 	/* the unused bytes of a Datum need not be the same */
 	if (!att->attbyval)
 		return datum_image_hash(value, false, att->attlen);
-	store_att_byval(bytes, value, att->attlen);
-	return hash_bytes((unsigned char *) bytes, att->attlen);
+	store_att_byval(&bytes, value, att->attlen);
+	return hash_bytes((unsigned char *) &bytes, att->attlen);
 }
 
 /*
@@ -112,44 +112,56 @@ lock_key(CasTable *table, const CasKey *key, LOCKMODE mode)
 	(void) LockAcquire(&tag, mode, false, false);
 }
 
+/* Number of keys that the transaction has created, for absent_key_create(). */
+static LocalTransactionId transaction = InvalidLocalTransactionId;
+static int	created = 0;
+
 /*
- * Begin to give a row a new key, before any row is locked.
+ * Return whether the transaction's next new key is locked by itself.  After
+ * ABSENT_MAX_KEYS, all keys of the table are locked at once, to spare the
+ * shared lock table.
+ */
+static bool
+next_has_lock(const CasTable *table)
+{
+	if (transaction != my_lxid())
+	{
+		transaction = my_lxid();
+		created = 0;
+	}
+	return created < ABSENT_MAX_KEYS && absent_has_keys(table);
+}
+
+/*
+ * Call this before locking a row that is to get a new key.  Calls of cas_txn()
+ * with many missing keys lock the table's keys before they lock rows.
  */
 void
 absent_create_begin(CasCall *call)
 {
-	static LocalTransactionId transaction = InvalidLocalTransactionId;
-	static int	locks = 0;
-
-	call->creates_keys = false;
-	if (call->keys_locked)
-		return;
-
-	/*
-	 * Count the transaction's keys.  After ABSENT_MAX_KEYS, lock all keys of
-	 * the table at once, to spare the shared lock table.
-	 */
-	if (transaction != my_lxid())
-	{
-		transaction = my_lxid();
-		locks = 0;
-	}
-	call->creates_keys = locks++ < ABSENT_MAX_KEYS &&
-		absent_has_keys(call->table);
-	lock_table(call->table, ABSENT_TABLE,
-			   call->creates_keys ? RowShareLock : ShareLock);
+	if (!call->keys_locked)
+		lock_table(call->table, ABSENT_TABLE,
+				   absent_has_keys(call->table) ? RowShareLock : ShareLock);
 }
 
 /*
- * Call this before giving a row this key.  It waits for calls of cas_txn()
+ * Call this before giving a row a new key.  It waits for calls of cas_txn()
  * that found the key missing, and keeps other such calls waiting until the end
  * of the transaction.
  */
 void
 absent_key_create(CasCall *call, const CasKey *key)
 {
-	if (call->creates_keys)
+	if (call->keys_locked)
+		return;
+	if (next_has_lock(call->table))
+	{
+		lock_table(call->table, ABSENT_TABLE, RowShareLock);
 		lock_key(call->table, key, ShareLock);
+	}
+	else
+		lock_table(call->table, ABSENT_TABLE, ShareLock);
+	created++;
 }
 
 /*
@@ -172,6 +184,12 @@ absent_begin(CasTable *table, bool all)
 void
 absent_key_lock(CasTable *table, const CasKey *key)
 {
+	if (!absent_has_keys(table))
+	{
+		/* the row was there when the call began */
+		lock_table(table, ABSENT_TABLE, ExclusiveLock);
+		return;
+	}
 	lock_table(table, ABSENT_TABLE, RowExclusiveLock);
 	lock_key(table, key, ExclusiveLock);
 }

@@ -152,7 +152,6 @@ call_begin(CasCall *call, Oid relid, CasAccess access,
 	rights = rights_on(call->rel);
 	call->payload_readable = payload_readable(call->table, rights);
 	call->keys_locked = false;
-	call->creates_keys = false;
 	call->connected = false;
 	call->access = access;
 	call->invalidations = cas_invalidations;
@@ -186,15 +185,26 @@ same_settings(const CasTable *a, const CasTable *b)
 }
 
 /*
+ * Return whether two tables have the same foreign keys and columns that others
+ * may refer to.  A function that the call runs can create some.
+ */
+static bool
+same_foreign_keys(const CasTable *a, const CasTable *b)
+{
+	return a->referencing == b->referencing &&
+		bms_equal(a->foreign_keys, b->foreign_keys) &&
+		bms_equal(a->match_full, b->match_full);
+}
+
+/*
  * The relation cache was invalidated after the call began.  A function or a
  * trigger that the call has run may have altered the table.
  *
  * PostgreSQL refuses ALTER TABLE with 55006 while the table is in use, but
  * neither the renaming of a column nor a new trigger, rule or privilege.  Our
  * statements would look for the former names, and the direct path would know
- * nothing of it.  So refuse, too, what changes the columns or the settings, and
- * leave further writes of the call to SPI: what the direct path goes by, the
- * former entry, does not know of a new foreign key, for example.
+ * nothing of it.  So refuse, too, what changes the columns or the settings,
+ * and decide again whether the direct path may be used.
  */
 static void
 look_again(CasCall *call)
@@ -222,7 +232,8 @@ look_again(CasCall *call)
 	/* that went by the former entry, which the call keeps */
 	call->direct_read = call->direct_read && now->direct_read;
 	call->direct_lock = call->direct_lock && now->direct_read;
-	call->direct_write = false;
+	call->direct_write = call->direct_write && now->direct_write &&
+		same_foreign_keys(call->table, now);
 }
 
 /* Call this after anything has run that may have altered the table. */

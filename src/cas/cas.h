@@ -286,7 +286,6 @@ typedef struct CasCall
 	bool		payload_readable;	/* the caller has SELECT on all of it */
 	bool		keys_locked;	/* cas_txn() locks all keys, also those of
 								 * missing rows, before it writes */
-	bool		creates_keys;	/* new keys are locked one by one */
 	bool		connected;		/* to SPI */
 	CasAccess	access;
 	uint64		invalidations;	/* cas_invalidations when the table was looked

@@ -4,9 +4,12 @@
  */
 #include "cas.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
+#include "utils/syscache.h"
 
 /*
  * Return whether all indexes are immediate.  Deferrable and exclusion
@@ -65,16 +68,33 @@ attribute_numbers(const Bitmapset *set)
 	return columns;
 }
 
+/* Return whether a foreign key is MATCH FULL. */
+static bool
+is_match_full(Oid constraint)
+{
+	HeapTuple	tuple = SearchSysCache1(CONSTROID,
+										ObjectIdGetDatum(constraint));
+	bool		full;
+
+	/* if it has been dropped, the table will be read anew */
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	full = ((Form_pg_constraint) GETSTRUCT(tuple))->confmatchtype ==
+		FKCONSTR_MATCH_FULL;
+	ReleaseSysCache(tuple);
+	return full;
+}
+
 /*
  * Collect the columns that foreign keys of the table use, and those that foreign
  * keys of other tables may refer to.  As long as they do not change, PostgreSQL
  * runs no trigger of a foreign key for an UPDATE, but in two cases; see
- * needs_foreign_keys().  One is MATCH FULL.  The relcache does not tell which
- * foreign keys have it, so take all that have several columns for such.
+ * needs_foreign_keys().
  */
 static void
 load_foreign_keys(Relation rel, CasTable *table)
 {
+	List	   *keys;
 	ListCell   *lc;
 
 	if (!table->other_triggers)
@@ -85,17 +105,19 @@ load_foreign_keys(Relation rel, CasTable *table)
 		attribute_numbers(RelationGetIndexAttrBitmap(rel,
 													 INDEX_ATTR_BITMAP_KEY));
 
-	/* the list belongs to the relcache, and nothing here looks into a catalog */
-	foreach(lc, RelationGetFKeyList(rel))
+	/* the list belongs to the relcache, so copy it before looking further */
+	keys = copyObject(RelationGetFKeyList(rel));
+	foreach(lc, keys)
 	{
-		ForeignKeyCacheInfo *key = lfirst(lc);
+		ForeignKeyCacheInfo *key = lfirst_node(ForeignKeyCacheInfo, lc);
+		bool		full = key->nkeys > 1 && is_match_full(key->conoid);
 
 		table->referencing = true;
 		for (int i = 0; i < key->nkeys; i++)
 		{
 			table->foreign_keys = bms_add_member(table->foreign_keys,
 												 key->conkey[i]);
-			if (key->nkeys > 1)
+			if (full)
 				table->match_full = bms_add_member(table->match_full,
 												   key->conkey[i]);
 		}
@@ -129,6 +151,8 @@ cas_load_directness(Relation rel, CasTable *table)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
 	bool		virtual = constr != NULL && has_virtual_columns(constr);
+	bool		computes = constr != NULL &&
+		(constr->has_generated_stored || constr->num_check > 0);
 	bool		immediate;
 
 	/*
@@ -151,8 +175,7 @@ cas_load_directness(Relation rel, CasTable *table)
 					   table->payload - 1)->atttypid != JSONBOID))
 		return;
 	load_foreign_keys(rel, table);
-	table->computes = constr != NULL &&
-		(constr->has_generated_stored || constr->num_check > 0);
+	table->computes = computes;
 	immediate = indexes_are_immediate(rel, &table->unique_key);
 	table->direct_write = immediate && !changes_foreign_keys(table);
 	table->plain = table->direct_write && !table->other_triggers &&

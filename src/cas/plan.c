@@ -147,8 +147,8 @@ prepare(CasCall *call, const CasPlan *plan)
 
 	/*
 	 * A search by primary key has only one good plan, so always use the
-	 * generic one.  In a partitioned table, planning for the given key avoids
-	 * locking the other partitions.
+	 * generic one.  In a partitioned table, a plan for the given key locks one
+	 * partition, and PostgreSQL decides whether that is worth the planning.
 	 */
 	partitioned = call->rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	prepared = SPI_prepare_cursor(sql_build(call, plan), n, types,
@@ -164,17 +164,19 @@ prepare(CasCall *call, const CasPlan *plan)
 }
 
 /*
- * Return whether PostgreSQL will use a plan's statement as we have changed it.
- * If it has to analyze the statement again, it does so from the text, which may
- * also have former names of columns or tables.
+ * Return whether a plan was prepared for the present search_path and, if that
+ * matters, role.  For others, PostgreSQL would analyze the statement again, from
+ * the text, and so without our changes to it.
  */
 static bool
-is_as_prepared(SPIPlanPtr prepared)
+is_for_session(SPIPlanPtr prepared)
 {
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(prepared));
 
-	return SPI_plan_is_valid(prepared) &&
-		SearchPathMatchesCurrentEnvironment(source->search_path) &&
+	/* it has none if an analysis has failed */
+	if (source->search_path == NULL)
+		return true;
+	return SearchPathMatchesCurrentEnvironment(source->search_path) &&
 		(!source->dependsOnRLS ||
 		 (source->rewriteRoleId == GetUserId() &&
 		  source->rewriteRowSecurity == row_security));
@@ -209,7 +211,8 @@ find_plan(CasTable *table, const CasPlan *wanted)
 			plan->locks == wanted->locks &&
 			bms_equal(plan->returns, wanted->returns) &&
 			plan->compares == wanted->compares &&
-			bms_equal(plan->columns, wanted->columns))
+			bms_equal(plan->columns, wanted->columns) &&
+			is_for_session(plan->plan))
 			return plan;
 	}
 	return NULL;
@@ -303,12 +306,12 @@ plan_for(CasCall *call, const CasStatement *statement)
 	{
 		case STATEMENT_READ:
 		case STATEMENT_DIFFERS:
-			wanted.locks = call->access != CAS_READS;
-			break;
 		case STATEMENT_LOCK_SHARE:
 		case STATEMENT_LOCK_NO_KEY_UPDATE:
 		case STATEMENT_LOCK_UPDATE:
-			wanted.locks = true;
+			/* who can only read holds off nobody */
+			wanted.locks = call->access != CAS_READS &&
+				row_may_lock_keys(call);
 			break;
 		default:
 			break;				/* writes lock as they have to */
@@ -329,11 +332,12 @@ plan_for(CasCall *call, const CasStatement *statement)
 	}
 
 	/*
-	 * Renaming the constraint does not invalidate a plan, although its text
-	 * names the constraint.
+	 * The text of an invalid plan may contain former names of columns or
+	 * tables, so do not let SPI replan it.  Renaming the constraint does not
+	 * invalidate a plan, although its text names the constraint.
 	 */
 	plan = find_plan(table, &wanted);
-	if (plan != NULL && is_as_prepared(plan->plan) &&
+	if (plan != NULL && SPI_plan_is_valid(plan->plan) &&
 		(wanted.arbiter == NULL ||
 		 strcmp(plan->arbiter, wanted.arbiter) == 0))
 		return plan->plan;

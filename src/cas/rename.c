@@ -75,25 +75,35 @@ change_key(CasCall *call, const CasSwap *swap, CasRow *row)
 	 * must be closed in the subtransaction that has opened it.
 	 */
 	statement_connect(call);
-	direct_end_call(call);
-	(void) in_subtransaction(run_key_change, &change, &error);
-	if (error != NULL)
+	for (int tries = 1;; tries++)
 	{
+		direct_end_call(call);
+		(void) in_subtransaction(run_key_change, &change, &error);
+		if (error == NULL)
+			return true;
 		direct_forget(call);
 
 		/*
 		 * Raise the error again unless the new key is taken: either we find
-		 * the row that has it, or, if that is hidden, the error is about the
-		 * key.
+		 * the row that has it, or, if policies may hide that, the error is
+		 * about the key.
 		 */
-		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION ||
-			(!row_lock_or_read(call, swap->new_key, CAS_LOCK_NO_KEY_UPDATE,
-							   swap->wants, row) &&
-			 !is_of_key(call->table, error)))
+		if (error->sqlerrcode != ERRCODE_UNIQUE_VIOLATION)
+			ReThrowError(error);
+		if (row_lock_or_read(call, swap->new_key, CAS_LOCK_NO_KEY_UPDATE,
+							 swap->wants, row))
+			return false;
+		if (!is_of_key(call->table, error))
+			ReThrowError(error);
+		if (row_has_policies(call))
+			return false;
+
+		/* The row was deleted since, or a trigger has taken another key. */
+		if (tries >= CAS_MAX_TRIES)
 			ReThrowError(error);
 		FreeErrorData(error);
+		CHECK_FOR_INTERRUPTS();
 	}
-	return error == NULL;
 }
 
 /*
@@ -127,7 +137,10 @@ swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
 
 	if (swap_conflicts_unlocked(call, swap, row))
 		return CAS_CONFLICT;
-	if (row_may_lock_keys(call))
+	/* A rename that finds no row to rename shall hold off nobody. */
+	if (!call->keys_locked && row_may_lock_keys(call) &&
+		row_read_latest(call, key, 0, row) &&
+		row_has_version(row, swap->expected))
 		absent_create_begin(call);
 
 	/* Lock the two keys in their order, so that renames cannot deadlock. */

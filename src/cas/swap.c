@@ -370,10 +370,7 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 	 */
 	if (key != NULL &&
 		(!IsolationUsesXactSnapshot() || row_may_lock_keys(call)))
-	{
-		absent_create_begin(call);
 		absent_key_create(call, key);
-	}
 
 	/*
 	 * INSERT succeeds if the row was deleted after the snapshot was taken, and

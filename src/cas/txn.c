@@ -132,8 +132,7 @@ lock_missing(CasCall *call, TxnRow *row, TxnMissing *missing)
 	 * many_are_missing() has counted fewer.  Many rows were deleted since, so
 	 * let the caller retry, rather than fill the shared lock table.
 	 */
-	if (missing->locked++ >= 2 * ABSENT_MAX_NAMES ||
-		!absent_has_keys(call->table))
+	if (missing->locked++ >= 2 * ABSENT_MAX_NAMES)
 		found_raise_outdated(call);
 	absent_key_lock(call->table, &row->key);
 }
