@@ -197,6 +197,14 @@ INSERT INTO parted VALUES ('a', 'regress_cas_ann'), ('b', 'regress_cas_bob');
 ALTER TABLE parted ENABLE ROW LEVEL SECURITY;
 CREATE POLICY mine ON parted USING (who = current_user);
 SELECT try_as('regress_cas_ann', $$SELECT cas_try_rename('parted', 'a', 1, 'b')$$);
+-- but that is not told of a key that a trigger has found taken in another table
+DELETE FROM parted WHERE id = 'b';
+CREATE TABLE listed (id text PRIMARY KEY);
+INSERT INTO listed VALUES ('b');
+CREATE FUNCTION enlist() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+    $$ BEGIN INSERT INTO rights_cas_policies.listed VALUES (NEW.id); RETURN NULL; END $$;
+CREATE TRIGGER enlist AFTER UPDATE ON parted FOR EACH ROW EXECUTE FUNCTION enlist();
+SELECT try_as('regress_cas_ann', $$SELECT cas_try_rename('parted', 'a', 1, 'b')$$);
 
 SET client_min_messages = warning;
 DROP SCHEMA rights_cas_policies CASCADE;

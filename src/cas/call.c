@@ -265,6 +265,39 @@ call_answer_wants(const CasCall *call)
 }
 
 /* ----------
+ * Rights
+ * ----------
+ */
+
+/*
+ * Return whether the caller has one of the privileges on the table or, as for
+ * SELECT FOR UPDATE, on any column.
+ */
+static bool
+has_right(CasCall *call, AclMode rights)
+{
+	Oid			relid = call->table->relid;
+
+	return pg_class_aclmask(relid, GetUserId(), rights, ACLMASK_ANY) != 0 ||
+		pg_attribute_aclcheck_all(relid, GetUserId(), rights,
+								  ACLMASK_ANY) == ACLCHECK_OK;
+}
+
+/* Return whether the caller may lock rows. */
+bool
+call_may_lock(CasCall *call)
+{
+	return has_right(call, ACL_UPDATE);
+}
+
+/* Return whether the caller may lock keys that have no row. */
+bool
+call_may_lock_keys(CasCall *call)
+{
+	return has_right(call, ACL_INSERT | ACL_UPDATE);
+}
+
+/* ----------
  * Functions that compute payloads
  * ----------
  */

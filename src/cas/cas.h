@@ -474,6 +474,8 @@ extern void call_end(CasCall *call);
 extern void call_check_rules(CasCall *call, bool inserts);
 extern void call_check_table(CasCall *call);
 extern int	call_answer_wants(const CasCall *call);
+extern bool call_may_lock(CasCall *call);
+extern bool call_may_lock_keys(CasCall *call);
 extern void call_check_apply_function(Oid function);
 
 /* direct.c */
@@ -579,8 +581,6 @@ extern bool statement_read_as_of(CasCall *call, CasKey *key,
 #define CAS_MAX_TRIES 5
 
 extern bool row_has_policies(CasCall *call);
-extern bool row_may_lock(CasCall *call);
-extern bool row_may_lock_keys(CasCall *call);
 extern bool row_read(CasCall *call, CasKey *key, int wants, CasRow *row);
 extern bool row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 					 CasLook *look, CasRow *row);

@@ -358,8 +358,6 @@ payload_read(CasCall *call, CasKey *key, Jsonb *payload, bool new_row,
 	Bitmapset  *key_columns = NULL;
 	int			a = -1;
 
-	/* a function that the call has run may have altered it */
-	call_check_table(call);
 	write->columns = NULL;
 	write->unsettled = NULL;
 	write->payload = payload;

@@ -311,7 +311,7 @@ plan_for(CasCall *call, const CasStatement *statement)
 		case STATEMENT_LOCK_UPDATE:
 			/* who can only read holds off nobody */
 			wanted.locks = call->access != CAS_READS &&
-				row_may_lock_keys(call);
+				call_may_lock_keys(call);
 			break;
 		default:
 			break;				/* writes lock as they have to */

@@ -138,7 +138,7 @@ swap_rename(CasCall *call, const CasSwap *swap, CasRow *row)
 	if (swap_conflicts_unlocked(call, swap, row))
 		return CAS_CONFLICT;
 	/* A rename that finds no row to rename shall hold off nobody. */
-	if (!call->keys_locked && row_may_lock_keys(call) &&
+	if (!call->keys_locked && call_may_lock_keys(call) &&
 		row_read_latest(call, key, 0, row) &&
 		row_has_version(row, swap->expected))
 		absent_create_begin(call);

@@ -108,34 +108,6 @@ row_read_latest(CasCall *call, CasKey *key, int wants, CasRow *row)
 }
 
 /*
- * Return whether the caller has one of the privileges on the table or, as for
- * SELECT FOR UPDATE, on any column.
- */
-static bool
-has_right(CasCall *call, AclMode rights)
-{
-	Oid			relid = call->table->relid;
-
-	return pg_class_aclmask(relid, GetUserId(), rights, ACLMASK_ANY) != 0 ||
-		pg_attribute_aclcheck_all(relid, GetUserId(), rights,
-								  ACLMASK_ANY) == ACLCHECK_OK;
-}
-
-/* Return whether the caller may lock rows. */
-bool
-row_may_lock(CasCall *call)
-{
-	return has_right(call, ACL_UPDATE);
-}
-
-/* Return whether the caller may lock keys that have no row. */
-bool
-row_may_lock_keys(CasCall *call)
-{
-	return has_right(call, ACL_INSERT | ACL_UPDATE);
-}
-
-/*
  * Read the latest version of a row.  Lock it if the caller may UPDATE the
  * table.
  */
@@ -144,7 +116,7 @@ row_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 				 CasRow *row)
 {
 	/* policies for UPDATE may hide a row that those for SELECT show */
-	if (row_may_lock(call) &&
+	if (call_may_lock(call) &&
 		row_lock(call, key, mode, wants, NULL, row))
 		return true;
 	return row_read_latest(call, key, wants, row);

@@ -61,9 +61,20 @@ bool
 swap_conflicts_unlocked(CasCall *call, const CasSwap *swap, CasRow *row)
 {
 	/* only a lock tells whether policies for UPDATE hide the row */
-	return swap->unlocked && row_may_lock(call) && !row_has_policies(call) &&
+	return swap->unlocked && call_may_lock(call) && !row_has_policies(call) &&
 		row_read_latest(call, swap->key, swap->wants, row) &&
 		!row_has_version(row, swap->expected);
+}
+
+/*
+ * Find out what a payload writes to a row, as the table is now: a function that
+ * the call has run may have altered it.
+ */
+static void
+read_payload(CasCall *call, CasKey *key, Jsonb *payload, CasWrite *write)
+{
+	call_check_table(call);
+	payload_read(call, key, payload, false, write);
 }
 
 /*
@@ -133,7 +144,7 @@ write_locked(CasCall *call, const CasSwap *swap, int64 version,
 	CasLook    *look;
 
 	/* Some payloads must be compared with the row before they are written. */
-	payload_read(call, swap->key, payload, false, &write);
+	read_payload(call, swap->key, payload, &write);
 	look = payload_look(call, &write);
 	if (look != NULL)
 	{
@@ -170,7 +181,7 @@ swap_update(CasCall *call, CasSwap *swap, CasRow *row)
 	 * the other one committed.  A payload that must be compared with the row
 	 * first begins with the lock instead.
 	 */
-	payload_read(call, swap->key, swap->document, false, &write);
+	read_payload(call, swap->key, swap->document, &write);
 	look = payload_look(call, &write);
 	if (look == NULL && !contradicts &&
 		write_row(call, swap, swap->expected, &write, row))
@@ -369,7 +380,7 @@ swap_create(CasCall *call, const CasSwap *swap, CasRow *row)
 	 * exists, and must not keep the lock.
 	 */
 	if (key != NULL &&
-		(!IsolationUsesXactSnapshot() || row_may_lock_keys(call)))
+		(!IsolationUsesXactSnapshot() || call_may_lock_keys(call)))
 		absent_key_create(call, key);
 
 	/*

@@ -241,7 +241,7 @@ get_table(Txn *txn, const TxnItem *item)
 			   txn->fcinfo);
 
 	/* These will be true before the first statement is run. */
-	table->call.keys_locked = row_may_lock_keys(&table->call);
+	table->call.keys_locked = call_may_lock_keys(&table->call);
 	table->call.connected = true;
 	txn->reading_field = FIELD_NONE;
 	txn->tables = lappend(txn->tables, table);
