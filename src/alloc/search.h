@@ -39,8 +39,8 @@ extern void frontier_tried(Search *search, int i, u128 slot, bool taken);
 extern void frontier_took(Search *search, int i, const u128 *slots, int n);
 
 /* bulk.c */
-/* Fewer units are not worth the subtransaction in which bulk.c inserts them. */
-#define MIN_BULK 4
+/* One unit is not worth the subtransaction in which bulk.c inserts several. */
+#define MIN_BULK 2
 
 extern bool bulk_needs_look(Store *store, const Pool *pool);
 extern void bulk_take_unused(Search *search, SlotRow *units,
