@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
@@ -225,24 +226,35 @@ capacity_in_use(Store *store, const Pool *pool)
 	return result;
 }
 
-/* Raise 55006 if there are pools below the pool. */
+/*
+ * Raise 55006 if there are pools below the pool, or if another transaction is
+ * creating some, and so has locked the pool's row.  We do not wait for that: it
+ * may be idle, and we keep everybody from the pool.
+ */
 void
 require_no_children(const Change *change)
 {
+	Datum		id = Int32GetDatum(change->use.pool->id);
+	bool		creating;
 	StringInfoData detail;
 
+	creating = owner_sql("SELECT FROM @alloc_pool WHERE id = $1 "
+						 "FOR UPDATE SKIP LOCKED",
+						 ARGS(INT4OID), VALUES(id)) == 0;
 	if (owner_sql("SELECT name FROM @alloc_pool WHERE parent = $1 "
 				  "ORDER BY name LIMIT 1",
-				  ARGS(INT4OID),
-				  VALUES(Int32GetDatum(change->use.pool->id))) == 0)
+				  ARGS(INT4OID), VALUES(id)) == 0 && !creating)
 		return;
 	detail_begin(&detail);
 	detail_text(&detail, "pool", change->use.name);
-	detail_text(&detail, "child", TextDatumGetCString(owner_sql_not_null(0, 1)));
+	if (SPI_processed > 0)
+		detail_text(&detail, "child",
+					TextDatumGetCString(owner_sql_not_null(0, 1)));
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),
 			 errmsg("pool \"%s\" is the parent of other pools",
 					change->use.name),
 			 errdetail_internal("%s", detail_end(&detail)),
-			 errhint("Drop these first.")));
+			 SPI_processed > 0 ? errhint("Drop these first.") :
+			 errhint("Another transaction is creating one.")));
 }

@@ -63,8 +63,8 @@ void
 pool_lock_tables(Oid nsp)
 {
 	static const AllocRelation tables[] = {
-		ALLOC_POOL, ALLOC_RANGE, ALLOC_FRONTIER, ALLOC_SLOT, ALLOC_SHARE,
-		ALLOC_GAP
+		ALLOC_POOL, ALLOC_GRANTEE, ALLOC_RANGE, ALLOC_RESERVED,
+		ALLOC_FRONTIER, ALLOC_SLOT, ALLOC_SHARE, ALLOC_GAP, ALLOC_PAST
 	};
 
 	for (int i = 0; i < lengthof(tables); i++)
@@ -74,14 +74,11 @@ pool_lock_tables(Oid nsp)
 /*
  * Begin to change the pool that the first argument names.  Checks that the
  * caller owns the pool, and locks the pool exclusively until the transaction
- * ends, and before that its row, with this option of SELECT, and its frontiers:
- * others may keep their locks on these for long.
+ * ends.
  */
-static void
-begin_change(FunctionCallInfo fcinfo, Change *change, const char *option)
+void
+change_open(FunctionCallInfo fcinfo, Change *change)
 {
-	int32		id;
-
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	pool_lock_tables(alloc_namespace(fcinfo));
@@ -93,30 +90,10 @@ begin_change(FunctionCallInfo fcinfo, Change *change, const char *option)
 	pool_use(&change->use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_OWN);
 	require_writable(fcinfo);
-	id = change->use.pool->id;
 	owner_sql_begin(&change->scope);
-	(void) owner_sql(psprintf("SELECT FROM @alloc_pool WHERE id = $1 FOR %s",
-							  option),
-					 ARGS(INT4OID), VALUES(Int32GetDatum(id)));
-	(void) pool_lock_frontiers(id, "");
+	(void) pool_lock_frontiers(change->use.pool->id, "");
 	owner_sql_end(&change->scope);
 	(void) pool_lock(&change->use, ExclusiveLock);
-}
-
-void
-change_open(FunctionCallInfo fcinfo, Change *change)
-{
-	begin_change(fcinfo, change, "NO KEY UPDATE");
-}
-
-/*
- * The same for dropping the pool.  This waits for those who are creating pools
- * below it: their rows refer to this one.
- */
-void
-change_open_to_drop(FunctionCallInfo fcinfo, Change *change)
-{
-	begin_change(fcinfo, change, "UPDATE");
 }
 
 /* Raise 22023 if the pool is counted: it has no values. */

@@ -432,7 +432,7 @@ alloc_pool_drop(PG_FUNCTION_ARGS)
 	Extent		all = {0, U128_MAX};
 	int32		id;
 
-	change_open_to_drop(fcinfo, &change);
+	change_open(fcinfo, &change);
 	id = change.use.pool->id;
 	owner_sql_begin(&change.scope);
 

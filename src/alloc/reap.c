@@ -133,8 +133,8 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 		 * All frontiers have to be moved back before the deleted slots.  Do
 		 * nothing now if an idle transaction has locked one of them.
 		 */
-		if (lock_to_change(&use) && use.pool->id == id &&
-			pool_lock_frontiers(id, "SKIP LOCKED") == nranges)
+		if (pool_lock_frontiers(id, "SKIP LOCKED") == nranges &&
+			lock_to_change(&use) && use.pool->id == id)
 		{
 			owner_sql("WITH gone AS ("
 					  "DELETE FROM @alloc_slot WHERE ctid = ANY (ARRAY("

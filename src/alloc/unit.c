@@ -142,9 +142,13 @@ unit_take(Search *search, int round)
 	if (round == 0 || (search->store->waits.n > 0 && round < MAX_ROUNDS))
 		return OUTCOME_BUSY;
 	outcome = search_reason(search);
-	if (outcome == OUTCOME_BUSY && search->store->waits.n == 0)
+	if (outcome == OUTCOME_BUSY && search->store->waits.n == 0 &&
+		search->pool->parent == NULL)
 	{
-		/* what was held or cooling has come free since: take it */
+		/*
+		 * What was held or cooling has come free since: take it.  (Below
+		 * another pool, the unit's share has the former time already.)
+		 */
 		search->now = GetCurrentTimestamp();
 		return search_free(search) ? OUTCOME_ALLOCATED : OUTCOME_BUSY;
 	}
