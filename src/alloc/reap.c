@@ -64,7 +64,7 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 /*
  * Lock a pool to change it, and its row, running SQL as the owner.  Returns
  * false if that would take waiting: others work in the pool, or an idle
- * transaction has changed it.
+ * transaction has changed it; or if it is no longer the pool of its name.
  */
 static bool
 lock_to_change(PoolUse *use)
@@ -94,7 +94,7 @@ settle_capacity(Oid nsp, const char *name)
 		!use.pool->lowered)
 		return;
 	owner_sql_begin(&scope);
-	if (lock_to_change(&use) && use.pool->counted)
+	if (lock_to_change(&use))
 	{
 		store_open(&store, nsp, RowExclusiveLock);
 		capacity_set(&store, use.pool, use.pool->capacity);
@@ -134,7 +134,7 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 		 * nothing now if an idle transaction has locked one of them.
 		 */
 		if (pool_lock_frontiers(id, "SKIP LOCKED") == nranges &&
-			lock_to_change(&use) && use.pool->id == id)
+			lock_to_change(&use))
 		{
 			owner_sql("WITH gone AS ("
 					  "DELETE FROM @alloc_slot WHERE ctid = ANY (ARRAY("

@@ -122,6 +122,7 @@ load_foreign_keys(Relation rel, CasTable *table)
 												   key->conkey[i]);
 		}
 	}
+	list_free_deep(keys);
 }
 
 /*
