@@ -121,16 +121,20 @@ SELECT pool, problem, detail FROM alloc_verify();
 -- without an end, though a key had its unit before
 SET statement_timeout = '1min';
 SELECT alloc_pool_create('brief', '{0-69}', 'int'), alloc_pool_create('brief_low', '{0-1}', 'int', 'lowest'),
-    alloc_pool_create('brief_random', '{0-1}', 'int', 'random'), alloc_pool_create('brief_nets', '{10.9.0.0/31}', 'prefix');
+    alloc_pool_create('brief_random', '{0-1}', 'int', 'random'), alloc_pool_create('brief_nets', '{10.9.0.0/31}', 'prefix'),
+    alloc_pool_create('brief_top', '{}', 'count', capacity => 1000);
+SELECT alloc_pool_create('brief_below', '{0-1}', 'int', parent => 'brief_top');
 SELECT alloc_int('brief', k(1));
 SELECT count(*) FROM alloc_many('brief', ARRAY(SELECT k(n) FROM generate_series(1, 100) AS n), ttl => '1 us');
 SELECT count(*) FROM alloc_many('brief_low', ARRAY[k(1), k(2), k(3)], ttl => '1 us');
 SELECT count(*) FROM alloc_many('brief_random', ARRAY[k(1), k(2), k(3)], ttl => '1 us');
 SELECT count(*) FROM alloc_many('brief_nets', ARRAY[k(1), k(2), k(3)], 32, ttl => '1 us');
+SELECT count(*) FROM alloc_many('brief_below', ARRAY(SELECT k(n) FROM generate_series(1, 100) AS n), ttl => '1 us');
+SELECT count(alloc_int('brief_below', k(n), ttl => '1 us')) FROM generate_series(1, 100) AS n;
 RESET statement_timeout;
 SELECT count(alloc_release_many(pool, ARRAY(SELECT key FROM alloc_units AS u WHERE u.pool = p.pool)))
-FROM unnest(ARRAY['brief', 'brief_low', 'brief_random', 'brief_nets']) AS p(pool);
-SELECT count(alloc_pool_drop(pool)) FROM unnest(ARRAY['brief', 'brief_low', 'brief_random', 'brief_nets']) AS pool;
+FROM unnest(ARRAY['brief_below', 'brief_top', 'brief', 'brief_low', 'brief_random', 'brief_nets']) AS p(pool);
+SELECT count(alloc_pool_drop(pool)) FROM unnest(ARRAY['brief_below', 'brief_top', 'brief', 'brief_low', 'brief_random', 'brief_nets']) AS pool;
 
 SELECT count(alloc_release_many(pool, ARRAY(SELECT key FROM alloc_units AS u WHERE u.pool = p.pool))) FROM pools AS p;
 SELECT alloc_pool_drop(pool) FROM pools;

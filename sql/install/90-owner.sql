@@ -2,12 +2,13 @@
 -- 5. Housekeeping
 --
 
--- A parsed body keeps working if the extension's schema is renamed.
+-- A parsed body keeps working if the extension's schema is renamed.  Allocation
+-- comes last: pools that it changes stay locked, and the others may wait for a table.
 CREATE FUNCTION pg_cas_reap(batch integer DEFAULT 10000) RETURNS bigint
     LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
-    RETURN cas_internal.alloc_reap($1)
-        OPERATOR(pg_catalog.+) cas_internal.lock_reap($1)
-        OPERATOR(pg_catalog.+) cas_internal.request_reap($1);
+    RETURN cas_internal.lock_reap($1)
+        OPERATOR(pg_catalog.+) cas_internal.request_reap($1)
+        OPERATOR(pg_catalog.+) cas_internal.alloc_reap($1);
 COMMENT ON FUNCTION pg_cas_reap(integer) IS
     'removes expired units, old history, unused lock names and old results of requests, up to batch of each kind; returns how many were removed';
 REVOKE EXECUTE ON FUNCTION pg_cas_reap(integer) FROM PUBLIC;

@@ -158,15 +158,28 @@ cache_add(Pool *pool)
 		cache_forget(dlist_tail_element(Pool, by_use, &by_use));
 }
 
-/* Scan for the pool's row; false if there is none.  End it in either case. */
-static bool
-row_scan_begin(PoolScan *scan, Oid nsp, const char *name, Snapshot snapshot)
+/*
+ * Return a copy of the pool's row, in the caller's memory, or NULL if there is
+ * none.  The scan has ended then, so another row can be read by another index.
+ */
+static TupleTableSlot *
+read_row(Oid nsp, const char *name, Snapshot snapshot)
 {
+	TupleTableSlot *row = NULL;
 	ScanKeyData key;
+	PoolScan	scan;
 
 	own_text_key(&key, 1, cstring_to_text(name));
-	pool_scan_begin(scan, nsp, ALLOC_POOL, ALLOC_POOL_NAME, snapshot, &key);
-	return pool_scan_next(scan);
+	pool_scan_begin(&scan, nsp, ALLOC_POOL, ALLOC_POOL_NAME, snapshot, &key);
+	if (pool_scan_next(&scan))
+	{
+		row = MakeSingleTupleTableSlot(RelationGetDescr(scan.table.rel),
+									   &TTSOpsHeapTuple);
+		ExecCopySlot(row, scan.table.slot);
+		slot_getallattrs(row);
+	}
+	pool_scan_end(&scan);
+	return row;
 }
 
 /* Read the pool of that name into the cache.  NULL if there is none. */
@@ -175,7 +188,7 @@ read_pool(Oid nsp, const char *name)
 {
 	Oid			relid = alloc_relation(nsp, ALLOC_POOL);
 	Snapshot	snapshot;
-	PoolScan		scan;
+	TupleTableSlot *row;
 	uint64		seen;
 	Pool	   *pool = NULL;
 
@@ -186,9 +199,10 @@ read_pool(Oid nsp, const char *name)
 	watch_rows(relid);
 	seen = pools_changed;
 	snapshot = RegisterSnapshot(latest_snapshot());
-	if (row_scan_begin(&scan, nsp, name, snapshot))
+	row = read_row(nsp, name, snapshot);
+	if (row != NULL)
 	{
-		Datum	   *values = scan.table.slot->tts_values - 1;
+		Datum	   *values = row->tts_values - 1;
 		int32		id = DatumGetInt32(values[POOL_ID]);
 		int			ngrantees;
 		Oid		   *grantees = read_grantees(nsp, id, snapshot, &ngrantees);
@@ -204,20 +218,20 @@ read_pool(Oid nsp, const char *name)
 		}
 		if (pool == NULL)
 		{
-			pool = read_epoch(nsp, relid, scan.table.slot, snapshot);
+			pool = read_epoch(nsp, relid, row, snapshot);
 			pool->frontiers =
 				MemoryContextAllocExtended(pool->cxt,
 										   sizeof(Frontier) *
 										   Max(1, pool->space.nranges),
 										   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-			read_settings(pool, scan.table.slot, grantees, ngrantees);
+			read_settings(pool, row, grantees, ngrantees);
 			cache_add(pool);
 		}
 		else
-			read_settings(pool, scan.table.slot, grantees, ngrantees);
+			read_settings(pool, row, grantees, ngrantees);
 		pool->seen = seen;
+		ExecDropSingleTupleTableSlot(row);
 	}
-	pool_scan_end(&scan);
 	UnregisterSnapshot(snapshot);
 	return pool;
 }
@@ -230,13 +244,13 @@ read_pool(Oid nsp, const char *name)
 Pool *
 cache_read(Oid nsp, const char *name, Snapshot snapshot)
 {
-	PoolScan		scan;
-	Pool	   *pool = NULL;
+	TupleTableSlot *row = read_row(nsp, name, snapshot);
+	Pool	   *pool;
 
-	if (row_scan_begin(&scan, nsp, name, snapshot))
-		pool = read_epoch(nsp, alloc_relation(nsp, ALLOC_POOL),
-						  scan.table.slot, snapshot);
-	pool_scan_end(&scan);
+	if (row == NULL)
+		return NULL;
+	pool = read_epoch(nsp, alloc_relation(nsp, ALLOC_POOL), row, snapshot);
+	ExecDropSingleTupleTableSlot(row);
 	return pool;
 }
 

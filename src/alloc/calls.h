@@ -9,6 +9,7 @@
 
 /* pool.c */
 extern bool pool_shows(Oid owner, ArrayType *grantees);
+extern Pool *pool_find(Oid nsp, const char *name, PoolRight right);
 extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
 extern void pool_require_values(const Pool *pool);
 pg_noreturn extern void raise_no_pool(const char *name);
@@ -24,7 +25,10 @@ extern bool pool_lock_at_once(PoolUse *use, LOCKMODE mode);
 extern bool pool_lock_to_take_at_once(PoolUse *use, LOCKMODE mode);
 extern void pool_unlock(PoolUse *use);
 
-/* relation.c */
+/* relation.c: all tables, in the order in which they are locked */
+#define ALLOC_TABLES 9
+
+extern const AllocRelation alloc_tables[ALLOC_TABLES];
 extern Oid	alloc_namespace(FunctionCallInfo fcinfo);
 extern Oid	alloc_relation(Oid nsp, AllocRelation which);
 
@@ -89,6 +93,7 @@ extern TM_Result store_update(Store *store, const Pool *pool, SlotRow *row,
 extern TM_Result store_delete(Store *store, const SlotRow *row);
 
 /* past.c */
+extern void store_lock_history(const Store *store);
 extern void store_history(Store *store, const Pool *pool, const SlotRow *row,
 						  TimestampTz ended_at, const char *reason);
 extern int64 store_next_generation(Store *store);

@@ -188,6 +188,36 @@ parent_argument(Oid nsp, const char *parent)
 }
 
 /*
+ * Lock the row of the pool that is to be above a new one, so that nobody drops it,
+ * and return its id; 0 if parent is NULL.  Whoever is dropping it is waited for,
+ * and may have created another one of its name.
+ */
+int32
+parent_lock(Oid nsp, const char *parent)
+{
+	int32		id = parent_argument(nsp, parent);
+	int32		former = 0;
+
+	while (id != former)
+	{
+		OwnerScope	scope;
+		bool		locked;
+
+		owner_sql_begin(&scope);
+		locked = owner_sql("SELECT FROM @alloc_pool WHERE id = $1 FOR KEY SHARE",
+						   ARGS(INT4OID), VALUES(Int32GetDatum(id))) > 0;
+		owner_sql_end(&scope);
+		if (locked)
+			return id;
+		former = id;
+		id = parent_argument(nsp, parent);
+	}
+	if (parent != NULL)
+		raise_no_pool(parent);
+	return 0;
+}
+
+/*
  * Return the argument capacity, and check it against the pool's kind; -1 if it
  * is NULL, which it must be for a kind that is not counted.
  */

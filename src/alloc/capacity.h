@@ -12,6 +12,7 @@ extern void capacity_create(int32 pool, int64 capacity);
 extern void capacity_set(Store *store, const Pool *pool, int64 capacity);
 extern void capacity_rebuild(int32 pool);
 extern int32 parent_argument(Oid nsp, const char *parent);
+extern int32 parent_lock(Oid nsp, const char *parent);
 extern int64 capacity_argument(FunctionCallInfo fcinfo, int argno,
 							   PoolKind kind);
 extern bool capacity_in_use(Store *store, const Pool *pool);

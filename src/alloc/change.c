@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 
@@ -55,20 +56,39 @@ pool_lock_frontiers(int32 pool, const char *option)
 }
 
 /*
- * Lock the tables that a change of a pool reads and then writes as for writing,
- * until the transaction ends: with a weaker lock first, there would be a deadlock
- * with REINDEX.
+ * Lock all tables as for writing, until the transaction ends.  A change of a pool
+ * reads and then writes them: if it had locked one less strongly for reading, with
+ * an index, there would be a deadlock with REINDEX.
  */
 void
 pool_lock_tables(Oid nsp)
 {
-	static const AllocRelation tables[] = {
-		ALLOC_POOL, ALLOC_GRANTEE, ALLOC_RANGE, ALLOC_RESERVED,
-		ALLOC_FRONTIER, ALLOC_SLOT, ALLOC_SHARE, ALLOC_GAP, ALLOC_PAST
-	};
+	for (int i = 0; i < ALLOC_TABLES; i++)
+		LockRelationOid(alloc_relation(nsp, alloc_tables[i]),
+						RowExclusiveLock);
+}
 
-	for (int i = 0; i < lengthof(tables); i++)
-		LockRelationOid(alloc_relation(nsp, tables[i]), RowExclusiveLock);
+/*
+ * Lock the pool of a change exclusively, and the rows of its frontiers before
+ * that.  Others may have dropped the pool meanwhile, and created another one of its
+ * name: begin again with that.
+ */
+void
+change_lock(Change *change)
+{
+	for (;;)
+	{
+		int32		id = change->use.pool->id;
+
+		CHECK_FOR_INTERRUPTS();
+		owner_sql_begin(&change->scope);
+		(void) pool_lock_frontiers(id, "");
+		owner_sql_end(&change->scope);
+		(void) pool_lock(&change->use, ExclusiveLock);
+		if (change->use.pool->id == id)
+			return;
+		pool_unlock(&change->use);
+	}
 }
 
 /*
@@ -81,19 +101,16 @@ change_open(FunctionCallInfo fcinfo, Change *change)
 {
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
-	pool_lock_tables(alloc_namespace(fcinfo));
 
 	/*
-	 * Check the right first: a caller without it must not wait for the lock,
+	 * Check the right first: a caller without it must not wait for a lock,
 	 * nor make others wait behind it.
 	 */
 	pool_use(&change->use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_OWN);
 	require_writable(fcinfo);
-	owner_sql_begin(&change->scope);
-	(void) pool_lock_frontiers(change->use.pool->id, "");
-	owner_sql_end(&change->scope);
-	(void) pool_lock(&change->use, ExclusiveLock);
+	pool_lock_tables(change->use.nsp);
+	change_lock(change);
 }
 
 /* Raise 22023 if the pool is counted: it has no values. */

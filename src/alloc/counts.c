@@ -158,6 +158,7 @@ alloc_resize(PG_FUNCTION_ARGS)
 	/* raises 22023 if the pool is not counted */
 	resolve_request(use.pool, &request);
 	store_open(&store, use.nsp, RowExclusiveLock);
+	store_lock_history(&store);
 	count_resize(&store, &use, &request.key, n,
 				 PG_ARGISNULL(3) ? NULL : &generation, &answer);
 	store_close(&store);

@@ -368,6 +368,7 @@ alloc_release(PG_FUNCTION_ARGS)
 	pool_use(&use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
 	store_open(&store, use.nsp, RowExclusiveLock);
+	store_lock_history(&store);
 	released = unit_release(&store, &use, PG_GETARG_UUID_P(1),
 							PG_ARGISNULL(2) ? NULL : &generation, cooldown);
 	store_close(&store);

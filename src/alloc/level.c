@@ -29,6 +29,10 @@ levels_begin(Levels *levels, Store *store, PoolUse *leaf)
 	leaf->levels = levels;
 	for (int i = 0; i < MAX_LEVELS; i++)
 		levels->level[i].plan.cxt = CurrentMemoryContext;
+
+	/* wait for a lock on the tables before a pool is locked, not after that */
+	if (leaf->pool->counted || leaf->pool->parent != NULL)
+		share_open(store);
 }
 
 /* Release the levels' locks; the caller has those of the unit's own pool. */

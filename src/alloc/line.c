@@ -30,64 +30,29 @@
 /* After so many milliseconds the head looks again. */
 #define LOOK_AGAIN 100
 
-/* A relation to be locked, for wait_patiently(). */
-typedef struct ToLock
-{
-	Oid			relid;
-	LOCKMODE	mode;
-} ToLock;
-
+/* For wait_patiently(): lock a table as for writing. */
 static void
-wait_for_relation(void *arg)
+wait_for_table(void *relid)
 {
-	ToLock	   *lock = arg;
-
-	LockRelationOid(lock->relid, lock->mode);
-}
-
-/* Lock relations; false if patience is over before. */
-static bool
-lock_relations(Oid nsp, const AllocRelation *needed, int n, LOCKMODE mode,
-			   const Patience *patience)
-{
-	for (int i = 0; i < n; i++)
-	{
-		ToLock		lock = {alloc_relation(nsp, needed[i]), mode};
-
-		if (!ConditionalLockRelationOid(lock.relid, lock.mode) &&
-			!wait_patiently(wait_for_relation, &lock, patience))
-			return false;
-	}
-	return true;
+	LockRelationOid(*(Oid *) relid, RowExclusiveLock);
 }
 
 /*
- * Open the tables for a call with limited patience, which first locks all relations
- * that it may need, also those that pools are read from.  Returns false if patience
- * is over before.
+ * Open the tables for a call with limited patience, which first locks all tables,
+ * also those that pools are read from.  REINDEX is held off by that, so no lock on
+ * an index has to be waited for later.  Returns false if patience is over before.
  */
 bool
 store_open_patiently(Store *store, Oid nsp, const Patience *patience)
 {
-	/* clang-format off */
-	static const AllocRelation read[] = {
-		ALLOC_POOL, ALLOC_POOL_NAME, ALLOC_POOL_PKEY, ALLOC_GRANTEE,
-		ALLOC_GRANTEE_PKEY, ALLOC_RANGE, ALLOC_RANGE_POOL, ALLOC_RESERVED,
-		ALLOC_RESERVED_PKEY
-	};
-	static const AllocRelation written[] = {
-		ALLOC_SLOT, ALLOC_SHARE, ALLOC_SHARE_KEY, ALLOC_SHARE_PLACE,
-		ALLOC_SHARE_OVERLAP, ALLOC_SHARE_EXPIRY, ALLOC_GAP, ALLOC_GAP_SIZE,
-		ALLOC_GAP_PLACE, ALLOC_PAST, ALLOC_PAST_ENDED
-	};
-	/* clang-format on */
+	for (int i = 0; i < ALLOC_TABLES && patience->limited; i++)
+	{
+		Oid			relid = alloc_relation(nsp, alloc_tables[i]);
 
-	if (patience->limited &&
-		!(lock_relations(nsp, read, lengthof(read), AccessShareLock,
-						 patience) &&
-		  lock_relations(nsp, written, lengthof(written), RowExclusiveLock,
-						 patience)))
-		return false;
+		if (!ConditionalLockRelationOid(relid, RowExclusiveLock) &&
+			!wait_patiently(wait_for_table, &relid, patience))
+			return false;
+	}
 	store_open(store, nsp, RowExclusiveLock);
 	return true;
 }

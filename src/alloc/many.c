@@ -521,6 +521,7 @@ try_release(Attempt *attempt, void *call)
 	bool		done = true;
 
 	begin_try(many);
+	store_lock_history(&many->store);
 	levels_begin(&levels, &many->store, &many->use);
 	many->nreleased = 0;
 	(void) pool_lock(&many->use, ShareLock);

@@ -217,6 +217,7 @@ alloc_move(PG_FUNCTION_ARGS)
 	pool_use(&use, alloc_namespace(fcinfo),
 			 text_to_cstring(PG_GETARG_TEXT_PP(0)), RIGHT_USE);
 	store_open(&store, use.nsp, RowExclusiveLock);
+	store_lock_history(&store);
 	move_unit(&store, &use, &move, &unit);
 	unit_columns(use.pool, &unit, values, nulls);
 	store_close(&store);

@@ -8,6 +8,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
@@ -15,6 +16,18 @@
 #include "alloc/store.h"
 
 static const AllocRelation all_past_indexes[] = {ALLOC_PAST_ENDED};
+
+/*
+ * Lock alloc_past for a call that is going to end units, before it locks a pool:
+ * it may have to wait for REINDEX, and then keeps nobody from the pool.
+ */
+void
+store_lock_history(const Store *store)
+{
+	if (pg_cas_history_retention != 0)
+		LockRelationOid(alloc_relation(store->nsp, ALLOC_PAST),
+						RowExclusiveLock);
+}
 
 /* Record in alloc_past that the row's key held its unit until ended_at. */
 void

@@ -157,28 +157,33 @@ raise_no_pool(const char *name)
 }
 
 /*
- * Return the pool of that name as it is now.  Raises 42501 if the caller does
- * not have the right, and PT404 if there is no such pool; with RIGHT_NONE, the
- * latter returns NULL.  The result is owned by the cache and valid at least
- * until the current memory context is reset.
+ * Return the pool of that name as it is now, or NULL if there is none.  Raises
+ * 42501 if the caller does not have the right.  The result is owned by the cache
+ * and valid at least until the current memory context is reset.
  */
 Pool *
-pool_open(Oid nsp, const char *name, PoolRight right)
+pool_find(Oid nsp, const char *name, PoolRight right)
 {
 	Pool	   *pool = cache_get(nsp, name);
 
-	if (pool == NULL)
-	{
-		if (right != RIGHT_NONE)
-			raise_no_pool(name);
-		return NULL;
-	}
-	if (!pool_permits(pool->owner, pool->grantees, pool->ngrantees, right))
+	if (pool != NULL &&
+		!pool_permits(pool->owner, pool->grantees, pool->ngrantees, right))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 right == RIGHT_OWN ?
 				 errmsg("must be owner of pool \"%s\"", name) :
 				 errmsg("permission denied for pool \"%s\"", name)));
+	return pool;
+}
+
+/* The same, but raises PT404 if there is no such pool, except with RIGHT_NONE. */
+Pool *
+pool_open(Oid nsp, const char *name, PoolRight right)
+{
+	Pool	   *pool = pool_find(nsp, name, right);
+
+	if (pool == NULL && right != RIGHT_NONE)
+		raise_no_pool(name);
 	return pool;
 }
 

@@ -77,7 +77,7 @@ wait_for_users(Change *change)
 			pool_unlock(&change->use);
 		XactLockTableWait(xid, NULL, NULL, XLTW_None);
 		if (round < MAX_UNLOCKS)
-			(void) pool_lock(&change->use, ExclusiveLock);
+			change_lock(change);
 	}
 }
 
@@ -180,10 +180,12 @@ present_role_name(Oid role)
 /*
  * A pool of that name exists: raise 23505, or with if_not_exists a NOTICE,
  * provided that the caller may use the pool and that it is of the same kind.
+ * Returns false if the pool has been dropped meanwhile.
  */
-static void
+static bool
 accept_existing(Oid nsp, const char *name, PoolKind kind, bool if_not_exists)
 {
+	const Pool *pool;
 	StringInfoData detail;
 
 	if (!if_not_exists)
@@ -196,7 +198,10 @@ accept_existing(Oid nsp, const char *name, PoolKind kind, bool if_not_exists)
 				 errdetail_internal("%s", detail_end(&detail)),
 				 errhint("Use if_not_exists => true to accept the existing pool.")));
 	}
-	if (pool_open(nsp, name, RIGHT_USE)->kind != kind)
+	pool = pool_find(nsp, name, RIGHT_USE);
+	if (pool == NULL)
+		return false;
+	if (pool->kind != kind)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("pool \"%s\" exists and is of another kind", name),
@@ -204,6 +209,7 @@ accept_existing(Oid nsp, const char *name, PoolKind kind, bool if_not_exists)
 	ereport(NOTICE,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
 			 errmsg("pool \"%s\" already exists, skipping", name)));
+	return true;
 }
 
 /* The argument ranges, which counted pools have instead of a capacity. */
@@ -234,6 +240,7 @@ ranges_argument(FunctionCallInfo fcinfo, int argno, PoolKind kind,
 Datum
 alloc_pool_create(PG_FUNCTION_ARGS)
 {
+	Oid			nsp = alloc_namespace(fcinfo);
 	OwnerScope	scope;
 	char	   *name;
 	PoolKind	kind;
@@ -247,13 +254,13 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 	int			width = 0;
 	int32		id;
 	ArrayType  *exclude;
+	char	   *above;
 	int32		parent;
 	int64		capacity;
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
 	require_argument(fcinfo, 1, "ranges");
-	pool_lock_tables(alloc_namespace(fcinfo));
 	kind = word_argument(fcinfo, 2, "kind", kind_words());
 	strategy = strategies[word_argument(fcinfo, 3, "strategy", strategies)];
 	if (kind_is_counted(kind) && strcmp(strategy, "any") != 0)
@@ -275,43 +282,41 @@ alloc_pool_create(PG_FUNCTION_ARGS)
 							 &nranges);
 	owner = new_owner(PG_ARGISNULL(6) ? NULL :
 					  text_to_cstring(PG_GETARG_TEXT_PP(6)));
-	parent = parent_argument(alloc_namespace(fcinfo), PG_ARGISNULL(7) ? NULL :
-							 text_to_cstring(PG_GETARG_TEXT_PP(7)));
+	above = PG_ARGISNULL(7) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(7));
+	(void) parent_argument(nsp, above);
 	require_writable(fcinfo);
-
-	owner_sql_begin(&scope);
-	/* whoever is dropping the pool above is waited for */
-	if (parent != 0 &&
-		owner_sql("SELECT FROM @alloc_pool WHERE id = $1 FOR KEY SHARE",
-				  ARGS(INT4OID), VALUES(Int32GetDatum(parent))) == 0)
-		raise_no_pool(text_to_cstring(PG_GETARG_TEXT_PP(7)));
+	pool_lock_tables(nsp);
+	parent = parent_lock(nsp, above);
 
 	/*
 	 * If another session is just creating a pool of this name, this waits for
 	 * it, and does nothing if that commits.
 	 */
-	if (owner_sql("INSERT INTO @alloc_pool (name, kind, strategy, cooldown, "
-				  "port_chunk, family, owner, owner_name, epoch, parent, capacity) "
-				  "VALUES ($1, $2, $3, $4, nullif($5, 0), nullif($6, 0), $7, $8, "
-				  "nextval('@alloc_generation'), nullif($9, 0), nullif($10, -1)) "
-				  "ON CONFLICT (name) DO NOTHING RETURNING id",
-				  ARGS(TEXTOID, TEXTOID, TEXTOID, INTERVALOID, INT4OID,
-					   INT4OID, OIDOID, TEXTOID, INT4OID, INT8OID),
-				  VALUES(CStringGetTextDatum(name),
-						 CStringGetTextDatum(kind_name(kind)),
-						 CStringGetTextDatum(strategy),
-						 IntervalPGetDatum(cooldown),
-						 Int32GetDatum(port_chunk),
-						 Int32GetDatum(kind_family(kind, width)),
-						 ObjectIdGetDatum(owner),
-						 present_role_name(owner), Int32GetDatum(parent),
-						 Int64GetDatum(capacity))) == 0)
+	owner_sql_begin(&scope);
+	while (owner_sql("INSERT INTO @alloc_pool (name, kind, strategy, cooldown, "
+					 "port_chunk, family, owner, owner_name, epoch, parent, capacity) "
+					 "VALUES ($1, $2, $3, $4, nullif($5, 0), nullif($6, 0), $7, $8, "
+					 "nextval('@alloc_generation'), nullif($9, 0), nullif($10, -1)) "
+					 "ON CONFLICT (name) DO NOTHING RETURNING id",
+					 ARGS(TEXTOID, TEXTOID, TEXTOID, INTERVALOID, INT4OID,
+						  INT4OID, OIDOID, TEXTOID, INT4OID, INT8OID),
+					 VALUES(CStringGetTextDatum(name),
+							CStringGetTextDatum(kind_name(kind)),
+							CStringGetTextDatum(strategy),
+							IntervalPGetDatum(cooldown),
+							Int32GetDatum(port_chunk),
+							Int32GetDatum(kind_family(kind, width)),
+							ObjectIdGetDatum(owner),
+							present_role_name(owner), Int32GetDatum(parent),
+							Int64GetDatum(capacity))) == 0)
 	{
 		owner_sql_end(&scope);
 		/* as the caller again, who must have the right to use that pool */
-		accept_existing(alloc_namespace(fcinfo), name, kind,
-						!PG_ARGISNULL(10) && PG_GETARG_BOOL(10));
-		PG_RETURN_VOID();
+		if (accept_existing(nsp, name, kind,
+							!PG_ARGISNULL(10) && PG_GETARG_BOOL(10)))
+			PG_RETURN_VOID();
+		CHECK_FOR_INTERRUPTS();
+		owner_sql_begin(&scope);
 	}
 	id = DatumGetInt32(owner_sql_not_null(0, 1));
 	insert_ranges(id, kind_is_mixed(kind, port_chunk), chunk_bits, ranges,
@@ -363,22 +368,24 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 	if (cooldown != NULL)
 		check_cooldown(cooldown);
 	change_open(fcinfo, &change);
-	if (!PG_ARGISNULL(3))
-		owner = new_owner(text_to_cstring(PG_GETARG_TEXT_PP(3)));
-	exclude = exclude_argument(fcinfo, 5, change.use.pool->port_chunk);
-	capacity = capacity_argument(fcinfo, 4, change.use.pool->kind);
 	if (strategy != NULL)
-		require_values(&change, "strategy");
-	if (strategy != NULL)
-
+	{
 		/*
 		 * A new strategy orders the waiting rows differently.  Rows that
 		 * running transactions are releasing still get their place by the old
 		 * strategy, and our statements cannot see them.  So wait for these
 		 * transactions.
 		 */
+		require_values(&change, "strategy");
 		wait_for_users(&change);
+		/* the pool may be another one of its name now */
+		require_values(&change, "strategy");
+	}
 	id = change.use.pool->id;
+	if (!PG_ARGISNULL(3))
+		owner = new_owner(text_to_cstring(PG_GETARG_TEXT_PP(3)));
+	exclude = exclude_argument(fcinfo, 5, change.use.pool->port_chunk);
+	capacity = capacity_argument(fcinfo, 4, change.use.pool->kind);
 
 	owner_sql_begin(&change.scope);
 	if (cooldown != NULL)

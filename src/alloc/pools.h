@@ -29,6 +29,7 @@ extern uint64 pool_lock_frontiers(int32 pool, const char *option);
 extern void pool_new_epoch(int32 pool);
 extern void pool_lock_tables(Oid nsp);
 extern void change_open(FunctionCallInfo fcinfo, Change *change);
+extern void change_lock(Change *change);
 extern void require_values(const Change *change, const char *what);
 extern void change_reload(Change *change);
 extern void change_end(Change *change);

@@ -78,7 +78,7 @@ pool_scan_next(PoolScan *scan)
 	return true;
 }
 
-/* End a scan.  The locks on the table and the index are kept. */
+/* End a scan.  The lock on the table is kept. */
 void
 pool_scan_end(PoolScan *scan)
 {

@@ -42,6 +42,11 @@ static const char *const relation_names[] = {
 	[ALLOC_GENERATION] = "alloc_generation"
 };
 
+const AllocRelation alloc_tables[ALLOC_TABLES] = {
+	ALLOC_POOL, ALLOC_GRANTEE, ALLOC_RANGE, ALLOC_RESERVED, ALLOC_FRONTIER,
+	ALLOC_SLOT, ALLOC_SHARE, ALLOC_GAP, ALLOC_PAST
+};
+
 /* OIDs that have been looked up, and the schema that they belong to. */
 static Oid	relations[ALLOC_RELATIONS];
 static Oid	relations_nsp = InvalidOid;

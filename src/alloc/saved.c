@@ -9,6 +9,7 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -49,9 +50,8 @@ bool
 store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
 			   int *npending)
 {
-	/* a call that writes may save the frontier later */
 	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
-								 store->mode);
+								 AccessShareLock);
 	Relation	index = index_open(alloc_relation(store->nsp,
 												  ALLOC_FRONTIER_PKEY),
 								   AccessShareLock);
@@ -87,27 +87,32 @@ store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
 			*npending = n;
 	}
 	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, NoLock);
+	/* whoever saves the frontier later locks the table more strongly */
+	index_close(index, index_lock_to_release(AccessShareLock));
 	table_close(rel, NoLock);
 	return found;
 }
 
 /*
- * Save a range's frontier, unless another transaction is just doing so.  The
- * frontier is only an accelerator, so there is no need to wait for that.
+ * Save a range's frontier, unless another transaction is just doing so, or the
+ * table is locked.  The frontier is only an accelerator, so there is no need to
+ * wait for that while the pool is locked.
  */
 void
 store_save_frontier(Store *store, int32 range, u128 next,
 					const PendingRun *pending, int npending)
 {
-	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
-								 RowExclusiveLock);
-	Relation	index = index_open(alloc_relation(store->nsp,
-												  ALLOC_FRONTIER_PKEY),
-								   AccessShareLock);
+	Oid			relid = alloc_relation(store->nsp, ALLOC_FRONTIER);
+	Relation	rel;
+	Relation	index;
 	Writer		writer = {0};
 	TupleTableSlot *slot;
 
+	if (!ConditionalLockRelationOid(relid, RowExclusiveLock))
+		return;
+	rel = table_open(relid, NoLock);
+	index = index_open(alloc_relation(store->nsp, ALLOC_FRONTIER_PKEY),
+					   AccessShareLock);
 	writer_open(&writer, store, rel, NULL, 0);
 	slot = writer.row;
 	if (frontier_row(rel, index, range, slot))

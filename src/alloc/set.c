@@ -61,6 +61,19 @@ choose_held(Member *member, int i, const SlotRow *unit)
 }
 
 /*
+ * A choice could not be locked.  What the key has there can be answered without
+ * the lock; returns false if it has nothing.
+ */
+static bool
+read_held(Store *store, Choice *choice, SlotRow *unit)
+{
+	if (!key_read(store, choice->use.pool, &choice->request.key, unit))
+		return false;
+	resolve_request(choice->use.pool, &choice->request);
+	return true;
+}
+
+/*
  * Look whether the key has something in one of the member's pools.  Returns
  * false if that takes waiting.
  */
@@ -79,11 +92,8 @@ look_for_held(Attempt *attempt, Store *store, Set *set, Member *member)
 		CHECK_FOR_INTERRUPTS();
 		if (!set_lock_choice(attempt, set, choice))
 		{
-			/* what it has can be answered without the lock */
-			if (!key_read(store, choice->use.pool, &choice->request.key,
-						  &unit))
+			if (!read_held(store, choice, &unit))
 				return false;
-			resolve_request(choice->use.pool, &choice->request);
 			choose_held(member, i, &unit);
 			return true;
 		}
@@ -276,7 +286,14 @@ serve_member(Attempt *attempt, Store *store, Set *set, Member *member)
 		}
 		if (!try_choice(attempt, store, set, choice, choice == exclusive ?
 						attempt->waiting.round + 1 : 0))
-			return false;
+		{
+			SlotRow		unit;
+
+			if (!read_held(store, choice, &unit))
+				return false;
+			choose_held(member, i, &unit);
+			return true;
+		}
 		outcome = choice->answer.outcome;
 		if (outcome == OUTCOME_ALLOCATED || outcome == OUTCOME_HELD)
 			member->chosen = i;

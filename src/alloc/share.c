@@ -93,6 +93,14 @@ gap_table(Store *store)
 	return store->gap;
 }
 
+/* Open both tables. */
+void
+share_open(Store *store)
+{
+	(void) share_table(store);
+	(void) gap_table(store);
+}
+
 /* Return an index of alloc_share or alloc_gap, opening it if necessary. */
 static Relation
 share_index(Store *store, int which)

@@ -141,6 +141,7 @@ typedef struct Levels
 } Levels;
 
 /* share.c */
+extern void share_open(Store *store);
 extern void share_scan_by_key(RowScan *scan, Store *store, int32 pool,
 							  int32 origin, const pg_uuid_t *key,
 							  Snapshot snapshot);

@@ -174,6 +174,8 @@ index_row(Writer *writer, Relation index, IndexUniqueCheck check,
 void
 store_close(Store *store)
 {
+	LOCKMODE	release = index_lock_to_release(store->mode);
+
 	if (store->look != NULL)
 		ExecDropSingleTupleTableSlot(store->look);
 	writer_close(&store->slots);
@@ -189,7 +191,7 @@ store_close(Store *store)
 	for (int i = 0; i < SHARE_INDEXES; i++)
 	{
 		if (store->share_index[i] != NULL)
-			index_close(store->share_index[i], NoLock);
+			index_close(store->share_index[i], release);
 	}
 	if (store->share != NULL)
 		table_close(store->share, NoLock);
@@ -198,7 +200,7 @@ store_close(Store *store)
 	for (int i = 0; i < SLOT_INDEXES; i++)
 	{
 		if (store->index[i] != NULL)
-			index_close(store->index[i], NoLock);
+			index_close(store->index[i], release);
 	}
 	table_close(store->slot, NoLock);
 }

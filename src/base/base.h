@@ -136,6 +136,7 @@ typedef struct OwnTable
 {
 	Relation	rel;
 	Relation	index;
+	LOCKMODE	lockmode;		/* with which the table was opened */
 	TupleTableSlot *slot;
 	EState	   *estate;			/* NULL until the first write, as the rest */
 	ResultRelInfo *writer;
@@ -165,6 +166,7 @@ typedef struct OwnRival
 	ItemPointerData tid;
 } OwnRival;
 
+extern LOCKMODE index_lock_to_release(LOCKMODE table_lock);
 extern void own_open(OwnTable *table, Oid relid, LOCKMODE lockmode);
 extern void own_open_by_index(OwnTable *table, Oid relid, Oid index,
 							  LOCKMODE lockmode);

@@ -31,18 +31,33 @@
 
 /*
  * Open one of our tables and one of its indexes, by default the primary key.
- * The lock is kept until the end of the transaction; a caller that already
- * holds it passes NoLock.
+ * The lock on the table is kept until the end of the transaction; a caller that
+ * already holds it passes NoLock.
  */
 void
 own_open_by_index(OwnTable *table, Oid relid, Oid index, LOCKMODE lockmode)
 {
 	memset(table, 0, sizeof(OwnTable));
+	table->lockmode = lockmode;
 	table->rel = table_open(relid, lockmode);
 	if (!OidIsValid(index))
 		index = RelationGetPrimaryKeyIndex(table->rel, false);
 	table->index = index_open(index, AccessShareLock);
 	table->slot = table_slot_create(table->rel, NULL);
+}
+
+/*
+ * The lock on an index that is released when the index is closed, for a call that
+ * has locked the table in that mode.
+ *
+ * REINDEX is not held off by a lock for reading on the table, and locks the indexes
+ * one after the other.  A transaction that kept the lock on one of them and then
+ * read by another could deadlock with it.
+ */
+LOCKMODE
+index_lock_to_release(LOCKMODE table_lock)
+{
+	return table_lock == AccessShareLock ? AccessShareLock : NoLock;
 }
 
 /* Open one of our tables and its primary key. */
@@ -67,7 +82,7 @@ own_close(OwnTable *table)
 		FreeExecutorState(table->estate);
 		CommandCounterIncrement();
 	}
-	index_close(table->index, NoLock);
+	index_close(table->index, index_lock_to_release(table->lockmode));
 	table_close(table->rel, NoLock);
 }
 

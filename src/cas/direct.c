@@ -180,7 +180,9 @@ direct_end_call(CasCall *call)
 		return;
 	index = call->scan->indexRelation;
 	index_endscan(call->scan);
-	index_close(index, NoLock);
+	index_close(index, index_lock_to_release(call->access == CAS_READS ?
+											 AccessShareLock :
+											 RowExclusiveLock));
 	ExecDropSingleTupleTableSlot(call->found);
 	ExecDropSingleTupleTableSlot(call->written);
 	executor_end(call);

@@ -92,7 +92,7 @@ names_close(NameTable *names)
 	if (names->scan != NULL)
 	{
 		index_endscan(names->scan);
-		index_close(names->index, NoLock);
+		index_close(names->index, index_lock_to_release(names->lockmode));
 	}
 	ExecDropSingleTupleTableSlot(names->slot);
 	if (names->written != NULL)
