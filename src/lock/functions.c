@@ -373,6 +373,7 @@ lock_reap(PG_FUNCTION_ARGS)
 	int			batch = batch_argument(fcinfo, 0);
 	int64		reaped = 0;
 
+	PreventCommandIfReadOnly("pg_cas_reap()");
 	require_writable(fcinfo);
 
 	for (NameKind kind = NAME_LOCK; kind <= NAME_LEASE; kind++)
