@@ -89,16 +89,6 @@ check_place(const Pool *pool, const Request *request)
 }
 
 /*
- * Has something that was held or cooling come free since a search found nothing?
- * Nobody is to be waited for then.
- */
-static bool
-has_come_free(const Search *search, Outcome outcome)
-{
-	return outcome == OUTCOME_BUSY && search->store->waits.n == 0;
-}
-
-/*
  * Allocate for a key that has nothing.  The caller holds the locks.  If the
  * outcome is OUTCOME_BUSY, it has to wait for the transactions in
  * store->waits, and to call again with the next round.
@@ -152,11 +142,12 @@ unit_take(Search *search, int round)
 	if (round == 0 || (search->store->waits.n > 0 && round < MAX_ROUNDS))
 		return OUTCOME_BUSY;
 	outcome = search_reason(search);
-	if (has_come_free(search, outcome) && search->pool->parent == NULL)
+	if (outcome == OUTCOME_BUSY && search->store->waits.n == 0 &&
+		search->pool->parent == NULL)
 	{
 		/*
-		 * Take it.  Below another pool, the unit's share has the former time
-		 * already; see allocate_in_levels().
+		 * What was held or cooling has come free since: take it.  (Below
+		 * another pool, the unit's share has the former time already.)
 		 */
 		search->now = GetCurrentTimestamp();
 		return search_free(search) ? OUTCOME_ALLOCATED : OUTCOME_BUSY;
@@ -252,7 +243,6 @@ allocate_in_levels(Search *search, SlotRow *former, int round,
 	Request    *request = search->request;
 	ShareRow	share = {.held = true};
 	Taking		taking = {.search = search,.former = former,.round = round};
-	bool		again = false;
 
 	if (levels == NULL || levels->n == 0)
 	{
@@ -265,11 +255,10 @@ allocate_in_levels(Search *search, SlotRow *former, int round,
 	share.origin = search->pool->id;
 	share.key = request->key;
 	share.total = levels->whole;
-	for (;;)
+	share.allocated_at = search->now;
+	share.expires = request_expiry(request, search->now, &share.expires_at);
+	do
 	{
-		share.allocated_at = search->now;
-		share.expires = request_expiry(request, search->now,
-									   &share.expires_at);
 		taking.outcome = levels_plan(levels, &request->key, levels->whole,
 									 search->now, round >= MAX_ROUNDS,
 									 &search->ready_at);
@@ -282,15 +271,8 @@ allocate_in_levels(Search *search, SlotRow *former, int round,
 		}
 		share.generation = search->generation =
 			store_next_generation(search->store);
-		if (levels_take(levels, &share, levels->whole, take_own, &taking))
-			break;
-		if (taking.outcome == OUTCOME_ALLOCATED)
-			continue;			/* the unit was there, but not the shares */
-		if (round == 0 || again || !has_come_free(search, taking.outcome))
-			break;
-		again = true;
-		search->now = GetCurrentTimestamp();
-	}
+	} while (!levels_take(levels, &share, levels->whole, take_own, &taking) &&
+			 taking.outcome == OUTCOME_ALLOCATED);
 	answer->full = NULL;
 	return taking.outcome;
 }
