@@ -268,9 +268,10 @@ require_no_children(const Change *change)
 	bool		creating;
 	StringInfoData detail;
 
-	creating = owner_sql("SELECT FROM @alloc_pool WHERE id = $1 "
-						 "FOR UPDATE SKIP LOCKED",
-						 ARGS(INT4OID), VALUES(id)) == 0;
+	creating = change->use.pool->counted &&
+		owner_sql("SELECT FROM @alloc_pool WHERE id = $1 "
+				  "FOR UPDATE SKIP LOCKED",
+				  ARGS(INT4OID), VALUES(id)) == 0;
 	if (owner_sql("SELECT name FROM @alloc_pool WHERE parent = $1 "
 				  "ORDER BY name LIMIT 1",
 				  ARGS(INT4OID), VALUES(id)) == 0 && !creating)
@@ -286,5 +287,5 @@ require_no_children(const Change *change)
 					change->use.name),
 			 errdetail_internal("%s", detail_end(&detail)),
 			 SPI_processed > 0 ? errhint("Drop these first.") :
-			 errhint("Another transaction is creating one.")));
+			 errhint("Another transaction may be creating one.")));
 }

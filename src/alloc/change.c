@@ -70,8 +70,8 @@ pool_lock_tables(Oid nsp)
 
 /*
  * Lock the pool of a change exclusively, and the rows of its frontiers before
- * that.  Others may have dropped the pool meanwhile, and created another one of its
- * name: begin again with that.
+ * that.  Others may have changed the pool meanwhile, or dropped it and created
+ * another one of its name: begin again with that, which has other frontiers.
  */
 void
 change_lock(Change *change)
@@ -79,13 +79,14 @@ change_lock(Change *change)
 	for (;;)
 	{
 		int32		id = change->use.pool->id;
+		int64		epoch = change->use.pool->epoch;
 
 		CHECK_FOR_INTERRUPTS();
 		owner_sql_begin(&change->scope);
 		(void) pool_lock_frontiers(id, "");
 		owner_sql_end(&change->scope);
 		(void) pool_lock(&change->use, ExclusiveLock);
-		if (change->use.pool->id == id)
+		if (change->use.pool->id == id && change->use.pool->epoch == epoch)
 			return;
 		pool_unlock(&change->use);
 	}

@@ -234,6 +234,7 @@ count_look(Count *count, const Request *request, Answer *answer)
 	share.total = (int64) request->value;
 	share.allocated_at = count->now;
 	share.expires = request_expiry(request, count->now, &share.expires_at);
+	count->use->pool->ends |= share.expires;
 	share.note = request->note;
 	share.has_note = request->has_note;
 	count->use->levels->whole = share.total;

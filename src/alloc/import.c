@@ -124,6 +124,7 @@ try_import(Attempt *attempt, void *call)
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext cxt;
 	Levels		levels;
+	PoolUse		busy;
 	bool		done = true;
 
 	(void) pool_use_again(use);
@@ -134,7 +135,13 @@ try_import(Attempt *attempt, void *call)
 							 ExclusiveLock : ShareLock, &patience);
 	for (int i = 0; i < MAX_LEVELS; i++)
 		levels.level[i].exclusive = attempt_round(attempt) > 0;
-	(void) levels_lock(&levels, &patience, NULL);
+	if (!levels_lock(&levels, &patience, &busy))
+	{
+		pool_unlock(use);
+		use->levels = NULL;
+		store_close(&import->store);
+		return attempt_meets_level_lock(attempt, &busy);
+	}
 
 	cxt = AllocSetContextCreate(caller, "alloc_import unit",
 								ALLOCSET_DEFAULT_SIZES);

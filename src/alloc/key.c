@@ -79,24 +79,32 @@ key_enter_patiently(PoolUse *use, const pg_uuid_t *key, LOCKMODE mode,
 {
 	const Levels *levels = use->levels;
 	bool		takes = levels != NULL && levels->takes;
-	LOCKTAG		tag;
+	PoolUse		busy;
 
-	/* a counted pool is the first of its levels */
-	if (levels != NULL && use->pool->counted && !levels->looking &&
-		levels->level[0].exclusive)
-		mode = ExclusiveLock;
-	/* the pool's lock comes before the key's in all calls */
-	if (!(takes ? pool_lock_to_take(use, mode, patience) :
-		  pool_lock_patiently(use, mode, patience)))
-		return false;
-	key_locktag(&tag, use->pool, key);
-	if (wait_for_lock_patiently(&tag, ExclusiveLock, patience))
+	do
 	{
-		if (levels == NULL || levels_lock(use->levels, patience, NULL))
+		LOCKTAG		tag;
+
+		CHECK_FOR_INTERRUPTS();
+		/* a counted pool is the first of its levels */
+		if (levels != NULL && use->pool->counted && !levels->looking &&
+			levels->level[0].exclusive)
+			mode = ExclusiveLock;
+		/* the pool's lock comes before the key's in all calls */
+		if (!(takes ? pool_lock_to_take(use, mode, patience) :
+			  pool_lock_patiently(use, mode, patience)))
+			return false;
+		key_locktag(&tag, use->pool, key);
+		if (!wait_for_lock_patiently(&tag, ExclusiveLock, patience))
+		{
+			pool_unlock(use);
+			return false;
+		}
+		if (levels == NULL || levels_lock(use->levels, patience, &busy))
 			return true;
 		LockRelease(&tag, ExclusiveLock, false);
-	}
-	pool_unlock(use);
+		pool_unlock(use);
+	} while (levels_wait(&busy, patience));
 	return false;
 }
 
@@ -123,11 +131,11 @@ key_enter_at_once(PoolUse *use, const pg_uuid_t *key)
 	key_locktag(&tag, use->pool, key);
 	if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
 	{
-		static const Patience patience = {0};
+		PoolUse		busy;
 
-		if (use->levels != NULL)
-			(void) levels_lock(use->levels, &patience, NULL);
-		return true;
+		if (use->levels == NULL || levels_lock(use->levels, NULL, &busy))
+			return true;
+		LockRelease(&tag, ExclusiveLock, false);
 	}
 	pool_unlock(use);
 	return false;
@@ -196,17 +204,26 @@ void
 key_enter_both(PoolUse *use, const pg_uuid_t *key, const pg_uuid_t *other)
 {
 	static const Patience patience = {0};
-	LOCKTAG		tags[2];
-	int			first;
+	PoolUse		busy;
 
-	(void) pool_lock(use, ShareLock);
-	key_locktag(&tags[0], use->pool, key);
-	key_locktag(&tags[1], use->pool, other);
-	first = tags[0].locktag_field3 <= tags[1].locktag_field3 ? 0 : 1;
-	(void) LockAcquire(&tags[first], ExclusiveLock, false, false);
-	(void) LockAcquire(&tags[1 - first], ExclusiveLock, false, false);
-	if (use->levels != NULL)
-		(void) levels_lock(use->levels, &patience, NULL);
+	do
+	{
+		LOCKTAG		tags[2];
+		int			first;
+
+		CHECK_FOR_INTERRUPTS();
+		(void) pool_lock(use, ShareLock);
+		key_locktag(&tags[0], use->pool, key);
+		key_locktag(&tags[1], use->pool, other);
+		first = tags[0].locktag_field3 <= tags[1].locktag_field3 ? 0 : 1;
+		(void) LockAcquire(&tags[first], ExclusiveLock, false, false);
+		(void) LockAcquire(&tags[1 - first], ExclusiveLock, false, false);
+		if (use->levels == NULL || levels_lock(use->levels, &patience, &busy))
+			return;
+		LockRelease(&tags[0], ExclusiveLock, false);
+		LockRelease(&tags[1], ExclusiveLock, false);
+		pool_unlock(use);
+	} while (levels_wait(&busy, &patience));
 }
 
 /* Release these locks. */

@@ -31,6 +31,8 @@ levels_begin(Levels *levels, Store *store, PoolUse *leaf)
 		levels->level[i].plan.cxt = CurrentMemoryContext;
 
 	/* wait for a lock on the tables before a pool is locked, not after that */
+	if (leaf->pool->ends)
+		store_lock_history(store);
 	if (leaf->pool->counted || leaf->pool->parent != NULL)
 		share_open(store);
 }
@@ -44,24 +46,35 @@ levels_unlock(Levels *levels)
 	levels->n = 0;
 }
 
-/* Lock a level; with patience NULL, without waiting. */
+/*
+ * Lock a level; with patience NULL, without waiting.  Otherwise wait for those
+ * who are at work in the pool, but not for a transaction that is changing it: that
+ * may want the pool below, which the caller has locked.
+ */
 static bool
 lock_level(const Levels *levels, Level *level, const Patience *patience)
 {
+	PoolUse    *use = &level->use;
 	LOCKMODE	mode = level->exclusive && !levels->looking ?
 		ExclusiveLock : ShareLock;
 
-	if (patience == NULL)
-		return pool_lock_to_take_at_once(&level->use, mode);
-	return levels->takes ? pool_lock_to_take(&level->use, mode, patience) :
-		pool_lock_patiently(&level->use, mode, patience);
+	if (patience == NULL ? pool_lock_to_take_at_once(use, mode) :
+		levels->takes ? pool_lock_to_take_at_once(use, mode) :
+		pool_lock_at_once(use, mode))
+		return true;
+	if (patience == NULL || use->pool == NULL ||
+		!pool_lock_at_once(use, ShareLock))
+		return false;
+	pool_unlock(use);
+	return levels->takes ? pool_lock_to_take(use, mode, patience) :
+		pool_lock_patiently(use, mode, patience);
 }
 
 /*
  * Find the levels and lock them, each after the ones below it.  The caller has
  * locked the unit's own pool.  Returns false, without the locks, if patience
- * is over before; without patience, if one is not available at once, and *busy
- * is then that level's pool.
+ * is over before, or if one is not available, and without patience, if it is not
+ * at once; *busy is then that level's pool.
  */
 bool
 levels_lock(Levels *levels, const Patience *patience, PoolUse *busy)
@@ -82,8 +95,7 @@ levels_lock(Levels *levels, const Patience *patience, PoolUse *busy)
 			!lock_level(levels, level, patience) &&
 			level->use.pool != NULL)
 		{
-			if (busy != NULL)
-				*busy = level->use;
+			*busy = level->use;
 			levels_unlock(levels);
 			return false;
 		}
@@ -96,6 +108,23 @@ levels_lock(Levels *levels, const Patience *patience, PoolUse *busy)
 		levels->n++;
 		pool = level->use.pool;
 	}
+	return true;
+}
+
+/*
+ * Wait, without locks, until the pool that levels_lock() has named is available.
+ * Returns false if patience is over before.
+ */
+bool
+levels_wait(PoolUse *busy, const Patience *patience)
+{
+	if (patience->limited && GetCurrentTimestamp() >= patience->deadline)
+		return false;
+	if (pool_lock_patiently(busy, ShareLock, patience))
+		pool_unlock(busy);
+	/* it may have been dropped, with those below it */
+	else if (busy->pool != NULL)
+		return false;
 	return true;
 }
 

@@ -312,11 +312,40 @@ begin_try(Many *many)
 	store_open(&many->store, many->use.nsp, RowExclusiveLock);
 }
 
+/*
+ * Lock the pool for a try, and the pools above.  Returns false, without the locks,
+ * if the try has ended: *done says whether all keys have their units.
+ */
+static bool
+lock_pools(Attempt *attempt, Many *many, bool *done)
+{
+	static const Patience patience = {0};
+	Levels	   *levels = many->use.levels;
+	PoolUse		busy;
+
+	if (attempt_round(attempt) > 0)
+		(void) pool_lock(&many->use, ExclusiveLock);
+	else if (!pool_lock_to_take_at_once(&many->use, ShareLock))
+	{
+		/* what the keys have can be answered without the locks */
+		*done = read_units(many);
+		if (*done)
+			return false;
+		(void) pool_lock_to_take(&many->use, ShareLock, &patience);
+	}
+	for (int i = 0; i < MAX_LEVELS; i++)
+		levels->level[i].exclusive = attempt_round(attempt) > 0;
+	if (levels_lock(levels, &patience, &busy))
+		return true;
+	pool_unlock(&many->use);
+	*done = read_units(many) || attempt_meets_level_lock(attempt, &busy);
+	return false;
+}
+
 /* TryFunction: allocate a unit for each key. */
 static bool
 try_allocate(Attempt *attempt, void *call)
 {
-	static const Patience patience = {0};
 	Many	   *many = call;
 	Levels		levels;
 	bool		done = true;
@@ -329,21 +358,12 @@ try_allocate(Attempt *attempt, void *call)
 	many->units = MemoryContextAllocHuge(CurrentMemoryContext,
 										 Max(many->nkeys, 1) *
 										 sizeof(SlotRow));
-	if (attempt_round(attempt) > 0)
-		(void) pool_lock(&many->use, ExclusiveLock);
-	else if (!pool_lock_to_take_at_once(&many->use, ShareLock))
+	if (!lock_pools(attempt, many, &done))
 	{
-		/* What the keys have can be answered without the pool's lock. */
-		if (read_units(many))
-		{
-			store_close(&many->store);
-			return true;
-		}
-		(void) pool_lock_to_take(&many->use, ShareLock, &patience);
+		store_close(&many->store);
+		many->use.levels = NULL;
+		return done;
 	}
-	for (int i = 0; i < MAX_LEVELS; i++)
-		levels.level[i].exclusive = attempt_round(attempt) > 0;
-	(void) levels_lock(&levels, &patience, NULL);
 	many->in_levels = levels.n > 0;
 	resolve_request(many->use.pool, many->request);
 
@@ -518,6 +538,7 @@ try_release(Attempt *attempt, void *call)
 	static const Patience patience = {0};
 	Many	   *many = call;
 	Levels		levels;
+	PoolUse		busy;
 	bool		done = true;
 
 	begin_try(many);
@@ -525,11 +546,15 @@ try_release(Attempt *attempt, void *call)
 	levels_begin(&levels, &many->store, &many->use);
 	many->nreleased = 0;
 	(void) pool_lock(&many->use, ShareLock);
-	(void) levels_lock(&levels, &patience, NULL);
-	for (int first = 0; first < many->nkeys && done; first += BATCH)
-		done = release_batch(attempt, many, first,
-							 Min(BATCH, many->nkeys - first));
-	levels_unlock(&levels);
+	if (levels_lock(&levels, &patience, &busy))
+	{
+		for (int first = 0; first < many->nkeys && done; first += BATCH)
+			done = release_batch(attempt, many, first,
+								 Min(BATCH, many->nkeys - first));
+		levels_unlock(&levels);
+	}
+	else
+		done = attempt_meets_level_lock(attempt, &busy);
 	pool_unlock(&many->use);
 	store_close(&many->store);
 	many->use.levels = NULL;

@@ -190,9 +190,10 @@ row_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
 
 	/*
 	 * In mixed pools a block without a row is free; a row is only needed while
-	 * it cools.
+	 * it cools, and with strategy "lowest" as a trace.
 	 */
-	if (pool->mixed && ready_at <= ended_at)
+	if (pool->mixed && pool->strategy != STRATEGY_LOWEST &&
+		ready_at <= ended_at)
 		result = store_delete(store, row);
 	else
 	{

@@ -44,20 +44,29 @@ frontier_row(Relation rel, Relation index, int32 range, TupleTableSlot *slot)
 /*
  * Read a range's frontier and up to MAX_PENDING of its pending runs.  If there
  * are more, or if pending is NULL, *next is moved back before the runs that
- * were not returned.  Returns false if the frontier was never saved.
+ * were not returned.  Returns false if the frontier was never saved, or, in a
+ * search, which has locked the pool and wants the pending runs, if the table is
+ * locked: nobody waits for that meanwhile.
  */
 bool
 store_frontier(Store *store, int32 range, u128 *next, PendingRun *pending,
 			   int *npending)
 {
-	Relation	rel = table_open(alloc_relation(store->nsp, ALLOC_FRONTIER),
-								 AccessShareLock);
-	Relation	index = index_open(alloc_relation(store->nsp,
-												  ALLOC_FRONTIER_PKEY),
-								   AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	bool		found = frontier_row(rel, index, range, slot);
+	Oid			relid = alloc_relation(store->nsp, ALLOC_FRONTIER);
+	Oid			indexid = alloc_relation(store->nsp, ALLOC_FRONTIER_PKEY);
+	Relation	rel;
+	Relation	index;
+	TupleTableSlot *slot;
+	bool		found;
 
+	if (pending != NULL &&
+		!(ConditionalLockRelationOid(relid, AccessShareLock) &&
+		  ConditionalLockRelationOid(indexid, AccessShareLock)))
+		return false;
+	rel = table_open(relid, pending != NULL ? NoLock : AccessShareLock);
+	index = index_open(indexid, pending != NULL ? NoLock : AccessShareLock);
+	slot = table_slot_create(rel, NULL);
+	found = frontier_row(rel, index, range, slot);
 	if (found)
 	{
 		bool		isnull;

@@ -192,6 +192,7 @@ extern bool held_has_changed(Store *store, const Pool *pool,
 extern void levels_begin(Levels *levels, Store *store, PoolUse *leaf);
 extern bool levels_lock(Levels *levels, const Patience *patience,
 						PoolUse *busy);
+extern bool levels_wait(PoolUse *busy, const Patience *patience);
 extern void levels_unlock(Levels *levels);
 extern Outcome levels_plan(Levels *levels, const pg_uuid_t *key, int64 n,
 						   TimestampTz now, bool last, TimestampTz *ready_at);

@@ -221,6 +221,9 @@ wait_limited(void (*wait) (void *arg), void *arg, int ms, int deadlock_ms,
 	DeadlockTimeout = deadlock_timeout; /* no GUC code would restore them */
 	if (error != NULL && (is_users || !slice_finish(error->sqlerrcode)))
 		ReThrowError(error);
+	/* the call may go on waiting for hours */
+	if (error != NULL)
+		FreeErrorData(error);
 	CHECK_FOR_INTERRUPTS();
 	return ended;
 }

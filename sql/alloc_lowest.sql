@@ -1,0 +1,118 @@
+-- Claim: in pools of prefixes and of chunks, strategy "lowest" gives the lowest value
+-- that is free, whatever has come free below the last one: released, run out or cooled,
+-- in part or joined with what is beside it, rolled back; and it does not look at what is
+-- held below.  Oracle: what alloc_free() lists first.
+CREATE SCHEMA alloc_lowest_test;
+SET search_path = alloc_lowest_test, public, cas_test;
+CREATE FUNCTION read() RETURNS bigint LANGUAGE sql AS $$
+    SELECT idx_tup_fetch FROM pg_stat_xact_all_tables WHERE relid = 'cas_internal.alloc_slot'::regclass $$;
+
+-- what is held is looked at once by a session, not by each call
+SELECT alloc_pool_create('nets', '{10.0.0.0/16}', 'prefix', 'lowest'),
+       alloc_pool_create('nat', '{10.3.0.0/24}', strategy => 'lowest', port_chunk => 16384);
+SELECT count(*) FROM alloc_many('nets', ARRAY(SELECT k(n) FROM generate_series(1, 2000) AS n), 28);
+SELECT count(*) FROM alloc_many('nat', ARRAY(SELECT k(n) FROM generate_series(1, 500) AS n), ports => true);
+SELECT alloc_prefix('nets', k(2001), 28), alloc_ports('nat', k(501));
+SELECT count(*) FROM (SELECT pg_stat_force_next_flush()) AS f; -- what was read until now is not counted
+BEGIN;
+SET LOCAL debug_discard_caches = 0;
+SELECT alloc_release('nets', k(2001)), alloc_release('nat', k(501));
+SELECT alloc_prefix('nets', k(2002), 28), alloc_ports('nat', k(502));
+SELECT alloc_prefix('nets', k(2003), 28), alloc_ports('nat', k(503));
+SELECT read() < 100 AS few;
+COMMIT;
+
+-- a released network is given out in parts, and joined again; an address likewise
+SELECT alloc_release('nets', u.key) FROM alloc_find('nets', '10.0.1.0') AS u;
+SELECT alloc_prefix('nets', k(3001), 30), alloc_prefix('nets', k(3002), 29), alloc_prefix('nets', k(3003), 30), alloc_prefix('nets', k(3004), 28);
+SELECT alloc_release('nets', k(n)) FROM generate_series(3001, 3003) AS n;
+SELECT alloc_prefix('nets', k(3005), 29), alloc_prefix('nets', k(3006), 29), alloc_prefix('nets', k(3007), 28);
+SELECT count(alloc_release('nat', u.key)) FROM alloc_find('nat', '10.3.0.7') AS u;
+SELECT alloc_ip('nat', k(601)), alloc_release('nat', k(601)), alloc_ports('nat', k(602)), alloc_ip('nat', k(603)), alloc_ports('nat', k(604));
+
+-- whatever happens
+SELECT alloc_pool_create('any', '{10.4.0.0/25, 10.5.0.64/26}', 'prefix', 'lowest'),
+       alloc_reserve('any', '10.4.0.16/29'), alloc_reserve('any', '10.5.0.65/32', on_request => true);
+CREATE FUNCTION take(n int, masklen int, ttl interval) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    wanted text := (SELECT first FROM alloc_free('any', masklen, 1));
+    got record := alloc_try_prefix('any', k(n), masklen, ttl => ttl);
+BEGIN
+    RETURN CASE WHEN got.outcome = 'allocated' THEN 'allocated' WHEN wanted IS NULL THEN 'none' ELSE got.outcome END ||
+        CASE WHEN got.outcome = 'allocated' AND split_part(got.value, '/', 1) IS DISTINCT FROM wanted
+             THEN format(', %s, not %s', got.value, wanted) ELSE '' END;
+END $$;
+CREATE TABLE did (what text);
+DO $$
+DECLARE
+    key int := 0;
+    what text;
+    undo boolean;
+BEGIN
+    PERFORM setseed(0.25);
+    FOR i IN 1 .. 3000 LOOP
+        undo := random() < 0.1;
+        BEGIN
+            IF random() < 0.55 THEN
+                key := key + 1;
+                what := take(key, 26 + floor(7 * random() ^ 0.7)::int, CASE WHEN random() < 0.15 THEN interval '1 us' END);
+            ELSE
+                PERFORM alloc_release('any', u.key, cooldown => CASE WHEN random() < 0.1 THEN interval '1 us' END)
+                FROM (SELECT u.key FROM alloc_units AS u WHERE pool = 'any' ORDER BY md5(u.key::text || i) LIMIT 1) AS u;
+                what := 'released';
+            END IF;
+            IF undo THEN
+                RAISE division_by_zero;
+            END IF;
+        EXCEPTION WHEN division_by_zero THEN
+            what := what || ', undone';
+        END;
+        INSERT INTO did VALUES (what);
+        IF i % 500 = 0 THEN
+            PERFORM alloc_pool_set('any', CASE WHEN i % 1000 = 0 THEN 'lowest' ELSE 'any' END);
+            PERFORM alloc_pool_set('any', 'lowest');
+        ELSIF i % 700 = 0 THEN
+            PERFORM alloc_rebuild('any');
+        END IF;
+    END LOOP;
+END $$;
+SELECT what, count(*) > 50 AS many FROM did GROUP BY what ORDER BY what;
+SELECT * FROM alloc_verify();
+
+-- another strategy, and back: who waits is where it should be
+SELECT count(alloc_release('nets', u.key)), count(alloc_release('nets', v.key, cooldown => '1 h'))
+FROM alloc_find('nets', '10.0.2.0') AS u, alloc_find('nets', '10.0.2.16') AS v;
+SELECT alloc_pool_set('nets', 'any');
+SELECT count(*) FROM alloc_verify();
+SELECT count(alloc_release('nets', u.key)) FROM alloc_find('nets', '10.0.2.32') AS u;
+SELECT alloc_pool_set('nets', 'lowest');
+SELECT count(*) FROM alloc_verify();
+SELECT alloc_prefix('nets', k(9011), 28), alloc_prefix('nets', k(9012), 28);
+
+-- what waits in a range that has gone is not given out
+SELECT count(alloc_release('nets', u.key)) FROM alloc_units AS u WHERE pool = 'nets' AND address << '10.0.4.0/23';
+SELECT alloc_pool_shrink('nets', '10.0.4.0/24');
+SELECT alloc_prefix('nets', k(9021), 24), alloc_prefix('nets', k(9022), 28);
+SELECT alloc_pool_grow('nets', '10.0.4.0/24');
+SELECT alloc_prefix('nets', k(9023), 28), alloc_prefix('nets', k(9024), 25);
+
+-- a full pool says so, and what comes free then is found
+SELECT alloc_pool_create('few', '{10.6.0.0/29}', 'prefix', 'lowest');
+SELECT count(*) FROM alloc_many('few', ARRAY(SELECT k(n) FROM generate_series(1, 8) AS n), 32);
+SELECT outcome FROM alloc_try_prefix('few', k(9), 32);
+SELECT count(alloc_release('few', u.key)) FROM alloc_find('few', '10.6.0.2/31') AS u;
+SELECT alloc_prefix('few', k(9), 31);
+SELECT outcome FROM alloc_try_prefix('few', k(10), 32);
+SELECT count(alloc_release('few', u.key, cooldown => '1 h')) FROM alloc_find('few', '10.6.0.7') AS u;
+SELECT outcome, ready_at > now() AS later FROM alloc_try_prefix('few', k(10), 32);
+
+-- housekeeping removes waiting rows, if they are many, and nothing is lost
+SELECT count(alloc_release('nets', u.key)) > 1500 AS many FROM alloc_units AS u WHERE pool = 'nets' AND address >> '10.0.7.0' IS NOT TRUE;
+SELECT pg_cas_reap() > 1000 AS many;
+SELECT alloc_prefix('nets', k(1), 20), alloc_prefix('nets', k(2), 28);
+SELECT * FROM alloc_verify();
+
+SELECT count(alloc_release(pool, key)) > 0 AS all FROM alloc_units;
+SELECT count(alloc_pool_drop(pool)) FROM alloc_pools;
+SET client_min_messages = warning;
+DROP SCHEMA alloc_lowest_test CASCADE;
