@@ -79,6 +79,15 @@ END $$;
 SELECT what, count(*) > 50 AS many FROM did GROUP BY what ORDER BY what;
 SELECT * FROM alloc_verify();
 
+-- several that are rolled back at once
+BEGIN;
+SAVEPOINT s;
+SELECT alloc_prefix('nets', k(9001), 28), alloc_prefix('nets', k(9002), 28);
+ROLLBACK TO s;
+SELECT alloc_prefix('nets', k(9003), 28), alloc_prefix('nets', k(9004), 28);
+ROLLBACK;
+SELECT alloc_prefix('nets', k(9005), 28);
+
 -- another strategy, and back: who waits is where it should be
 SELECT count(alloc_release('nets', u.key)), count(alloc_release('nets', v.key, cooldown => '1 h'))
 FROM alloc_find('nets', '10.0.2.0') AS u, alloc_find('nets', '10.0.2.16') AS v;
