@@ -243,31 +243,52 @@ compare_units(const void *a, const void *b)
 /*
  * A key that had its unit before is not locked.  So while the keys after it are
  * served, the unit can be released or run out, and be given to one of them.
- * Return the number of such a key, or -1.  All units have the same size.
+ * Find the numbers of all such keys, and return how many there are.  All units
+ * have the same size.
  *
  * What the call itself has allocated may run out as well, with a ttl shorter
  * than the call.  That is not lost: its key has had what it asked for.
  */
 static int
-find_lost(const Many *many)
+find_lost(const Many *many, SlotRow **places, int *lost)
 {
-	SlotRow   **places;
-	int			lost = -1;
+	int			nlost = 0;
 
-	places = MemoryContextAllocHuge(CurrentMemoryContext,
-									many->nkeys * sizeof(SlotRow *));
 	for (int i = 0; i < many->nkeys; i++)
 		places[i] = &many->units[i];
 	qsort(places, many->nkeys, sizeof(SlotRow *), compare_units);
-	for (int i = 1; i < many->nkeys && lost < 0; i++)
+	for (int i = 1; i < many->nkeys; i++)
 	{
 		int			former = places[i - 1] - many->units;
 
 		if (places[i - 1]->lo == places[i]->lo && many->keys[former].held)
-			lost = former;
+			lost[nlost++] = former;
 	}
+	return nlost;
+}
+
+/* Serve these keys once more, until there is none. */
+static bool
+serve_lost(Attempt *attempt, Many *many)
+{
+	/* an array has so few elements that these are below 1 GB */
+	SlotRow   **places = palloc(many->nkeys * sizeof(SlotRow *));
+	int		   *lost = palloc(many->nkeys * sizeof(int));
+	int			nlost;
+	bool		done = true;
+
+	for (int round = 0; round < many->nkeys && done &&
+		 (nlost = find_lost(many, places, lost)) > 0; round++)
+	{
+		for (int i = 0; i < nlost && done; i++)
+		{
+			many->keys[lost[i]].held = false;
+			done = serve_batch(attempt, many, lost[i], 1);
+		}
+	}
+	pfree(lost);
 	pfree(places);
-	return lost;
+	return done;
 }
 
 /*
@@ -349,7 +370,6 @@ try_allocate(Attempt *attempt, void *call)
 	Many	   *many = call;
 	Levels		levels;
 	bool		done = true;
-	int			lost;
 
 	begin_try(many);
 	levels_begin(&levels, &many->store, &many->use);
@@ -379,12 +399,8 @@ try_allocate(Attempt *attempt, void *call)
 		done = serve_batch(attempt, many, first,
 						   Min(BATCH, many->nkeys - first));
 	/* keys have shares of a counted pool, which do not exclude one another */
-	for (int i = 0; i < many->nkeys && done && many->held &&
-		 !many->use.pool->counted && (lost = find_lost(many)) >= 0; i++)
-	{
-		many->keys[lost].held = false;
-		done = serve_batch(attempt, many, lost, 1);
-	}
+	if (done && many->held && !many->use.pool->counted)
+		done = serve_lost(attempt, many);
 	levels_unlock(&levels);
 	pool_unlock(&many->use);
 	store_close(&many->store);
