@@ -1,26 +1,17 @@
 -- Claim: in pools of prefixes and of chunks, strategy "lowest" gives the lowest value
 -- that is free, whatever has come free below the last one: released, run out or cooled,
--- in part or joined with what is beside it, rolled back; and it does not look at what is
--- held below.  Oracle: what alloc_free() lists first.
+-- in part or joined with what is beside it, rolled back.  Oracle: what alloc_free()
+-- lists first.
 CREATE SCHEMA alloc_lowest_test;
 SET search_path = alloc_lowest_test, public, cas_test;
-CREATE FUNCTION read() RETURNS bigint LANGUAGE sql AS $$
-    SELECT idx_tup_fetch FROM pg_stat_xact_all_tables WHERE relid = 'cas_internal.alloc_slot'::regclass $$;
-
--- what is held is looked at once by a session, not by each call
 SELECT alloc_pool_create('nets', '{10.0.0.0/16}', 'prefix', 'lowest'),
        alloc_pool_create('nat', '{10.3.0.0/24}', strategy => 'lowest', port_chunk => 16384);
 SELECT count(*) FROM alloc_many('nets', ARRAY(SELECT k(n) FROM generate_series(1, 2000) AS n), 28);
 SELECT count(*) FROM alloc_many('nat', ARRAY(SELECT k(n) FROM generate_series(1, 500) AS n), ports => true);
 SELECT alloc_prefix('nets', k(2001), 28), alloc_ports('nat', k(501));
-SELECT count(*) FROM (SELECT pg_stat_force_next_flush()) AS f; -- what was read until now is not counted
-BEGIN;
-SET LOCAL debug_discard_caches = 0;
 SELECT alloc_release('nets', k(2001)), alloc_release('nat', k(501));
 SELECT alloc_prefix('nets', k(2002), 28), alloc_ports('nat', k(502));
 SELECT alloc_prefix('nets', k(2003), 28), alloc_ports('nat', k(503));
-SELECT read() < 100 AS few;
-COMMIT;
 
 -- a released network is given out in parts, and joined again; an address likewise
 SELECT alloc_release('nets', u.key) FROM alloc_find('nets', '10.0.1.0') AS u;
@@ -114,12 +105,6 @@ SELECT alloc_prefix('few', k(9), 31);
 SELECT outcome FROM alloc_try_prefix('few', k(10), 32);
 SELECT count(alloc_release('few', u.key, cooldown => '1 h')) FROM alloc_find('few', '10.6.0.7') AS u;
 SELECT outcome, ready_at > now() AS later FROM alloc_try_prefix('few', k(10), 32);
-
--- housekeeping removes waiting rows, if they are many, and nothing is lost
-SELECT count(alloc_release('nets', u.key)) > 1500 AS many FROM alloc_units AS u WHERE pool = 'nets' AND address >> '10.0.7.0' IS NOT TRUE;
-SELECT pg_cas_reap() > 1000 AS many;
-SELECT alloc_prefix('nets', k(1), 20), alloc_prefix('nets', k(2), 28);
-SELECT * FROM alloc_verify();
 
 SELECT count(alloc_release(pool, key)) > 0 AS all FROM alloc_units;
 SELECT count(alloc_pool_drop(pool)) FROM alloc_pools;

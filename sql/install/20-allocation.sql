@@ -729,17 +729,18 @@ COMMENT ON FUNCTION alloc_free(text, integer, integer) IS
     'returns what is free in a pool, lowest first: ranges of values, or with masklen, prefixes of that length; at most max rows';
 
 -- The place that each waiting row of a pool should have in the queue
--- (src/alloc/queue.c); null if it should have none
+-- (src/alloc/queue.c)
 CREATE FUNCTION cas_internal.alloc_queue_places(of_pool integer)
     RETURNS TABLE (first_slot numeric, queue_place numeric)
     LANGUAGE sql STABLE AS $$
     SELECT s.first_slot,
            CASE WHEN p.strategy = 'lowest' THEN s.first_slot
-                WHEN NOT cas_internal.alloc_mixed(p.kind, p.port_chunk) THEN greatest(0, trunc((extract(epoch FROM s.expires_at) - 946684800) * 1000000))
+                ELSE greatest(0, trunc((extract(epoch FROM s.expires_at) - 946684800) * 1000000))
                      - 9223372036854775808 END
     FROM cas_internal.alloc_slot AS s
     JOIN cas_internal.alloc_pool AS p ON p.id = s.pool
     WHERE s.pool = of_pool AND s.key IS NULL
+      AND NOT cas_internal.alloc_mixed(p.kind, p.port_chunk)
     $$;
 COMMENT ON FUNCTION cas_internal.alloc_queue_places(integer) IS
     'internal: the order in which waiting units are allocated again';
@@ -783,9 +784,8 @@ CREATE FUNCTION cas_internal.alloc_verify_of(of_pool integer, at timestamptz)
                      ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
     ), queue AS (
         SELECT first_slot, queue_place,
-               CASE WHEN key IS NOT NULL THEN NULL
-                    WHEN b.mixed THEN CASE WHEN p.strategy = 'lowest' THEN ARRAY[first_slot] END
-                    ELSE ARRAY[first_slot, greatest(0, trunc((extract(epoch FROM expires_at) - 946684800) * 1000000))
+               CASE WHEN key IS NULL AND NOT b.mixed
+                    THEN ARRAY[first_slot, greatest(0, trunc((extract(epoch FROM expires_at) - 946684800) * 1000000))
                                    - 9223372036854775808]
                END AS due
         FROM blocks AS b, p

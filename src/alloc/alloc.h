@@ -139,20 +139,6 @@ typedef struct Frontier
 	PendingRun	pending[MAX_PENDING];
 } Frontier;
 
-/* What a backend knows about a mixed pool of strategy "lowest"; see known.c. */
-typedef struct Known
-{
-	bool		begun;
-	bool		usable;			/* the ranges' slots ascend */
-	uint64		aborts;			/* rollbacks in this backend, when begun */
-	u128		until[MAX_ORDER + 1];	/* no free block of that order begins
-										 * before this slot without a trace */
-	u128		limit;			/* nothing is known from here on, by the walk
-								 * that goes on */
-	int			npending;
-	PendingRun	pending[MAX_PENDING];	/* each is a row */
-} Known;
-
 /* Maximal number of ready rows that a backend remembers for a pool. */
 #define MAX_READY 64
 
@@ -212,7 +198,6 @@ typedef struct Pool
 								 * it such or has seen one */
 	u128		cursor;			/* mixed pools: where to search next */
 	bool		cursor_valid;
-	Known	   *known;			/* NULL if the pool is not of that kind */
 	int64		gap_first;		/* counted pools: the gap that was walked */
 	int64		gap_n;			/* ... and is the largest such */
 	TimestampTz gap_freed_at;
@@ -222,13 +207,6 @@ typedef struct Pool
 	uint64		gap_own_forgotten;	/* ... and none of that was rolled back */
 	int			gap_missed;		/* smaller ones walked since it was met */
 } Pool;
-
-/* Do the pool's waiting rows have a place in the queue? */
-static inline bool
-pool_has_queue(const Pool *pool)
-{
-	return !pool->mixed || pool->strategy == STRATEGY_LOWEST;
-}
 
 /* The use that a call makes of a pool. */
 typedef struct PoolUse
@@ -467,7 +445,6 @@ typedef struct Search
 	int64		generation;		/* theirs, or 0 if it must be drawn */
 	TimestampTz now;
 	int			wanted;			/* units that are wanted at once, if many */
-	bool		alone;			/* the pool is locked exclusively */
 	SlotRow		unit;			/* the unit that was taken */
 	int			stumbles;		/* failures to take a free block */
 	bool		ready;			/* something will be free at ready_at */

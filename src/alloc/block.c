@@ -212,47 +212,15 @@ note_end(Search *search, const SlotRow *row)
 }
 
 /*
- * Insert waiting rows for the parts of a block that lie outside of the slots
- * that are taken.
- */
-static void
-keep_rest(Search *search, u128 lo, int order, TimestampTz ready_at,
-		  Extent taken)
-{
-	u128		last = block_last(lo, order);
-
-	if (last < taken.first || lo > taken.last)
-	{
-		SlotRow		waiting = {
-			.lo = lo,
-			.order = order,
-			.expires = true,
-			.expires_at = ready_at
-		};
-
-		(void) store_insert(search->store, search->pool, &waiting);
-	}
-	else if (lo < taken.first || last > taken.last)
-	{
-		keep_rest(search, lo, order - 1, ready_at, taken);
-		keep_rest(search, block_last(lo, order - 1) + 1, order - 1, ready_at,
-				  taken);
-	}
-}
-
-/*
- * Delete a row that has run out or is waiting, to make room for another one in
- * the given slots.  Returns false if another transaction is changing the row.
+ * Delete a row that has run out or is waiting, to make room for another one.
+ * Returns false if another transaction is changing the row.
  */
 static bool
-sweep_row(Search *search, const SlotRow *row, Extent slots)
+sweep_row(Search *search, const SlotRow *row)
 {
 	if (store_delete(search->store, row) != TM_Ok)
 		return false;
 	note_end(search, row);
-	/* in mixed pools, the row may be longer */
-	if (search->pool->strategy == STRATEGY_LOWEST)
-		keep_rest(search, row->lo, row->order, row->expires_at, slots);
 	return true;
 }
 
@@ -281,7 +249,7 @@ extent_state(Search *search, Extent slots, bool sweep, SlotRow *worst)
 		wait_add_row(&search->store->waits, &row);
 		its = row_state(&row, search->now);
 		/* a row that we could not delete is being changed by someone */
-		if (its == BLOCK_FREE && sweep && !sweep_row(search, &row, slots))
+		if (its == BLOCK_FREE && sweep && !sweep_row(search, &row))
 			its = BLOCK_BUSY;
 		if (worst != NULL &&
 			(its > state ||
@@ -301,38 +269,6 @@ block_state(Search *search, u128 lo, int order, bool sweep, SlotRow *worst)
 	Extent		block = {lo, block_last(lo, order)};
 
 	return extent_state(search, block, sweep, worst);
-}
-
-/*
- * Find the lowest block of the request's order that overlaps the row's block and
- * lies wholly in one range that gives out units.  Returns false if there is none.
- */
-bool
-block_of_row(const Search *search, const SlotRow *row, u128 *lo)
-{
-	const Space *space = &search->request->space;
-	int			order = search->request->order;
-	u128		row_last = block_last(row->lo, row->order);
-
-	*lo = row->lo & ~block_last(0, order);
-
-	/*
-	 * Only one aligned block of the request's order contains the row's block.
-	 * If that is larger, search it for a part that fits.
-	 */
-	if (row->order <= order)
-		return space_open(space, *lo, order);
-	for (int i = 0; i < space->nranges; i++)
-	{
-		Extent		slots = range_slots(&space->ranges[i], space->chunk_bits);
-
-		slots.first = Max(slots.first, row->lo);
-		slots.last = Min(slots.last, row_last);
-		if (!space->ranges[i].draining && slots.first <= slots.last &&
-			space_fit(space, slots, order, lo))
-			return true;
-	}
-	return false;
 }
 
 /*

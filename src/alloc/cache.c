@@ -225,8 +225,6 @@ read_pool(Oid nsp, const char *name)
 										   Max(1, pool->space.nranges),
 										   MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 			read_settings(pool, row, grantees, ngrantees);
-			if (pool->mixed && pool->strategy == STRATEGY_LOWEST)
-				pool->known = MemoryContextAllocZero(pool->cxt, sizeof(Known));
 			cache_add(pool);
 		}
 		else

@@ -106,7 +106,6 @@ extern void block_scan_begin(BlockScan *scan, Store *store, const Pool *pool,
 extern bool block_scan_next(BlockScan *scan, SlotRow *row);
 extern void block_scan_end(BlockScan *scan);
 extern BlockState row_state(const SlotRow *row, TimestampTz now);
-extern bool block_of_row(const Search *search, const SlotRow *row, u128 *lo);
 extern BlockState block_state(Search *search, u128 lo, int order, bool sweep,
 							  SlotRow *worst);
 extern BlockState extent_state(Search *search, Extent slots, bool sweep,

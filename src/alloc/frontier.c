@@ -37,7 +37,7 @@
  */
 #define MAX_WALK 32
 
-/* See frontier_rollbacks(). */
+/* See rollbacks(). */
 static uint64 aborts = 0;
 
 /* Transaction callback: count rollbacks. */
@@ -62,8 +62,8 @@ count_subabort(SubXactEvent event, SubTransactionId mine,
  * Return the number of rollbacks in this backend, of transactions or savepoints,
  * since this was called first.
  */
-uint64
-frontier_rollbacks(void)
+static uint64
+rollbacks(void)
 {
 	static bool watching = false;
 
@@ -96,7 +96,7 @@ frontier_get(Search *search, int i)
 	const Range *range = &search->pool->space.ranges[i];
 	Frontier   *frontier = &search->pool->frontiers[i];
 
-	if (!frontier->valid || frontier->aborts != frontier_rollbacks())
+	if (!frontier->valid || frontier->aborts != rollbacks())
 	{
 		Extent		slots = range_slots(range, search->pool->space.chunk_bits);
 		int			npending = 0;
@@ -122,7 +122,7 @@ frontier_get(Search *search, int i)
 				frontier->pending[frontier->npending++] = run;
 		}
 		frontier->next = frontier->saved;
-		frontier->aborts = frontier_rollbacks();
+		frontier->aborts = rollbacks();
 		frontier->valid = true;
 	}
 	return frontier;

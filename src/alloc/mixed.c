@@ -4,9 +4,8 @@
  *		addresses; and in all pools, several units in a row.
  *
  * A walk along (pool, first_slot) looks at the gaps between rows.  With the
- * strategy "lowest" it begins at the start of the first range, or where the
- * backend knows that there is nothing below (known.c), with "random" at a
- * random slot.  With "any" it begins where this backend's last walk
+ * strategy "lowest" it begins at the start of the first range, with "random"
+ * at a random slot.  With "any" it begins where this backend's last walk
  * ended.  If there was none, it begins behind the last row, and if there is no
  * room, at a random slot.  The cost depends on how full the pool is, not on
  * its size.
@@ -22,7 +21,7 @@
  * itself if there are none.
  */
 static u128
-first_beyond(Search *search, u128 slot, Known *known)
+first_beyond(Search *search, u128 slot)
 {
 	const Extent there = {slot, slot};
 	u128		first = slot;
@@ -33,8 +32,6 @@ first_beyond(Search *search, u128 slot, Known *known)
 	while (block_scan_next(&scan, &row))
 	{
 		wait_add_row(&search->store->waits, &row);
-		if (known != NULL)
-			known_meet(known, &row);
 		if (row_state(&row, search->now) != BLOCK_FREE)
 			first = Max(first, block_last(row.lo, row.order) + 1);
 	}
@@ -44,14 +41,14 @@ first_beyond(Search *search, u128 slot, Known *known)
 
 /*
  * Walk over the gaps in the extent, which lies in one range, and take the
- * first block that fits.  If known is not NULL, let it know what is met.
+ * first block that fits.
  *
  * The rows are read in parts: one block first, then more and more.  A scan of
  * the whole extent would go through all dead rows up to the first gap's end,
  * which may be far away where nothing is held.
  */
 static bool
-walk(Search *search, Extent slots, Known *known)
+walk(Search *search, Extent slots)
 {
 	const Space *space = &search->request->space;
 	int			order = search->request->order;
@@ -63,7 +60,7 @@ walk(Search *search, Extent slots, Known *known)
 	bool		found = false;
 
 	/* A block that begins before the extent may reach into it. */
-	gap.first = first_beyond(search, slots.first, known);
+	gap.first = first_beyond(search, slots.first);
 
 	for (;;)
 	{
@@ -85,8 +82,6 @@ walk(Search *search, Extent slots, Known *known)
 			if (more)
 			{
 				wait_add_row(&search->store->waits, &row);
-				if (known != NULL)
-					known_meet(known, &row);
 
 				/*
 				 * Rows that have run out count as part of the gap;
@@ -165,7 +160,7 @@ walk_behind(Search *search)
 		if (slot_scan_next(&scan, &row))
 			slots.first = block_last(row.lo, row.order) + 1;
 		slot_scan_end(&scan);
-		if (slots.first <= slots.last && walk(search, slots, NULL))
+		if (slots.first <= slots.last && walk(search, slots))
 			return true;
 	}
 	return false;
@@ -194,12 +189,12 @@ walk_round(Search *search, u128 from)
 	slots = part_from(search, start, &next);
 	if (range != NULL)
 		slots.first = from;
-	if (!space->ranges[start].draining && walk(search, slots, NULL))
+	if (!space->ranges[start].draining && walk(search, slots))
 		return true;
 	for (int i = next % space->nranges; i != start; i = next % space->nranges)
 	{
 		slots = part_from(search, i, &next);
-		if (!space->ranges[i].draining && walk(search, slots, NULL))
+		if (!space->ranges[i].draining && walk(search, slots))
 			return true;
 	}
 
@@ -209,39 +204,7 @@ walk_round(Search *search, u128 from)
 	slots = part_from(search, start, &next);
 	if (slots.last - from > size - 1)
 		slots.last = from + size - 1;
-	return walk(search, slots, NULL);
-}
-
-/*
- * Take the lowest block: one that has come free in what is known, or the first
- * one behind that.
- */
-static bool
-lowest_block(Search *search)
-{
-	const Space *space = &search->request->space;
-	int			order = search->request->order;
-	Known	   *known = known_begin(search);
-	bool		taken = false;
-	u128		from;
-
-	if (known == NULL)
-		return walk_round(search, range_slots(&space->ranges[0],
-											  space->chunk_bits).first);
-	if (known_take(search))
-		return true;
-	from = known->until[order];
-	for (int i = 0; i < space->nranges && !taken; i++)
-	{
-		Extent		slots = range_slots(&space->ranges[i], space->chunk_bits);
-
-		if (space->ranges[i].draining || slots.last < from)
-			continue;
-		slots.first = Max(slots.first, from);
-		taken = walk(search, slots, known);
-	}
-	known_walked(known, order, taken ? search->unit.lo : U128_MAX);
-	return taken;
+	return walk(search, slots);
 }
 
 /*
@@ -259,7 +222,8 @@ mixed_search(Search *search)
 	if (space->nranges == 0)
 		return false;
 	if (pool->strategy == STRATEGY_LOWEST)
-		return lowest_block(search);
+		return walk_round(search, range_slots(&space->ranges[0],
+											  space->chunk_bits).first);
 
 	/* Choose where to begin; see the head of this file. */
 	if (pool->strategy == STRATEGY_RANDOM || !pool->cursor_valid)

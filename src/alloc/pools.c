@@ -547,11 +547,14 @@ alloc_rebuild(PG_FUNCTION_ARGS)
 		PG_RETURN_VOID();
 	}
 
-	/* Put waiting rows into their places.  Held rows have none. */
+	/*
+	 * Put waiting rows into their places.  Held rows, and all rows of mixed
+	 * pools, have none.
+	 */
 	requeue(change.use.pool->id);
 	owner_sql("UPDATE @alloc_slot SET queue_place = NULL WHERE pool = $1 "
-			  "AND queue_place IS NOT NULL AND key IS NOT NULL",
-			  ARGS(INT4OID), VALUES(pool));
+			  "AND queue_place IS NOT NULL AND (key IS NOT NULL OR $2)",
+			  ARGS(INT4OID, BOOLOID), VALUES(pool, mixed));
 
 	/*
 	 * Set the frontiers back to the beginning of their ranges.  Then searches

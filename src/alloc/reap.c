@@ -52,7 +52,7 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 			continue;
 		if (row.held ? row_end(&store, pool, &row, row.expires_at,
 							   row.expires_at, "expired") :
-			!pool_has_queue(pool) && store_delete(&store, &row) == TM_Ok)
+			store_delete(&store, &row) == TM_Ok)
 			reaped++;
 	}
 	slot_scan_end(&scan);
@@ -115,8 +115,8 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 	int64		forgotten = 0;
 	int32		id;
 
-	if (!pool_use(&use, nsp, name, RIGHT_NONE) || use.pool->counted ||
-		!pool_has_queue(use.pool))
+	if (!pool_use(&use, nsp, name, RIGHT_NONE) || use.pool->mixed ||
+		use.pool->counted)
 		return 0;
 	id = use.pool->id;
 	owner_sql_begin(&scope);
@@ -133,8 +133,7 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 		 * All frontiers have to be moved back before the deleted slots.  Do
 		 * nothing now if an idle transaction has locked one of them.
 		 */
-		if ((use.pool->mixed ||
-			 pool_lock_frontiers(id, "SKIP LOCKED") == nranges) &&
+		if (pool_lock_frontiers(id, "SKIP LOCKED") == nranges &&
 			lock_to_change(&use))
 		{
 			owner_sql("WITH gone AS ("

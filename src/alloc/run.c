@@ -190,10 +190,9 @@ row_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
 
 	/*
 	 * In mixed pools a block without a row is free; a row is only needed while
-	 * it cools, and with strategy "lowest" as a trace.
+	 * it cools.
 	 */
-	if (pool->mixed && pool->strategy != STRATEGY_LOWEST &&
-		ready_at <= ended_at)
+	if (pool->mixed && ready_at <= ended_at)
 		result = store_delete(store, row);
 	else
 	{

@@ -208,6 +208,38 @@ free_at(Search *search, u128 lo, TimestampTz *at, bool *held)
 }
 
 /*
+ * Return a block of the request's order that overlaps the row's block and lies
+ * wholly in one range that gives out units.
+ */
+static bool
+block_of_row(const Search *search, const SlotRow *row, u128 *lo)
+{
+	const Space *space = &search->request->space;
+	int			order = search->request->order;
+	u128		row_last = block_last(row->lo, row->order);
+
+	*lo = row->lo & ~block_last(0, order);
+
+	/*
+	 * Only one aligned block of the request's order contains the row's block.
+	 * If that is larger, search it for a part that fits.
+	 */
+	if (row->order <= order)
+		return space_open(space, *lo, order);
+	for (int i = 0; i < space->nranges; i++)
+	{
+		Extent		slots = range_slots(&space->ranges[i], space->chunk_bits);
+
+		slots.first = Max(slots.first, row->lo);
+		slots.last = Min(slots.last, row_last);
+		if (!space->ranges[i].draining && slots.first <= slots.last &&
+			space_fit(space, slots, order, lo))
+			return true;
+	}
+	return false;
+}
+
+/*
  * Find out when the blocks of the scan's rows will be free.  by_time says that
  * the scan returns the rows in the order of their times.
  */
@@ -268,9 +300,9 @@ reason_of_unit(Search *search, Reason *reason)
 	int32		pool = search->pool->id;
 	SlotScan	scan;
 
-	if (pool_has_queue(search->pool))
+	if (!search->pool->mixed)
 	{
-		/* the rows that cool are in the queue */
+		/* In pools of one size, the rows that cool are in the queue. */
 		scan_queue_by_time(&scan, store, pool, search->now, PG_INT64_MAX);
 		reason_look(search, &scan, true, reason);
 		scan_queue_by_slot(&scan, store, pool, all);

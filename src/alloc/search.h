@@ -31,7 +31,6 @@ extern void store_save_frontier(Store *store, int32 range, u128 next,
 								const PendingRun *pending, int npending);
 
 /* frontier.c */
-extern uint64 frontier_rollbacks(void);
 extern void frontier_ignore_rollback(void);
 extern bool frontier_find_unused(Search *search, int i, bool reopened,
 								 u128 *slot);
@@ -52,12 +51,6 @@ extern void bulk_take_each(Search *searches, bool *served, int n);
 extern bool queue_take_ready(Search *search);
 extern bool queue_take(Search *search);
 extern bool queue_lowest(Search *search, Extent slots, SlotRow *row);
-
-/* known.c */
-extern Known *known_begin(Search *search);
-extern void known_meet(Known *known, const SlotRow *row);
-extern void known_walked(Known *known, int order, u128 until);
-extern bool known_take(Search *search);
 
 /* mixed.c */
 extern bool mixed_search(Search *search);

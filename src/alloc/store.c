@@ -290,7 +290,7 @@ store_form(const Pool *pool, const SlotRow *row, TupleTableSlot *slot)
 		values[SLOT_MOVED_GENERATION] = Int64GetDatum(row->moved_generation);
 		isnull[SLOT_MOVED_FROM] = isnull[SLOT_MOVED_GENERATION] = false;
 	}
-	if (!row->held && pool_has_queue(pool))
+	if (!row->held && !pool->mixed)
 	{
 		values[SLOT_QUEUE_PLACE] = queue_place(pool, row);
 		isnull[SLOT_QUEUE_PLACE] = false;

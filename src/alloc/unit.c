@@ -118,7 +118,6 @@ unit_take(Search *search, int round)
 	}
 
 	resolve_check_size(search->pool, request);
-	search->alone = round > 0;
 	if (search_free(search))
 		return OUTCOME_ALLOCATED;
 
