@@ -8,12 +8,12 @@ CREATE FUNCTION known() RETURNS TABLE (pools bigint, bytes numeric) LANGUAGE sql
 -- (where each look into a catalog takes long, this would take hours)
 SET debug_discard_caches = 0;
 -- many pools: what was used longest ago is forgotten
-SELECT count(alloc_pool_create('p' || n, '{1-9}', 'int')) FROM generate_series(1, 300) AS n;
-SELECT count(alloc_int('p' || n, k(1))) FROM generate_series(1, 300) AS n;
-SELECT pools <= 256 AS bounded, pools > 200 AS used FROM known();
-SELECT count(alloc_int('p' || n, k(2))) FROM generate_series(1, 300) AS n;
+SELECT count(alloc_pool_create('p' || n, '{1-9}', 'int')) FROM generate_series(1, 2100) AS n;
+SELECT count(alloc_int('p' || n, k(1))) FROM generate_series(1, 2100) AS n;
+SELECT pools <= 2048 AS bounded, pools > 2000 AS used, bytes < 4096 * pools AS small FROM known();
+SELECT count(alloc_int('p' || n, k(2))) FROM generate_series(1, 2100) AS n;
 SELECT pg_cas_reap() >= 0;
-SELECT pools <= 256 AS bounded FROM known();
+SELECT pools <= 2048 AS bounded FROM known();
 -- large pools
 SELECT count(alloc_pool_create('large' || n, ARRAY(SELECT (3 * v)::text FROM generate_series(1, 1500) AS v), 'int'))
 FROM generate_series(1, 6) AS n;

@@ -136,7 +136,7 @@ typedef struct Frontier
 	LocalTransactionId own_lxid;	/* transaction of own_first */
 	u128		own_first;		/* lowest slot that it has filled */
 	int			npending;
-	PendingRun	pending[MAX_PENDING];
+	PendingRun *pending;		/* room for MAX_PENDING, once it is needed */
 } Frontier;
 
 /* Maximal number of ready rows that a backend remembers for a pool. */
@@ -193,7 +193,7 @@ typedef struct Pool
 	int			nready;			/* number of ready rows left */
 	Oid			ready_file;		/* relfilenode that they are in */
 	ReadyRow   *next_ready;
-	ReadyRow	ready[MAX_READY];
+	ReadyRow   *ready;			/* room for MAX_READY, once it is needed */
 	bool		ends;			/* units of it run out: this backend has given
 								 * it such or has seen one */
 	u128		cursor;			/* mixed pools: where to search next */

@@ -29,7 +29,7 @@
  * Names are found by their hash.  Comparing a name with those of all pools took a
  * fifth of a call of alloc_set() for 100 pools.
  */
-#define MAX_POOLS 256
+#define MAX_POOLS 2048
 #define MAX_POOL_BYTES (16 * 1024 * 1024)
 
 static dlist_head by_name[MAX_POOLS];
@@ -138,6 +138,25 @@ cache_forget(Pool *pool)
 		MemoryContextDelete(pool->cxt);
 }
 
+/* Drop the pools that were used longest ago, as far as there are too many. */
+static void
+cache_limit(void)
+{
+	while (ncached > 1 &&
+		   (ncached > MAX_POOLS || cached_bytes > MAX_POOL_BYTES))
+		cache_forget(dlist_tail_element(Pool, by_use, &by_use));
+}
+
+/* Count the pool's memory, to which something may have been added. */
+static void
+cache_count(Pool *pool)
+{
+	Size		bytes = MemoryContextMemAllocated(pool->cxt, true);
+
+	cached_bytes += bytes - pool->bytes;
+	pool->bytes = bytes;
+}
+
 /* Add a complete pool to the cache, dropping others to make room. */
 static void
 cache_add(Pool *pool)
@@ -147,15 +166,12 @@ cache_add(Pool *pool)
 	 * the caller's context, so an error before this point has freed it.
 	 */
 	MemoryContextSetParent(pool->cxt, CacheMemoryContext);
-	pool->bytes = MemoryContextMemAllocated(pool->cxt, true);
 	pool->is_cached = true;
 	dlist_push_head(name_list(pool->name), &pool->by_name);
 	dlist_push_head(&by_use, &pool->by_use);
 	ncached++;
-	cached_bytes += pool->bytes;
-	while (ncached > 1 &&
-		   (ncached > MAX_POOLS || cached_bytes > MAX_POOL_BYTES))
-		cache_forget(dlist_tail_element(Pool, by_use, &by_use));
+	cache_count(pool);
+	cache_limit();
 }
 
 /*
@@ -272,5 +288,7 @@ cache_get(Oid nsp, const char *name)
 		return NULL;
 	dlist_move_head(&by_use, &pool->by_use);
 	pin_pool(pool);
+	cache_count(pool);
+	cache_limit();
 	return pool;
 }

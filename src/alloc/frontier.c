@@ -87,6 +87,20 @@ frontier_ignore_rollback(void)
 }
 
 /*
+ * Add a run to the pending runs.  Most frontiers never have any, and a session
+ * can use thousands: so there is room only from the first one on.
+ */
+static void
+add_pending(Search *search, Frontier *frontier, PendingRun run)
+{
+	Size		size = MAX_PENDING * sizeof(PendingRun);
+
+	if (frontier->pending == NULL)
+		frontier->pending = MemoryContextAlloc(search->pool->cxt, size);
+	frontier->pending[frontier->npending++] = run;
+}
+
+/*
  * Return what the backend knows about the frontier of range i, read from
  * alloc_frontier if that is not known or a rollback has made it uncertain.
  */
@@ -99,12 +113,15 @@ frontier_get(Search *search, int i)
 	if (!frontier->valid || frontier->aborts != rollbacks())
 	{
 		Extent		slots = range_slots(range, search->pool->space.chunk_bits);
+		PendingRun *room = frontier->pending;
+		PendingRun	pending[MAX_PENDING];
 		int			npending = 0;
 
 		memset(frontier, 0, sizeof(*frontier));
+		frontier->pending = room;
 		frontier->saved = slots.first;
 		(void) store_frontier(search->store, range->id, &frontier->saved,
-							  frontier->pending, &npending);
+							  pending, &npending);
 		frontier->saved = Max(frontier->saved, slots.first);
 
 		/*
@@ -114,12 +131,12 @@ frontier_get(Search *search, int i)
 		 */
 		for (int n = 0; n < npending; n++)
 		{
-			PendingRun	run = frontier->pending[n];
+			PendingRun	run = pending[n];
 
 			run.slots.first = Max(run.slots.first, slots.first);
 			run.slots.last = Min(run.slots.last, slots.last);
 			if (run.slots.first <= run.slots.last)
-				frontier->pending[frontier->npending++] = run;
+				add_pending(search, frontier, run);
 		}
 		frontier->next = frontier->saved;
 		frontier->aborts = rollbacks();
@@ -150,13 +167,15 @@ frontier_own(Frontier *frontier, u128 slot)
  * there is no room.
  */
 static bool
-frontier_pend(Frontier *frontier, u128 slot, TransactionId xid)
+frontier_pend(Search *search, Frontier *frontier, u128 slot,
+			  TransactionId xid)
 {
-	PendingRun *run;
+	PendingRun	pending = {{slot, slot}, xid};
 
 	for (int i = 0; i < frontier->npending; i++)
 	{
-		run = &frontier->pending[i];
+		PendingRun *run = &frontier->pending[i];
+
 		if (TransactionIdEquals(run->xid, xid) &&
 			slot >= run->slots.first && slot <= run->slots.last + 1)
 		{
@@ -166,9 +185,7 @@ frontier_pend(Frontier *frontier, u128 slot, TransactionId xid)
 	}
 	if (frontier->npending == MAX_PENDING)
 		return false;
-	run = &frontier->pending[frontier->npending++];
-	run->slots.first = run->slots.last = slot;
-	run->xid = xid;
+	add_pending(search, frontier, pending);
 	return true;
 }
 
@@ -222,7 +239,7 @@ find_gap(Search *search, Frontier *frontier, Extent slots, uint64 nrows,
 			 */
 			wait_add_row(&search->store->waits, &row);
 			if (TransactionIdIsValid(row.inserter) && !stuck)
-				stuck = !frontier_pend(frontier, row.lo, row.inserter);
+				stuck = !frontier_pend(search, frontier, row.lo, row.inserter);
 			else if (row.own)
 				frontier_own(frontier, row.lo);
 			if (!stuck)
@@ -366,7 +383,7 @@ frontier_reopened(Search *search, Frontier *frontier, u128 *slot)
 		{
 			run.slots.first = walked;
 			run.xid = InvalidTransactionId;
-			frontier->pending[frontier->npending++] = run;
+			add_pending(search, frontier, run);
 		}
 	}
 	return found;

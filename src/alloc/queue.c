@@ -128,6 +128,9 @@ find_ready(Search *search)
 	SlotScan	scan;
 	SlotRow		row;
 
+	if (pool->ready == NULL)
+		pool->ready = MemoryContextAlloc(pool->cxt,
+										 MAX_READY * sizeof(ReadyRow));
 	pool->nready = 0;
 	pool->next_ready = pool->ready;
 	pool->ready_file = search->store->slot->rd_rel->relfilenode;
