@@ -162,6 +162,24 @@ CREATE TABLE cas_internal.alloc_frontier (
 COMMENT ON TABLE cas_internal.alloc_frontier IS
     'internal: for each range a slot before which every slot has a row or is pending (first, last, first, last, ...); only speeds up searches';
 
+-- Where units of pools with prefixes or port chunks and strategy "lowest" have come
+-- free.  What is named here can be held.  The predicate keeps other queries from using
+-- the index, whose entries are marked dead before old snapshots are gone.
+CREATE TABLE cas_internal.alloc_freed (
+    pool       integer NOT NULL,
+    first_slot numeric NOT NULL
+               CHECK (first_slot >= 0::pg_catalog.numeric AND first_slot = trunc(first_slot)),
+    last_slot  numeric NOT NULL
+               CHECK (last_slot >= first_slot AND last_slot = trunc(last_slot)
+                      AND last_slot < 340282366920938463463374607431768211456)
+);
+ALTER TABLE cas_internal.alloc_freed ALTER first_slot SET STORAGE PLAIN, ALTER last_slot SET STORAGE PLAIN;
+CREATE INDEX alloc_freed_first ON cas_internal.alloc_freed (pool, first_slot)
+    WHERE last_slot >= 0::pg_catalog.numeric;
+ALTER TABLE cas_internal.alloc_freed REPLICA IDENTITY FULL;
+COMMENT ON TABLE cas_internal.alloc_freed IS
+    'internal: where units have come free in pools of prefixes or port chunks with strategy "lowest"; only speeds up searches';
+
 -- Shares of counted pools: each row is an extent of n places from first on, of
 -- which no two of a pool overlap.  origin is the pool from which the unit was
 -- taken: the pool itself, or one below it.  part distinguishes the rows of one

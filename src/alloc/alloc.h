@@ -89,6 +89,8 @@ typedef enum AllocRelation
 	ALLOC_SLOT_OVERLAP,
 	ALLOC_FRONTIER,
 	ALLOC_FRONTIER_PKEY,
+	ALLOC_FREED,
+	ALLOC_FREED_FIRST,
 	ALLOC_SHARE,
 	ALLOC_SHARE_KEY,
 	ALLOC_SHARE_PLACE,
@@ -138,6 +140,20 @@ typedef struct Frontier
 	int			npending;
 	PendingRun *pending;		/* room for MAX_PENDING, once it is needed */
 } Frontier;
+
+/* Maximal number of sizes of units for which a backend remembers that. */
+#define MAX_KNOWN 8
+
+/* Before which slot a backend knows that nothing is free; see lowest.c. */
+typedef struct Known
+{
+	int			order;			/* of the units */
+	u128		from;
+	u128		own_from;		/* likewise, if what our own transaction has
+								 * taken is held: */
+	LocalTransactionId own_lxid;	/* ... as long as it is this one */
+	uint64		own_aborts;		/* ... and nothing was rolled back */
+} Known;
 
 /* Maximal number of ready rows that a backend remembers for a pool. */
 #define MAX_READY 64
@@ -198,6 +214,9 @@ typedef struct Pool
 								 * it such or has seen one */
 	u128		cursor;			/* mixed pools: where to search next */
 	bool		cursor_valid;
+	int			nknown;			/* with strategy "lowest" */
+	int			next_known;		/* to be forgotten for another one */
+	Known	   *known;			/* room for MAX_KNOWN, once it is needed */
 	int64		gap_first;		/* counted pools: the gap that was walked */
 	int64		gap_n;			/* ... and is the largest such */
 	TimestampTz gap_freed_at;
@@ -304,7 +323,25 @@ typedef struct Store
 	Relation	share_index[SHARE_INDEXES]; /* of both; see share.c */
 	Writer		shares;
 	Writer		gaps;
+	Relation	freed;
+	Relation	freed_first;	/* its index */
+	Writer		frees;
 } Store;
+
+/* A row of alloc_freed; see freed.c. */
+typedef struct FreedRow
+{
+	Extent		slots;
+	ItemPointerData tid;
+	bool		busy;			/* a running transaction is deleting it */
+} FreedRow;
+
+/* Does alloc_freed have a row for each block of the pool that comes free? */
+static inline bool
+pool_notes_freed(const Pool *pool)
+{
+	return pool->mixed && pool->strategy == STRATEGY_LOWEST;
+}
 
 /* Has the key several units in a row? */
 static inline bool

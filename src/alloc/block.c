@@ -218,7 +218,7 @@ note_end(Search *search, const SlotRow *row)
 static bool
 sweep_row(Search *search, const SlotRow *row)
 {
-	if (store_delete(search->store, row) != TM_Ok)
+	if (store_free(search->store, search->pool, row) != TM_Ok)
 		return false;
 	note_end(search, row);
 	return true;
@@ -349,10 +349,20 @@ make_unit(Search *search, u128 lo)
 bool
 put_unit(Search *search, u128 lo)
 {
-	if (store_insert(search->store, search->pool, make_unit(search, lo)))
-		return true;
-	stumble(search, lo);
-	return false;
+	const SlotRow *unit = &search->unit;
+
+	if (!store_insert(search->store, search->pool, make_unit(search, lo)))
+	{
+		stumble(search, lo);
+		return false;
+	}
+	if (pool_notes_freed(search->pool))
+	{
+		Extent		slots = {lo, block_last(lo, unit->order)};
+
+		freed_remove(search->store, search->pool, slots);
+	}
+	return true;
 }
 
 /*

@@ -26,7 +26,7 @@ extern bool pool_lock_to_take_at_once(PoolUse *use, LOCKMODE mode);
 extern void pool_unlock(PoolUse *use);
 
 /* relation.c: all tables, in the order in which they are locked */
-#define ALLOC_TABLES 9
+#define ALLOC_TABLES 10
 
 extern const AllocRelation alloc_tables[ALLOC_TABLES];
 extern Oid	alloc_namespace(FunctionCallInfo fcinfo);
@@ -91,6 +91,17 @@ extern bool store_insert(Store *store, const Pool *pool, SlotRow *row);
 extern TM_Result store_update(Store *store, const Pool *pool, SlotRow *row,
 							  bool new_key, bool undisturbed);
 extern TM_Result store_delete(Store *store, const SlotRow *row);
+
+/* freed.c */
+extern void freed_open(Store *store);
+extern void freed_scan_begin(SlotScan *scan, Store *store, const Pool *pool,
+							 Extent slots);
+extern bool freed_scan_next(SlotScan *scan, FreedRow *row);
+extern void freed_insert(Store *store, const Pool *pool, Extent slots);
+extern bool freed_delete(Store *store, const FreedRow *row);
+extern void freed_remove(Store *store, const Pool *pool, Extent slots);
+extern TM_Result store_free(Store *store, const Pool *pool,
+							const SlotRow *row);
 
 /* past.c */
 extern void store_lock_history(const Store *store);

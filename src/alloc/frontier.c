@@ -37,7 +37,7 @@
  */
 #define MAX_WALK 32
 
-/* See rollbacks(). */
+/* See frontier_rollbacks(). */
 static uint64 aborts = 0;
 
 /* Transaction callback: count rollbacks. */
@@ -62,8 +62,8 @@ count_subabort(SubXactEvent event, SubTransactionId mine,
  * Return the number of rollbacks in this backend, of transactions or savepoints,
  * since this was called first.
  */
-static uint64
-rollbacks(void)
+uint64
+frontier_rollbacks(void)
 {
 	static bool watching = false;
 
@@ -110,7 +110,7 @@ frontier_get(Search *search, int i)
 	const Range *range = &search->pool->space.ranges[i];
 	Frontier   *frontier = &search->pool->frontiers[i];
 
-	if (!frontier->valid || frontier->aborts != rollbacks())
+	if (!frontier->valid || frontier->aborts != frontier_rollbacks())
 	{
 		Extent		slots = range_slots(range, search->pool->space.chunk_bits);
 		PendingRun *room = frontier->pending;
@@ -139,7 +139,7 @@ frontier_get(Search *search, int i)
 				add_pending(search, frontier, run);
 		}
 		frontier->next = frontier->saved;
-		frontier->aborts = rollbacks();
+		frontier->aborts = frontier_rollbacks();
 		frontier->valid = true;
 	}
 	return frontier;

@@ -4,8 +4,8 @@
  *		addresses; and in all pools, several units in a row.
  *
  * A walk along (pool, first_slot) looks at the gaps between rows.  With the
- * strategy "lowest" it begins at the start of the first range, with "random"
- * at a random slot.  With "any" it begins where this backend's last walk
+ * strategy "lowest" it begins at the start of the first range, if lowest.c has
+ * not found anything before, with "random" at a random slot.  With "any" it begins where this backend's last walk
  * ended.  If there was none, it begins behind the last row, and if there is no
  * room, at a random slot.  The cost depends on how full the pool is, not on
  * its size.
@@ -16,12 +16,40 @@
 
 #include "alloc/search.h"
 
+/* Note that something at the slot may be free, or may come free. */
+static void
+walked_stop(Walked *walked, u128 slot)
+{
+	if (slot < walked->from)
+		return;
+	walked->stop = Min(walked->stop, slot);
+	walked->own_stop = Min(walked->own_stop, slot);
+}
+
+/*
+ * Note that a walk has met a row, whose block overlaps the slots from at on.  If
+ * its transaction has ended, alloc_freed will say when it comes free.
+ */
+static void
+walked_row(Walked *walked, const Search *search, u128 at, const SlotRow *row)
+{
+	BlockState	state = row_state(row, search->now);
+	u128		slot = Max(row->lo, at);
+
+	if (state == BLOCK_BUSY)
+		walked_stop(walked, slot);
+	else if (row->own && slot >= walked->from)
+		walked->stop = Min(walked->stop, slot);
+	walked->all_held &= state > BLOCK_BUSY && !row->own;
+	walked->nheld++;
+}
+
 /*
  * The first slot behind all rows in use that cover the given slot; the slot
  * itself if there are none.
  */
 static u128
-first_beyond(Search *search, u128 slot)
+first_beyond(Search *search, u128 slot, Walked *walked)
 {
 	const Extent there = {slot, slot};
 	u128		first = slot;
@@ -32,6 +60,8 @@ first_beyond(Search *search, u128 slot)
 	while (block_scan_next(&scan, &row))
 	{
 		wait_add_row(&search->store->waits, &row);
+		if (walked != NULL)
+			walked_row(walked, search, slot, &row);
 		if (row_state(&row, search->now) != BLOCK_FREE)
 			first = Max(first, block_last(row.lo, row.order) + 1);
 	}
@@ -41,14 +71,14 @@ first_beyond(Search *search, u128 slot)
 
 /*
  * Walk over the gaps in the extent, which lies in one range, and take the
- * first block that fits.
+ * first block that fits.  If walked is not NULL, note there what was met.
  *
  * The rows are read in parts: one block first, then more and more.  A scan of
  * the whole extent would go through all dead rows up to the first gap's end,
  * which may be far away where nothing is held.
  */
-static bool
-walk(Search *search, Extent slots)
+bool
+mixed_walk(Search *search, Extent slots, Walked *walked)
 {
 	const Space *space = &search->request->space;
 	int			order = search->request->order;
@@ -60,7 +90,9 @@ walk(Search *search, Extent slots)
 	bool		found = false;
 
 	/* A block that begins before the extent may reach into it. */
-	gap.first = first_beyond(search, slots.first);
+	gap.first = first_beyond(search, slots.first, walked);
+	if (walked != NULL && walked->all_held)
+		walked->held = gap.first;
 
 	for (;;)
 	{
@@ -82,6 +114,8 @@ walk(Search *search, Extent slots)
 			if (more)
 			{
 				wait_add_row(&search->store->waits, &row);
+				if (walked != NULL)
+					walked_row(walked, search, slots.first, &row);
 
 				/*
 				 * Rows that have run out count as part of the gap;
@@ -93,12 +127,17 @@ walk(Search *search, Extent slots)
 
 			/* The gap ends here; it may be empty. */
 			gap.last = more ? row.lo - 1 : part.last;
+			if (walked != NULL && gap.first <= gap.last &&
+				(!more || row.lo > 0))
+				walked->all_held = false;
 			while (!found && gap.first <= gap.last && (!more || row.lo > 0) &&
 				   space_fit_run(space, gap, order, n, &lo))
 			{
 				SlotRow		met = {.lo = lo,.order = order};
 
 				CHECK_FOR_INTERRUPTS();
+				if (walked != NULL)
+					walked_stop(walked, lo);
 
 				/*
 				 * run_take() looks again at all rows that overlap the block, or
@@ -113,6 +152,8 @@ walk(Search *search, Extent slots)
 			}
 			if (more)
 				gap.first = Max(gap.first, block_last(row.lo, row.order) + 1);
+			if (walked != NULL && walked->all_held)
+				walked->held = gap.first;
 		} while (more && !found);
 		slot_scan_end(&scan);
 
@@ -160,7 +201,7 @@ walk_behind(Search *search)
 		if (slot_scan_next(&scan, &row))
 			slots.first = block_last(row.lo, row.order) + 1;
 		slot_scan_end(&scan);
-		if (slots.first <= slots.last && walk(search, slots))
+		if (slots.first <= slots.last && mixed_walk(search, slots, NULL))
 			return true;
 	}
 	return false;
@@ -189,12 +230,12 @@ walk_round(Search *search, u128 from)
 	slots = part_from(search, start, &next);
 	if (range != NULL)
 		slots.first = from;
-	if (!space->ranges[start].draining && walk(search, slots))
+	if (!space->ranges[start].draining && mixed_walk(search, slots, NULL))
 		return true;
 	for (int i = next % space->nranges; i != start; i = next % space->nranges)
 	{
 		slots = part_from(search, i, &next);
-		if (!space->ranges[i].draining && walk(search, slots))
+		if (!space->ranges[i].draining && mixed_walk(search, slots, NULL))
 			return true;
 	}
 
@@ -204,7 +245,7 @@ walk_round(Search *search, u128 from)
 	slots = part_from(search, start, &next);
 	if (slots.last - from > size - 1)
 		slots.last = from + size - 1;
-	return walk(search, slots);
+	return mixed_walk(search, slots, NULL);
 }
 
 /*

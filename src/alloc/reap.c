@@ -52,7 +52,7 @@ reap_pool(Oid nsp, const char *name, int64 batch)
 			continue;
 		if (row.held ? row_end(&store, pool, &row, row.expires_at,
 							   row.expires_at, "expired") :
-			store_delete(&store, &row) == TM_Ok)
+			store_free(&store, pool, &row) == TM_Ok)
 			reaped++;
 	}
 	slot_scan_end(&scan);

@@ -29,6 +29,8 @@ static const char *const relation_names[] = {
 	[ALLOC_SLOT_OVERLAP] = "alloc_slot_overlap",
 	[ALLOC_FRONTIER] = "alloc_frontier",
 	[ALLOC_FRONTIER_PKEY] = "alloc_frontier_pkey",
+	[ALLOC_FREED] = "alloc_freed",
+	[ALLOC_FREED_FIRST] = "alloc_freed_first",
 	[ALLOC_SHARE] = "alloc_share",
 	[ALLOC_SHARE_KEY] = "alloc_share_key",
 	[ALLOC_SHARE_PLACE] = "alloc_share_place",
@@ -44,7 +46,7 @@ static const char *const relation_names[] = {
 
 const AllocRelation alloc_tables[ALLOC_TABLES] = {
 	ALLOC_POOL, ALLOC_GRANTEE, ALLOC_RANGE, ALLOC_RESERVED, ALLOC_FRONTIER,
-	ALLOC_SLOT, ALLOC_SHARE, ALLOC_GAP, ALLOC_PAST
+	ALLOC_SLOT, ALLOC_FREED, ALLOC_SHARE, ALLOC_GAP, ALLOC_PAST
 };
 
 /* OIDs that have been looked up, and the schema that they belong to. */

@@ -193,7 +193,7 @@ row_end(Store *store, const Pool *pool, SlotRow *row, TimestampTz ended_at,
 	 * it cools.
 	 */
 	if (pool->mixed && ready_at <= ended_at)
-		result = store_delete(store, row);
+		result = store_free(store, pool, row);
 	else
 	{
 		SlotRow		waiting = {

@@ -120,6 +120,9 @@ search_random(Search *search)
 bool
 search_free(Search *search)
 {
+	if (search->pool->mixed && search->pool->strategy == STRATEGY_LOWEST &&
+		search->request->n <= 1 && !search->request->of_value)
+		return lowest_search(search);
 	if (search->pool->mixed || search->request->n > 1)
 		return mixed_search(search);
 	switch (search->pool->strategy)

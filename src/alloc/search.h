@@ -31,6 +31,7 @@ extern void store_save_frontier(Store *store, int32 range, u128 next,
 								const PendingRun *pending, int npending);
 
 /* frontier.c */
+extern uint64 frontier_rollbacks(void);
 extern void frontier_ignore_rollback(void);
 extern bool frontier_find_unused(Search *search, int i, bool reopened,
 								 u128 *slot);
@@ -52,7 +53,25 @@ extern bool queue_take_ready(Search *search);
 extern bool queue_take(Search *search);
 extern bool queue_lowest(Search *search, Extent slots, SlotRow *row);
 
+/* lowest.c */
+extern bool lowest_search(Search *search);
+
+/* What a walk has met; see mixed.c. */
+typedef struct Walked
+{
+	u128		from;			/* what was met before this does not matter */
+	u128		stop;			/* all before this was held, or too small, and
+								 * alloc_freed will say when it comes free */
+	u128		own_stop;		/* likewise, as long as our own transaction
+								 * does not roll back */
+	bool		all_held;		/* there was no gap, and nothing of ours or in
+								 * the hands of a running transaction */
+	u128		held;			/* as long as that was so, it came to here */
+	int			nheld;			/* over so many rows */
+} Walked;
+
 /* mixed.c */
+extern bool mixed_walk(Search *search, Extent slots, Walked *walked);
 extern bool mixed_search(Search *search);
 extern bool mixed_has_room(Search *search);
 

@@ -193,6 +193,11 @@ store_close(Store *store)
 		if (store->share_index[i] != NULL)
 			index_close(store->share_index[i], release);
 	}
+	writer_close(&store->frees);
+	if (store->freed_first != NULL)
+		index_close(store->freed_first, release);
+	if (store->freed != NULL)
+		table_close(store->freed, NoLock);
 	if (store->share != NULL)
 		table_close(store->share, NoLock);
 	if (store->gap != NULL)
