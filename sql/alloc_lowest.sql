@@ -106,6 +106,68 @@ SELECT outcome FROM alloc_try_prefix('few', k(10), 32);
 SELECT count(alloc_release('few', u.key, cooldown => '1 h')) FROM alloc_find('few', '10.6.0.7') AS u;
 SELECT outcome, ready_at > now() AS later FROM alloc_try_prefix('few', k(10), 32);
 
+-- What a call reads does not grow with what is held below: in one transaction, in many, in
+-- what has been released and is taken in parts.
+CREATE FUNCTION fetched() RETURNS bigint LANGUAGE sql AS
+    $$ SELECT sum(idx_tup_fetch)::bigint FROM pg_stat_xact_all_tables WHERE schemaname = 'cas_internal' $$;
+CREATE TABLE reads (what text, n bigint);
+CREATE PROCEDURE each(what text, call text, first int, last int) LANGUAGE plpgsql AS $$
+DECLARE
+    n bigint;
+BEGIN
+    FOR key IN first .. last LOOP
+        n := fetched();
+        EXECUTE call USING key;
+        INSERT INTO reads VALUES (what, fetched() - n);
+        COMMIT;
+    END LOOP;
+END $$;
+SELECT alloc_pool_create('long', '{10.7.0.0/16}', 'prefix', 'lowest');
+CALL each('many at once', $$SELECT count(alloc_prefix('long', cas_test.k(n), 28)) FROM generate_series($1, 2000) AS n$$, 1, 1);
+CALL each('taken and released', $$SELECT alloc_prefix('long', cas_test.k($1), 28), alloc_release('long', cas_test.k($1))$$, 5001, 5020);
+SELECT alloc_prefix('long', k(6000), 20), alloc_release('long', k(6000));
+CALL each('in parts', $$SELECT alloc_prefix('long', cas_test.k($1), 28)$$, 6001, 6256);
+SELECT alloc_prefix('long', k(6257), 28);
+SELECT what, count(*) AS calls, percentile_disc(0.9) WITHIN GROUP (ORDER BY n) < CASE what WHEN 'many at once' THEN 20 * 2000 ELSE 50 END AS few FROM reads GROUP BY what ORDER BY what;
+
+-- what has been taken again, wholly or in parts, is not named as free
+SELECT count(*) < 3 AS few FROM cas_internal.alloc_freed AS f
+JOIN cas_internal.alloc_pool AS p ON p.id = f.pool WHERE p.name = 'long';
+
+-- more places than are looked at, none of which is large enough
+SELECT count(alloc_release('long', k(2 * n))) FROM generate_series(1, 200) AS n;
+SELECT first FROM alloc_free('long', 27, 1);
+SELECT alloc_prefix('long', k(6301), 27), alloc_release('long', k(341)), alloc_prefix('long', k(6302), 27), alloc_prefix('long', k(6303), 28);
+-- more units that have run out than are read
+UPDATE cas_internal.alloc_slot AS s SET expires_at = now() - interval '1 s'
+FROM cas_internal.alloc_pool AS p WHERE p.id = s.pool AND p.name = 'long' AND s.key IN (SELECT k(n) FROM generate_series(801, 1950) AS n);
+SELECT alloc_prefix('long', k(6304), 28), alloc_release('long', k(5)), alloc_prefix('long', k(6305), 28), first FROM alloc_free('long', 20, 1);
+SELECT alloc_prefix('long', k(6306), 20), alloc_prefix('long', k(6307), 21);
+-- more sizes than a session remembers
+SELECT alloc_pool_create('sizes', '{10.8.0.0/16}', 'prefix', 'lowest');
+CREATE TABLE sized AS SELECT n, 17 + n * 7 % 13 AS masklen, NULL::text AS lowest, NULL::text AS got FROM generate_series(1, 39) AS n;
+DO $$
+BEGIN
+    FOR i IN 1 .. 39 LOOP
+        UPDATE sized SET lowest = (SELECT first FROM alloc_free('sizes', masklen, 1)) WHERE n = i;
+        UPDATE sized SET got = (SELECT value FROM alloc_try_prefix('sizes', k(i), masklen)) WHERE n = i;
+        IF i % 3 = 0 THEN
+            PERFORM alloc_release('sizes', k(i / 2));
+        END IF;
+    END LOOP;
+END $$;
+SELECT count(*), count(got) FROM sized WHERE split_part(got, '/', 1) IS NOT DISTINCT FROM lowest;
+SELECT * FROM sized WHERE split_part(got, '/', 1) IS DISTINCT FROM lowest;
+
+-- ports that one call excludes are there for the next one
+SELECT alloc_pool_create('cgn', '{10.9.0.0/28}', strategy => 'lowest', port_chunk => 16384);
+SELECT alloc_ports('cgn', k(1)), alloc_ports('cgn', k(2), exclude => '[0,40000)'), alloc_ports('cgn', k(3)), alloc_ports('cgn', k(4));
+
+-- what a superuser has deleted is found, too, if nothing else is left
+DELETE FROM cas_internal.alloc_slot USING alloc_pools AS p
+WHERE p.pool = 'few' AND key IN (SELECT u.key FROM alloc_find('few', '10.6.0.4') AS u);
+SELECT alloc_prefix('few', k(11), 32);
+
 SELECT count(alloc_release(pool, key)) > 0 AS all FROM alloc_units;
 SELECT count(alloc_pool_drop(pool)) FROM alloc_pools;
 SET client_min_messages = warning;

@@ -40,7 +40,7 @@ walked_row(Walked *walked, const Search *search, u128 at, const SlotRow *row)
 		walked_stop(walked, slot);
 	else if (row->own && slot >= walked->from)
 		walked->stop = Min(walked->stop, slot);
-	walked->all_held &= state > BLOCK_BUSY && !row->own;
+	walked->all_held &= state > BLOCK_BUSY;
 	walked->nheld++;
 }
 

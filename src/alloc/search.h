@@ -64,8 +64,8 @@ typedef struct Walked
 								 * alloc_freed will say when it comes free */
 	u128		own_stop;		/* likewise, as long as our own transaction
 								 * does not roll back */
-	bool		all_held;		/* there was no gap, and nothing of ours or in
-								 * the hands of a running transaction */
+	bool		all_held;		/* there was no gap, and nothing in the hands
+								 * of another running transaction */
 	u128		held;			/* as long as that was so, it came to here */
 	int			nheld;			/* over so many rows */
 } Walked;

@@ -13,6 +13,7 @@ import ipaddress
 import json
 import random
 
+import psycopg
 import threads
 from alloc_model import BYTES, NEVER, NOW, Pool, Unit, key
 from fuzz import Difference, Raised
@@ -100,10 +101,14 @@ class Worker(ConcurrentSession):
         self.lost(0)
         super().leave()
 
+    def rollback(self):
+        if self.survives('ROLLBACK'):
+            self.leave()
+
     def back(self):
         n = self.txn.saved[-1]
-        self.must(f'ROLLBACK TO s{len(self.txn.saved) - 1}')
-        self.lost(n)
+        if self.survives(f'ROLLBACK TO s{len(self.txn.saved) - 1}'):
+            self.lost(n)
 
     def ended_early(self, answer):
         return (answer.state == '57014' and self.run.cancels
@@ -141,9 +146,34 @@ class Worker(ConcurrentSession):
             self.begin_again()
             return False
 
+    def must(self, query):
+        """Likewise, before there is a transaction."""
+        try:
+            return super().must(query)
+        except psycopg.OperationalError:
+            if not self.conn.broken or not self.run.kills or not query.startswith('BEGIN'):
+                raise
+            self.conn.close()
+            self.connect()
+            return super().must(query)
+
+    def survives(self, query):
+        """Execute a command that must succeed unless the session is killed meanwhile.
+
+        Return whether it was not.
+        """
+        try:
+            self.must(query)
+        except psycopg.OperationalError:
+            if not self.conn.broken or not self.run.kills:
+                raise
+            self.begin_again()
+            return False
+        return True
+
     def begin_again(self):
         """Connect again after the session has been killed."""
-        self.lost_at, self.end_at = self.begin_at, now()
+        self.lost_at, self.end_at = self.lost_at or self.begin_at, now()
         self.conn.close()
         self.connect()
         self.leave()
