@@ -447,6 +447,11 @@ alloc_pool_drop(PG_FUNCTION_ARGS)
 		"DELETE FROM @alloc_share WHERE pool = $1",
 		"DELETE FROM @alloc_gap WHERE pool = $1",
 		"DELETE FROM @alloc_past WHERE pool = $1",
+		"DELETE FROM @alloc_frontier WHERE range IN "
+		"(SELECT id FROM @alloc_range WHERE pool = $1)",
+		"DELETE FROM @alloc_range WHERE pool = $1",
+		"DELETE FROM @alloc_reserved WHERE pool = $1",
+		"DELETE FROM @alloc_grantee WHERE pool = $1",
 		"DELETE FROM @alloc_pool WHERE id = $1"
 	};
 	Change		change;
@@ -470,7 +475,6 @@ alloc_pool_drop(PG_FUNCTION_ARGS)
 		raise_in_use(&change, psprintf("pool \"%s\"", change.use.name),
 					 "Release them first.");
 	store_close(&store);
-	/* ranges, reservations, grants and frontiers go by ON DELETE CASCADE */
 	for (int i = 0; i < lengthof(statements); i++)
 		owner_sql(statements[i], ARGS(INT4OID), VALUES(Int32GetDatum(id)));
 	owner_sql_end(&change.scope);

@@ -112,6 +112,8 @@ insert_range(const Pool *pool, const Range *range, u128 frontier)
 static void
 delete_range(int32 range)
 {
+	owner_sql("DELETE FROM @alloc_frontier WHERE range = $1", ARGS(INT4OID),
+			  VALUES(Int32GetDatum(range)));
 	owner_sql("DELETE FROM @alloc_range WHERE id = $1", ARGS(INT4OID),
 			  VALUES(Int32GetDatum(range)));
 }
