@@ -19,6 +19,12 @@
 #include "alloc/report.h"
 #include "base/entry.h"
 
+/*
+ * So many rows of a pool are counted by a scan of ours, since planning a statement
+ * would take longer.
+ */
+#define FEW_ROWS 200
+
 PG_FUNCTION_INFO_V1(alloc_usage);
 PG_FUNCTION_INFO_V1(alloc_verify);
 
@@ -333,18 +339,36 @@ count_rows(Look *look, Extent slots, u128 *held, u128 *cooling)
 	slot_scan_end(&scan);
 }
 
+/* Count the rows of a pool of one size.  Returns false if they are not few. */
+static bool
+count_few(Look *look, Usage *usage)
+{
+	Extent		all = {0, U128_MAX};
+	int			n = 0;
+	SlotScan	scan;
+	SlotRow		row;
+
+	scan_by_slot(&scan, &look->store, look->pool->id, all,
+				 ForwardScanDirection, look->snapshot);
+	while (n <= FEW_ROWS && slot_scan_next(&scan, &row))
+	{
+		usage->held += is_in_use(look, &row);
+		usage->cooling += is_cooling(look, &row);
+		n++;
+	}
+	slot_scan_end(&scan);
+	return n <= FEW_ROWS;
+}
+
 /*
  * Count the rows of a pool of one size with one statement, which is 2 to 3
- * times as fast as a scan of ours.  It cannot tell where the rows are, so
- * those in draining ranges and in reservations are counted again.
+ * times as fast as a scan of ours, once it is planned.
  */
 static void
-count_units(Look *look, const Part *parts, Usage *usage)
+count_all(Look *look, Usage *usage)
 {
-	const Space *space = &look->pool->space;
 	OwnerScope	scope;
 	bool		isnull;
-	u128		unused = 0;
 
 	owner_sql_begin(&scope);
 	owner_sql_at(look->snapshot,
@@ -358,7 +382,20 @@ count_units(Look *look, const Part *parts, Usage *usage)
 	usage->held = DatumGetInt64(owner_sql_value(0, 1, &isnull));
 	usage->cooling = DatumGetInt64(owner_sql_value(0, 2, &isnull));
 	owner_sql_end(&scope);
+}
 
+/*
+ * Count the rows of a pool of one size.  That does not tell where they are, so
+ * those in draining ranges and in reservations are counted again.
+ */
+static void
+count_units(Look *look, const Part *parts, Usage *usage)
+{
+	const Space *space = &look->pool->space;
+	u128		unused = 0;
+
+	if (!count_few(look, usage))
+		count_all(look, usage);
 	for (int i = 0; i < space->nranges; i++)
 	{
 		if (parts[i].range->draining)

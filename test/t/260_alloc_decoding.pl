@@ -41,11 +41,17 @@ SELECT count(alloc_pool_create('m' || i, '{0-99}', 'int')) FROM generate_series(
 SELECT alloc_int('m2', k(40)), alloc_int('m1', k(42));
 SELECT count(*) FROM alloc_set('[{"pool": "m1"}, {"pool": "m2"}, {"pool": "m3"}, {"pool": "m4"}]', k(40));
 SELECT count(*) FROM alloc_many('m1', ARRAY(SELECT k(i) FROM generate_series(39, 60) AS i));
+SELECT alloc_pool_create('low', '{10.0.0.0/16}', 'prefix', 'lowest', parent => 'root');
+SELECT count(*) FROM alloc_many('low', ARRAY(SELECT k(i) FROM generate_series(61, 70) AS i), 24);
+SELECT alloc_release('low', k(62)), alloc_release('low', k(64)), alloc_release('low', k(66));
+SELECT alloc_prefix('low', k(71), 25), alloc_prefix('low', k(72), 24), alloc_prefix('low', k(73), 25, ttl => '1 us');
+SELECT alloc_release('low', k(71));
+BEGIN; SAVEPOINT s; SELECT alloc_prefix('low', k(74), 23); ROLLBACK TO s; SELECT alloc_prefix('low', k(75), 24); COMMIT;
 INSERT INTO app VALUES (1);
 SQL
 is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'the pools are sound');
 
-foreach my $table ('alloc_slot', 'alloc_share', 'alloc_gap')
+foreach my $table ('alloc_slot', 'alloc_freed', 'alloc_share', 'alloc_gap')
 {
 	is($node->safe_psql('postgres', <<SQL), 't', "$table: what was told is there");
 SELECT (SELECT count(*) FROM cas_internal.$table)
