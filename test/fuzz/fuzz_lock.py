@@ -25,6 +25,7 @@ class Turn(turns.Turn):
         self.changes = {}       # leases and requests, as they will be
         self.begun = None       # a request that is not done
         self.saved = []
+        self.released = False   # has it released a savepoint?
         self.seen = {}
 
     def begin(self, level, versions):
@@ -78,9 +79,11 @@ class Locks(turns.Run):
     def in_way(self, turn, other):
         """Whether a call may have to wait for another session's transaction.
 
-        at is a function that tells this of the other session.
+        at is a function that tells this of the other session.  For what has been taken in
+        a savepoint that was then released, PostgreSQL waits until the transaction ends, even
+        if that is rolled back to an earlier savepoint meanwhile.
         """
-        return other.level is not None and turn.at(other)
+        return other.level is not None and (turn.at(other) or turn.waited and other.released)
 
     def stale(self, turn, *what):
         """Whether other sessions have changed any of these since the snapshot."""
@@ -311,6 +314,7 @@ class Locks(turns.Run):
                 else:
                     turn.saved.pop()
                     turn.rows(f'RELEASE s{len(turn.saved)}')
+                    turn.released = True
             else:
                 turn.save()
         elif way < 0.21:
