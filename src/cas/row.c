@@ -115,9 +115,21 @@ bool
 row_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 				 CasRow *row)
 {
-	/* policies for UPDATE may hide a row that those for SELECT show */
-	if (call_may_lock(call) &&
-		row_lock(call, key, mode, wants, NULL, row))
-		return true;
+	if (call_may_lock(call))
+	{
+		if (row_lock(call, key, mode, wants, NULL, row))
+			return true;
+
+		/*
+		 * Policies for UPDATE may hide a row that those for SELECT show.  But
+		 * do not read a row without a lock that has been inserted since: then
+		 * it is missing, or if there are policies, is locked now.
+		 */
+		if (!row_has_policies(call) ||
+			!row_read_latest(call, key, wants, row))
+			return false;
+		if (row_lock(call, key, mode, wants, NULL, row))
+			return true;
+	}
 	return row_read_latest(call, key, wants, row);
 }
