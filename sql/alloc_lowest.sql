@@ -159,6 +159,16 @@ END $$;
 SELECT count(*), count(got) FROM sized WHERE split_part(got, '/', 1) IS NOT DISTINCT FROM lowest;
 SELECT * FROM sized WHERE split_part(got, '/', 1) IS DISTINCT FROM lowest;
 
+-- chunks of addresses of which the slots are not in the order of the values
+SELECT alloc_pool_create('far', '{2001:db8::1-2001:db8::2, 2600:1::1-2600:1::2, fd00::1-fd00::2}', strategy => 'lowest', port_chunk => 1024),
+       alloc_pool_create('farther', '{2001:db8::1-2001:db8::2, fd00::1-fd00::2, fe80:fff::1-fe80:fff::2}', strategy => 'lowest', port_chunk => 1);
+SELECT alloc_ip('far', k(n)) FROM generate_series(1, 6) AS n;
+SELECT alloc_ip('farther', k(1)), alloc_ip('farther', k(2)), alloc_ip('farther', k(3));
+SELECT alloc_release('farther', k(1)), alloc_release('far', k(3)), alloc_release('far', k(2));
+SELECT alloc_ports('farther', k(4)), alloc_ip('far', k(7)), alloc_ip('far', k(8));
+SELECT outcome FROM alloc_try_ip('far', k(9));
+SELECT * FROM alloc_verify();
+
 -- ports that one call excludes are there for the next one
 SELECT alloc_pool_create('cgn', '{10.9.0.0/28}', strategy => 'lowest', port_chunk => 16384);
 SELECT alloc_ports('cgn', k(1)), alloc_ports('cgn', k(2), exclude => '[0,40000)'), alloc_ports('cgn', k(3)), alloc_ports('cgn', k(4));

@@ -200,6 +200,8 @@ typedef struct Pool
 	/* valid for the epoch, and local to the backend except for space */
 	MemoryContext cxt;			/* contains everything that the pool has */
 	Space		space;
+	bool		ascending;		/* so are the slots of its ranges; without
+								 * chunks they always are */
 	int			nrefused;		/* the reservations that are not given out on
 								 * request either */
 	Extent	   *refused;
@@ -336,11 +338,14 @@ typedef struct FreedRow
 	bool		busy;			/* a running transaction is deleting it */
 } FreedRow;
 
-/* Does alloc_freed have a row for each block of the pool that comes free? */
+/*
+ * Does alloc_freed have a row for each block of the pool that comes free?  The lowest
+ * value has to be the one of the lowest slot.
+ */
 static inline bool
 pool_notes_freed(const Pool *pool)
 {
-	return pool->mixed && pool->strategy == STRATEGY_LOWEST;
+	return pool->mixed && pool->strategy == STRATEGY_LOWEST && pool->ascending;
 }
 
 /* Has the key several units in a row? */

@@ -31,10 +31,10 @@ levels_begin(Levels *levels, Store *store, PoolUse *leaf)
 		levels->level[i].plan.cxt = CurrentMemoryContext;
 
 	/* wait for a lock on the tables before a pool is locked, not after that */
-	if (leaf->pool->ends)
-		store_lock_history(store);
 	if (pool_notes_freed(leaf->pool))
 		freed_open(store);
+	if (leaf->pool->ends)
+		store_lock_history(store);
 	if (leaf->pool->counted || leaf->pool->parent != NULL)
 		share_open(store);
 }

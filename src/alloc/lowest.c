@@ -70,7 +70,10 @@ known_get(Pool *pool, int order)
 	if (pool->nknown < MAX_KNOWN)
 		known = &pool->known[pool->nknown++];
 	else
-		known = &pool->known[pool->next_known++ % MAX_KNOWN];
+	{
+		known = &pool->known[pool->next_known];
+		pool->next_known = (pool->next_known + 1) % MAX_KNOWN;
+	}
 	memset(known, 0, sizeof(Known));
 	known->order = order;
 	return known;

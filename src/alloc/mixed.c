@@ -89,6 +89,7 @@ mixed_walk(Search *search, Extent slots, Walked *walked)
 	SlotRow		row;
 	bool		found = false;
 
+	Assert(slots.first <= slots.last);
 	/* A block that begins before the extent may reach into it. */
 	gap.first = first_beyond(search, slots.first, walked);
 	if (walked != NULL && walked->all_held)

@@ -105,6 +105,7 @@ read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 	PoolScan		scan;
 	int			room = 0;
 
+	pool->ascending = true;
 	pool_scan_pool(&scan, nsp, ALLOC_RANGE, ALLOC_RANGE_POOL, snapshot,
 				   pool->id);
 	while (pool_scan_next(&scan))
@@ -127,6 +128,9 @@ read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("table alloc_range holds a range that pool \"%s\" cannot have",
 							pool->name)));
+		if (space->nranges > 1)
+			pool->ascending &= range_slots(&range[-1], space->chunk_bits).last <
+				range_slots(range, space->chunk_bits).first;
 	}
 	pool_scan_end(&scan);
 }

@@ -120,8 +120,8 @@ search_random(Search *search)
 bool
 search_free(Search *search)
 {
-	if (search->pool->mixed && search->pool->strategy == STRATEGY_LOWEST &&
-		search->request->n <= 1 && !search->request->of_value)
+	if (pool_notes_freed(search->pool) && search->request->n <= 1 &&
+		!search->request->of_value)
 		return lowest_search(search);
 	if (search->pool->mixed || search->request->n > 1)
 		return mixed_search(search);
