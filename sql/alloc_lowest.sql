@@ -125,10 +125,15 @@ END $$;
 SELECT alloc_pool_create('long', '{10.7.0.0/16}', 'prefix', 'lowest');
 CALL each('many at once', $$SELECT count(alloc_prefix('long', cas_test.k(n), 28)) FROM generate_series($1, 2000) AS n$$, 1, 1);
 CALL each('taken and released', $$SELECT alloc_prefix('long', cas_test.k($1), 28), alloc_release('long', cas_test.k($1))$$, 5001, 5020);
+SELECT count(*) < 3 AS few FROM cas_internal.alloc_freed AS f
+JOIN cas_internal.alloc_pool AS p ON p.id = f.pool WHERE p.name = 'long';
 SELECT alloc_prefix('long', k(6000), 20), alloc_release('long', k(6000));
 CALL each('in parts', $$SELECT alloc_prefix('long', cas_test.k($1), 28)$$, 6001, 6256);
 SELECT alloc_prefix('long', k(6257), 28);
-SELECT what, count(*) AS calls, percentile_disc(0.9) WITHIN GROUP (ORDER BY n) < CASE what WHEN 'many at once' THEN 20 * 2000 ELSE 50 END AS few FROM reads GROUP BY what ORDER BY what;
+SELECT count(alloc_release('long', k(10 * n))) FROM generate_series(100, 139) AS n;
+CALL each('too small', $$SELECT alloc_prefix('long', cas_test.k($1), 27), alloc_release('long', cas_test.k($1))$$, 5031, 5050);
+SELECT count(alloc_prefix('long', k(10 * n), 28)) FROM generate_series(100, 139) AS n;
+SELECT what, count(*) AS calls, percentile_disc(0.9) WITHIN GROUP (ORDER BY n) < CASE what WHEN 'many at once' THEN 20 * 2000 ELSE 100 END AS few FROM reads GROUP BY what ORDER BY what;
 
 -- what has been taken again, wholly or in parts, is not named as free
 SELECT count(*) < 3 AS few FROM cas_internal.alloc_freed AS f
@@ -143,6 +148,23 @@ UPDATE cas_internal.alloc_slot AS s SET expires_at = now() - interval '1 s'
 FROM cas_internal.alloc_pool AS p WHERE p.id = s.pool AND p.name = 'long' AND s.key IN (SELECT k(n) FROM generate_series(801, 1950) AS n);
 SELECT alloc_prefix('long', k(6304), 28), alloc_release('long', k(5)), alloc_prefix('long', k(6305), 28), first FROM alloc_free('long', 20, 1);
 SELECT alloc_prefix('long', k(6306), 20), alloc_prefix('long', k(6307), 21);
+-- what was too small is remembered by its place in a table that is rewritten
+SELECT alloc_pool_create('moved', '{10.10.0.0/24}', 'prefix', 'lowest');
+SELECT count(alloc_prefix('moved', k(n), 28)) FROM generate_series(1, 4) AS n;
+SELECT alloc_prefix('moved', k(5), 27), alloc_prefix('moved', k(6), 27), alloc_prefix('moved', k(7), 27);
+VACUUM FULL cas_internal.alloc_freed;
+SELECT alloc_release('moved', k(2)), alloc_release('moved', k(5)), alloc_release('moved', k(6));
+SELECT alloc_prefix('moved', k(8), 27);
+SELECT alloc_prefix('moved', k(9), 28);
+VACUUM FULL cas_internal.alloc_freed;
+SELECT alloc_prefix('moved', k(10), 27);
+
+-- very many places are forgotten, and found again
+INSERT INTO cas_internal.alloc_freed SELECT p.id, n, n FROM cas_internal.alloc_pool AS p, generate_series(1, 10000) AS n WHERE name = 'moved';
+SELECT alloc_release('moved', k(1)), pg_cas_reap(1000) >= 0 AS reaped;
+SELECT count(*) FROM cas_internal.alloc_freed AS f JOIN cas_internal.alloc_pool AS p ON p.id = f.pool WHERE p.name = 'moved';
+SELECT alloc_prefix('moved', k(11), 28);
+
 -- more sizes than a session remembers
 SELECT alloc_pool_create('sizes', '{10.8.0.0/16}', 'prefix', 'lowest');
 CREATE TABLE sized AS SELECT n, 17 + n * 7 % 13 AS masklen, NULL::text AS lowest, NULL::text AS got FROM generate_series(1, 39) AS n;

@@ -144,6 +144,16 @@ typedef struct Frontier
 /* Maximal number of sizes of units for which a backend remembers that. */
 #define MAX_KNOWN 8
 
+/* Maximal number of rows of alloc_freed that a backend remembers to be of no use. */
+#define MAX_REJECTED 512
+
+/* Such a row. */
+typedef struct Rejected
+{
+	ItemPointerData tid;
+	TransactionId xmin;
+} Rejected;
+
 /* Before which slot a backend knows that nothing is free; see lowest.c. */
 typedef struct Known
 {
@@ -153,6 +163,10 @@ typedef struct Known
 								 * taken is held: */
 	LocalTransactionId own_lxid;	/* ... as long as it is this one */
 	uint64		own_aborts;		/* ... and nothing was rolled back */
+	int			nrejected;
+	Oid			rejected_file;	/* relfilenode that they are in */
+	Rejected   *rejected;		/* in order; room for MAX_REJECTED, once it is
+								 * needed */
 } Known;
 
 /* Maximal number of ready rows that a backend remembers for a pool. */
@@ -335,6 +349,7 @@ typedef struct FreedRow
 {
 	Extent		slots;
 	ItemPointerData tid;
+	TransactionId xmin;
 	bool		busy;			/* a running transaction is deleting it */
 } FreedRow;
 

@@ -136,6 +136,20 @@ pool_new_epoch(int32 pool)
 			  ARGS(INT4OID), VALUES(Int32GetDatum(pool)));
 }
 
+/*
+ * Forget where something has come free (freed.c).  The caller assigns a new epoch:
+ * those who read the pool anew do not need it.  What running transactions are
+ * deleting is skipped.
+ */
+void
+pool_forget_freed(int32 pool)
+{
+	owner_sql("DELETE FROM @alloc_freed WHERE ctid = ANY (ARRAY("
+			  "SELECT ctid FROM @alloc_freed WHERE pool = $1 "
+			  "FOR UPDATE SKIP LOCKED))",
+			  ARGS(INT4OID), VALUES(Int32GetDatum(pool)));
+}
+
 /* Read the pool again, after a change to its ranges in this transaction. */
 void
 change_reload(Change *change)

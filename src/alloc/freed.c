@@ -12,6 +12,7 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -76,6 +77,17 @@ freed_scan_begin(SlotScan *scan, Store *store, const Pool *pool,
 			   3, true);
 }
 
+/* The transaction that has inserted the row. */
+static TransactionId
+row_xmin(TupleTableSlot *slot)
+{
+	bool		isnull;
+
+	return DatumGetTransactionId(slot_getsysattr(slot,
+												 MinTransactionIdAttributeNumber,
+												 &isnull));
+}
+
 /*
  * Return the next row.  Rows that another transaction is inserting are left out:
  * what they name is not free yet.  Those that one is deleting are not: it may
@@ -99,6 +111,7 @@ freed_scan_next(SlotScan *scan, FreedRow *row)
 		row->slots.first = numeric_u128(slot->tts_values[FREED_FIRST - 1]);
 		row->slots.last = numeric_u128(slot->tts_values[FREED_LAST - 1]);
 		row->tid = slot->tts_tid;
+		row->xmin = row_xmin(slot);
 		row->busy = TransactionIdIsValid(deleter);
 		return true;
 	}

@@ -12,10 +12,13 @@
  * That slot is never behind something that could come free otherwise: a block
  * that somebody else was faster to take, or a row of a running transaction, which
  * may roll back.  How far it is if our own transaction does not is remembered
- * separately.  A spot that turns out to be held is no longer named in
- * alloc_freed, nor is its beginning if that is.  But where there are many spots
- * of which none is large enough, looking at each costs more than the walk, so it
- * is made from there.
+ * separately.
+ *
+ * A spot that turns out to be held is no longer named in alloc_freed, nor is its
+ * beginning if that is.  One that is too small is remembered, by its row: it can
+ * become large enough only when something beside it comes free, which is another
+ * row.  If many others are too small, looking at each costs more than the walk,
+ * so it is made from there.
  *
  * A search that finds nothing is not believed: mixed_search() walks over all.
  */
@@ -24,10 +27,10 @@
 #include "alloc/search.h"
 
 /* After so many spots that did not do, walk. */
-#define MAX_SPOTS 64
+#define MAX_SPOTS 16
 
-/* Number of rows that have run out among which those spots are looked for. */
-#define MAX_RUN_OUT 1000
+/* If more rows have run out, wherever they are, walk from the beginning. */
+#define MAX_RUN_OUT 100
 
 /* After so many held rows at a spot's beginning, name the rest of it only. */
 #define TRIM_ROWS 32
@@ -68,14 +71,18 @@ known_get(Pool *pool, int order)
 		pool->known = MemoryContextAlloc(pool->cxt,
 										 MAX_KNOWN * sizeof(Known));
 	if (pool->nknown < MAX_KNOWN)
+	{
 		known = &pool->known[pool->nknown++];
+		memset(known, 0, sizeof(Known));
+	}
 	else
 	{
 		known = &pool->known[pool->next_known];
 		pool->next_known = (pool->next_known + 1) % MAX_KNOWN;
 	}
-	memset(known, 0, sizeof(Known));
 	known->order = order;
+	known->from = known->own_from = 0;
+	known->nrejected = 0;
 	return known;
 }
 
@@ -84,6 +91,67 @@ static u128
 block_first(u128 slot, int order)
 {
 	return slot & ~block_last(0, order);
+}
+
+/* Find the row among those that are of no use, or where it would be. */
+static bool
+rejected_find(Known *known, FreedRow *row, int *at)
+{
+	int			i = 0;
+
+	for (int above = known->nrejected; i < above;)
+	{
+		int			middle = i + (above - i) / 2;
+		Rejected   *its = &known->rejected[middle];
+		int			cmp = ItemPointerCompare(&its->tid, &row->tid);
+
+		if (cmp == 0 && its->xmin == row->xmin)
+		{
+			*at = middle;
+			return true;
+		}
+		if (cmp < 0 || (cmp == 0 && its->xmin < row->xmin))
+			i = middle + 1;
+		else
+			above = middle;
+	}
+	*at = i;
+	return false;
+}
+
+/* Remember that a row is of no use. */
+static void
+reject(Pool *pool, Known *known, FreedRow *row)
+{
+	int			at;
+
+	if (known->rejected == NULL)
+		known->rejected = MemoryContextAlloc(pool->cxt,
+											 MAX_REJECTED * sizeof(Rejected));
+	/* many of them may have gone by now */
+	if (known->nrejected == MAX_REJECTED)
+		known->nrejected = 0;
+	if (rejected_find(known, row, &at))
+		return;
+	memmove(&known->rejected[at + 1], &known->rejected[at],
+			(known->nrejected - at) * sizeof(Rejected));
+	known->rejected[at].tid = row->tid;
+	known->rejected[at].xmin = row->xmin;
+	known->nrejected++;
+}
+
+/*
+ * Forget the rows that are of no use if the table has another file, where they
+ * may be in other places.
+ */
+static void
+check_rejected(Known *known, const Store *store)
+{
+	Oid			file = store->freed->rd_rel->relfilenode;
+
+	if (known->rejected_file != file)
+		known->nrejected = 0;
+	known->rejected_file = file;
 }
 
 /* Add a spot, in the order of their slots.  Returns false if there are too many. */
@@ -140,6 +208,7 @@ find_spots(Lowest *lowest)
 	Extent		before = {0, lowest->start - 1};
 	SlotScan	scan;
 	FreedRow	row;
+	int			at;
 
 	lowest->resume = lowest->start;
 	if (lowest->start == 0)
@@ -153,8 +222,11 @@ find_spots(Lowest *lowest)
 	/* these come in the order of their slots */
 	freed_scan_begin(&scan, lowest->search->store, lowest->search->pool,
 					 before);
+	check_rejected(lowest->known, lowest->search->store);
 	while (lowest->resume == lowest->start && freed_scan_next(&scan, &row))
 	{
+		if (rejected_find(lowest->known, &row, &at))
+			continue;
 		if (!add_spot(lowest, row.slots, &row))
 			lowest->resume = block_first(row.slots.first,
 										 lowest->search->request->order);
@@ -210,8 +282,10 @@ walk_ranges(Search *search, Extent slots, Walked *walked)
 static bool
 take_in_spot(Lowest *lowest)
 {
-	int			order = lowest->search->request->order;
+	Search	   *search = lowest->search;
+	int			order = search->request->order;
 	Extent		former = {1, 0};
+	bool		useless = false;	/* is there nothing in that? */
 
 	for (int i = 0; i < lowest->nspots; i++)
 	{
@@ -221,22 +295,29 @@ take_in_spot(Lowest *lowest)
 			block_last(block_first(spot->slots.last, order), order)
 		};
 		Walked		walked = {
-			.from = U128_MAX,
+			.from = slots.first,
+			.stop = U128_MAX,
+			.own_stop = U128_MAX,
 			.all_held = true,
 			.held = slots.first
 		};
 		bool		taken;
 
-		/* two spots in one block */
-		if (slots.first >= former.first && slots.last <= former.last)
-			continue;
-		former = slots;
-		taken = walk_ranges(lowest->search, slots, &walked);
-		spot->all_held = walked.all_held;
-		if (walked.all_held || walked.nheld >= TRIM_ROWS)
-			spot->held = walked.held;
-		if (taken)
-			return true;
+		/* two spots can be in one block */
+		if (slots.first < former.first || slots.last > former.last)
+		{
+			taken = walk_ranges(search, slots, &walked);
+			spot->all_held = walked.all_held;
+			if (walked.all_held || walked.nheld >= TRIM_ROWS)
+				spot->held = walked.held;
+			if (taken)
+				return true;
+			/* nothing was busy, or excluded for this call alone */
+			useless = walked.stop == U128_MAX && !search->request->has_exclude;
+			former = slots;
+		}
+		if (useless && spot->noted)
+			reject(search->pool, lowest->known, &spot->row);
 	}
 	return false;
 }

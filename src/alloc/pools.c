@@ -347,19 +347,6 @@ requeue(int32 pool)
 }
 
 /*
- * Forget where something has come free, which those who read the pool anew do not
- * need.  Running transactions have locked what they are deleting.
- */
-static void
-forget_freed(int32 pool)
-{
-	owner_sql("DELETE FROM @alloc_freed WHERE ctid = ANY (ARRAY("
-			  "SELECT ctid FROM @alloc_freed WHERE pool = $1 "
-			  "FOR UPDATE SKIP LOCKED))",
-			  ARGS(INT4OID), VALUES(Int32GetDatum(pool)));
-}
-
-/*
  * alloc_pool_set(pool, strategy, cooldown, owner, capacity, exclude_ports)
  * RETURNS void
  *
@@ -417,7 +404,7 @@ alloc_pool_set(PG_FUNCTION_ARGS)
 				  VALUES(Int32GetDatum(id), CStringGetTextDatum(strategy)));
 		/* discard the queues that backends remember, too */
 		requeue(id);
-		forget_freed(id);
+		pool_forget_freed(id);
 		pool_new_epoch(id);
 	}
 	if (exclude != NULL)
@@ -571,7 +558,7 @@ alloc_rebuild(PG_FUNCTION_ARGS)
 	 * pools, have none.
 	 */
 	requeue(change.use.pool->id);
-	forget_freed(change.use.pool->id);
+	pool_forget_freed(change.use.pool->id);
 	owner_sql("UPDATE @alloc_slot SET queue_place = NULL WHERE pool = $1 "
 			  "AND queue_place IS NOT NULL AND (key IS NOT NULL OR $2)",
 			  ARGS(INT4OID, BOOLOID), VALUES(pool, mixed));

@@ -27,6 +27,7 @@ typedef struct Named
 pg_noreturn extern void raise_invalid(const char *message, const char *hint);
 extern uint64 pool_lock_frontiers(int32 pool, const char *option);
 extern void pool_new_epoch(int32 pool);
+extern void pool_forget_freed(int32 pool);
 extern void pool_lock_tables(Oid nsp);
 extern void change_open(FunctionCallInfo fcinfo, Change *change);
 extern void change_lock(Change *change);

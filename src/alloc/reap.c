@@ -16,6 +16,9 @@
 #include "alloc/capacity.h"
 #include "alloc/search.h"
 
+/* So many rows of alloc_freed are forgotten. */
+#define MANY_FREED 10000
+
 PG_FUNCTION_INFO_V1(alloc_reap);
 
 /* End the units of a pool that have run out. */
@@ -161,6 +164,40 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 }
 
 /*
+ * Forget where something has come free in a pool, if that is noted for very many
+ * places; those who name values take them without anybody looking at it.
+ */
+static void
+forget_freed(Oid nsp, const char *name)
+{
+	Extent		all = {0, U128_MAX};
+	OwnerScope	scope;
+	PoolUse		use;
+	Store		store;
+	SlotScan	scan;
+	FreedRow	row;
+	int			n = 0;
+
+	if (!pool_use(&use, nsp, name, RIGHT_NONE) || !pool_notes_freed(use.pool))
+		return;
+	store_open(&store, nsp, RowExclusiveLock);
+	freed_scan_begin(&scan, &store, use.pool, all);
+	while (n < MANY_FREED && freed_scan_next(&scan, &row))
+		n++;
+	slot_scan_end(&scan);
+	store_close(&store);
+	if (n < MANY_FREED)
+		return;
+	owner_sql_begin(&scope);
+	if (lock_to_change(&use))
+	{
+		pool_forget_freed(use.pool->id);
+		pool_new_epoch(use.pool->id);
+	}
+	owner_sql_end(&scope);
+}
+
+/*
  * Store the present names of roles that have been renamed, because a dump is
  * restored by names.
  */
@@ -234,6 +271,7 @@ alloc_reap(PG_FUNCTION_ARGS)
 		reaped += reap_pool(nsp, names[i], batch - reaped);
 		if (reaped < batch)
 			reaped += forget_waiting(nsp, names[i], batch - reaped);
+		forget_freed(nsp, names[i]);
 		settle_capacity(nsp, names[i]);
 		MemoryContextReset(cxt);
 	}
