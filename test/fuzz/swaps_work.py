@@ -21,7 +21,9 @@ class Work(RowSession):
         row = self.cache.get((table, k))
         if row is None:
             return self.random.choice((1, 1, 2, 3))
-        return row.version + self.random.choice((0, 0, 0, 0, 0, 0, 1, -1)) * (row.version > 1)
+        # not the next one of a sequence, which any row may get meanwhile
+        wrong = (1, -1) if table.versions == 'row' else (-1, -1)
+        return row.version + self.random.choice((0, 0, 0, 0, 0, 0, *wrong)) * (row.version > 1)
 
     def payload(self, table, life):
         """Return a new payload; without a life, only the columns to change."""
