@@ -275,12 +275,14 @@ class Epoch:
         """Check changes of ranges.
 
         A range may be removed only if none of its units was certainly held, and refused
-        (55006) only if one was possibly held.
+        (55006) only if one was possibly held, or had run out before, which a running
+        transaction can be ending: pg_cas_reap()'s, for example.
         """
         for fact in self.by[pool, 'cut']:
             sure = [h for h in self.holds[pool]
                     if h.got.meets(fact) and h.during(fact.begin, fact.end)]
             self.right(fact.drain or not sure, 'cut when it was held', fact, *sure)
         for fact in self.by[pool, 'used']:
-            self.right(any(h.got.meets(fact) and h.within(fact.begin, fact.end)
+            self.right(any(h.got.meets(fact) and (h.within(fact.begin, fact.end) or
+                                                  h.got.over and h.perhaps <= fact.end)
                            for h in self.holds[pool]), 'nothing was held', fact)
