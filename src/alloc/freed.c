@@ -81,11 +81,10 @@ freed_scan_begin(SlotScan *scan, Store *store, const Pool *pool,
 static TransactionId
 row_xmin(TupleTableSlot *slot)
 {
+	int			attno = MinTransactionIdAttributeNumber;
 	bool		isnull;
 
-	return DatumGetTransactionId(slot_getsysattr(slot,
-												 MinTransactionIdAttributeNumber,
-												 &isnull));
+	return DatumGetTransactionId(slot_getsysattr(slot, attno, &isnull));
 }
 
 /*

@@ -104,6 +104,7 @@ read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 	Space	   *space = &pool->space;
 	PoolScan		scan;
 	int			room = 0;
+	u128		before = 0;		/* the last slot of the range before */
 
 	pool->ascending = true;
 	pool_scan_pool(&scan, nsp, ALLOC_RANGE, ALLOC_RANGE_POOL, snapshot,
@@ -112,6 +113,7 @@ read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 	{
 		Datum	   *values = scan.table.slot->tts_values - 1;
 		Range	   *range;
+		Extent		slots;
 
 		space->ranges = pool_array(pool, space->ranges, space->nranges, &room,
 								   sizeof(Range));
@@ -128,9 +130,9 @@ read_ranges(Oid nsp, Pool *pool, Snapshot snapshot)
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("table alloc_range holds a range that pool \"%s\" cannot have",
 							pool->name)));
-		if (space->nranges > 1)
-			pool->ascending &= range_slots(&range[-1], space->chunk_bits).last <
-				range_slots(range, space->chunk_bits).first;
+		slots = range_slots(range, space->chunk_bits);
+		pool->ascending &= space->nranges == 1 || slots.first > before;
+		before = slots.last;
 	}
 	pool_scan_end(&scan);
 }
