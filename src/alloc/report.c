@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/array.h"
@@ -394,7 +395,8 @@ count_units(Look *look, const Part *parts, Usage *usage)
 	const Space *space = &look->pool->space;
 	u128		unused = 0;
 
-	if (!count_few(look, usage))
+	/* under SERIALIZABLE, what is counted has to be the same for all pools */
+	if (IsolationIsSerializable() || !count_few(look, usage))
 		count_all(look, usage);
 	for (int i = 0; i < space->nranges; i++)
 	{

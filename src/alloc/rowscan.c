@@ -77,12 +77,13 @@ rows_end(RowScan *scan)
 
 /*
  * Has the version that an index entry points to been deleted or replaced by a
- * transaction that has committed?
+ * transaction that has committed, and will have done so after a crash?
  */
 static bool
 version_is_gone(Relation rel, TupleTableSlot *slot, ItemPointer tid)
 {
 	HeapTuple	tuple;
+	TransactionId xmax;
 	bool		gone;
 
 	if (!table_tuple_fetch_row_version(rel, tid, SnapshotAny, slot))
@@ -91,8 +92,14 @@ version_is_gone(Relation rel, TupleTableSlot *slot, ItemPointer tid)
 	/* With a HOT update the entry also stands for the new version. */
 	gone = !HeapTupleHeaderIsHotUpdated(tuple->t_data) &&
 		!(tuple->t_data->t_infomask & HEAP_XMAX_INVALID) &&
-		!HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_data->t_infomask) &&
-		TransactionIdDidCommit(HeapTupleHeaderGetUpdateXid(tuple->t_data));
+		!HEAP_XMAX_IS_LOCKED_ONLY(tuple->t_data->t_infomask);
+	if (gone)
+	{
+		/* with synchronous_commit = off it may not be on disk yet */
+		xmax = HeapTupleHeaderGetUpdateXid(tuple->t_data);
+		gone = TransactionIdDidCommit(xmax) &&
+			!XLogNeedsFlush(TransactionIdGetCommitLSN(xmax));
+	}
 	ExecClearTuple(slot);
 	return gone;
 }
