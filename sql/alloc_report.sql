@@ -144,6 +144,16 @@ SELECT draining FROM alloc_report_moved.alloc_pools WHERE pool = 'half';
 SELECT alloc_report_moved.alloc_rebuild('past'), alloc_report_moved.pg_cas_reap() >= 0;
 ALTER SCHEMA alloc_report_moved RENAME TO public;
 
+-- under SERIALIZABLE, what is counted counts as read, however few units there are
+SELECT alloc_pool_create('read', '{1-10}', 'int');
+SELECT alloc_int('read', k(1));
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT allocated FROM alloc_usage('read');
+SELECT count(*) > 0 AS read FROM pg_locks WHERE mode = 'SIReadLock' AND pid = pg_backend_pid()
+AND relation IN ('cas_internal.alloc_slot'::regclass, 'cas_internal.alloc_slot_pkey'::regclass);
+COMMIT;
+SELECT alloc_release('read', k(1)), alloc_pool_drop('read');
+
 -- all that there are, by name
 SELECT pool, capacity, free FROM alloc_usage();
 SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;

@@ -141,7 +141,7 @@ typedef struct Frontier
 	PendingRun *pending;		/* room for MAX_PENDING, once it is needed */
 } Frontier;
 
-/* Maximal number of sizes of units for which a backend remembers that. */
+/* Maximal number of sizes of units for which a backend remembers what is held. */
 #define MAX_KNOWN 8
 
 /* Maximal number of rows of alloc_freed that a backend remembers to be of no use. */

@@ -5,10 +5,10 @@
  *
  * A walk along (pool, first_slot) looks at the gaps between rows.  With the
  * strategy "lowest" it begins at the start of the first range, if lowest.c has
- * not found anything before, with "random" at a random slot.  With "any" it begins where this backend's last walk
- * ended.  If there was none, it begins behind the last row, and if there is no
- * room, at a random slot.  The cost depends on how full the pool is, not on
- * its size.
+ * not found anything before, with "random" at a random slot.  With "any" it
+ * begins where this backend's last walk ended.  If there was none, it begins
+ * behind the last row, and if there is no room, at a random slot.  The cost
+ * depends on how full the pool is, not on its size.
  */
 #include "postgres.h"
 
