@@ -35,13 +35,13 @@ row_read(CasCall *call, CasKey *key, int wants, CasRow *row)
 }
 
 /*
- * Lock a row and read it, also the columns of look, if given.  Return false if
- * there is no such row or policies hide it.  The result is that after all
- * waits.
+ * As row_lock().  If it returns false, *hidden tells whether there is such a
+ * row, which policies for UPDATE hide but those for SELECT show.  It has been
+ * read then.
  */
-bool
-row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
-		 CasLook *look, CasRow *row)
+static bool
+lock_unless_hidden(CasCall *call, CasKey *key, CasLockMode mode, int wants,
+				   CasLook *look, CasRow *row, bool *hidden)
 {
 	CasStatement lock = {.key = key,.wants = wants,.look = look};
 
@@ -58,6 +58,7 @@ row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 			break;
 	}
 
+	*hidden = false;
 	for (int tries = 1;; tries++)
 	{
 		if (statement_run(call, &lock, row))
@@ -68,10 +69,8 @@ row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 			return false;
 		if (IsolationUsesXactSnapshot())
 		{
-			if (!row_read(call, key, wants, row))
-				found_raise_outdated(call);
-
-			/* The snapshot sees it: policies for UPDATE hide it. */
+			/* If the snapshot sees it as well, policies hide it. */
+			*hidden = row_read_latest(call, key, wants, row);
 			return false;
 		}
 
@@ -80,9 +79,26 @@ row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 		 * again, policies for UPDATE hide it.
 		 */
 		if (tries >= CAS_MAX_TRIES && row_has_policies(call))
+		{
+			*hidden = true;
 			return false;
+		}
 		CHECK_FOR_INTERRUPTS();
 	}
+}
+
+/*
+ * Lock a row and read it, also the columns of look, if given.  Return false if
+ * there is no such row or policies hide it.  The result is that after all
+ * waits.
+ */
+bool
+row_lock(CasCall *call, CasKey *key, CasLockMode mode, int wants,
+		 CasLook *look, CasRow *row)
+{
+	bool		hidden;
+
+	return lock_unless_hidden(call, key, mode, wants, look, row, &hidden);
 }
 
 /*
@@ -109,27 +125,16 @@ row_read_latest(CasCall *call, CasKey *key, int wants, CasRow *row)
 
 /*
  * Read the latest version of a row.  Lock it if the caller may UPDATE the
- * table.
+ * table, unless policies for UPDATE hide it.
  */
 bool
 row_lock_or_read(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 				 CasRow *row)
 {
-	if (call_may_lock(call))
-	{
-		if (row_lock(call, key, mode, wants, NULL, row))
-			return true;
+	bool		hidden;
 
-		/*
-		 * Policies for UPDATE may hide a row that those for SELECT show.  But
-		 * do not read a row without a lock that has been inserted since: then
-		 * it is missing, or if there are policies, is locked now.
-		 */
-		if (!row_has_policies(call) ||
-			!row_read_latest(call, key, wants, row))
-			return false;
-		if (row_lock(call, key, mode, wants, NULL, row))
-			return true;
-	}
-	return row_read_latest(call, key, wants, row);
+	if (!call_may_lock(call))
+		return row_read_latest(call, key, wants, row);
+	return lock_unless_hidden(call, key, mode, wants, NULL, row, &hidden) ||
+		hidden;
 }
