@@ -286,6 +286,7 @@ void
 count_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 {
 	static const Patience at_once = {.limited = true,.never = true};
+	Rounds		rounds = {0};
 	bool		look = true;
 	Count		count;
 
@@ -312,7 +313,9 @@ count_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 			look = false;
 			continue;
 		}
+		round_begin(&rounds);
 		state = count_look(&count, request, answer);
+		round_end(&rounds);
 		key_leave(use, &count.key);
 		if (state == KEY_BUSY)
 		{

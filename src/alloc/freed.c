@@ -72,9 +72,9 @@ freed_scan_begin(SlotScan *scan, Store *store, const Pool *pool,
 				F_NUMERIC_GE, u128_numeric(slots.first));
 	ScanKeyInit(&keys[2], FREED_FIRST, BTLessEqualStrategyNumber,
 				F_NUMERIC_LE, u128_numeric(slots.last));
-	scan->nnumbers = 2;
 	rows_begin(&scan->base, store->freed, index, NULL, ForwardScanDirection,
 			   3, true);
+	scan->base.nowned = 2;
 }
 
 /* The transaction that has inserted the row. */

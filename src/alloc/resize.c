@@ -42,6 +42,7 @@ count_resize(Store *store, PoolUse *use, const pg_uuid_t *key, int64 n,
 			 const int64 *generation, Answer *answer)
 {
 	Levels		levels;
+	Rounds		rounds = {0};
 	Count		count;
 
 	levels_begin(&levels, store, use);
@@ -57,8 +58,13 @@ count_resize(Store *store, PoolUse *use, const pg_uuid_t *key, int64 n,
 			raise_no_unit(use, key);
 		unit_check_generation(use->pool, &unit, generation);
 		count.now = GetCurrentTimestamp();
+		round_begin(&rounds);
 		resize_once(&count, &unit, n, answer);
+		round_end(&rounds);
 		key_leave(use, key);
+		/* the call may go on waiting for hours */
+		if (unit.has_note)
+			pfree(DatumGetPointer(unit.note));
 	} while (answer->outcome != OUTCOME_ALLOCATED &&
 			 count_wait(&count, &answer->outcome));
 	use->levels = NULL;

@@ -41,6 +41,8 @@ rows_begin(RowScan *scan, Relation rel, Relation index, Snapshot snapshot,
 {
 	scan->rel = rel;
 	scan->direction = direction;
+	scan->nkeys = nkeys;
+	scan->nowned = 0;
 	scan->marks = marks && snapshot == NULL && !RecoveryInProgress();
 	scan->passed = 0;
 	scan->bounded = scan->gave_up = false;
@@ -73,6 +75,8 @@ rows_end(RowScan *scan)
 {
 	index_endscan(scan->desc);
 	ExecDropSingleTupleTableSlot(scan->slot);
+	for (int i = scan->nkeys - scan->nowned; i < scan->nkeys; i++)
+		pfree(DatumGetPointer(scan->keys[i].sk_argument));
 }
 
 /*

@@ -14,6 +14,9 @@ typedef struct RowScan
 	Relation	rel;
 	IndexScanDesc desc;
 	ScanKeyData keys[3];
+	int			nkeys;
+	int			nowned;			/* so many keys, the last ones, are freed at the
+								 * end of the scan */
 	SnapshotData dirty;
 	Snapshot	snapshot;
 	Snapshot	picked;			/* return only versions that it sees, if set */

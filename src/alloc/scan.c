@@ -38,16 +38,15 @@ store_index(Store *store, SlotIndex which)
 
 /*
  * Start a scan with the keys that the caller has put into scan->base.keys.
- * The nnumbers keys after the first one are numerics, to be freed at the end
- * of the scan.
+ * The last nowned of them are numerics, to be freed at the end of the scan.
  */
 static void
 scan_begin(SlotScan *scan, Store *store, SlotIndex which, Snapshot snapshot,
-		   ScanDirection direction, int nkeys, int nnumbers)
+		   ScanDirection direction, int nkeys, int nowned)
 {
-	scan->nnumbers = nnumbers;
 	rows_begin(&scan->base, store->slot, store_index(store, which), snapshot,
 			   direction, nkeys, which == BY_QUEUE || which == BY_EXPIRY);
+	scan->base.nowned = nowned;
 }
 
 /* End a scan. */
@@ -55,8 +54,6 @@ void
 slot_scan_end(SlotScan *scan)
 {
 	rows_end(&scan->base);
-	for (int i = 1; i <= scan->nnumbers; i++)
-		pfree(DatumGetPointer(scan->base.keys[i].sk_argument));
 }
 
 /*

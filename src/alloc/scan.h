@@ -11,7 +11,6 @@
 typedef struct SlotScan
 {
 	RowScan		base;
-	int			nnumbers;		/* number of keys that are numerics */
 } SlotScan;
 
 /* The stages of a BlockScan, in the order in which they are entered. */

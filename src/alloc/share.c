@@ -263,6 +263,7 @@ share_scan_by_span(RowScan *scan, Store *store, int32 pool, int64 first,
 				places);
 	share_scan_begin(scan, store, SHARE_BY_SPAN, NULL, ForwardScanDirection,
 					 2);
+	scan->nowned = 2;
 }
 
 /* Scan the rows that have run out or cooled down by a time, in that order. */

@@ -331,6 +331,7 @@ static void
 allocate_unit(Store *store, PoolUse *use, Request *request, Answer *answer)
 {
 	Waiting		waiting = {.room.cxt = store->cxt};
+	Rounds		rounds = {0};
 	bool		look = true;
 	bool		entered = false;
 
@@ -366,7 +367,9 @@ allocate_unit(Store *store, PoolUse *use, Request *request, Answer *answer)
 		entered = false;
 		use->levels->looking = waiting.looking;
 		began = waiting.looking ? GetCurrentTimestamp() : 0;
+		round_begin(&rounds);
 		key_busy = !unit_try(store, use, request, round, answer);
+		round_end(&rounds);
 		key_leave(use, &request->key);
 
 		/*

@@ -21,6 +21,7 @@
 #include "storage/latch.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
+#include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timeout.h"
 
@@ -213,7 +214,13 @@ wait_limited(void (*wait) (void *arg), void *arg, int ms, int deadlock_ms,
 	bool		ended;
 	ErrorData  *error;
 
+	/* the call may go on for hours, and FreeErrorData() does not free all */
+	MemoryContext caller = CurrentMemoryContext;
+	MemoryContext cxt = AllocSetContextCreate(caller, "alloc wait",
+											  ALLOCSET_SMALL_SIZES);
+
 	/* The end of a slice is an error.  Catch it in a subtransaction. */
+	MemoryContextSwitchTo(cxt);
 	if (!is_users)
 		slice_begin(ms);
 	ended = in_subtransaction(wait_through, &waiting, &error);
@@ -221,9 +228,8 @@ wait_limited(void (*wait) (void *arg), void *arg, int ms, int deadlock_ms,
 	DeadlockTimeout = deadlock_timeout; /* no GUC code would restore them */
 	if (error != NULL && (is_users || !slice_finish(error->sqlerrcode)))
 		ReThrowError(error);
-	/* the call may go on waiting for hours */
-	if (error != NULL)
-		FreeErrorData(error);
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(cxt);
 	CHECK_FOR_INTERRUPTS();
 	return ended;
 }

@@ -215,4 +215,15 @@ extern void sequence_flush(Oid sequence);
 extern bool in_subtransaction(bool (*function) (void *arg), void *arg,
 							  ErrorData **error);
 
+/* Where a call that tries again and again allocates its memory; see round.c. */
+typedef struct Rounds
+{
+	MemoryContext caller;		/* that of the first try */
+	MemoryContext cxt;			/* that of each later one */
+} Rounds;
+
+/* round.c */
+extern void round_begin(Rounds *rounds);
+extern void round_end(Rounds *rounds);
+
 #endif							/* PG_CAS_BASE_H */
