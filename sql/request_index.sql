@@ -26,9 +26,18 @@ UPDATE cas_internal.request_result SET at = at - interval '2 hours' WHERE scope 
 SELECT cas_internal.request_reap(1000) >= 199;
 SELECT key FROM cas_internal.request_result WHERE scope = 'index';
 SELECT key FROM cas_internal.request_result WHERE lower(key) = '77';
--- one that says no to another request: an error, not a loop
+-- one that says no to another request, or to another scope: an error, not a loop
 CREATE UNIQUE INDEX mine_unique ON cas_internal.request_result (scope) WHERE scope = 'index';
 SELECT request_once('index', '78', '1', 'same(jsonb)');
+CREATE UNIQUE INDEX mine_wall ON cas_internal.request_scope ((true))
+	WHERE scope IN ('second', 'third') OR (scope = 'index' AND made_by = '0');
+SET statement_timeout = '2min';
+SELECT request_scope_set('second', retention => '1 hour');
+SELECT request_once('third', '1', '1', 'same(jsonb)');
+SELECT request_once('index', '77', '77', 'same(jsonb)');
+RESET statement_timeout;
+DROP INDEX cas_internal.mine_wall;
+SELECT DISTINCT scope FROM cas_internal.request_scope WHERE scope IN ('index', 'second', 'third');
 DROP INDEX cas_internal.mine_expression, cas_internal.mine_partial, cas_internal.mine_gin,
 	cas_internal.mine_brin, cas_internal.mine_hash, cas_internal.mine_owner, cas_internal.mine_unique;
 ALTER TABLE cas_internal.request_result
