@@ -212,6 +212,21 @@ SELECT grow_older('ever', '100 years');
 SELECT cas_internal.request_reap(1000), kept('ever');
 SELECT request_scope_set('ever', retention => '0');
 SELECT cas_internal.request_reap(1000), kept('ever');
+-- what request_scope_set() refuses, written by who can: for ever, and no error,
+-- which would keep pg_cas_reap() from all others
+SELECT request_once('ever', 'k', '1', 'same(jsonb)');
+SELECT grow_older('ever', '100 years');
+CREATE FUNCTION reaped(retention interval) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE cas_internal.request_scope AS s SET retention = reaped.retention WHERE scope = 'ever' AND made_by = '0';
+	PERFORM pg_cas_reap();
+	RETURN kept('ever');
+END $$;
+SELECT i, reaped(i) FROM unnest('{178000000 years, -178000000 years, 2147483647 days, -2147483648 days,
+	2562047788 hours, -2562047788 hours, 178000000 years -2147483648 days, -178000000 years 2147483647 days,
+	2147483647 days -2562047788 hours, 2001 years, 2000 years}'::interval[]) AS i;
+SELECT reaped('90 years');
+SELECT request_scope_set('ever', retention => '0');
 -- handed over, it keeps its retention
 SELECT request_scope_set('ever', 'scope_team');
 SELECT DISTINCT CASE owner_name WHEN session_user THEN 'me' ELSE owner_name END, retention

@@ -145,12 +145,22 @@ reap_by_setting(Reaper *reaper, Relation index)
 	reap_found(reaper, index, keys, 2, true);
 }
 
-/* A scope with a negative retention keeps its results for ever. */
+/*
+ * A scope with a negative retention keeps its results for ever.  So does one
+ * with a retention of thousands of years, which only a direct write leaves out
+ * of the range that request_scope_set() allows: it must not stop the call.
+ */
 static bool
-is_negative(Interval *retention)
+is_for_ever(Interval *retention)
 {
 	Interval	zero = {0};
+	int64		years = 2000;
 
+	if (Abs((int64) retention->month) > years * MONTHS_PER_YEAR ||
+		Abs((int64) retention->day) > years * 366 ||
+		retention->time > years * 366 * USECS_PER_DAY ||
+		retention->time < -years * 366 * USECS_PER_DAY)
+		return true;
 	return DatumGetBool(DirectFunctionCall2(interval_lt,
 											IntervalPGetDatum(retention),
 											IntervalPGetDatum(&zero)));
@@ -170,11 +180,9 @@ reap_scope(Reaper *reaper, Relation index)
 	ScanKeyData keys[2];
 	Datum		oldest;
 
-	if (is_negative(retention))
+	if (is_for_ever(retention))
 		return;
 	own_text_key(&keys[0], AT_RETAINED_BY, scope);
-
-	/* request_scope_set() has checked that this is in range. */
 	oldest = DirectFunctionCall2(timestamptz_mi_interval,
 								 TimestampTzGetDatum(GetCurrentTimestamp()),
 								 IntervalPGetDatum(retention));
