@@ -10,6 +10,9 @@
  * who has that lock holds the session up there, and isolationtester sees it
  * wait.
  *
+ * An update, a delete or a lock of a row can also be refused there, as if another
+ * transaction had been faster, although there is none.
+ *
  * The heap's own functions, called by their names, do not come by here.
  */
 #include "postgres.h"
@@ -25,6 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 
@@ -51,6 +55,7 @@ typedef uint32 InsertOptions;
 PG_MODULE_MAGIC;
 
 PG_FUNCTION_INFO_V1(points_stop);
+PG_FUNCTION_INFO_V1(points_refuse);
 PG_FUNCTION_INFO_V1(points_clear);
 
 extern void _PG_init(void);
@@ -96,6 +101,7 @@ typedef struct Point
 	int			calls;
 	bool		at_place;		/* the lock is that of the row's place */
 	int64		lock;
+	TM_Result	result;			/* what is returned instead; TM_Ok: it waits */
 } Point;
 
 #define MAX_POINTS 16
@@ -138,9 +144,31 @@ reach(Relation rel, Operation operation, bool after, ItemPointer tid)
 
 		if (point->relid == RelationGetRelid(rel) &&
 			point->operation == operation && point->after == after &&
+			point->result == TM_Ok &&
 			(point->nth == 0 || point->nth == ++point->calls))
 			stop_at(point, tid);
 	}
+}
+
+/* Is the operation refused?  If so, *result is what it returns. */
+static bool
+is_refused(Relation rel, Operation operation, ItemPointer tid,
+		   TM_Result *result, TM_FailureData *failure)
+{
+	for (int i = 0; i < npoints; i++)
+	{
+		Point	   *point = &points[i];
+
+		if (point->relid != RelationGetRelid(rel) ||
+			point->operation != operation || point->result == TM_Ok ||
+			(point->nth != 0 && point->nth != ++point->calls))
+			continue;
+		memset(failure, 0, sizeof(*failure));
+		failure->ctid = *tid;
+		*result = point->result;
+		return true;
+	}
+	return false;
 }
 
 /* ----------
@@ -218,6 +246,8 @@ stopping_update(Relation rel, ItemPointer tid, TupleTableSlot *slot,
 	TM_Result	result;
 
 	reach(rel, AT_UPDATE, false, tid);
+	if (is_refused(rel, AT_UPDATE, tid, &result, failure))
+		return result;
 	result = GetHeapamTableAmRoutine()->tuple_update(rel, tid, slot, cid,
 													 options, snapshot,
 													 crosscheck, wait, failure,
@@ -234,6 +264,8 @@ stopping_delete(Relation rel, ItemPointer tid, CommandId cid, uint32 options,
 	TM_Result	result;
 
 	reach(rel, AT_DELETE, false, tid);
+	if (is_refused(rel, AT_DELETE, tid, &result, failure))
+		return result;
 	result = GetHeapamTableAmRoutine()->tuple_delete(rel, tid, cid, options,
 													 snapshot, crosscheck,
 													 wait, failure);
@@ -249,6 +281,14 @@ stopping_lock(Relation rel, ItemPointer tid, Snapshot snapshot,
 	TM_Result	result;
 
 	reach(rel, AT_LOCK, false, tid);
+	if (is_refused(rel, AT_LOCK, tid, &result, failure))
+	{
+		/* the heap leaves the row in the slot then, too */
+		(void) GetHeapamTableAmRoutine()->tuple_fetch_row_version(rel, tid,
+																  SnapshotAny,
+																  slot);
+		return result;
+	}
 	result = GetHeapamTableAmRoutine()->tuple_lock(rel, tid, snapshot, slot,
 												   cid, mode, policy, flags,
 												   failure);
@@ -432,6 +472,40 @@ points_stop(PG_FUNCTION_ARGS)
 	point.at_place = PG_ARGISNULL(3);
 	if (!point.at_place)
 		point.lock = PG_GETARG_INT64(3);
+	points[npoints++] = point;
+	install(point.relid);
+	PG_RETURN_VOID();
+}
+
+/*
+ * points_refuse(relation, operation, nth, result): from now on, "tuple_update",
+ * "tuple_delete" or "tuple_lock" does nothing and returns this result.
+ */
+Datum
+points_refuse(PG_FUNCTION_ARGS)
+{
+	static const char *const results[] = {
+		[TM_Updated] = "updated",
+		[TM_Deleted] = "deleted",
+		[TM_WouldBlock] = "would block"
+	};
+	Point		point = {.relid = PG_GETARG_OID(0),.nth = PG_GETARG_INT32(2)};
+	char	   *result = text_to_cstring(PG_GETARG_TEXT_PP(3));
+
+	if (npoints == MAX_POINTS)
+		elog(ERROR, "too many points");
+	parse_point(psprintf("before %s",
+						 text_to_cstring(PG_GETARG_TEXT_PP(1))), &point);
+	if (point.operation != AT_UPDATE && point.operation != AT_DELETE &&
+		point.operation != AT_LOCK)
+		elog(ERROR, "%s cannot be refused", operations[point.operation]);
+	for (int i = 0; i < lengthof(results); i++)
+	{
+		if (results[i] != NULL && strcmp(result, results[i]) == 0)
+			point.result = i;
+	}
+	if (point.result == TM_Ok)
+		elog(ERROR, "unknown result: \"%s\"", result);
 	points[npoints++] = point;
 	install(point.relid);
 	PG_RETURN_VOID();
