@@ -99,6 +99,13 @@ SELECT raises($$SELECT cas_enable('d', payload_column => 'body', version_path =>
 SELECT length(body::text) > 500 FROM d;
 ROLLBACK;
 SELECT raises($$SELECT cas_enable('d', payload_column => 'body', version_path => array_fill('a'::text, array[50000]))$$);
+-- also where the stack allows less than the patch that is given
+CREATE TABLE given AS SELECT deep(3000) AS patch;
+SET max_stack_depth = '100kB';
+SELECT left(raises('SELECT cas_merge(''d'', 1, patch) FROM given'), 5);
+SELECT left(raises('SELECT cas_patch(''d'', 1, 3, patch) FROM given'), 5);
+RESET max_stack_depth;
+SELECT version FROM cas_get('d', 1);
 
 -- A type that is altered is read as it is by now.
 CREATE TYPE ct AS (a int);
