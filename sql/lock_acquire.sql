@@ -311,5 +311,33 @@ BEGIN;
 SELECT count(*), count(DISTINCT fence) AS fences FROM lock_acquire(ARRAY(SELECT 'many ' || n FROM generate_series(1, 300) AS n));
 SELECT count(*), count(DISTINCT name) AS names, min(mode), max(mode) FROM lock_holders;
 ROLLBACK;
+-- The session remembers where the rows of these names were.  Then the table has
+-- another file, first without them, then with other rows in their places.
+CREATE FUNCTION locked(prefix text) RETURNS text LANGUAGE sql AS $$
+	SELECT count(*) || ' names, fences rise: ' || coalesce(bool_and(fence > before), true)
+	FROM (SELECT l.fence, lag(l.fence, 1, 0) OVER (ORDER BY l.name COLLATE "C") AS before
+		FROM lock_acquire(ARRAY(SELECT prefix || n FROM generate_series(1, 2000) AS n)) AS l) AS _ $$;
+CREATE FUNCTION times(prefix text) RETURNS text LANGUAGE sql AS $$
+	SELECT count(*) || ' rows of ' || count(DISTINCT name) || ' names'
+	FROM cas_internal.lock_name WHERE starts_with(name, prefix) $$;
+BEGIN;
+SELECT locked('place ');
+COMMIT;
+BEGIN;
+SELECT locked('place ');
+COMMIT;
+DELETE FROM cas_internal.lock_name;
+VACUUM FULL cas_internal.lock_name;
+BEGIN;
+SELECT locked('place ');
+COMMIT;
+SELECT times('place ');
+DELETE FROM cas_internal.lock_name WHERE starts_with(name, 'place 1');
+VACUUM FULL cas_internal.lock_name;
+BEGIN;
+SELECT locked('place ');
+COMMIT;
+SELECT times('place ');
+DELETE FROM cas_internal.lock_name;
 
 DROP SCHEMA lock_acquire_test CASCADE;

@@ -88,8 +88,8 @@ take_ready(Search *search)
 	BlockNumber nblocks;
 
 	/*
-	 * A remembered place is valid for one file of the table.  VACUUM FULL and
-	 * the like create another one.
+	 * VACUUM FULL and the like create another file.  The checks below would
+	 * find that out row by row.
 	 */
 	if (pool->nready == 0 || pool->ready_file != rel->rd_rel->relfilenode)
 		return false;
