@@ -115,6 +115,35 @@ SELECT key, u.note = note.note AS same FROM note, alloc_get('noted', k(1)) AS u;
 SELECT key, u.note = note.note AS same FROM note, alloc_many('noted', ARRAY[k(1), k(3)]) AS u;
 SELECT key, u.note = note.note AS same FROM note, alloc_find('notedp', '10.0.0.0/30') AS u WHERE u.note IS NOT NULL;
 SELECT * FROM alloc_verify();
+-- whatever the strategy, by several at once, and in counted pools
+CREATE OR REPLACE FUNCTION toast_reads() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT pg_stat_force_next_flush();
+    SELECT pg_stat_clear_snapshot();
+    SELECT sum(toast_blks_read + toast_blks_hit)::bigint FROM pg_statio_all_tables
+    WHERE relid IN ('cas_internal.alloc_slot'::regclass, 'cas_internal.alloc_share'::regclass) $$;
+SELECT alloc_pool_create('notedany', '{0-5}', 'int'), alloc_pool_create('notedrandom', '{0-5}', 'int', 'random'),
+    alloc_pool_create('notedchunks', '{10.0.0.0}', port_chunk => 8192), alloc_pool_create('notedcount', '{}', 'count', capacity => 9);
+SELECT count(alloc_int('notedany', k(n), note => note)), count(alloc_int('notedrandom', k(n), note => note)),
+    count(alloc_ports('notedchunks', k(n), note => note)), count(alloc_count('notedcount', k(n), 2, note => note))
+FROM note, generate_series(1, 3) AS n;
+SELECT alloc_release('noted' || s, k(2)) FROM unnest('{any,random,chunks,count}'::text[]) AS s;
+SELECT count(*) FROM (SELECT pg_stat_force_next_flush()) AS f;
+SELECT toast_reads() AS before \gset
+SELECT s, outcome, count(*) FROM unnest('{any,random}'::text[]) AS s, generate_series(5, 7) AS n, alloc_try_int('noted' || s, k(n)) GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT count(alloc_release('noted' || s, k(n))) FROM unnest('{any,random}'::text[]) AS s, generate_series(5, 7) AS n;
+SELECT s, count(*) FROM unnest('{any,random}'::text[]) AS s, alloc_many('noted' || s, ARRAY[k(4), k(6), k(5), k(7)]) GROUP BY 1 ORDER BY 1;
+SELECT count(*) FROM alloc_many('notedchunks', ARRAY[k(4), k(6), k(5)], ports => true);
+SELECT count(*) FROM alloc_many('notedcount', ARRAY[k(4), k(6), k(5)]);
+SELECT s, alloc_renew('noted' || s, k(1), '1 hour') > now() AS renewed FROM unnest('{any,random,chunks,count}'::text[]) AS s;
+SELECT outcome FROM alloc_try_int('notedany', k(8), 0);
+SELECT outcome FROM alloc_try_int('notedrandom', k(8));
+SELECT outcome FROM generate_series(7, 10) AS n, alloc_try_ports('notedchunks', k(n));
+SELECT outcome FROM alloc_try_count('notedcount', k(8), 4);
+SELECT alloc_int('notedany', k(1)) IS NOT NULL AS held, alloc_resize('notedcount', k(4), 2), alloc_resize('notedcount', k(4), 1);
+SELECT count(*) FROM (SELECT pg_stat_force_next_flush()) AS f;
+SELECT toast_reads() - :before AS reads;
+SELECT s, u.note = note.note AS same FROM note, unnest('{any,random,chunks,count}'::text[]) AS s, alloc_get('noted' || s, k(1)) AS u;
+SELECT * FROM alloc_verify();
 
 -- of several that cool, the last; nothing of what is draining; beside the last
 -- of all addresses, which is reserved; and no negative number
