@@ -68,6 +68,88 @@ SET client_min_messages = warning;
 SELECT format('CALL play_with(%L)', index) FROM more \gexec
 RESET client_min_messages;
 
+-- The same on the tables of counted pools, of pools with strategy lowest whose units
+-- differ in size, and of the pools themselves.
+SELECT alloc_pool_create('root', '{}', 'count', capacity => 60);
+SELECT alloc_pool_create('part', '{}', 'count', capacity => 30, parent => 'root'), alloc_pool_create('nets', '{10.1.0.0/24}', 'prefix', 'lowest'),
+    alloc_pool_create('ips', '{10.2.0.0-10.2.0.9}', 'ip', 'lowest', port_chunk => 16384, parent => 'root');
+CREATE PROCEDURE play_more() LANGUAGE plpgsql AS $$
+DECLARE found text;
+BEGIN
+    FOR round IN 1 .. 2 LOOP
+        PERFORM alloc_count('part', k(n), n, note => to_jsonb(n)) FROM generate_series(1, 4) AS n;
+        PERFORM alloc_prefix('nets', k(n), 26 + n) FROM generate_series(1, 4) AS n;
+        PERFORM alloc_ports('ips', k(n)), alloc_ip('ips', k(n + 4)) FROM generate_series(1, 4) AS n;
+        PERFORM alloc_release('part', k(2)), alloc_release('nets', k(2)), alloc_release('ips', k(2));
+        PERFORM alloc_count('part', k(5), 12), alloc_resize('part', k(3), 1), alloc_count('part', k(6), 1, '1 us');
+        PERFORM alloc_set('[{"pool": "part", "n": 2}, {"pool": "nets", "masklen": 28}, {"pool": "ips", "ports": true}]', k(9));
+        PERFORM alloc_prefix('nets', k(8), 30, ttl => '1 us');
+        PERFORM alloc_move('part', k(1), k(7)), alloc_annotate('part', k(7), '7'), alloc_renew('part', k(7), '1 hour');
+        PERFORM alloc_many('nets', ARRAY[k(11), k(10)], 32);
+        PERFORM alloc_pool_create('passing', ARRAY['0-9'], 'int'), alloc_pool_set('root', capacity => 61), alloc_pool_set('root', capacity => 60);
+        PERFORM alloc_pool_grow('passing', '20-29'), alloc_reserve('passing', '22-23'), alloc_pool_shrink('passing', '5-9'), alloc_pool_drop('passing');
+        SELECT string_agg(pool || ' ' || n, ', ' ORDER BY pool) INTO found
+        FROM (SELECT pool, count(*) AS n FROM alloc_units WHERE pool IN ('part', 'nets', 'ips') GROUP BY 1) AS u;
+        IF found <> 'ips 8, nets 6, part 5' THEN
+            RAISE 'wrong units: %', found;
+        END IF;
+        PERFORM alloc_release(pool, key) FROM alloc_units WHERE pool IN ('part', 'nets', 'ips');
+    END LOOP;
+    IF EXISTS (SELECT FROM alloc_verify()) THEN
+        RAISE 'damage: %', (SELECT string_agg(v::text, ', ') FROM alloc_verify() AS v);
+    END IF;
+END $$;
+CALL play_more();
+-- then a condition that the index serves is true of as many rows as without it
+CREATE PROCEDURE play_more_with(rel text, index text, condition text) LANGUAGE plpgsql AS $$
+DECLARE
+    by_index bigint; by_table bigint;
+BEGIN
+    EXECUTE format(index, 'cas_internal.' || rel);
+    CALL play_more();
+    -- so that there is something in all of the tables
+    PERFORM alloc_count('part', k(1), 3), alloc_prefix('nets', k(1), 28), alloc_prefix('nets', k(2), 28);
+    PERFORM alloc_release('nets', k(1));
+    SET LOCAL enable_seqscan = off;
+    EXECUTE format('SELECT count(*) FROM cas_internal.%I WHERE %s', rel, condition) INTO by_index;
+    SET LOCAL enable_seqscan = on;
+    SET LOCAL enable_indexscan = off;
+    SET LOCAL enable_bitmapscan = off;
+    SET LOCAL enable_indexonlyscan = off;
+    EXECUTE format('SELECT count(*) FROM cas_internal.%I WHERE %s', rel, condition) INTO by_table;
+    SET LOCAL enable_indexscan = on;
+    SET LOCAL enable_bitmapscan = on;
+    SET LOCAL enable_indexonlyscan = on;
+    IF by_index <> by_table OR by_table = 0 THEN
+        RAISE '% rows of % by index, % by table: %', by_index, rel, by_table, index;
+    END IF;
+    PERFORM alloc_release('part', k(1)), alloc_release('nets', k(2));
+    EXECUTE format('ALTER TABLE cas_internal.%I DROP CONSTRAINT IF EXISTS more', rel);
+    DROP INDEX IF EXISTS cas_internal.more;
+END $$;
+CREATE TABLE more_still (rel text, index text, condition text);
+INSERT INTO more_still
+SELECT rel, replace(i, 'COLUMN', col), replace(replace(c, 'COLUMN', col), 'TABLE', rel)
+FROM (VALUES ('alloc_share', 'first'), ('alloc_gap', 'first'), ('alloc_freed', 'first_slot'), ('alloc_pool', 'id'), ('alloc_range', 'first')) AS t (rel, col),
+    (VALUES ('CREATE INDEX more ON %s (COLUMN)', 'COLUMN >= 0'),
+        ('CREATE INDEX more ON %s ((COLUMN + 1))', 'COLUMN + 1 >= 1'),
+        ('CREATE INDEX more ON %s (alloc_index_test.shout(md5(COLUMN::text)::uuid))', 'alloc_index_test.shout(md5(COLUMN::text)::uuid) > chr(32)'),
+        ('CREATE INDEX more ON %s USING hash (COLUMN)', 'COLUMN = ANY (ARRAY(SELECT COLUMN FROM cas_internal.TABLE))'),
+        ('CREATE INDEX more ON %s USING brin (COLUMN)', 'COLUMN >= 0')) AS s (i, c);
+INSERT INTO more_still VALUES
+    ('alloc_share', 'CREATE UNIQUE INDEX more ON %s (pool, first)', 'pool > 0'),
+    ('alloc_share', 'CREATE INDEX more ON %s (expires_at) WHERE key IS NOT NULL', 'key IS NOT NULL'),
+    ('alloc_share', 'CREATE INDEX more ON %s USING hash (key)', 'key = k(1)'),
+    ('alloc_pool', 'CREATE UNIQUE INDEX more ON %s (name, id)', 'name >= chr(32)'),
+    ('alloc_range', 'ALTER TABLE %s ADD CONSTRAINT more UNIQUE (pool, first) DEFERRABLE INITIALLY DEFERRED', 'pool > 0');
+SET client_min_messages = warning;
+SELECT format('CALL play_more_with(%L, %L, %L)', rel, index, condition) FROM more_still \gexec
+RESET client_min_messages;
+SELECT count(*) FROM more_still;
+SELECT * FROM alloc_verify();
+SELECT count(alloc_pool_drop(pool)) FROM unnest('{part,nets,ips}'::text[]) AS pool;
+SELECT alloc_pool_drop('root');
+
 -- what this transaction has written it can write again, and end
 BEGIN;
 SELECT u.pool, count(*) FROM pools AS p, alloc_many(p.pool, ARRAY[k(1), k(2)], masklen) AS u GROUP BY 1 ORDER BY 1;

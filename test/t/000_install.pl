@@ -126,6 +126,11 @@ WHERE nsp <> 'cas_internal'::regnamespace
 	AND name !~ '^_?(cas|alloc|lock|lease|request|pg_cas)_'
 SQL
 
+	'tables and sequences are in our own schema' => <<'SQL',
+SELECT description FROM member
+WHERE nsp <> 'cas_internal'::regnamespace AND relkind NOT IN ('v', 'c')
+SQL
+
 	'all members are in the schema asked for, or in our own' => <<'SQL',
 SELECT description FROM member
 WHERE nsp IS NULL AND classid <> 'pg_namespace'::regclass
