@@ -311,6 +311,24 @@ BEGIN;
 SELECT count(*), count(DISTINCT fence) AS fences FROM lock_acquire(ARRAY(SELECT 'many ' || n FROM generate_series(1, 300) AS n));
 SELECT count(*), count(DISTINCT name) AS names, min(mode), max(mode) FROM lock_holders;
 ROLLBACK;
+-- It visits each page of the table once, and nothing for locks of others.
+CREATE FUNCTION blocks() RETURNS int LANGUAGE plpgsql AS $$
+DECLARE plan json;
+BEGIN
+    EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, TIMING off, SUMMARY off, FORMAT json) SELECT * FROM lock_holders' INTO plan;
+    plan := plan -> 0 -> 'Plan';
+    RETURN (plan ->> 'Shared Hit Blocks')::int + (plan ->> 'Shared Read Blocks')::int;
+END $$;
+DO $$ BEGIN PERFORM lock_acquire(ARRAY(SELECT 'many ' || n FROM generate_series(1, 3000) AS n)); END $$;
+BEGIN;
+SELECT count(*) FROM lock_acquire(ARRAY(SELECT 'many ' || n FROM generate_series(1, 300) AS n));
+SELECT blocks() > 0 AS warm;
+SELECT blocks() AS before \gset
+SELECT :before <= pg_relation_size('cas_internal.lock_name') / current_setting('block_size')::int + 20 AS each_page_once;
+SELECT count(pg_advisory_xact_lock(n)) FROM generate_series(1, 4000) AS n;
+SELECT blocks() - :before AS more;
+ROLLBACK;
+
 -- The session remembers where the rows of these names were.  Then the table has
 -- another file, first without them, then with other rows in their places.
 CREATE FUNCTION locked(prefix text) RETURNS text LANGUAGE sql AS $$
