@@ -29,21 +29,26 @@ sub is_pending
 	  split /\n/, slurp_file("/proc/$pid/status");
 }
 
-# Stop the process in the middle of a slice.
+# Stop the session's process in the middle of a slice.  Returns false if the call has
+# ended before that.
 sub stop
 {
-	my ($pid) = @_;
+	my ($session) = @_;
+	my $pid = $session->{pid};
+	my $ended;
+
 	wait_until('it waits', sub {
+		return 1 if $ended = $session->answered;
 		kill 'STOP', $pid;
 		return 1 if $node->safe_psql('postgres',
 			"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") eq 't';
 		kill 'CONT', $pid;
 		return; });
-	return;
+	return !$ended;
 }
 
 # Let a call wait, and stop its process.  It goes on when the end of the slice and
-# what $meanwhile does have come.
+# what $meanwhile does have come.  Returns undef if the call has not waited.
 sub meets
 {
 	my ($settings, $call, $meanwhile) = @_;
@@ -52,7 +57,11 @@ sub meets
 
 	$session->ask("$settings;");
 	$session->send("SELECT $call;");
-	stop($pid);
+	if (!stop($session))
+	{
+		$session->stop;
+		return;
+	}
 	$meanwhile->($pid);
 	wait_until('the slice ends', sub { is_pending($pid, 14) });
 	kill 'CONT', $pid;
@@ -62,10 +71,21 @@ sub meets
 }
 
 my $cancel = sub { $node->safe_psql('postgres', "SELECT pg_cancel_backend($_[0])"); };
-my $over = sub {
-	$node->poll_query_until('postgres',
-		"SELECT now() > query_start + '10s' FROM pg_stat_activity WHERE pid = $_[0]") or die;
-};
+# The same with a timeout of 10 s, or of twice that as long as it is over before the
+# call has begun to wait.
+sub times_out
+{
+	my ($setting, $call) = @_;
+
+	for (my $limit = 10;; $limit *= 2)
+	{
+		my $answer = meets("SET $setting = '${limit}s'", $call, sub {
+			$node->poll_query_until('postgres',
+				"SELECT now() > query_start + '${limit}s' FROM pg_stat_activity WHERE pid = $_[0]")
+			  or die; });
+		return $answer if defined $answer;
+	}
+}
 my %calls = (
 	'alloc_int' => q{alloc_int('one', k(2))},
 	'alloc_many' => q{alloc_many('one', ARRAY[k(2), k(3)])},
@@ -77,17 +97,16 @@ foreach my $name (sort keys %calls)
 	like(meets('', $calls{$name}, $cancel), qr/57014: canceling statement due to user request/,
 		"$name is cancelled");
 }
-# Long enough for the call to begin to wait.
-like(meets(q{SET statement_timeout = '10s'}, $calls{$_}, $over),
+like(times_out('statement_timeout', $calls{$_}),
 	qr/57014: canceling statement due to statement timeout/, "$_: statement_timeout")
   foreach 'alloc_set', 'in line';
-like(meets(q{SET lock_timeout = '10s'}, $calls{alloc_int}, $over),
+like(times_out('lock_timeout', $calls{alloc_int}),
 	qr/55P03: canceling statement due to lock timeout/, 'lock_timeout');
 
 # Nothing of it is left in the session.
 my $session = PgCasSession->start($node, 'postgres');
 $session->send("SELECT $calls{alloc_int};");
-stop($session->{pid});
+stop($session);
 wait_until('the slice ends', sub { is_pending($session->{pid}, 14) });
 $holder->ask('ROLLBACK;');
 kill 'CONT', $session->{pid};
