@@ -5,7 +5,8 @@
 # deadlock while there is enough.  A set of units below parents that are nearly
 # full, and whose capacities are raised and lowered meanwhile, gets its answer.
 #
-# 64 sessions act at random; PG_CAS_LONG=1 lets them do it ten times as often.
+# 64 sessions act at random until ten of them have been killed, one after each 100
+# acts, and until the watchers have looked 120 times; PG_CAS_LONG=1 makes it 20 rounds.
 use strict;
 use warnings;
 
@@ -47,6 +48,7 @@ BEGIN
 	END IF;
 END $$;
 
+CREATE SEQUENCE acts;
 CREATE PROCEDURE act() LANGUAGE plpgsql AS $$
 DECLARE
 	pool text := (ARRAY['root', 'middle', 'leaf', 'addresses', 'nets'])[1 + floor(random() * 5)];
@@ -55,6 +57,7 @@ DECLARE
 	counted boolean := pool NOT IN ('addresses', 'nets');
 	what float := random();
 BEGIN
+	PERFORM nextval('acts');
 	IF what < 0.5 AND counted THEN
 		PERFORM alloc_try_count(pool, key, 1 + floor(random() * random() * 12)::int, until,
 			wait => CASE floor(random() * 3) WHEN 0 THEN '0' WHEN 1 THEN '20 ms'::interval END);
@@ -173,33 +176,58 @@ sub is_sound
 	return;
 }
 
-my $killer = q{SELECT count(pg_terminate_backend(pid)) FROM (
+# Wait until so many more acts have begun than at that time.
+sub acts { return $node->safe_psql('postgres', 'SELECT last_value FROM acts'); }
+sub wait_for_acts
+{
+	my ($mark, $n) = @_;
+	wait_until("$n acts", sub { acts() >= $mark + $n });
+	return;
+}
+
+# A load that goes on until it is ended.
+my $endless = 100_000_000;
+sub end
+{
+	my ($run) = @_;
+	$run->{harness}->signal('TERM');
+	return finish($run);
+}
+
+my $aborted = qr/client \d+ (?:script \d+ )?aborted/;
+my $killer = q{SELECT count(*) FILTER (WHERE pg_terminate_backend(pid, 180000)) FROM (
 	SELECT pid FROM pg_stat_activity
 	WHERE query IN ('CALL act();', 'BEGIN;') AND pid <> pg_backend_pid()
 	ORDER BY random() LIMIT 1) AS p};
 foreach my $round (1 .. $rounds)
 {
-	my $load = bench(64, 25, 'act', 'act', 'act', 'back');
-	my $watchers = bench(6, 20, 'committed', 'repeatable', 'serializable');
-	my $killed = 0;
+	my $mark = acts();
+	my $load = bench(64, $endless, 'act', 'act', 'act', 'back');
 
-	while ($killed < 10 && $load->{harness}->pumpable)
+	wait_for_acts($mark, 100);
+	my $watchers = bench(6, 20, 'committed', 'repeatable', 'serializable');
+	foreach my $kill (1 .. 10)
 	{
-		$load->{harness}->pump_nb;
-		$killed += $node->safe_psql('postgres', $killer);
+		wait_for_acts($mark, 100 * $kill);
+		wait_until('one is killed', sub { $node->safe_psql('postgres', $killer) });
 	}
 	my $seen = finish($watchers);
 	unlike($seen, qr/too much|ERROR|aborted/, "round $round: no watcher has seen too much")
 	  or diag $seen;
-	my $done = finish($load);
+	wait_for_acts($mark, 1600);
+	wait_until('the clients of those killed have seen it', sub {
+		$load->{harness}->pump_nb;
+		(() = $load->{out} =~ /$aborted/g) >= 10; });
+	my $done = end($load);
 	unlike($done, qr/ERROR:(?!.*(?:terminating))/, "round $round: no error") or diag $done;
-	cmp_ok($killed, '>', 0, "round $round: some were killed");
+	is(scalar(() = $done =~ /$aborted/g), 10, "round $round: only ten clients have ended early");
 	is_sound("round $round");
 }
 
 # A crash in the middle.
-my $load = bench(32, 300, 'act', 'back');
-$node->poll_query_until('postgres', 'SELECT count(*) > 50 FROM alloc_history') or die;
+my $mark = acts();
+my $load = bench(32, $endless, 'act', 'back');
+wait_for_acts($mark, 500);
 $node->stop('immediate');
 finish($load);
 $node->start;
