@@ -8,6 +8,7 @@ use warnings;
 use IO::Select;
 use IO::Socket::INET;
 use IPC::Run;
+use PgCasSession;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(sleep time);
 
@@ -80,6 +81,35 @@ sub ask
 	die "no answer to $request: $self->{err}"
 	  unless defined $patience || $answer =~ /\r\n\r\n/;
 	return $answer =~ m{^HTTP/\S+ (\d+).*?\r\n\r\n(.*)}s ? ($1, $2) : (undef);
+}
+
+# A session that leave_asleep() uses.  With it, pg_sleep() in the node's database
+# postgres waits for a lock before it sleeps.
+sub gate
+{
+	my ($node) = @_;
+	$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION public.pg_sleep(seconds double precision) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_advisory_lock_shared(4711);
+	PERFORM pg_advisory_unlock_shared(4711);
+	PERFORM pg_catalog.pg_sleep(seconds);
+END $$;
+ALTER DATABASE postgres SET search_path = public, pg_catalog;
+SQL
+	return PgCasSession->start($node, 'postgres');
+}
+
+# A client that asks for /sleep and goes away while the server is in it: the status
+# that it has got, which is undef.
+sub leave_asleep
+{
+	my ($self, $gate) = @_;
+	$gate->ask('SELECT pg_advisory_lock(4711);');
+	my ($status) = $self->ask('GET /sleep?seconds=0.01', sub {
+		$gate->ask('SELECT count(*) FROM pg_locks WHERE objid = 4711 AND NOT granted;') > 0 });
+	$gate->ask('SELECT pg_advisory_unlock(4711);');
+	return $status;
 }
 
 1;

@@ -13,6 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = pg_cas_node('main');
+my $gate = PgCasService::gate($node);
 
 # Bump, cancel a sleep, bump: the numbers that clients saw, and the one that is
 # there after a restart of the service.
@@ -26,10 +27,7 @@ sub story
 	is(($service->ask('POST /bump'))[0], 204, "$mode: bump") for 1 .. 6;
 	push @seen, ($service->ask('GET /counter'))[1];
 
-	is( ($service->ask('GET /sleep?seconds=3', sub {
-			$node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity
-				WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'})}))[0],
-		undef, "$mode: the client of /sleep goes away");
+	is($service->leave_asleep($gate), undef, "$mode: the client of /sleep goes away");
 	is(($service->ask('POST /bump'))[0], 204, "$mode: bump after it")
 	  for 1 .. 2;
 	push @seen, ($service->ask('GET /counter'))[1];
@@ -51,6 +49,8 @@ like(
 	$complaints,
 	qr/^replaced a connection: the open transaction belongs to another request \{"claimed": "check-out", "claim": "[0-9a-f-]{36}"\}\n$/,
 	'... the leak was found, once, and the connection replaced');
+
+$gate->stop;
 
 # With the claims in place, the server has ended the transaction at once.
 is( $node->safe_psql(
