@@ -144,15 +144,22 @@ SELECT draining FROM alloc_report_moved.alloc_pools WHERE pool = 'half';
 SELECT alloc_report_moved.alloc_rebuild('past'), alloc_report_moved.pg_cas_reap() >= 0;
 ALTER SCHEMA alloc_report_moved RENAME TO public;
 
--- under SERIALIZABLE, what is counted counts as read, however few units there are
-SELECT alloc_pool_create('read', '{1-10}', 'int');
-SELECT alloc_int('read', k(1));
+-- under SERIALIZABLE, what is counted does not count as read, and is the same
+SELECT alloc_pool_create('read', '{1-1000}', 'int', cooldown => '1 day'), alloc_pool_create('shares', '{}', 'count', capacity => 100, cooldown => '1 day');
+SELECT count(alloc_int('read', k(i))), count(alloc_release('read', k(i))) FILTER (WHERE i <= 3) FROM generate_series(1, 300) i;
+SELECT alloc_count('shares', k(1), 20), alloc_count('shares', k(2), 7), alloc_release('shares', k(2));
+SELECT (alloc_int('read', k(0), ttl => '1 microsecond'), alloc_count('shares', k(3), 5, '1 microsecond')) IS NOT NULL;
+CREATE TEMP TABLE counted AS SELECT * FROM alloc_usage('read') UNION ALL SELECT * FROM alloc_usage('shares');
 BEGIN ISOLATION LEVEL SERIALIZABLE;
-SELECT allocated FROM alloc_usage('read');
-SELECT count(*) > 0 AS read FROM pg_locks WHERE mode = 'SIReadLock' AND pid = pg_backend_pid()
-AND relation IN ('cas_internal.alloc_slot'::regclass, 'cas_internal.alloc_slot_pkey'::regclass);
+SELECT * FROM alloc_usage('read') UNION ALL SELECT * FROM alloc_usage('shares') EXCEPT SELECT * FROM counted;
+SELECT relation::regclass FROM pg_locks WHERE mode = 'SIReadLock' AND pid = pg_backend_pid()
+AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'cas_internal'::regnamespace);
 COMMIT;
-SELECT alloc_release('read', k(1)), alloc_pool_drop('read');
+SELECT pool, allocated, cooling FROM counted;
+DROP TABLE counted;
+SELECT count(alloc_release(pool, key)) FROM alloc_units WHERE pool IN ('read', 'shares');
+SELECT alloc_rebuild('read'), alloc_rebuild('shares');
+SELECT alloc_pool_drop('read'), alloc_pool_drop('shares');
 
 -- all that there are, by name
 SELECT pool, capacity, free FROM alloc_usage();

@@ -46,6 +46,13 @@ SELECT alloc_count('count', k(2), 10), alloc_int('below', k(1));
 CREATE UNIQUE INDEX wall ON cas_internal.alloc_slot ((key IS NOT NULL)) WHERE key IS NOT NULL;
 SELECT alloc_pool_create('any', '{0-9}', 'int'), alloc_pool_create('lowest', '{0-9}', 'int', 'lowest'),
     alloc_pool_create('random', '{0-9}', 'int', 'random'), alloc_pool_create('prefix', '{10.0.0.0/8}', 'prefix');
+-- where there are fewer units than a call tries
+SELECT alloc_pool_create('small', '{10.1.0.0/28}', 'prefix'), alloc_pool_create('ports', '{10.2.0.1-10.2.0.2}', port_chunk => 8192);
+SELECT wall($$SELECT alloc_prefix('small', k(2), 30)$$);
+SELECT wall($$SELECT alloc_prefix('small', k(2), 28)$$);
+SELECT wall($$SELECT alloc_try_prefix('small', k(2), 30)$$);
+SELECT wall($$SELECT alloc_ports('ports', k(2))$$);
+SELECT wall($$SELECT alloc_many('small', ARRAY[k(2), k(3)], 30)$$);
 SELECT wall(format('SELECT alloc_many(%L, ARRAY[k(2), k(3)])', p)) FROM unnest('{any, lowest, random, below}'::text[]) AS p;
 SELECT wall($$SELECT alloc_many('prefix', ARRAY[k(2), k(3)], 30)$$);
 SELECT wall($$SELECT alloc_set('[{"pool": "any"}]', k(2))$$);

@@ -504,6 +504,7 @@ typedef struct Search
 	int			wanted;			/* units that are wanted at once, if many */
 	SlotRow		unit;			/* the unit that was taken */
 	int			stumbles;		/* failures to take a free block */
+	u128		stumbled_at;	/* the last one */
 	bool		ready;			/* something will be free at ready_at */
 	TimestampTz ready_at;
 } Search;

@@ -18,6 +18,7 @@
 #include "utils/snapmgr.h"
 
 #include "alloc/report.h"
+#include "alloc/share.h"
 #include "base/entry.h"
 
 /*
@@ -340,25 +341,28 @@ count_rows(Look *look, Extent slots, u128 *held, u128 *cooling)
 	slot_scan_end(&scan);
 }
 
-/* Count the rows of a pool of one size.  Returns false if they are not few. */
+/*
+ * Count the rows of a pool of one size, unless they are more than most.  Returns
+ * false then.
+ */
 static bool
-count_few(Look *look, Usage *usage)
+count_at_most(Look *look, uint64 most, Usage *usage)
 {
 	Extent		all = {0, U128_MAX};
-	int			n = 0;
+	uint64		n = 0;
 	SlotScan	scan;
 	SlotRow		row;
 
 	scan_by_slot(&scan, &look->store, look->pool->id, all,
 				 ForwardScanDirection, look->snapshot);
-	while (n <= FEW_ROWS && slot_scan_next(&scan, &row))
+	while (n <= most && slot_scan_next(&scan, &row))
 	{
 		usage->held += is_in_use(look, &row);
 		usage->cooling += is_cooling(look, &row);
 		n++;
 	}
 	slot_scan_end(&scan);
-	return n <= FEW_ROWS;
+	return n <= most;
 }
 
 /*
@@ -395,8 +399,9 @@ count_units(Look *look, const Part *parts, Usage *usage)
 	const Space *space = &look->pool->space;
 	u128		unused = 0;
 
-	/* under SERIALIZABLE, what is counted has to be the same for all pools */
-	if (IsolationIsSerializable() || !count_few(look, usage))
+	/* under SERIALIZABLE, a statement would take predicate locks */
+	if (!count_at_most(look, IsolationIsSerializable() ? PG_UINT64_MAX - 1 :
+					   FEW_ROWS, usage))
 		count_all(look, usage);
 	for (int i = 0; i < space->nranges; i++)
 	{
@@ -428,6 +433,27 @@ percentage(Datum part, Datum whole)
 	return DirectFunctionCall2(numeric_round, share, Int32GetDatum(2));
 }
 
+/*
+ * Count what is taken from a counted pool by a scan of ours, which is slower than
+ * a statement, but takes no predicate locks.
+ */
+static void
+scan_shares(Look *look, Usage *usage)
+{
+	RowScan		scan;
+	ShareRow	row;
+
+	share_scan_of_pool(&scan, &look->store, look->pool->id, look->snapshot);
+	while (share_scan_next(&scan, &row))
+	{
+		if (row.held && (!row.expires || row.expires_at > look->now))
+			usage->held += row.n;
+		else if (!row.held && row.expires_at > look->now)
+			usage->cooling += row.n;
+	}
+	rows_end(&scan);
+}
+
 /* Count what is taken from a counted pool. */
 static void
 count_shares(Look *look, Usage *usage)
@@ -436,6 +462,11 @@ count_shares(Look *look, Usage *usage)
 	bool		isnull;
 
 	usage->open = (u128) look->pool->capacity;
+	if (IsolationIsSerializable())
+	{
+		scan_shares(look, usage);
+		return;
+	}
 	owner_sql_begin(&scope);
 	owner_sql_at(look->snapshot,
 				 "SELECT coalesce(sum(n) FILTER (WHERE key IS NOT NULL), 0)::bigint, "

@@ -215,6 +215,15 @@ share_scan_by_key(RowScan *scan, Store *store, int32 pool, int32 origin,
 					 ForwardScanDirection, 3);
 }
 
+/* Scan all rows of a pool that the snapshot shows. */
+void
+share_scan_of_pool(RowScan *scan, Store *store, int32 pool, Snapshot snapshot)
+{
+	int4_key(&scan->keys[0], 1, pool);
+	share_scan_begin(scan, store, SHARE_BY_PLACE, snapshot,
+					 ForwardScanDirection, 1);
+}
+
 /* Set keys: the second column is from first to last. */
 static void
 int8_between(ScanKey keys, int64 first, int64 last)

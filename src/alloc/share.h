@@ -145,6 +145,8 @@ extern void share_open(Store *store);
 extern void share_scan_by_key(RowScan *scan, Store *store, int32 pool,
 							  int32 origin, const pg_uuid_t *key,
 							  Snapshot snapshot);
+extern void share_scan_of_pool(RowScan *scan, Store *store, int32 pool,
+							   Snapshot snapshot);
 extern void share_scan_by_place(RowScan *scan, Store *store, int32 pool,
 								int64 first, int64 last);
 extern void share_scan_by_span(RowScan *scan, Store *store, int32 pool,

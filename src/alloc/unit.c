@@ -141,6 +141,14 @@ unit_take(Search *search, int round)
 	 */
 	if (round == 0 || (search->store->waits.n > 0 && round < MAX_ROUNDS))
 		return OUTCOME_BUSY;
+
+	/* something was free, but could not be taken, though nobody was faster */
+	if (search->stumbles > 0 && search->store->waits.n == 0)
+	{
+		if (round >= MAX_ROUNDS)
+			raise_stumbled(search);
+		return OUTCOME_BUSY;
+	}
 	outcome = search_reason(search);
 	if (outcome == OUTCOME_BUSY && search->store->waits.n == 0 &&
 		search->pool->parent == NULL)
