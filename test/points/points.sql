@@ -7,6 +7,7 @@
 -- that of the row's place, which hold_place() takes.  A session has its own.
 CREATE FUNCTION cas_test.points_stop(relation regclass, at text, nth int,
 	lock bigint) RETURNS void AS 'pg_cas_points' LANGUAGE C;
+
 -- From now on an operation (tuple_update, tuple_delete, tuple_lock) on the relation
 -- does nothing, at the nth call of it (0: at each), and says that the row was
 -- "updated" or "deleted", or that it "would block".
