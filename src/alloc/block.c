@@ -294,21 +294,6 @@ slots_in_use(Store *store, const Pool *pool, Extent slots)
 	return result;
 }
 
-/* Raise XX000 because of the block that could not be taken last. */
-void
-raise_stumbled(Search *search)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INTERNAL_ERROR),
-			 errmsg("%s of pool \"%s\" seems to be free, but cannot be taken",
-					unit_text(search->pool, search->stumbled_at,
-							  search->request->order),
-					search->pool->name),
-			 errdetail("This has been tried %d times, with this or another unit.",
-					   search->stumbles),
-			 errhint("Look for an index or constraint on table alloc_slot that is not the extension's own, and see alloc_verify().")));
-}
-
 /*
  * Called when a block was found free but could not be taken.  Normally another
  * session was faster.  If this happens again and again, raise an error rather
@@ -320,8 +305,16 @@ stumble(Search *search, u128 lo)
 {
 	CHECK_FOR_INTERRUPTS();
 	search->stumbled_at = lo;
-	if (++search->stumbles >= MAX_STUMBLES)
-		raise_stumbled(search);
+	if (++search->stumbles <= MAX_STUMBLES)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("%s of pool \"%s\" seems to be free, but cannot be taken",
+					unit_text(search->pool, lo, search->request->order),
+					search->pool->name),
+			 errdetail("This has been tried %d times, with this or another unit.",
+					   MAX_STUMBLES),
+			 errhint("Look for an index or constraint on table alloc_slot that is not the extension's own, and see alloc_verify().")));
 }
 
 /* Fill in the search's unit: what the request's key is to have at lo. */

@@ -124,7 +124,6 @@ extern BlockState extent_state(Search *search, Extent slots, bool sweep,
 extern bool slots_in_use(Store *store, const Pool *pool, Extent slots);
 extern SlotRow *make_unit(Search *search, u128 lo);
 extern bool put_unit(Search *search, u128 lo);
-pg_noreturn extern void raise_stumbled(Search *search);
 extern bool take_block(Search *search, u128 lo, SlotRow *worst);
 extern bool take_row(Search *search, const SlotRow *row);
 extern bool random_slot(const Search *search, u128 *slot);

@@ -212,6 +212,7 @@ count_look(Count *count, const Request *request, Answer *answer)
 	int			key_row;
 
 	resolve_require_counted(pool, count->function);
+	answer->full = NULL;
 	count->store->waits.n = 0;
 	count->now = GetCurrentTimestamp();
 	state = key_look(count->store, pool, &count->key, count->now, unit,

@@ -142,13 +142,14 @@ unit_take(Search *search, int round)
 	if (round == 0 || (search->store->waits.n > 0 && round < MAX_ROUNDS))
 		return OUTCOME_BUSY;
 
-	/* something was free, but could not be taken, though nobody was faster */
-	if (search->stumbles > 0 && search->store->waits.n == 0)
-	{
-		if (round >= MAX_ROUNDS)
-			raise_stumbled(search);
+	/*
+	 * If something could not be taken, and is free nevertheless, that is no
+	 * reason to say that there is nothing: try again.
+	 */
+	if (search->stumbles > 0 && search->store->waits.n == 0 &&
+		block_state(search, search->stumbled_at, request->order, false,
+					NULL) == BLOCK_FREE)
 		return OUTCOME_BUSY;
-	}
 	outcome = search_reason(search);
 	if (outcome == OUTCOME_BUSY && search->store->waits.n == 0 &&
 		search->pool->parent == NULL)
@@ -305,6 +306,7 @@ unit_try(Store *store, PoolUse *use, Request *request, int round,
 	resolve_request(pool, request);
 	if (pool->counted)
 		return count_try(store, use, request, round, answer);
+	answer->full = NULL;
 	store->waits.n = 0;
 	search.now = GetCurrentTimestamp();
 	state = key_look(store, pool, &request->key, search.now, unit,

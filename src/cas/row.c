@@ -64,15 +64,19 @@ lock_unless_hidden(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 		if (statement_run(call, &lock, row))
 			return true;
 
-		/* The row may have been inserted since that snapshot. */
-		if (!statement_read(call, key, GetLatestSnapshot(), wants, row))
-			return false;
+		/*
+		 * With the transaction's snapshot, raise 40001 if the row has been
+		 * inserted, changed or deleted since.  If it is there, policies hide it.
+		 */
 		if (IsolationUsesXactSnapshot())
 		{
-			/* If the snapshot sees it as well, policies hide it. */
 			*hidden = row_read_latest(call, key, wants, row);
 			return false;
 		}
+
+		/* The row may have been inserted since that snapshot. */
+		if (!statement_read(call, key, GetLatestSnapshot(), wants, row))
+			return false;
 
 		/*
 		 * Try to lock that row with a new snapshot.  If this fails again and

@@ -92,12 +92,11 @@ write_fences(NameTable *names, Resource *resources, int n,
 	{
 		/*
 		 * Only a statement on the table itself, by the owner of the extension,
-		 * can still lock or change a row.  If it has locked the row, we wait
-		 * for it here, without our deadline.
+		 * can still lock or change a row.
 		 */
 		if (!fence_next(names, resources[i].fence, &patience,
 						&resources[i].fence) ||
-			!names_write_fence(names, &resources[i], since, request))
+			!names_write_fence(names, &resources[i], since, request, false))
 			return i;
 	}
 	return n;

@@ -177,7 +177,7 @@ extern TM_Result names_lock_as_found(NameTable *names, LockTupleMode mode);
 extern void names_update(NameTable *names, const Datum *values,
 						 const bool *nulls, const bool *replace);
 extern bool names_write_fence(NameTable *names, const Resource *resource,
-							  TimestampTz since, Datum request);
+							  TimestampTz since, Datum request, bool locked);
 extern Datum names_get(NameTable *names, int attnum, bool *isnull);
 extern int64 names_fence(NameTable *names);
 

@@ -330,11 +330,13 @@ insert_row(NameTable *names, HeapTuple tuple)
 }
 
 /*
- * Write a new version of a row, whose place then is in row.  Returns false if
- * the row has been changed, which cannot happen if we have locked it.
+ * Write a new version of a row, whose place then is in row.  If we have not
+ * locked it, returns false if the row has been changed, or if another transaction
+ * has locked or is changing it.
  */
 static bool
-update_row(NameTable *names, ItemPointer tid, TupleTableSlot *row)
+update_row(NameTable *names, ItemPointer tid, TupleTableSlot *row,
+		   bool locked)
 {
 	TU_UpdateIndexes update_indexes;
 	LockTupleMode mode;
@@ -343,7 +345,7 @@ update_row(NameTable *names, ItemPointer tid, TupleTableSlot *row)
 
 	result = table_tuple_update(names->rel, tid, row,
 								GetCurrentCommandId(true), 0, SnapshotAny,
-								InvalidSnapshot, true, &failure, &mode,
+								InvalidSnapshot, locked, &failure, &mode,
 								&update_indexes);
 
 	switch (result)
@@ -357,10 +359,14 @@ update_row(NameTable *names, ItemPointer tid, TupleTableSlot *row)
 		case TM_Deleted:
 			return false;
 
-		case TM_Invisible:
-		case TM_SelfModified:
 		case TM_BeingModified:
 		case TM_WouldBlock:
+			if (!locked)
+				return false;
+			break;
+
+		case TM_Invisible:
+		case TM_SelfModified:
 			break;
 	}
 	elog(ERROR, "unexpected table_tuple_update status: %u", result);
@@ -519,12 +525,12 @@ names_lock_as_found(NameTable *names, LockTupleMode mode)
 /*
  * Write a new version of a resource's row, with what an exclusive holder
  * leaves there: the fence, the time since when it holds the lock, and its
- * request, if any.  Returns false if the row has been changed, which cannot
- * happen if we have locked it.
+ * request, if any.  If we have not locked the row, returns false if that would
+ * have to wait or another transaction was faster.
  */
 bool
 names_write_fence(NameTable *names, const Resource *resource,
-				  TimestampTz since, Datum request)
+				  TimestampTz since, Datum request, bool locked)
 {
 	TupleTableSlot *row = written_slot(names);
 	ItemPointerData tid = resource->tid;
@@ -536,7 +542,7 @@ names_write_fence(NameTable *names, const Resource *resource,
 	row->tts_values[Anum_lock_request - 1] = request;
 	row->tts_isnull[Anum_lock_request - 1] = request == (Datum) 0;
 	ExecStoreVirtualTuple(row);
-	if (!update_row(names, &tid, row))
+	if (!update_row(names, &tid, row, locked))
 		return false;
 	place_remember(names, names_hash(resource->name), &row->tts_tid,
 				   InvalidBuffer);
@@ -558,7 +564,7 @@ names_update(NameTable *names, const Datum *values, const bool *nulls,
 							unconstify(bool *, replace));
 	ExecClearTuple(names->slot);
 	ExecForceStoreHeapTuple(new, row, false);
-	if (!update_row(names, &names->tid, row))
+	if (!update_row(names, &names->tid, row, true))
 		elog(ERROR, "a locked row was changed");
 	ExecClearTuple(row);
 	heap_freetuple(new);
