@@ -1,9 +1,14 @@
 # Claim: the reference (README.md and docs/*.md) and the code say the same:
 #
 # - each function, view and type of the extension's own schema is described,
-#   and what is described is there, with the arguments named there;
-# - so is each argument of cas_enable(), each setting with its default and who
-#   may set it, each kind of pool, and each SQLSTATE of our own;
+#   and what is described is there, with the arguments and defaults named there;
+#   what a table says of a function's result fits its type;
+# - so is each argument of cas_enable() with its default, each setting with its
+#   default and who may set it, and each kind of pool;
+# - the table of SQLSTATEs has each that src/ raises, and no others; what other
+#   tables and the comments of functions say to be raised is in it;
+# - the tables of outcomes, and of what alloc_reconcile() reports, have the words
+#   of the code;
 # - each function, argument, setting, kind and view in a table has been added in
 #   a version that there is;
 # - the README names the versions of PostgreSQL that scripts/majors.sh has;
@@ -39,26 +44,57 @@ sub rows
 my %page = map { s|^\Q$root/\E||r => slurp_file($_) } "$root/README.md",
   grep { !/benchmarks|testing|architecture/ } glob "$root/docs/*.md";
 
-# The rows of all tables whose first cells have code in them: page, heading of
-# the first column, and cells.
+# The rows of all tables: page, heading of the first column, all headings, and
+# cells.
 my @table_rows;
 foreach my $page (sort keys %page)
 {
-	my $heading;
+	my @columns;
 	my $number = 0;
 
 	foreach my $line (split /\n/, $page{$page})
 	{
 		$number++;
-		if ($line !~ /^\|/) { $heading = undef; next; }
+		if ($line !~ /^\|/) { @columns = (); next; }
 		my @cells = map { s/^\s+|\s+$//gr } split /(?<!\\)\|/, $line =~ s/^\||\|\s*$//gr, -1;
-		if (!defined $heading) { $heading = $cells[0]; next; }
+		if (!@columns) { @columns = @cells; next; }
 		next if $cells[0] =~ /^-+$/;
 		push @table_rows,
-		  { at => "$page, line $number", heading => $heading, cells => \@cells };
+		  {
+			at => "$page, line $number",
+			heading => $columns[0],
+			columns => [@columns],
+			cells => \@cells
+		  };
 	}
 }
 sub table { my ($heading) = @_; return grep { $_->{heading} =~ $heading } @table_rows; }
+
+# A row's cell in the column with this heading; undefined if the table has none.
+sub cell
+{
+	my ($row, $heading) = @_;
+	my ($i) = grep { $row->{columns}[$_] =~ $heading } 0 .. $#{ $row->{columns} };
+
+	return defined $i ? $row->{cells}[$i] : undef;
+}
+
+# The first cells of these rows name all of these words of the code, and no others.
+sub same_words
+{
+	my ($name, $rows, @words) = @_;
+	my ($page) = map { $_->{at} =~ /^(.*),/ } @$rows;
+	my %in_code = map { $_ => 1 } @words;
+	my %in_table = map { $_ => 1 } map { $_->{cells}[0] =~ /`([^`]+)`/g } @$rows;
+
+	cmp_ok(scalar keys %in_code, '>', 2, "$name: words are found");
+	nothing($name,
+		(map { "$page: no row for $_" } grep { !$in_table{$_} } keys %in_code),
+		(map { "$page: the code has no $_" } grep { !$in_code{$_} } keys %in_table));
+}
+
+# The SQLSTATEs in a text.
+sub states { return $_[0] =~ /(?<![-\w])((?=[0-9A-Z]*\d)[0-9A-Z]{5})\b/g; }
 
 # All code in the pages, by page.
 my %code;
@@ -171,10 +207,96 @@ foreach my $row (table(qr/^function$/))
 }
 nothing('each row of the tables of functions has the arguments of the code', @wrong);
 
-my @arguments = map { $_->{cells}[0] =~ /`(\w+)`/ ? $1 : () } table(qr/^argument$/);
+# Defaults, wherever one is written: "cas_lock(rel, ids, mode DEFAULT 'update')".
+my (%declared, %result);
+foreach my $row (rows(<<'SQL'))
+SELECT p.proname, pg_get_function_arguments(p.oid),
+	regexp_replace(pg_get_function_result(p.oid), '^SETOF ', ''),
+	coalesce(
+		(SELECT string_agg(a.attname, ', ' ORDER BY a.attnum)
+		 FROM pg_attribute AS a JOIN pg_type AS t ON t.typrelid = a.attrelid
+		 WHERE t.oid = p.prorettype AND t.typtype = 'c' AND a.attnum > 0),
+		(SELECT string_agg(c.name, ', ' ORDER BY c.n)
+		 FROM unnest(p.proargnames, p.proargmodes) WITH ORDINALITY AS c (name, mode, n)
+		 WHERE c.mode = 't'))
+FROM pg_proc AS p
+WHERE p.pronamespace = 'public'::regnamespace
+SQL
+{
+	my ($name, $arguments, $type, $columns) = @$row;
+
+	push @{ $declared{$name} }, $arguments =~ s/'00:00:00'::interval/'0'::interval/gr;
+	$result{$name} = { type => $type, columns => $columns };
+}
+@wrong = ();
+my $defaults = 0;
+foreach my $page (sort keys %page)
+{
+	while ($page{$page} =~ /\b(\w+)\(([^()`]*\bDEFAULT\b[^()`]*)\)/g)
+	{
+		my ($name, $list) = ($1, $2);
+
+		next if !$functions{$name};
+		foreach (split /,/, $list)
+		{
+			my ($argument, $default) = /^\s*(\w+)\b.*?\bDEFAULT\s+(\S+)/s or next;
+
+			$defaults++;
+			push @wrong, "$page: $name(), $argument DEFAULT $default"
+			  if !grep { /\b$argument [^,]*DEFAULT \Q$default\E(?=::|,|$)/ } @{ $declared{$name} };
+		}
+	}
+}
+cmp_ok($defaults, '>', 4, 'defaults of arguments are found');
+nothing('each default of an argument is that of the code', @wrong);
+
+# What a table says of the result is a type or columns, or begins with a word that
+# only one type can mean; most of it describes the value.
+my %means = (true => 'boolean', false => 'boolean', when => 'timestamp with time zone');
+my $compared = 0;
+@wrong = ();
+foreach my $row (table(qr/^function$/))
+{
+	my $cell = cell($row, qr/^(?:returns|result)$/) // next;
+	my ($type) = $cell eq '' ? 'void' : $cell =~ /^an? `(\w+)`/;
+	my ($columns) = $cell =~ /`\(([a-z_, ]+)\)`/;
+
+	($type) = map { $means{$_} // () } $cell =~ /^(\w+)/ if !defined $type;
+	foreach my $name (names($row->{cells}[0]))
+	{
+		my $result = $result{$name} or next;
+
+		$compared++ if defined $type || defined $columns;
+		push @wrong, "$row->{at}: $name() returns $result->{type}"
+		  if defined $type && $type ne $result->{type}
+		  || !defined $type && $result->{type} eq 'boolean';
+		push @wrong, "$row->{at}: $name() returns ($result->{columns})"
+		  if defined $columns && $columns ne $result->{columns};
+		push @wrong, "$row->{at}: $name() returns no row"
+		  if $cell =~ /^(?:a|the) rows?\b/ && $result->{columns} eq '';
+	}
+}
+cmp_ok($compared, '>', 30, 'results are found');
+nothing('each result is what the table of the functions says', @wrong);
+
+my %default = map { $_->{cells}[0] =~ /`(\w+)`/ ? ($1 => cell($_, qr/^default$/)) : () }
+  table(qr/^argument$/);
 my @enable = @{ (sort { @$b <=> @$a } @{ $functions{cas_enable} })[0] };
-is_deeply([ sort @arguments ], [ sort @enable ],
+is_deeply([ sort keys %default ], [ sort @enable ],
 	'the arguments of cas_enable() are those of its table');
+
+# An argument that is not given is NULL, since a further call keeps the setting.
+# So the defaults are what the first call makes of that.
+$node->safe_psql('postgres', q{CREATE TABLE enabled (id int PRIMARY KEY); SELECT cas_enable('enabled')});
+my %made = map { $_->[0] => $_->[1] } rows(<<'SQL');
+SELECT s.key, s.value FROM cas_tables AS t, jsonb_each_text(to_jsonb(t)) AS s
+SQL
+nothing('each default of cas_enable() is what its table says',
+	(map { "cas_enable(): $_" }
+		grep { !/^rel / && !/ DEFAULT NULL::/ } split /, /, $declared{cas_enable}[0]),
+	(map { "docs/rows.md: $_ is '$made{$_}' by default" }
+		grep { ($default{$_} =~ s/^none$|`//gr =~ s/^\{\}$//r) ne ($made{$_} =~ s/^\[\]$//r) }
+		grep { $_ ne 'rel' } @enable));
 
 #
 # Settings: a row each in docs/rows.md, with the default and who may set it; a
@@ -239,15 +361,55 @@ nothing('each kind of pool has a row and is in the comment, and each row is a ki
 #
 # SQLSTATEs
 #
-my %ours = map { s/[',]//gr => 1 }
-  slurp_file("$root/src/pg_cas.h") =~ /MAKE_SQLSTATE\(([^)]*)\)/g;
-%rows = map { map { $_ => 1 } $_->{cells}[0] =~ /\b(PT\d+)\b/g } table(qr/^SQLSTATE$/);
-nothing('the SQLSTATEs of src/pg_cas.h are those of the table',
-	(map { "docs/rows.md: the table of SQLSTATEs has no row for $_" } grep { !$rows{$_} } keys %ours),
-	(map { "src/pg_cas.h: no $_" } grep { !$ours{$_} } keys %rows));
+# by the names that PostgreSQL has for them, and those of our own
+my %state = map { /^(\w{5})\s+[EWS]\s+(ERRCODE_\w+)/ ? ($2 => $1) : () } split /\n/,
+  slurp_file(`pg_config --sharedir` =~ s/\n//r . '/errcodes.txt');
+my %known = map { $_ => 1 } values %state;
+my %own = slurp_file("$root/src/pg_cas.h") =~ /^#define (ERRCODE_CAS_\w+)\s+MAKE_SQLSTATE\(([^)]*)\)/mg;
+%own = map { $_ => $own{$_} =~ s/[',]//gr } keys %own;
+%state = (%state, %own);
+my %ours = map { $_ => 1 } values %own;
 
-my %known = map { $_ => 1 } grep { /^(?=.*\d)[0-9A-Z]{5}$/ } map { split } slurp_file(
-	`pg_config --sharedir` =~ s/\n//r . '/errcodes.txt');
+# A name that is not compared with, nor defined, is raised.
+my $source = join "\n", map { slurp_file($_) } glob "$root/src/*.[ch] $root/src/*/*.[ch]";
+$source =~ s{/\*.*?\*/}{}gs;
+$source =~ s/^#define ERRCODE_.*//mg;
+my %raised = map { ($state{$_} // $_) => 1 } $source =~ /(?<![=!]= )\b(ERRCODE_\w+)\b(?!\()/g;
+
+# What the table has though PostgreSQL alone raises it, and what it leaves out:
+# only somebody who has damaged the extension's objects, or has made others
+# beside them, can meet that.
+my %passed = map { $_ => 1 } (
+	'23503',     # delete or rename of a row that others refer to
+	'57014');    # cancel
+my %omitted = map { $_ => 1 } (
+	'XX000',     # an index or a constraint of others on our tables
+	'XX001',     # damage in our tables
+	'39P01');    # our trigger functions in triggers of others
+%rows = map { map { $_ => 1 } states($_->{cells}[0]) } table(qr/^SQLSTATE$/);
+cmp_ok(scalar keys %raised, '>', 20, 'SQLSTATEs are found');
+nothing('the SQLSTATEs that are raised are those of the table',
+	(map { "docs/rows.md: the table of SQLSTATEs has no row for $_" }
+		grep { !$rows{$_} && !$omitted{$_} } keys %raised, keys %passed),
+	(map { "src: $_ is not raised" }
+		grep { !$raised{$_} && !$passed{$_} } keys %rows, keys %omitted, keys %ours),
+	(map { "docs/rows.md: $_ was to be left out" } grep { $rows{$_} } keys %omitted),
+	(map { "src: $_ is raised, and not by PostgreSQL alone" } grep { $raised{$_} } keys %passed));
+
+@wrong = ();
+foreach my $row (grep { $_->{heading} ne 'SQLSTATE' } @table_rows)
+{
+	push @wrong, map { "$row->{at}: $_" } grep { !$rows{$_} }
+	  states(cell($row, qr/^(?:raises|SQLSTATE)$/) // '');
+}
+foreach my $comment (rows(<<'SQL'))
+SELECT proname, regexp_replace(obj_description(oid, 'pg_proc'), '[|\n]', ' ', 'g')
+FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+SQL
+{
+	push @wrong, map { "comment of $comment->[0]: $_" } grep { !$rows{$_} } states($comment->[1]);
+}
+nothing('what functions raise, by other tables and by comments, is in the table', @wrong);
 @wrong = ();
 foreach my $page (sort keys %page)
 {
@@ -258,6 +420,56 @@ foreach my $page (sort keys %page)
 	}
 }
 nothing('each SQLSTATE named in the reference is one', @wrong);
+
+#
+# Outcomes and problems: words that the code returns
+#
+sub body
+{
+	my ($file, $function) = @_;
+	return (slurp_file("$root/src/$file") =~ /^\Q$function\E\(.*?^\{\n(.*?)^\}/ms)[0] // '';
+}
+my @outcomes = table(qr/^outcome$/);
+
+same_words('the outcomes of swaps', [ grep { $_->{at} =~ /rows\.md/ } @outcomes ],
+	body('cas/outcome.c', 'outcome_name') =~ /return "(\w+)"/g);
+
+my @allocations = grep { defined cell($_, qr/^SQLSTATE$/) } @outcomes;
+my %outcome = body('alloc/answer.c', 'alloc_outcome_name') =~ /case (\w+):\s*return "(\w+)"/g;
+same_words('the outcomes of allocations', \@allocations, values %outcome);
+
+# ... with the errors that are raised for them
+my %error;
+my ($switch) = body('alloc/answer.c', 'require_unit') =~ /switch \(answer->outcome\)(.*)/s;
+foreach my $part (split /\bbreak;/, $switch // '')
+{
+	my ($error) = map { $state{$_} } $part =~ /errcode\((\w+)\)/;
+
+	$error{$_} = $error foreach $part =~ /\b(?:case )?(\w+):(?=\s)/g;
+}
+cmp_ok(scalar keys %error, '>', 3, 'errors of outcomes are found');
+@wrong = ();
+foreach my $row (@allocations)
+{
+	my %of = reverse %outcome;
+	my $name = $of{ ($row->{cells}[0] =~ /(\w+)/)[0] } // '';
+	my $error = $name =~ /_(?:ALLOCATED|HELD)$/ ? '' : $error{$name} // $error{default} // '';
+
+	push @wrong, "$row->{at}: $error" if cell($row, qr/^SQLSTATE$/) ne $error;
+}
+nothing('each outcome of an allocation has the SQLSTATE of its error', @wrong);
+
+my $import = slurp_file("$root/src/alloc/import.c");
+same_words('the outcomes of alloc_import()',
+	[ grep { $_->{at} =~ /allocation/ && !defined cell($_, qr/^SQLSTATE$/) } @outcomes ],
+	map { /"(\w+)"/g } $import =~ /\breturn ([^;]*);/g,
+	$import =~ /\boutcomes?\b[^;=]*=(?!=)([^;]*);/g);
+
+# words that are compared with are no answers
+my ($reconcile) = map { s/--.*//gr } slurp_file("$root/sql/install/20-allocation.sql") =~
+  /^CREATE FUNCTION alloc_reconcile\(.*?^BEGIN ATOMIC(.*?)^END;/ms;
+same_words('the problems that alloc_reconcile() reports', [ table(qr/^problem$/) ],
+	($reconcile // '') =~ /(?<!\) )'([a-z]+)'/g);
 
 #
 # Versions: the last column of a table of what can be used
