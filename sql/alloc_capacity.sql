@@ -105,6 +105,10 @@ WHERE name = 'p';
 SELECT * FROM alloc_verify() WHERE problem ~ '^pool';
 SELECT raises($$SELECT alloc_count('c', k(50))$$);
 ROLLBACK;
+BEGIN;
+DELETE FROM cas_internal.alloc_pool WHERE name = 'i';
+SELECT DISTINCT pool, problem FROM alloc_verify() ORDER BY pool;
+ROLLBACK;
 -- the constraint keeps out what would be too much
 SELECT split_part(raises(format($$INSERT INTO cas_internal.alloc_share
 	(pool, origin, key, first, n, total, generation, allocated_at)

@@ -77,6 +77,12 @@ BEGIN;
 UPDATE cas_internal.alloc_range AS r SET last = r.first + 159 FROM cas_internal.alloc_pool AS p WHERE p.id = r.pool AND p.name = 'm';
 SELECT problems();
 ROLLBACK;
+-- ranges that share values
+BEGIN;
+ALTER TABLE cas_internal.alloc_range DROP CONSTRAINT alloc_range_overlap;
+INSERT INTO cas_internal.alloc_range (pool, first, last, whole) SELECT pool, last - 9, last + 10, whole FROM cas_internal.alloc_range WHERE last - first = 255;
+SELECT problems();
+ROLLBACK;
 BEGIN;
 SELECT alloc_pool_shrink('m', '10.0.0.160/27', drain => true);
 SELECT problems();
