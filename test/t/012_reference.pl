@@ -8,7 +8,7 @@
 # - the table of SQLSTATEs has each that src/ raises, and no others; what other
 #   tables and the comments of functions say to be raised is in it;
 # - the tables of outcomes, and of what alloc_reconcile() reports, have the words
-#   of the code;
+#   of the code, and regress tests have provoked all that alloc_verify() reports;
 # - each function, argument, setting, kind and view in a table has been added in
 #   a version that there is;
 # - the README names the versions of PostgreSQL that scripts/majors.sh has;
@@ -470,6 +470,15 @@ my ($reconcile) = map { s/--.*//gr } slurp_file("$root/sql/install/20-allocation
   /^CREATE FUNCTION alloc_reconcile\(.*?^BEGIN ATOMIC(.*?)^END;/ms;
 same_words('the problems that alloc_reconcile() reports', [ table(qr/^problem$/) ],
 	($reconcile // '') =~ /(?<!\) )'([a-z]+)'/g);
+
+# What alloc_verify() can report has no table, but has been seen in a regress test.
+my @problems = map { s/''/'/gr } map { /\b(?:SELECT|THEN|ELSE) '((?:''|[^'])+)'/g }
+  slurp_file("$root/sql/install/20-allocation.sql") =~
+  /\bproblems\(problem, detail\) AS \(\n(.*?)^    SELECT p\.name, problems\.problem,/msg;
+my $seen = join '', map { slurp_file($_) } glob "$root/expected/alloc_*.out";
+cmp_ok(scalar @problems, '>', 15, 'problems of alloc_verify() are found');
+nothing('each problem that alloc_verify() can report is in the output of a test',
+	grep { $seen !~ /(?:^|[:|]) \Q$_\E/m } @problems);
 
 #
 # Versions: the last column of a table of what can be used
