@@ -65,10 +65,10 @@ lock_unless_hidden(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 			return true;
 
 		/*
-		 * With the transaction's snapshot, raise 40001 if the row has been
-		 * inserted, changed or deleted since.  If it is there, policies hide it.
+		 * If policies hide it from the transaction's snapshot, raise 40001 if
+		 * it has been inserted, changed or deleted since.
 		 */
-		if (IsolationUsesXactSnapshot())
+		if (IsolationUsesXactSnapshot() && row_has_policies(call))
 		{
 			*hidden = row_read_latest(call, key, wants, row);
 			return false;
@@ -77,6 +77,8 @@ lock_unless_hidden(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 		/* The row may have been inserted since that snapshot. */
 		if (!statement_read(call, key, GetLatestSnapshot(), wants, row))
 			return false;
+		if (IsolationUsesXactSnapshot())
+			found_raise_outdated(call);
 
 		/*
 		 * Try to lock that row with a new snapshot.  If this fails again and
