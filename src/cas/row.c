@@ -65,8 +65,8 @@ lock_unless_hidden(CasCall *call, CasKey *key, CasLockMode mode, int wants,
 			return true;
 
 		/*
-		 * If policies hide it from the transaction's snapshot, raise 40001 if
-		 * it has been inserted, changed or deleted since.
+		 * Policies for UPDATE may hide a row that the transaction's snapshot
+		 * shows.  Raise 40001 if it has been inserted, changed or deleted since.
 		 */
 		if (IsolationUsesXactSnapshot() && row_has_policies(call))
 		{
