@@ -4,7 +4,7 @@
 -- promise what is not there.
 SET client_min_messages = warning;
 SET search_path = public, cas_test;
-SET statement_timeout = '60s';
+SET statement_timeout = '10min';
 CREATE FUNCTION usage(pool text) RETURNS text LANGUAGE sql AS $$
 	SELECT format('%s of %s', allocated, capacity) FROM alloc_usage(pool) $$;
 CREATE FUNCTION get_set(request jsonb, n int) RETURNS text LANGUAGE sql AS $$

@@ -129,7 +129,7 @@ SELECT count(alloc_pool_drop(p)) FROM unnest(ARRAY['gaps', 'gaps_below', 'gaps_t
 
 -- units that run out while the call goes on are given out again, and no call is
 -- without an end, though a key had its unit before
-SET statement_timeout = '1min';
+SET statement_timeout = '10min';
 SELECT alloc_pool_create('brief', '{0-69}', 'int'), alloc_pool_create('brief_low', '{0-1}', 'int', 'lowest'),
     alloc_pool_create('brief_random', '{0-1}', 'int', 'random'), alloc_pool_create('brief_nets', '{10.9.0.0/31}', 'prefix'),
     alloc_pool_create('brief_top', '{}', 'count', capacity => 1000);

@@ -11,7 +11,7 @@ CREATE FUNCTION wall(statement text) RETURNS text LANGUAGE sql AS
     $$ SELECT regexp_replace(split_part(raises(statement), E'\n', 1), '^(\w+) \S+ of pool', '\1 a unit of pool') $$;
 -- thousands of tries, which would take hours if caches were discarded in each
 SET debug_discard_caches = 0;
-SET statement_timeout = '2min';
+SET statement_timeout = '10min';
 \set ON_ERROR_STOP on
 SELECT alloc_pool_create('count', '{}', 'count', capacity => 10), alloc_pool_create('above', '{}', 'count', capacity => 10);
 SELECT alloc_pool_create('below', '{0-9}', 'int', parent => 'above'), alloc_pool_create('part', '{}', 'count', capacity => 10, parent => 'above');

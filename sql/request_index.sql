@@ -31,7 +31,7 @@ CREATE UNIQUE INDEX mine_unique ON cas_internal.request_result (scope) WHERE sco
 SELECT request_once('index', '78', '1', 'same(jsonb)');
 CREATE UNIQUE INDEX mine_wall ON cas_internal.request_scope ((true))
 	WHERE scope IN ('second', 'third') OR (scope = 'index' AND made_by = '0');
-SET statement_timeout = '2min';
+SET statement_timeout = '10min';
 SELECT request_scope_set('second', retention => '1 hour');
 SELECT request_once('third', '1', '1', 'same(jsonb)');
 SELECT request_once('index', '77', '77', 'same(jsonb)');

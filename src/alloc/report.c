@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/array.h"
@@ -20,12 +19,6 @@
 #include "alloc/report.h"
 #include "alloc/share.h"
 #include "base/entry.h"
-
-/*
- * So many rows of a pool are counted by a scan of ours, since planning a statement
- * would take longer.
- */
-#define FEW_ROWS 200
 
 PG_FUNCTION_INFO_V1(alloc_usage);
 PG_FUNCTION_INFO_V1(alloc_verify);
@@ -116,20 +109,6 @@ look_at_pools(FunctionCallInfo fcinfo, bool required, void (*at) (Look *look))
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(cxt);
 	return (Datum) 0;
-}
-
-/* Is the row's unit held by a key? */
-bool
-is_in_use(const Look *look, const SlotRow *row)
-{
-	return row->held && !has_run_out(row, look->now);
-}
-
-/* Is the row's unit cooling down? */
-static bool
-is_cooling(const Look *look, const SlotRow *row)
-{
-	return !row->held && !has_run_out(row, look->now);
 }
 
 /* qsort comparator */
@@ -342,54 +321,6 @@ count_rows(Look *look, Extent slots, u128 *held, u128 *cooling)
 }
 
 /*
- * Count the rows of a pool of one size, unless they are more than most.  Returns
- * false then.
- */
-static bool
-count_at_most(Look *look, uint64 most, Usage *usage)
-{
-	Extent		all = {0, U128_MAX};
-	uint64		n = 0;
-	SlotScan	scan;
-	SlotRow		row;
-
-	scan_by_slot(&scan, &look->store, look->pool->id, all,
-				 ForwardScanDirection, look->snapshot);
-	while (n <= most && slot_scan_next(&scan, &row))
-	{
-		usage->held += is_in_use(look, &row);
-		usage->cooling += is_cooling(look, &row);
-		n++;
-	}
-	slot_scan_end(&scan);
-	return n <= most;
-}
-
-/*
- * Count the rows of a pool of one size with one statement, which is 2 to 3
- * times as fast as a scan of ours, once it is planned.
- */
-static void
-count_all(Look *look, Usage *usage)
-{
-	OwnerScope	scope;
-	bool		isnull;
-
-	owner_sql_begin(&scope);
-	owner_sql_at(look->snapshot,
-				 "SELECT count(*) FILTER (WHERE key IS NOT NULL "
-				 "AND (expires_at IS NULL OR expires_at > $2)), "
-				 "count(*) FILTER (WHERE key IS NULL AND expires_at > $2) "
-				 "FROM @alloc_slot WHERE pool = $1",
-				 ARGS(INT4OID, TIMESTAMPTZOID),
-				 VALUES(Int32GetDatum(look->pool->id),
-						TimestampTzGetDatum(look->now)));
-	usage->held = DatumGetInt64(owner_sql_value(0, 1, &isnull));
-	usage->cooling = DatumGetInt64(owner_sql_value(0, 2, &isnull));
-	owner_sql_end(&scope);
-}
-
-/*
  * Count the rows of a pool of one size.  That does not tell where they are, so
  * those in draining ranges and in reservations are counted again.
  */
@@ -398,17 +329,17 @@ count_units(Look *look, const Part *parts, Usage *usage)
 {
 	const Space *space = &look->pool->space;
 	u128		unused = 0;
+	uint64		held;
+	uint64		cooling;
 
-	/* under SERIALIZABLE, a statement would take predicate locks */
-	if (!count_at_most(look, IsolationIsSerializable() ? PG_UINT64_MAX - 1 :
-					   FEW_ROWS, usage))
-		count_all(look, usage);
+	tally(look, &held, &cooling);
+	usage->held = held;
+	usage->cooling = cooling;
 	for (int i = 0; i < space->nranges; i++)
 	{
 		if (parts[i].range->draining)
 			count_rows(look, parts[i].slots, &usage->draining, &unused);
 	}
-	/* the statement has counted these, too */
 	usage->held = less(usage->held, usage->draining);
 	usage->cooling = less(usage->cooling, unused);
 	for (int i = 0; i < space->nreserved; i++)
@@ -433,16 +364,14 @@ percentage(Datum part, Datum whole)
 	return DirectFunctionCall2(numeric_round, share, Int32GetDatum(2));
 }
 
-/*
- * Count what is taken from a counted pool by a scan of ours, which is slower than
- * a statement, but takes no predicate locks.
- */
+/* Count what is taken from a counted pool. */
 static void
-scan_shares(Look *look, Usage *usage)
+count_shares(Look *look, Usage *usage)
 {
 	RowScan		scan;
 	ShareRow	row;
 
+	usage->open = (u128) look->pool->capacity;
 	share_scan_of_pool(&scan, &look->store, look->pool->id, look->snapshot);
 	while (share_scan_next(&scan, &row))
 	{
@@ -452,33 +381,6 @@ scan_shares(Look *look, Usage *usage)
 			usage->cooling += row.n;
 	}
 	rows_end(&scan);
-}
-
-/* Count what is taken from a counted pool. */
-static void
-count_shares(Look *look, Usage *usage)
-{
-	OwnerScope	scope;
-	bool		isnull;
-
-	usage->open = (u128) look->pool->capacity;
-	if (IsolationIsSerializable())
-	{
-		scan_shares(look, usage);
-		return;
-	}
-	owner_sql_begin(&scope);
-	owner_sql_at(look->snapshot,
-				 "SELECT coalesce(sum(n) FILTER (WHERE key IS NOT NULL), 0)::bigint, "
-				 "coalesce(sum(n) FILTER (WHERE key IS NULL), 0)::bigint "
-				 "FROM @alloc_share WHERE pool = $1 AND (expires_at > $2 "
-				 "OR (expires_at IS NULL AND key IS NOT NULL))",
-				 ARGS(INT4OID, TIMESTAMPTZOID),
-				 VALUES(Int32GetDatum(look->pool->id),
-						TimestampTzGetDatum(look->now)));
-	usage->held = DatumGetInt64(owner_sql_value(0, 1, &isnull));
-	usage->cooling = DatumGetInt64(owner_sql_value(0, 2, &isnull));
-	owner_sql_end(&scope);
 }
 
 /* Add the pool's row to the result of alloc_usage(). */

@@ -31,7 +31,11 @@ typedef struct Part
 
 extern Datum look_at_pools(FunctionCallInfo fcinfo, bool required,
 						   void (*at) (Look *look));
-extern bool is_in_use(const Look *look, const SlotRow *row);
 extern Part *parts_of(const Pool *pool);
+
+/* tally.c */
+extern bool is_in_use(const Look *look, const SlotRow *row);
+extern bool is_cooling(const Look *look, const SlotRow *row);
+extern void tally(Look *look, uint64 *held, uint64 *cooling);
 
 #endif							/* PG_CAS_ALLOC_REPORT_H */
