@@ -181,7 +181,9 @@ SELECT * FROM alloc_verify();
 -- The row of a frontier gets index entries on the page to which it goes when
 -- its own is full.
 SELECT alloc_pool_create('frontier', '{0-9999}', 'int', 'lowest');
+SET debug_discard_caches = 0;
 SELECT count(alloc_int('frontier', k(n))) FROM generate_series(1, 600) AS n;
+RESET debug_discard_caches;
 CREATE VIEW frontier AS SELECT f.slot, (f.ctid::text::point)[0] AS page, f.range
 FROM cas_internal.alloc_frontier AS f JOIN cas_internal.alloc_range AS r ON r.id = f.range
 JOIN cas_internal.alloc_pool AS p ON p.id = r.pool WHERE p.name = 'frontier';
@@ -213,6 +215,7 @@ SELECT * FROM alloc_verify();
 SELECT count(alloc_release(pool, key)) FROM alloc_units;
 
 -- it is saved, too, by those who forget it after each unit, as sessions that end do
+SET debug_discard_caches = 0;
 SELECT alloc_pool_create('shortly', '{0-9999}', 'int');
 DO $$ BEGIN
     FOR n IN 1 .. 1500 LOOP
@@ -228,6 +231,7 @@ SELECT max(f.slot) > 1000 AS saved FROM cas_internal.alloc_frontier AS f JOIN ca
 JOIN cas_internal.alloc_pool AS p ON p.id = r.pool WHERE p.name = 'shortly';
 SELECT max(value::int) FROM alloc_units WHERE pool = 'shortly';
 SELECT count(alloc_release(pool, key)) FROM alloc_units;
+RESET debug_discard_caches;
 DROP VIEW frontier;
 
 SELECT count(alloc_pool_drop(pool)) FROM alloc_pools;

@@ -334,6 +334,7 @@ SELECT refused('[]', '[{"op": "create", "table": "doc", "id": "x", "payload": {}
 --
 -- A thousand operations, and rows named many times
 --
+SET debug_discard_caches = 0;
 CREATE TABLE many (id int PRIMARY KEY, n int);
 SELECT cas_enable('many');
 SELECT jsonb_array_length(a -> 'results'), a -> 'results' -> 0, a -> 'results' -> 999 FROM (SELECT cas_txn('[]', (SELECT jsonb_agg(jsonb_build_object('op', 'create', 'table', 'many', 'id', i, 'payload', jsonb_build_object('n', 0)) ORDER BY i DESC) FROM generate_series(1, 1000) i)) AS a) AS _;
@@ -348,6 +349,8 @@ SELECT raises(format('SELECT cas_txn(''[]'', %L)', (SELECT jsonb_agg(jsonb_build
 SELECT count(*) FROM many;
 SELECT a -> 'results' -> 999 FROM (SELECT cas_txn('[]', (SELECT jsonb_agg(jsonb_build_object('op', 'delete', 'table', 'many', 'id', i, 'version', CASE WHEN i = 7 THEN 1002 ELSE 2 END) ORDER BY i) FROM generate_series(1, 1000) i)) AS a) AS _;
 SELECT count(*) FROM many;
+
+RESET debug_discard_caches;
 
 --
 -- Transactions, savepoints, and again

@@ -271,6 +271,7 @@ ROLLBACK;
 -- Many in one transaction
 --
 -- begun and left open, each in a subtransaction, then done or undone
+SET debug_discard_caches = 0;
 CREATE FUNCTION begin_many(n int, undo int) RETURNS int LANGUAGE plpgsql AS $$
 DECLARE
 	begun int := 0;
@@ -314,6 +315,8 @@ FROM generate_series(1, 3000) AS i;
 SELECT sum((request_once('many', i::text, jsonb_build_object('answer', i), 'work(jsonb)'))::int)
 FROM generate_series(1, 3000) AS i;
 COMMIT;
+
+RESET debug_discard_caches;
 
 --
 -- pg_cas_reap: what is older than pg_cas.request_retention, in batches
