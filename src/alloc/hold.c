@@ -144,6 +144,18 @@ raise_no_unit(const PoolUse *use, const pg_uuid_t *key)
 }
 
 /*
+ * Raise PT404, because rows of the unit at a level cannot be changed: it has run out
+ * meanwhile, and its places there are being taken.  If it has not, raise XX000.
+ */
+pg_noreturn void
+raise_lost(const PoolUse *use, const SlotRow *unit, const char *function)
+{
+	if (unit->expires && unit->expires_at <= GetCurrentTimestamp())
+		raise_no_unit(use, &unit->key);
+	raise_stuck(use->pool, &unit->key, function, NULL);
+}
+
+/*
  * Let the key's unit expire ttl from now, or never if ttl is NULL.  Raises
  * PT404 if the key has none.
  */
@@ -170,7 +182,7 @@ unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key, Interval *ttl,
 			unit_change(store, use->pool, &from, unit, NULL);
 		/* what has run out at one level cannot be renewed at the others */
 		if (renewed && !levels_update(&levels, key, unit->generation, unit))
-			raise_no_unit(use, key);
+			raise_lost(use, &from, function);
 		key_leave(use, key);
 		if (!renewed)
 			unit_wait(store, use->pool, unit, function, &idle);
