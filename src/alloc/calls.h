@@ -184,8 +184,8 @@ extern void unit_wait(Store *store, const Pool *pool, const SlotRow *unit,
 					  const char *function, int *idle);
 pg_noreturn extern void raise_no_unit(const PoolUse *use,
 									  const pg_uuid_t *key);
-pg_noreturn extern void raise_lost(const PoolUse *use, const SlotRow *unit,
-								   const char *function);
+pg_noreturn extern void raise_lost(const Store *store, const PoolUse *use,
+								   const SlotRow *unit, const char *function);
 extern void unit_allocate(Store *store, PoolUse *use, Request *request,
 						  Answer *answer);
 extern bool unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,

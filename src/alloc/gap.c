@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 
 #include "alloc/share.h"
+#include "alloc/store.h"
 
 /* Number of gaps among which one is chosen at random. */
 #define NEAR_GAPS 8
@@ -445,8 +446,14 @@ plan_run_out(Store *store, Pool *pool, int64 n, TimestampTz now,
 	share_scan_by_expiry(&scan, store, pool->id, now);
 	while (plan->total < n && share_scan_next(&scan, &row))
 	{
+		bool		open = share_is_open(&row);
+
+		/*
+		 * Who changes a row locks it before, and may be held up in between.
+		 */
 		wait_add_share(&store->waits, &row);
-		if (share_is_open(&row) && !plan->hopeful)
+		open |= store_meet_lockers(store, scan.slot);
+		if (open && !plan->hopeful)
 			continue;
 		plan->sweeps = plan_array(plan, plan->sweeps, plan->nsweeps,
 								  &plan->sweeps_room, sizeof(ShareRow));

@@ -145,13 +145,20 @@ raise_no_unit(const PoolUse *use, const pg_uuid_t *key)
 
 /*
  * Raise PT404, because rows of the unit at a level cannot be changed: it has run out
- * meanwhile, and its places there are being taken.  If it has not, raise XX000.
+ * meanwhile, and its places there are being taken.  If it has not, somebody has
+ * locked one of them by hand, 55P03, or something is wrong, XX000.
  */
 pg_noreturn void
-raise_lost(const PoolUse *use, const SlotRow *unit, const char *function)
+raise_lost(const Store *store, const PoolUse *use, const SlotRow *unit,
+		   const char *function)
 {
 	if (unit->expires && unit->expires_at <= GetCurrentTimestamp())
 		raise_no_unit(use, &unit->key);
+	if (store->waits.n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not obtain lock on row in relation \"%s\"",
+						"alloc_share")));
 	raise_stuck(use->pool, &unit->key, function, NULL);
 }
 
@@ -182,7 +189,7 @@ unit_renew(Store *store, PoolUse *use, const pg_uuid_t *key, Interval *ttl,
 			unit_change(store, use->pool, &from, unit, NULL);
 		/* what has run out at one level cannot be renewed at the others */
 		if (renewed && !levels_update(&levels, key, unit->generation, unit))
-			raise_lost(use, &from, function);
+			raise_lost(store, use, &from, function);
 		key_leave(use, key);
 		if (!renewed)
 			unit_wait(store, use->pool, unit, function, &idle);

@@ -140,7 +140,7 @@ change_key(Store *store, PoolUse *use, Move *move, SlotRow *unit)
 	/* it has run out at a level, where its share is being taken */
 	if (!levels_update(use->levels, move->from_key, move->from.generation,
 					   unit))
-		raise_lost(use, &move->from, "alloc_move");
+		raise_lost(store, use, &move->from, "alloc_move");
 	if (pool->counted)
 		store_history(store, pool, &move->from, move->now, "moved");
 

@@ -32,7 +32,7 @@ resize_once(Count *count, const SlotRow *unit, int64 n, Answer *answer)
 	if (answer->outcome != OUTCOME_ALLOCATED)
 		return;
 	if (!levels_resize(levels, unit, share.generation, n, count->now))
-		raise_lost(count->use, unit, count->function);
+		raise_lost(count->store, count->use, unit, count->function);
 	store_history(count->store, count->use->pool, unit, count->now, "resized");
 }
 

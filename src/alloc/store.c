@@ -440,14 +440,24 @@ meet_locker(void *waits, TransactionId xid)
 	wait_add_xid(waits, xid);
 }
 
-/* Remember who keeps us from changing the row at a place. */
+/*
+ * Remember in store->waits who keeps us from changing the row in the slot.  Returns
+ * whether anybody does.
+ */
+bool
+store_meet_lockers(Store *store, TupleTableSlot *slot)
+{
+	return row_lockers(slot, meet_locker, &store->waits);
+}
+
+/* The same for the row at a place. */
 static void
 meet_lockers(Store *store, Relation rel, ItemPointerData tid)
 {
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 
 	if (table_tuple_fetch_row_version(rel, &tid, SnapshotAny, slot))
-		row_lockers(slot, meet_locker, &store->waits);
+		(void) store_meet_lockers(store, slot);
 	ExecDropSingleTupleTableSlot(slot);
 }
 

@@ -49,6 +49,7 @@ extern void store_form(const Pool *pool, const SlotRow *row,
 extern bool store_index_row(Writer *writer, TupleTableSlot *row,
 							Relation index, IndexUniqueCheck check,
 							bool unchanged);
+extern bool store_meet_lockers(Store *store, TupleTableSlot *slot);
 extern TM_Result store_change(Store *store, Relation rel,
 							  const ItemPointerData *tid,
 							  TupleTableSlot *slot, bool undisturbed,

@@ -185,7 +185,7 @@ extern bool own_find_latest(OwnTable *table, ScanKey keys, int nkeys);
 extern OwnLook own_look(OwnTable *table, ScanKey keys, int nkeys,
 						OwnRival *rival);
 extern void own_look_locker(OwnTable *table, OwnRival *rival);
-extern void row_lockers(TupleTableSlot *slot,
+extern bool row_lockers(TupleTableSlot *slot,
 						void (*meet) (void *arg, TransactionId xid),
 						void *arg);
 extern bool own_insert(OwnTable *table, const Datum *values,

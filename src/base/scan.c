@@ -239,9 +239,10 @@ own_look(OwnTable *table, ScanKey keys, int nkeys, OwnRival *rival)
 
 /*
  * Call the function with each other running transaction that has locked the row
- * in the slot or is changing it.  The slot must be a table's.
+ * in the slot or is changing it.  Returns whether there are any.  The slot must be
+ * a table's.
  */
-void
+bool
 row_lockers(TupleTableSlot *slot, void (*meet) (void *arg, TransactionId xid),
 			void *arg)
 {
@@ -252,6 +253,7 @@ row_lockers(TupleTableSlot *slot, void (*meet) (void *arg, TransactionId xid),
 	MultiXactMember one;
 	MultiXactMember *members = &one;
 	int			nmembers = 1;
+	bool		any = false;
 
 	/* xmax and infomask are consistent only under the buffer lock */
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -260,7 +262,7 @@ row_lockers(TupleTableSlot *slot, void (*meet) (void *arg, TransactionId xid),
 	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 
 	if (infomask & HEAP_XMAX_INVALID)
-		return;
+		return false;
 	one.xid = xmax;
 	if (infomask & HEAP_XMAX_IS_MULTI)
 		nmembers = GetMultiXactIdMembers(xmax, &members, false,
@@ -271,10 +273,14 @@ row_lockers(TupleTableSlot *slot, void (*meet) (void *arg, TransactionId xid),
 
 		if (!TransactionIdIsCurrentTransactionId(xid) &&
 			TransactionIdIsInProgress(xid))
+		{
 			meet(arg, xid);
+			any = true;
+		}
 	}
 	if (members != &one && nmembers > 0)
 		pfree(members);
+	return any;
 }
 
 /* For row_lockers(): remember the transaction. */
