@@ -84,7 +84,7 @@ is_free(NameTable *names, Resource *resource, uint64 hash)
  */
 static int
 write_fences(NameTable *names, Resource *resources, int n,
-			 TimestampTz since, Datum request)
+			 TimestampTz since, Datum request, bool limited)
 {
 	const Patience patience = {WAIT_NEVER};
 
@@ -92,11 +92,13 @@ write_fences(NameTable *names, Resource *resources, int n,
 	{
 		/*
 		 * Only a statement on the table itself, by the owner of the extension,
-		 * can still lock or change a row.
+		 * can still lock or change a row.  A call whose wait is limited must not
+		 * wait for that.
 		 */
 		if (!fence_next(names, resources[i].fence, &patience,
 						&resources[i].fence) ||
-			!names_write_fence(names, &resources[i], since, request, false))
+			!names_write_fence(names, &resources[i], since, request,
+							   limited))
 			return i;
 	}
 	return n;
@@ -108,7 +110,7 @@ write_fences(NameTable *names, Resource *resources, int n,
  */
 bool
 free_take(NameTable *names, Resource *resources, int n, TimestampTz since,
-		  Datum request)
+		  Datum request, const Patience *patience)
 {
 	LOCKTAG		queues[MAX_FREE];
 	int			queued = 0;
@@ -134,7 +136,8 @@ free_take(NameTable *names, Resource *resources, int n, TimestampTz since,
 		free = is_free(names, resource, hash);
 	}
 	if (queued == n && free)
-		written = write_fences(names, resources, n, since, request);
+		written = write_fences(names, resources, n, since, request,
+							   patience->waiting != WAIT_ALWAYS);
 	while (queued > 0)
 		LockRelease(&queues[--queued], ExclusiveLock, false);
 	if (written == n)

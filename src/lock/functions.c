@@ -216,7 +216,8 @@ take_resources(Resource *resources, int n, const Patience *patience)
 
 	if (!wait_to_open(&names, NAME_LOCK, patience))
 		return false;
-	taken = free_take(&names, resources, n, GetCurrentTimestamp(), request) ||
+	taken = free_take(&names, resources, n, GetCurrentTimestamp(), request,
+					  patience) ||
 		take_in_turn(&names, resources, n, request, patience);
 	names_close(&names);
 

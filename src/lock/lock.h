@@ -177,7 +177,8 @@ extern TM_Result names_lock_as_found(NameTable *names, LockTupleMode mode);
 extern void names_update(NameTable *names, const Datum *values,
 						 const bool *nulls, const bool *replace);
 extern bool names_write_fence(NameTable *names, const Resource *resource,
-							  TimestampTz since, Datum request, bool locked);
+							  TimestampTz since, Datum request,
+							  bool lock_first);
 extern Datum names_get(NameTable *names, int attnum, bool *isnull);
 extern int64 names_fence(NameTable *names);
 
@@ -222,7 +223,8 @@ extern bool resource_fence(NameTable *names, Resource *resource,
 
 /* free.c */
 extern bool free_take(NameTable *names, Resource *resources, int n,
-					  TimestampTz since, Datum request);
+					  TimestampTz since, Datum request,
+					  const Patience *patience);
 
 /* lease.c */
 extern void lease_take(Datum name, text *holder, Interval *ttl, bool reenter,

@@ -330,13 +330,11 @@ insert_row(NameTable *names, HeapTuple tuple)
 }
 
 /*
- * Write a new version of a row, whose place then is in row.  If we have not
- * locked it, returns false if the row has been changed, or if another transaction
- * has locked or is changing it.
+ * Write a new version of a row, whose place then is in row.  Returns false if
+ * the row has been changed, which cannot happen if we have locked it.
  */
 static bool
-update_row(NameTable *names, ItemPointer tid, TupleTableSlot *row,
-		   bool locked)
+update_row(NameTable *names, ItemPointer tid, TupleTableSlot *row)
 {
 	TU_UpdateIndexes update_indexes;
 	LockTupleMode mode;
@@ -345,7 +343,7 @@ update_row(NameTable *names, ItemPointer tid, TupleTableSlot *row,
 
 	result = table_tuple_update(names->rel, tid, row,
 								GetCurrentCommandId(true), 0, SnapshotAny,
-								InvalidSnapshot, locked, &failure, &mode,
+								InvalidSnapshot, true, &failure, &mode,
 								&update_indexes);
 
 	switch (result)
@@ -359,14 +357,10 @@ update_row(NameTable *names, ItemPointer tid, TupleTableSlot *row,
 		case TM_Deleted:
 			return false;
 
-		case TM_BeingModified:
-		case TM_WouldBlock:
-			if (!locked)
-				return false;
-			break;
-
 		case TM_Invisible:
 		case TM_SelfModified:
+		case TM_BeingModified:
+		case TM_WouldBlock:
 			break;
 	}
 	elog(ERROR, "unexpected table_tuple_update status: %u", result);
@@ -525,12 +519,12 @@ names_lock_as_found(NameTable *names, LockTupleMode mode)
 /*
  * Write a new version of a resource's row, with what an exclusive holder
  * leaves there: the fence, the time since when it holds the lock, and its
- * request, if any.  If we have not locked the row, returns false if that would
- * have to wait or another transaction was faster.
+ * request, if any.  If we have not locked the row, returns false if it has been
+ * changed, or with lock_first, which costs a WAL record, if that would have to wait.
  */
 bool
 names_write_fence(NameTable *names, const Resource *resource,
-				  TimestampTz since, Datum request, bool locked)
+				  TimestampTz since, Datum request, bool lock_first)
 {
 	TupleTableSlot *row = written_slot(names);
 	ItemPointerData tid = resource->tid;
@@ -542,7 +536,10 @@ names_write_fence(NameTable *names, const Resource *resource,
 	row->tts_values[Anum_lock_request - 1] = request;
 	row->tts_isnull[Anum_lock_request - 1] = request == (Datum) 0;
 	ExecStoreVirtualTuple(row);
-	if (!update_row(names, &tid, row, locked))
+	names->tid = tid;
+	if ((lock_first && names_lock_as_found(names, LockTupleNoKeyExclusive) !=
+		 TM_Ok) ||
+		!update_row(names, &tid, row))
 		return false;
 	place_remember(names, names_hash(resource->name), &row->tts_tid,
 				   InvalidBuffer);
@@ -564,7 +561,7 @@ names_update(NameTable *names, const Datum *values, const bool *nulls,
 							unconstify(bool *, replace));
 	ExecClearTuple(names->slot);
 	ExecForceStoreHeapTuple(new, row, false);
-	if (!update_row(names, &names->tid, row, true))
+	if (!update_row(names, &names->tid, row))
 		elog(ERROR, "a locked row was changed");
 	ExecClearTuple(row);
 	heap_freetuple(new);

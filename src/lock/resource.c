@@ -216,7 +216,7 @@ resource_fence(NameTable *names, Resource *resource, TimestampTz since,
 {
 	if (!fence_next(names, resource->fence, patience, &resource->fence))
 		return false;
-	if (!names_write_fence(names, resource, since, request, true))
+	if (!names_write_fence(names, resource, since, request, false))
 		elog(ERROR, "a locked row was changed");
 	return true;
 }
