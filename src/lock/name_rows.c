@@ -536,10 +536,13 @@ names_write_fence(NameTable *names, const Resource *resource,
 	row->tts_values[Anum_lock_request - 1] = request;
 	row->tts_isnull[Anum_lock_request - 1] = request == (Datum) 0;
 	ExecStoreVirtualTuple(row);
-	names->tid = tid;
-	if ((lock_first && names_lock_as_found(names, LockTupleNoKeyExclusive) !=
-		 TM_Ok) ||
-		!update_row(names, &tid, row))
+	if (lock_first)
+	{
+		names->tid = tid;
+		if (names_lock_as_found(names, LockTupleNoKeyExclusive) != TM_Ok)
+			return false;
+	}
+	if (!update_row(names, &tid, row))
 		return false;
 	place_remember(names, names_hash(resource->name), &row->tts_tid,
 				   InvalidBuffer);
