@@ -133,7 +133,8 @@ wait_for_obstacle(Attempt *attempt, TimestampTz began)
 	if (stuck)
 	{
 		(void) pool_use_again(use);
-		raise_stuck(use->pool, &attempt->key, attempt->function, NULL);
+		raise_stuck(use->pool, &attempt->key, attempt->function, NULL,
+					MAX_IDLE_ROUNDS);
 	}
 }
 

@@ -170,7 +170,7 @@ extern void resolve_check_size(const Pool *pool, const Request *request);
 /* unit.c */
 pg_noreturn extern void raise_stuck(const Pool *pool, const pg_uuid_t *key,
 									const char *function,
-									const SlotRow *row);
+									const SlotRow *row, int rounds);
 extern Outcome unit_take(Search *search, int round);
 extern bool unit_try(Store *store, PoolUse *use, Request *request, int round,
 					 Answer *answer);

@@ -85,7 +85,7 @@ unit_wait(Store *store, const Pool *pool, const SlotRow *unit,
 {
 	/* the other transaction may have ended before we could note it */
 	if (store->waits.n == 0 && ++*idle > MAX_IDLE_ROUNDS)
-		raise_stuck(pool, &unit->key, function, unit);
+		raise_stuck(pool, &unit->key, function, unit, MAX_IDLE_ROUNDS);
 	for (int i = 0; i < store->waits.n; i++)
 		wait_for_xid(store->waits.xids[i]);
 }
@@ -159,7 +159,7 @@ raise_lost(const Store *store, const PoolUse *use, const SlotRow *unit,
 				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
 				 errmsg("could not obtain lock on row in relation \"%s\"",
 						"alloc_share")));
-	raise_stuck(use->pool, &unit->key, function, NULL);
+	raise_stuck(use->pool, &unit->key, function, NULL, 0);
 }
 
 /*

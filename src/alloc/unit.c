@@ -39,10 +39,13 @@ answer_held(Store *store, const Pool *pool, const Request *request,
 	return true;
 }
 
-/* Raise XX000. */
+/*
+ * Raise XX000.  The DETAIL has the row, if any, and the number of vain rounds,
+ * if there were any.
+ */
 pg_noreturn void
 raise_stuck(const Pool *pool, const pg_uuid_t *key, const char *function,
-			const SlotRow *row)
+			const SlotRow *row, int rounds)
 {
 	StringInfoData detail;
 
@@ -54,7 +57,8 @@ raise_stuck(const Pool *pool, const pg_uuid_t *key, const char *function,
 		detail_text(&detail, "value", unit_text(pool, row->lo, row->order));
 		detail_int(&detail, "generation", row->generation);
 	}
-	detail_int(&detail, "rounds", MAX_IDLE_ROUNDS);
+	if (rounds > 0)
+		detail_int(&detail, "rounds", rounds);
 	ereport(ERROR,
 			(errcode(ERRCODE_INTERNAL_ERROR),
 			 errmsg("%s() cannot make progress in pool \"%s\", although no transaction is in its way",
@@ -399,7 +403,8 @@ allocate_unit(Store *store, PoolUse *use, Request *request, Answer *answer)
 		if (answer->outcome != OUTCOME_BUSY)
 			return;
 		if (!wait_for_room(&waiting, &store->waits, began))
-			raise_stuck(use->pool, &request->key, request->function, NULL);
+			raise_stuck(use->pool, &request->key, request->function, NULL,
+						MAX_IDLE_ROUNDS);
 	}
 }
 
