@@ -125,6 +125,24 @@ SELECT count(*) FROM generate_series(5001, 11000) AS n, alloc_try_int('pile', k(
 RESET debug_discard_caches;
 SELECT * FROM alloc_verify();
 
+-- with nothing to do, pg_cas_reap() reads a piece of each pool and no history
+SELECT alloc_pool_create('idle', '{1-20000}', 'int');
+SET debug_discard_caches = 0;
+SELECT count(*) FROM alloc_many('idle', ARRAY(SELECT k(n) FROM generate_series(1, 20000) AS n), ttl => '1 day');
+SELECT alloc_release_many('idle', ARRAY(SELECT k(5 * n) FROM generate_series(1, 4000) AS n));
+RESET debug_discard_caches;
+ANALYZE cas_internal.alloc_slot, cas_internal.alloc_past;
+SELECT count(*) FROM (SELECT pg_stat_force_next_flush()) AS f; -- what was read until now is not counted
+BEGIN;
+SELECT pg_cas_reap();
+SELECT relname, seq_tup_read + idx_tup_fetch < 4000 AS few FROM pg_stat_xact_all_tables
+WHERE relid IN ('cas_internal.alloc_slot'::regclass, 'cas_internal.alloc_past'::regclass) ORDER BY relname;
+ROLLBACK;
+-- else it goes on to the next piece
+SELECT alloc_release_many('idle', ARRAY(SELECT k(n) FROM generate_series(1, 19000) AS n));
+SELECT pg_cas_reap();
+SELECT * FROM alloc_verify();
+
 SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
 SELECT count(alloc_pool_drop(pool)) > 0 FROM alloc_pools;
 DROP SCHEMA alloc_time_test CASCADE;

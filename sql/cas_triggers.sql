@@ -464,6 +464,7 @@ BEGIN
 	RETURN NULL;
 END $$;
 CREATE TRIGGER other_path AFTER UPDATE ON paths FOR EACH ROW EXECUTE FUNCTION other_path();
+SET debug_discard_caches = 0;
 DO $$
 DECLARE
 	plans bigint;
@@ -477,6 +478,7 @@ BEGIN
 	SELECT count(*) - plans INTO plans FROM pg_backend_memory_contexts WHERE name = 'pg_cas plan';
 	RAISE NOTICE '% plans more', plans;
 END $$;
+RESET debug_discard_caches;
 SELECT * FROM paths ORDER BY id;
 
 SET client_min_messages = warning;

@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 
 #include "alloc/capacity.h"
@@ -107,8 +108,10 @@ settle_capacity(Oid nsp, const char *name)
 }
 
 /*
- * Delete waiting rows, lowest slots first, if the pool has many more of them
- * than held ones.  Their slots then count as never used.
+ * Delete waiting rows where the pool has many more of them than held ones, lowest
+ * slots first.  Their slots then count as never used.  Looks at the rows from the
+ * one on that has waited longest, and not at all of a pool, which took 95 ms for
+ * 1,000,000 held units.
  */
 static int64
 forget_waiting(Oid nsp, const char *name, int64 batch)
@@ -123,14 +126,22 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 		return 0;
 	id = use.pool->id;
 	owner_sql_begin(&scope);
-	owner_sql("SELECT count(*) FILTER (WHERE key IS NULL) > "
-			  "1000 + 2 * count(*) FILTER (WHERE key IS NOT NULL), "
-			  "(SELECT count(*) FROM @alloc_range AS r WHERE r.pool = $1) "
-			  "FROM @alloc_slot AS s WHERE s.pool = $1",
+	owner_sql("SELECT count(*) FILTER (WHERE s.key IS NULL) > "
+			  "1000 + 2 * count(*) FILTER (WHERE s.key IS NOT NULL), "
+			  "(SELECT count(*) FROM @alloc_range AS r WHERE r.pool = $1), "
+			  "min(s.first_slot), max(s.first_slot) FROM ("
+			  "SELECT w.first_slot, w.key FROM @alloc_slot AS w "
+			  "WHERE w.pool = $1 AND w.first_slot >= ("
+			  "SELECT q.first_slot FROM @alloc_slot AS q "
+			  "WHERE q.pool = $1 AND q.queue_place IS NOT NULL "
+			  "ORDER BY q.queue_place LIMIT 1) "
+			  "ORDER BY w.first_slot LIMIT 3000) AS s",
 			  ARGS(INT4OID), VALUES(Int32GetDatum(id)));
 	if (DatumGetBool(owner_sql_not_null(0, 1)))
 	{
 		uint64		nranges = (uint64) DatumGetInt64(owner_sql_not_null(0, 2));
+		Datum		low = datumCopy(owner_sql_not_null(0, 3), false, -1);
+		Datum		high = datumCopy(owner_sql_not_null(0, 4), false, -1);
 
 		/*
 		 * All frontiers have to be moved back before the deleted slots.  Do
@@ -142,6 +153,7 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 			owner_sql("WITH gone AS ("
 					  "DELETE FROM @alloc_slot WHERE ctid = ANY (ARRAY("
 					  "SELECT ctid FROM @alloc_slot WHERE pool = $1 "
+					  "AND first_slot BETWEEN $3 AND $4 "
 					  "AND key IS NULL AND expires_at <= clock_timestamp() "
 					  "ORDER BY first_slot LIMIT $2 FOR UPDATE SKIP LOCKED)) "
 					  "RETURNING first_slot), back AS ("
@@ -152,8 +164,9 @@ forget_waiting(Oid nsp, const char *name, int64 batch)
 					  "AND g.first_slot BETWEEN r.first_slot AND r.last_slot "
 					  "GROUP BY r.id) AS b WHERE f.range = b.id) "
 					  "SELECT count(*) FROM gone",
-					  ARGS(INT4OID, INT8OID),
-					  VALUES(Int32GetDatum(id), Int64GetDatum(batch)));
+					  ARGS(INT4OID, INT8OID, NUMERICOID, NUMERICOID),
+					  VALUES(Int32GetDatum(id), Int64GetDatum(batch), low,
+							 high));
 			forgotten = DatumGetInt64(owner_sql_not_null(0, 1));
 			/* Other backends must forget their frontiers and queues. */
 			pool_new_epoch(id);
@@ -219,6 +232,26 @@ refresh_role_names(void)
 }
 
 /*
+ * Delete history that is older than pg_cas.history_retention.  The time must be a
+ * constant for the index to be of use.
+ */
+static int64
+forget_history(int64 batch)
+{
+	TimestampTz oldest;
+
+	if (pg_cas_history_retention < 0)
+		return 0;
+	oldest = GetCurrentTimestamp() - pg_cas_history_retention * USECS_PER_SEC;
+	return owner_sql("DELETE FROM @alloc_past WHERE ctid = ANY (ARRAY("
+					 "SELECT ctid FROM @alloc_past WHERE ended_at < $1 "
+					 "ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
+					 ARGS(TIMESTAMPTZOID, INT8OID),
+					 VALUES(TimestampTzGetDatum(oldest),
+							Int64GetDatum(batch)));
+}
+
+/*
  * alloc_reap(batch) RETURNS bigint
  *
  * Returns the number of rows that were removed or ended.
@@ -229,6 +262,7 @@ alloc_reap(PG_FUNCTION_ARGS)
 	Oid			nsp = alloc_namespace(fcinfo);
 	int64		batch;
 	int64		reaped = 0;
+	int64		forgotten;
 	OwnerScope	scope;
 	char	  **names;
 	int			nnames;
@@ -253,14 +287,7 @@ alloc_reap(PG_FUNCTION_ARGS)
 		names[i] = MemoryContextStrdup(caller, name);
 	}
 	refresh_role_names();
-	if (pg_cas_history_retention >= 0)
-		reaped += owner_sql("DELETE FROM @alloc_past WHERE ctid = ANY "
-							"(ARRAY(SELECT ctid FROM @alloc_past WHERE ended_at < "
-							"clock_timestamp() - make_interval(secs => $1) "
-							"ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED))",
-							ARGS(FLOAT8OID, INT8OID),
-							VALUES(Float8GetDatum(pg_cas_history_retention),
-								   Int64GetDatum(batch)));
+	reaped = forget_history(batch);
 	owner_sql_end(&scope);
 
 	/* A pool that we use is pinned until the context is reset. */
@@ -269,8 +296,12 @@ alloc_reap(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nnames && reaped < batch; i++)
 	{
 		reaped += reap_pool(nsp, names[i], batch - reaped);
-		if (reaped < batch)
-			reaped += forget_waiting(nsp, names[i], batch - reaped);
+		do
+		{
+			forgotten = reaped == batch ? 0 :
+				forget_waiting(nsp, names[i], batch - reaped);
+			reaped += forgotten;
+		} while (forgotten > 0);
 		forget_freed(nsp, names[i]);
 		settle_capacity(nsp, names[i]);
 		MemoryContextReset(cxt);
