@@ -4,6 +4,7 @@ as DIR/growth.md, and with --plot as DIR/growth.svg: how the time of each call g
 import csv
 import statistics
 import sys
+import textwrap
 from collections import OrderedDict
 
 
@@ -37,23 +38,38 @@ def lines(cases):
 
 
 def plot(cases, name):
+    """A panel for each case, with the same scale of time in all of them."""
     import matplotlib
 
     matplotlib.use("svg")
+    matplotlib.rcParams["svg.fonttype"] = "none"
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(10, 6))
-    for work, of, points in cases:
-        axes.plot([p[0] for p in points],
-                  [p[1] / points[0][1] for p in points], marker="o",
-                  markersize=3, linewidth=1, label=f"{work}, by {of}")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("how many there are")
-    axes.set_ylabel("time of a call, times that at the smallest size")
-    axes.legend(fontsize=7)
+    columns = 3
+    rows = -(-len(cases) // columns)
+    figure, panels = plt.subplots(rows, columns, figsize=(11, 2.4 * rows),
+                                  sharey=True, squeeze=False)
+    for panel in panels.flat[len(cases):]:
+        panel.set_visible(False)
+    for panel, (work, of, points) in zip(panels.flat, cases):
+        sizes = [p[0] for p in points]
+        panel.plot(sizes, [p[1] for p in points], "o-", markersize=3,
+                   label="pg_cas")
+        if points[0][2]:
+            panel.plot(sizes, [p[2] for p in points], "s--", color="grey",
+                       markersize=3, linewidth=1, label="peer")
+            panel.legend(fontsize=7)
+        panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_title("\n".join(textwrap.wrap(work, 44)), fontsize=8)
+        panel.set_xlabel(of, fontsize=7)
+        panel.tick_params(labelsize=7)
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("ms", fontsize=7)
     figure.tight_layout()
-    figure.savefig(name)
+    figure.savefig(name, metadata={"Date": None})
 
 
 def main(folder, plotted):
