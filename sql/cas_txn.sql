@@ -471,6 +471,7 @@ $$;
 CREATE FUNCTION locks() RETURNS TABLE (advisory bigint) LANGUAGE sql AS $$
 	SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'
 $$;
+SET debug_discard_caches = 0;
 BEGIN;
 SELECT cas_txn(names(256), '[]') -> 'succeeded';
 SELECT * FROM locks();
@@ -490,6 +491,7 @@ BEGIN;
 SELECT cas_txn('[]', (SELECT jsonb_agg(jsonb_build_object('op', 'merge', 'table', 'one', 'id', 'x' || i, 'patch', '{"n": 1}'::jsonb)) FROM generate_series(1, 1000) i)) -> 'succeeded';
 SELECT * FROM locks();
 ROLLBACK;
+RESET debug_discard_caches;
 
 -- a trigger inserts a row again that the list has deleted or renamed
 CREATE TABLE again (id int PRIMARY KEY, n int);

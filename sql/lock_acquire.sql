@@ -241,6 +241,7 @@ SELECT name, mode FROM lock_acquire('{s,t}');
 SELECT name, mode FROM lock_acquire('{s,t}');
 COMMIT;
 
+SET debug_discard_caches = 0;
 -- Ten thousand names in one call, new and old, do not fill the lock table.
 BEGIN;
 SELECT count(*), count(fence), count(DISTINCT fence)
@@ -251,6 +252,7 @@ BEGIN;
 SELECT count(*), count(fence)
 FROM lock_acquire('{many:5}', (SELECT array_agg('many:' || n) FROM generate_series(1, 10000) AS n));
 ROLLBACK;
+RESET debug_discard_caches;
 
 -- Unused names are purged; a purged name's fences go on where they were.
 BEGIN;

@@ -94,7 +94,7 @@ like($err, qr/no part nonsense/, 'which says so');
 is(join("\n", remains()), '', 'nothing is left running after it');
 
 # Growth: a line for each case and size, with its times.
-my @cases = long_or([qw(names requests rows usage)], [])->@*;
+my @cases = long_or([qw(connections names requests rows usage)], [])->@*;
 ($ok, $out, $err) = bench('growth', @cases);
 ok($ok, 'growth ends well') or diag("$err\n", substr $out, -2000);
 is($err, '', 'without a word on standard error');
