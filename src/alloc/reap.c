@@ -296,12 +296,9 @@ alloc_reap(PG_FUNCTION_ARGS)
 	for (int i = 0; i < nnames && reaped < batch; i++)
 	{
 		reaped += reap_pool(nsp, names[i], batch - reaped);
-		do
-		{
-			forgotten = reaped == batch ? 0 :
-				forget_waiting(nsp, names[i], batch - reaped);
+		while (reaped < batch &&
+			   (forgotten = forget_waiting(nsp, names[i], batch - reaped)) > 0)
 			reaped += forgotten;
-		} while (forgotten > 0);
 		forget_freed(nsp, names[i]);
 		settle_capacity(nsp, names[i]);
 		MemoryContextReset(cxt);
