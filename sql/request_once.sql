@@ -166,6 +166,7 @@ SELECT * FROM request_begin('begin', 'b', '{}');
 \echo :LAST_ERROR_SQLSTATE
 SELECT request_begin('begin', 'b', '{}');
 -- in a function it lasts as long as the statement
+SET debug_discard_caches = 0;
 DO $$
 DECLARE
 	r public.request_state;
@@ -176,6 +177,7 @@ BEGIN
 		RAISE NOTICE '%', r;
 	END LOOP;
 END $$;
+RESET debug_discard_caches;
 DO $$ BEGIN PERFORM public.request_begin('begin', 'do not', '{}'); END $$;
 \echo :LAST_ERROR_SQLSTATE
 
