@@ -459,6 +459,9 @@ plan_run_out(Store *store, Pool *pool, int64 n, TimestampTz now,
 								  &plan->sweeps_room, sizeof(ShareRow));
 		plan->sweeps[plan->nsweeps++] = row;
 		plan_piece(plan, row.first, row.n);
+		/* what is being deleted can lie in a gap as well, see plan_hope() */
+		if (plan->total >= n && plan->hopeful)
+			join_pieces(plan);
 	}
 	rows_end(&scan);
 	return plan->total >= n;
