@@ -18,6 +18,7 @@
 #include "utils/rel.h"
 
 #include "alloc/search.h"
+#include "alloc/store.h"
 
 /* Take the first row of the scan that is free, and end the scan. */
 static bool
@@ -195,6 +196,9 @@ lower(Search *search, SlotScan *scan, Extent slots, bool in_order,
 		if (row.lo < slots.first || row.lo > slots.last || row.lo >= *lowest ||
 			row_state(&row, search->now) != BLOCK_FREE ||
 			!space_open(&search->pool->space, row.lo, row.order))
+			continue;
+		/* who changes a row locks it before, and may be held up in between */
+		if (store_meet_lockers(search->store, scan->base.slot))
 			continue;
 		*lowest = row.lo;
 		*found = row;
