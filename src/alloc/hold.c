@@ -90,6 +90,51 @@ unit_wait(Store *store, const Pool *pool, const SlotRow *unit,
 		wait_for_xid(store->waits.xids[i]);
 }
 
+/* Raise PT404: the key has no unit. */
+pg_noreturn void
+raise_no_unit(const PoolUse *use, const pg_uuid_t *key)
+{
+	StringInfoData detail;
+
+	detail_begin(&detail);
+	detail_text(&detail, "pool", use->name);
+	detail_text(&detail, "key", uuid_text(key));
+	ereport(ERROR,
+			(errcode(ERRCODE_CAS_NOT_FOUND),
+			 errmsg("the key has no unit in pool \"%s\"", use->name),
+			 errdetail_internal("%s", detail_end(&detail)),
+			 errhint("It was released, or has run out; allocate again.")));
+}
+
+/*
+ * Raise an error because a row of the unit at a level cannot be changed, although it
+ * has not run out: somebody has locked it by hand, 55P03, or something is wrong, XX000.
+ */
+pg_noreturn static void
+raise_locked(const Store *store, const PoolUse *use, const SlotRow *unit,
+			 const char *function)
+{
+	if (store->waits.n > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+				 errmsg("could not obtain lock on row in relation \"%s\"",
+						"alloc_share")));
+	raise_stuck(use->pool, &unit->key, function, NULL, 0);
+}
+
+/*
+ * The same for a unit that may have run out meanwhile, so that its places there are
+ * being taken: then it is PT404.
+ */
+pg_noreturn void
+raise_lost(const Store *store, const PoolUse *use, const SlotRow *unit,
+		   const char *function)
+{
+	if (unit->expires && unit->expires_at <= GetCurrentTimestamp())
+		raise_no_unit(use, &unit->key);
+	raise_locked(store, use, unit, function);
+}
+
 /*
  * Release the key's unit.  Returns false if it has none.  cooldown is NULL for
  * that of the pool.
@@ -115,51 +160,21 @@ unit_release(Store *store, PoolUse *use, const pg_uuid_t *key,
 			ready_at = interval_after(now, cooldown, "cooldown");
 		else if (use->pool->has_cooldown)
 			ready_at = interval_after(now, &use->pool->cooldown, "cooldown");
-		ended = (use->pool->counted ||
-				 unit_end(store, use->pool, &unit, now, ready_at, "released")) &&
-			levels_end(&levels, key, unit.generation, now, ready_at,
-					   "released");
+		ended = use->pool->counted ||
+			unit_end(store, use->pool, &unit, now, ready_at, "released");
+		if (ended && !levels_end(&levels, key, unit.generation, now, ready_at,
+								 "released"))
+		{
+			if (levels.begun)
+				raise_locked(store, use, &unit, function);
+			ended = false;
+		}
 		key_leave(use, key);
 		if (!ended)
 			unit_wait(store, use->pool, &unit, function, &idle);
 	}
 	use->levels = NULL;
 	return ended;
-}
-
-/* Raise PT404: the key has no unit. */
-pg_noreturn void
-raise_no_unit(const PoolUse *use, const pg_uuid_t *key)
-{
-	StringInfoData detail;
-
-	detail_begin(&detail);
-	detail_text(&detail, "pool", use->name);
-	detail_text(&detail, "key", uuid_text(key));
-	ereport(ERROR,
-			(errcode(ERRCODE_CAS_NOT_FOUND),
-			 errmsg("the key has no unit in pool \"%s\"", use->name),
-			 errdetail_internal("%s", detail_end(&detail)),
-			 errhint("It was released, or has run out; allocate again.")));
-}
-
-/*
- * Raise PT404, because rows of the unit at a level cannot be changed: it has run out
- * meanwhile, and its places there are being taken.  If it has not, somebody has
- * locked one of them by hand, 55P03, or something is wrong, XX000.
- */
-pg_noreturn void
-raise_lost(const Store *store, const PoolUse *use, const SlotRow *unit,
-		   const char *function)
-{
-	if (unit->expires && unit->expires_at <= GetCurrentTimestamp())
-		raise_no_unit(use, &unit->key);
-	if (store->waits.n > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-				 errmsg("could not obtain lock on row in relation \"%s\"",
-						"alloc_share")));
-	raise_stuck(use->pool, &unit->key, function, NULL, 0);
 }
 
 /*

@@ -138,6 +138,7 @@ typedef struct Levels
 	bool		lacking[MAX_LEVELS];	/* a patient call: all that have */
 	TimestampTz next_at;		/* when something runs out there; 0: never */
 	int			stumbles;		/* failures to take what looked free */
+	bool		begun;			/* levels_end() has ended something */
 } Levels;
 
 /* share.c */

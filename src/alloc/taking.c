@@ -260,10 +260,16 @@ unit_rows(Levels *levels, const Level *level, const pg_uuid_t *key,
 	return n;
 }
 
+/* Has the row run out by now? */
+static bool
+share_has_run_out(const ShareRow *row)
+{
+	return row->expires && row->expires_at <= GetCurrentTimestamp();
+}
+
 /*
- * End the unit in a level.  Its places can be given out again from ready_at
- * on.  Returns false if another transaction is changing its first row, which
- * can only happen to a unit that has just run out.
+ * End the unit in a level, under the conditions of levels_end().  Its places can
+ * be given out again from ready_at on.
  */
 static bool
 end_level(Levels *levels, Level *level, const pg_uuid_t *key,
@@ -290,10 +296,12 @@ end_level(Levels *levels, Level *level, const pg_uuid_t *key,
 			share_delete(store, row);
 		if (result != TM_Ok)
 		{
-			if (i == 0)
-				return false;
-			continue;
+			/* others may be taking the places of what has run out */
+			if (levels->begun && share_has_run_out(row))
+				continue;
+			return false;
 		}
+		levels->begun = true;
 		if (ready_at <= ended_at)
 		{
 			freed[nfreed].first = row->first;
@@ -308,18 +316,22 @@ end_level(Levels *levels, Level *level, const pg_uuid_t *key,
 }
 
 /*
- * End a unit in all levels.  Returns false, having done nothing, if another
- * transaction is changing it in its own pool, if that is counted.
+ * End a unit in all levels; if its own pool is not counted, it has been ended there.
+ *
+ * Returns false if a row cannot be changed: the first one, because another
+ * transaction is just taking the unit, which has run out; or one that has not run
+ * out, because somebody has locked it by hand.  If levels->begun is set then, the
+ * caller must undo what has been done, or the places of that row would be lost.
  */
 bool
 levels_end(Levels *levels, const pg_uuid_t *key, int64 generation,
 		   TimestampTz ended_at, TimestampTz ready_at, const char *reason)
 {
+	levels->begun = levels->first == 0;
 	for (int i = 0; i < levels->n; i++)
 	{
-		/* a level above may already have given out what has run out */
 		if (!end_level(levels, &levels->level[i], key, generation, ended_at,
-					   ready_at, reason) && i < levels->first)
+					   ready_at, reason))
 			return false;
 	}
 	return true;
@@ -327,7 +339,8 @@ levels_end(Levels *levels, const pg_uuid_t *key, int64 generation,
 
 /*
  * Write a unit's rows in a level anew, with the key, generation, times and, in
- * its own pool, note of unit.  Returns false if it has run out there.
+ * its own pool, note of unit.  Returns false if it has run out there, or a row is
+ * locked.
  */
 static bool
 update_level(Levels *levels, Level *level, const pg_uuid_t *key,
@@ -376,7 +389,8 @@ update_level(Levels *levels, Level *level, const pg_uuid_t *key,
 
 /*
  * Let the key's unit of that generation be as in unit, in all levels.  Returns
- * false if it has run out in one of them; the caller raises an error then.
+ * false if that is not possible in one of them; the caller raises an error then, see
+ * raise_lost().
  */
 bool
 levels_update(Levels *levels, const pg_uuid_t *key, int64 generation,
@@ -450,8 +464,8 @@ resize_level(Levels *levels, Level *level, const SlotRow *unit,
 
 /*
  * Let a unit, given its first row, have n places in all levels, in which others
- * have been added if these are more.  Returns false if it has run out in one of
- * them; the caller raises an error then.
+ * have been added if these are more.  Returns false under the conditions of
+ * levels_update().
  */
 bool
 levels_resize(Levels *levels, const SlotRow *unit, int64 generation, int64 n,
