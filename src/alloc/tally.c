@@ -23,10 +23,6 @@
 #include "alloc/report.h"
 #include "alloc/store.h"
 
-/* a set of pages: one bit for each */
-#define set_byte(set, block) ((set)[(block) / 8])
-#define set_bit(block) ((uint8) (1 << ((block) % 8)))
-
 /* Is the row's unit held by a key? */
 bool
 is_in_use(const Look *look, const SlotRow *row)
@@ -42,8 +38,8 @@ is_cooling(const Look *look, const SlotRow *row)
 }
 
 /*
- * Return the set of those of the table's first nblocks pages that have rows of
- * the pool, among them all rows that the snapshot shows.
+ * Return which of the table's first nblocks pages have rows of the pool, among them
+ * all rows that the snapshot shows: a bit for each page.
  */
 static uint8 *
 pages_of_pool(Look *look, BlockNumber nblocks)
@@ -64,7 +60,7 @@ pages_of_pool(Look *look, BlockNumber nblocks)
 		CHECK_FOR_INTERRUPTS();
 		/* what came after the snapshot may be on a later page */
 		if (block < nblocks)
-			set_byte(pages, block) |= set_bit(block);
+			pages[block / 8] |= 1 << (block % 8);
 	}
 	rows_end(&scan);
 	return pages;
@@ -118,12 +114,16 @@ tally(Look *look, uint64 *held, uint64 *cooling)
 	uint8	   *pages = pages_of_pool(look, nblocks);
 
 	*held = *cooling = 0;
-	for (BlockNumber block = 0; block < nblocks; block++)
+	for (BlockNumber i = 0; i <= nblocks / 8; i++)
 	{
-		if (!(set_byte(pages, block) & set_bit(block)))
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		count_page(look, block, held, cooling);
+		/* most bytes are 0 if the table has many rows of other pools */
+		for (int bit = 0; pages[i] >> bit != 0; bit++)
+		{
+			if ((pages[i] >> bit & 1) == 0)
+				continue;
+			CHECK_FOR_INTERRUPTS();
+			count_page(look, i * 8 + bit, held, cooling);
+		}
 	}
 	pfree(pages);
 }
