@@ -144,7 +144,7 @@ SELECT draining FROM alloc_report_moved.alloc_pools WHERE pool = 'half';
 SELECT alloc_report_moved.alloc_rebuild('past'), alloc_report_moved.pg_cas_reap() >= 0;
 ALTER SCHEMA alloc_report_moved RENAME TO public;
 
--- under SERIALIZABLE, what is counted does not count as read, and is the same
+-- under SERIALIZABLE, what is counted, or drawn, does not count as read, and is the same
 SELECT alloc_pool_create('read', '{1-1000}', 'int', cooldown => '1 day'), alloc_pool_create('shares', '{}', 'count', capacity => 100, cooldown => '1 day');
 SELECT count(alloc_int('read', k(i))), count(alloc_release('read', k(i))) FILTER (WHERE i <= 3) FROM generate_series(1, 300) i;
 SELECT alloc_count('shares', k(1), 20), alloc_count('shares', k(2), 7), alloc_release('shares', k(2));
@@ -152,6 +152,7 @@ SELECT (alloc_int('read', k(0), ttl => '1 microsecond'), alloc_count('shares', k
 CREATE TEMP TABLE counted AS SELECT * FROM alloc_usage('read') UNION ALL SELECT * FROM alloc_usage('shares');
 BEGIN ISOLATION LEVEL SERIALIZABLE;
 SELECT * FROM alloc_usage('read') UNION ALL SELECT * FROM alloc_usage('shares') EXCEPT SELECT * FROM counted;
+SELECT alloc_map FROM alloc_map('shares') UNION ALL SELECT count(*)::text FROM alloc_map('read') UNION ALL SELECT count(*)::text FROM alloc_free('read');
 SELECT relation::regclass FROM pg_locks WHERE mode = 'SIReadLock' AND pid = pg_backend_pid()
 AND relation IN (SELECT oid FROM pg_class WHERE relnamespace = 'cas_internal'::regnamespace);
 COMMIT;

@@ -4,7 +4,6 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -146,21 +145,11 @@ map_of_shares(Look *look)
 {
 	Drawing		drawing;
 	int64		capacity = look->pool->capacity;
-	int64		held = 0;
+	uint64		held;
+	uint64		cooling;
 	double		filled[MAP_CELLS] = {0};
-	OwnerScope	scope;
 
-	owner_sql_begin(&scope);
-	owner_sql_at(look->snapshot,
-				 "SELECT coalesce(sum(n), 0)::bigint FROM @alloc_share "
-				 "WHERE pool = $1 AND key IS NOT NULL "
-				 "AND (expires_at IS NULL OR expires_at > $2)",
-				 ARGS(INT4OID, TIMESTAMPTZOID),
-				 VALUES(Int32GetDatum(look->pool->id),
-						TimestampTzGetDatum(look->now)));
-	held = DatumGetInt64(owner_sql_not_null(0, 1));
-	owner_sql_end(&scope);
-
+	tally_shares(look, &held, &cooling);
 	put_line(look, psprintf("%lld of %lld", (long long) held,
 							(long long) capacity));
 	if (capacity == 0)
@@ -169,7 +158,7 @@ map_of_shares(Look *look)
 	drawing.cell_size = (double) capacity / drawing.ncells;
 	drawing.filled = filled;
 	if (held > 0)
-		draw_block(&drawing, 0, (u128) Min(held, capacity) - 1);
+		draw_block(&drawing, 0, (u128) Min(held, (uint64) capacity) - 1);
 	put_drawing(look, &drawing);
 }
 

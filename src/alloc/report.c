@@ -17,7 +17,6 @@
 #include "utils/snapmgr.h"
 
 #include "alloc/report.h"
-#include "alloc/share.h"
 #include "base/entry.h"
 
 PG_FUNCTION_INFO_V1(alloc_usage);
@@ -368,19 +367,13 @@ percentage(Datum part, Datum whole)
 static void
 count_shares(Look *look, Usage *usage)
 {
-	RowScan		scan;
-	ShareRow	row;
+	uint64		held;
+	uint64		cooling;
 
+	tally_shares(look, &held, &cooling);
 	usage->open = (u128) look->pool->capacity;
-	share_scan_of_pool(&scan, &look->store, look->pool->id, look->snapshot);
-	while (share_scan_next(&scan, &row))
-	{
-		if (row.held && (!row.expires || row.expires_at > look->now))
-			usage->held += row.n;
-		else if (!row.held && row.expires_at > look->now)
-			usage->cooling += row.n;
-	}
-	rows_end(&scan);
+	usage->held = held;
+	usage->cooling = cooling;
 }
 
 /* Add the pool's row to the result of alloc_usage(). */

@@ -37,5 +37,6 @@ extern Part *parts_of(const Pool *pool);
 extern bool is_in_use(const Look *look, const SlotRow *row);
 extern bool is_cooling(const Look *look, const SlotRow *row);
 extern void tally(Look *look, uint64 *held, uint64 *cooling);
+extern void tally_shares(Look *look, uint64 *held, uint64 *cooling);
 
 #endif							/* PG_CAS_ALLOC_REPORT_H */

@@ -1,9 +1,9 @@
 /*
  * tally.c
- *		What the rows of alloc_slot count as, and how many there are in a pool of one
- *		size.
+ *		What the rows of a pool count as, and how many there are in a pool of one
+ *		size, or how much a counted pool has given out.
  *
- * To count them, the index says on which pages the pool has rows, and then these are
+ * To count the rows of alloc_slot, the index says on which pages the pool has rows, and then these are
  * read in their order, each once.  A scan of the index would read the pages of units
  * that were taken at random again for each row, which takes four times as long.  A
  * statement takes as long to plan as to count 1,000 rows, and would take predicate
@@ -21,6 +21,7 @@
 
 #include "alloc/alloc.h"
 #include "alloc/report.h"
+#include "alloc/share.h"
 #include "alloc/store.h"
 
 /* Is the row's unit held by a key? */
@@ -126,4 +127,23 @@ tally(Look *look, uint64 *held, uint64 *cooling)
 		}
 	}
 	pfree(pages);
+}
+
+/* Count what is held of a counted pool, and what cools. */
+void
+tally_shares(Look *look, uint64 *held, uint64 *cooling)
+{
+	RowScan		scan;
+	ShareRow	row;
+
+	*held = *cooling = 0;
+	share_scan_of_pool(&scan, &look->store, look->pool->id, look->snapshot);
+	while (share_scan_next(&scan, &row))
+	{
+		if (row.held && (!row.expires || row.expires_at > look->now))
+			*held += row.n;
+		else if (!row.held && row.expires_at > look->now)
+			*cooling += row.n;
+	}
+	rows_end(&scan);
 }
