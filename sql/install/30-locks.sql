@@ -20,6 +20,9 @@ CREATE TABLE cas_internal.lease_state (
     acquired_at timestamptz,
     expires_at timestamptz
 ) WITH (fillfactor = 50);
+-- Names are compared in versions of rows that are dead, too, whose TOAST chunks
+-- may be gone (place_visit() in places.c).  A long holder is moved out instead.
+ALTER TABLE cas_internal.lease_state ALTER name SET STORAGE MAIN;
 COMMENT ON TABLE cas_internal.lease_state IS
     'internal: leases; holder is null if it was released';
 
