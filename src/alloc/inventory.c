@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -40,7 +41,7 @@ note_problem(Entry *entry, const char *field, const char *problem)
 								  problem);
 }
 
-/* A text to convert by a type's input function. */
+/* A text to convert by a type's input function, or by alloc_key(). */
 typedef struct Conversion
 {
 	PGFunction	input;
@@ -53,16 +54,18 @@ call_input(void *arg)
 {
 	Conversion *conversion = arg;
 
-	conversion->value = DirectFunctionCall3(conversion->input,
-											CStringGetDatum(conversion->text),
-											ObjectIdGetDatum(InvalidOid),
-											Int32GetDatum(-1));
+	conversion->value = conversion->input == alloc_key ?
+		DirectFunctionCall1(alloc_key,
+							CStringGetTextDatum(conversion->text)) :
+		DirectFunctionCall3(conversion->input,
+							CStringGetDatum(conversion->text),
+							ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 	return true;
 }
 
 /*
- * Convert text by a type's input function.  Returns false if the text is no
- * such value.
+ * Convert text by such a function.  Returns false if the text is no such
+ * value.
  */
 static bool
 convert(PGFunction input, const char *text, Datum *value)
@@ -112,6 +115,24 @@ entry_uuid(const char *text, pg_uuid_t *key)
 	return true;
 }
 
+/*
+ * The key of a name.  Returns false if there is none: in some encodings a name
+ * need not be valid UTF-8, or have an equivalent.
+ */
+static bool
+entry_key_of_name(const char *name, pg_uuid_t *key)
+{
+	Conversion	conversion = {.input = alloc_key,.text = name};
+
+	/* no subtransaction where it cannot fail */
+	if (GetDatabaseEncoding() == PG_UTF8)
+		(void) call_input(&conversion);
+	else if (!convert(alloc_key, name, &conversion.value))
+		return false;
+	*key = *DatumGetUUIDP(conversion.value);
+	return true;
+}
+
 /* Read the key, or make it of the name. */
 static void
 entry_key(Entry *entry, JsonbContainer *object)
@@ -126,12 +147,10 @@ entry_key(Entry *entry, JsonbContainer *object)
 		entry->has_key = text != NULL;
 		if (text == NULL)
 			note_problem(entry, "name", "is not a string");
-		else
+		else if (!entry_key_of_name(text, &entry->key))
 		{
-			Datum		name = CStringGetTextDatum(text);
-
-			entry->key =
-				*DatumGetUUIDP(DirectFunctionCall1(alloc_key, name));
+			entry->has_key = false;
+			note_problem(entry, "name", "cannot be converted to UTF-8");
 		}
 	}
 	if (json_field(object, "key", &value))
