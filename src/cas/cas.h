@@ -434,6 +434,7 @@ extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
 extern bool cas_sequence_last(Oid sequence, int64 *last);
 extern int64 cas_greatest_version(Relation rel, const char *version_column);
 extern int64 cas_draw_version(Relation rel, CasTable *table, int64 after);
+extern int64 cas_draw_last(Oid sequence);
 
 /* advance.c */
 extern int64 cas_next_version(Relation rel, CasTable *table, int64 old);

@@ -505,8 +505,7 @@ cas_truncate(PG_FUNCTION_ARGS)
 	tuple = SearchSysCacheCopy1(SEQRELID, ObjectIdGetDatum(sequence));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for sequence %u", sequence);
-	((Form_pg_sequence) GETSTRUCT(tuple))->seqstart =
-		nextval_internal(sequence, false);
+	((Form_pg_sequence) GETSTRUCT(tuple))->seqstart = cas_draw_last(sequence);
 	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
 	heap_freetuple(tuple);
 	table_close(catalog, RowExclusiveLock);

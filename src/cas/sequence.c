@@ -425,3 +425,22 @@ cas_draw_version(Relation rel, CasTable *table, int64 after)
 	table->floor = version;
 	return version;
 }
+
+/*
+ * Draw a number above all that any session has drawn.  The caller makes sure
+ * that no other session draws meanwhile.
+ */
+int64
+cas_draw_last(Oid sequence)
+{
+	int64		number;
+	int64		last;
+
+	/* the sequence's last number is that of the session that cached last */
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		number = nextval_internal(sequence, false);
+	} while (cas_sequence_last(sequence, &last) && number < last);
+	return number;
+}
