@@ -481,6 +481,25 @@ END $$;
 RESET debug_discard_caches;
 SELECT * FROM paths ORDER BY id;
 
+-- Triggers that are nested more deeply than anybody needs: what an UPDATE has
+-- sent is compared, whatever triggers assign to the version.
+CREATE TABLE deep (id int PRIMARY KEY, n int, v bigint);
+SELECT cas_enable('deep', 'v');
+INSERT INTO deep SELECT g, 0, 1 FROM generate_series(1, 100) g;
+CREATE FUNCTION next_one() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE deep SET n = NEW.n, v = v + 1 WHERE id = NEW.id + 1;
+	NEW.v := CASE NEW.n WHEN 1 THEN 77 ELSE OLD.v + 1 END;
+	RETURN NEW;
+END
+$$;
+CREATE TRIGGER next_one BEFORE UPDATE ON deep FOR EACH ROW EXECUTE FUNCTION next_one();
+UPDATE deep SET n = 1, v = 2 WHERE id = 1;
+SELECT count(*), min(v), max(v) FROM deep WHERE n = 1;
+-- this one is stale
+SELECT raises('UPDATE deep SET n = 2, v = 2 WHERE id = 1');
+DROP TABLE deep;
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_triggers CASCADE;
 DROP ROLE regress_cas_triggers;

@@ -30,8 +30,8 @@ cas_guard_wants_announcement(const CasTable *table)
 }
 
 /* Return how deeply triggers are nested now. */
-static int
-trigger_depth(void)
+int
+cas_trigger_depth(void)
 {
 	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
 }
@@ -76,7 +76,7 @@ cas_guard_announce(Relation rel, CasTable *table, CasKey *key)
 	guard_expectation.key = key;
 	guard_expectation.command = has_update_rule(rel) ?
 		InvalidCommandId : GetCurrentCommandId(false);
-	guard_expectation.depth = trigger_depth();
+	guard_expectation.depth = cas_trigger_depth();
 	return former;
 }
 
@@ -125,7 +125,7 @@ static bool
 is_expected_statement(void)
 {
 	if (guard_expectation.command == InvalidCommandId)
-		return trigger_depth() == guard_expectation.depth + 1;
+		return cas_trigger_depth() == guard_expectation.depth + 1;
 	return GetActiveSnapshot()->curcid == guard_expectation.command;
 }
 

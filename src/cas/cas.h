@@ -526,6 +526,7 @@ extern Datum cas_truncate(PG_FUNCTION_ARGS);
 extern void cas_log_conflict(Relation rel, StringInfo detail);
 
 /* announce.c */
+extern int	cas_trigger_depth(void);
 extern bool cas_guard_wants_announcement(const CasTable *table);
 extern GuardExpectation cas_guard_announce(Relation rel, CasTable *table,
 										   CasKey *key);

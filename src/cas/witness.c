@@ -11,16 +11,16 @@
 #include "cas.h"
 
 #include "access/sysattr.h"
+#include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(cas_witness);
 
 /*
  * The versions sent by UPDATEs whose rows the guard has not seen yet.  There
  * is more than one only if triggers between the witness and the guard run
- * UPDATEs themselves, one for each nesting level.  Therefore the newest entry
- * for a row is the right one.  Entries that an error has left behind do no
- * harm, because the witness adds a newer one for the row before the guard
- * looks.
+ * UPDATEs themselves, so each nesting level of triggers has one entry.  An entry
+ * that an error has left behind does no harm, because the next witness of its
+ * level overwrites it.
  */
 typedef struct Witnessed
 {
@@ -29,10 +29,38 @@ typedef struct Witnessed
 	CasSent		sent;
 } Witnessed;
 
-#define MAX_WITNESSED 64
+static Witnessed *witnessed = NULL;
+static int	nlevels = 0;
 
-static Witnessed witnessed[MAX_WITNESSED];
-static int	newest = 0;
+/* Return the entry of the current nesting level, or NULL if it has none. */
+static Witnessed *
+find_level(void)
+{
+	int			level = cas_trigger_depth();
+
+	return level < nlevels ? &witnessed[level] : NULL;
+}
+
+/* Return the entry of the current nesting level. */
+static Witnessed *
+make_level(void)
+{
+	int			level = cas_trigger_depth();
+
+	if (level >= nlevels)
+	{
+		int			n = Max(2 * nlevels, level + 8);
+		Size		size = n * sizeof(Witnessed);
+
+		/* if this fails, what was there before is still valid */
+		witnessed = witnessed == NULL ?
+			MemoryContextAlloc(TopMemoryContext, size) :
+			repalloc(witnessed, size);
+		memset(witnessed + nlevels, 0, (n - nlevels) * sizeof(Witnessed));
+		nlevels = n;
+	}
+	return &witnessed[level];
+}
 
 /* Return whether the column is in the SET list of an UPDATE. */
 static bool
@@ -116,26 +144,18 @@ CasSent
 cas_sent_by_update(TriggerData *trigdata, CasTable *table)
 {
 	CasSent		none = {{false}, {false}};
+	Witnessed  *entry;
 
 	if (!may_mention(trigdata, table))
 		return none;
 
-	/*
-	 * Search backwards from the newest entry.  Remove the entry found and all
-	 * newer ones, which belong to UPDATEs that have ended by an error.
-	 */
-	for (int i = 0; i < MAX_WITNESSED; i++)
+	/* both triggers fire for the same row, so on the same level */
+	entry = find_level();
+	if (entry != NULL && entry->relid == table->relid &&
+		ItemPointerEquals(&entry->tid, &trigdata->tg_trigtuple->t_self))
 	{
-		int			n = (newest + MAX_WITNESSED - i) % MAX_WITNESSED;
-
-		if (witnessed[n].relid == table->relid &&
-			ItemPointerEquals(&witnessed[n].tid,
-							  &trigdata->tg_trigtuple->t_self))
-		{
-			witnessed[n].relid = InvalidOid;
-			newest = (n + MAX_WITNESSED - 1) % MAX_WITNESSED;
-			return witnessed[n].sent;
-		}
+		entry->relid = InvalidOid;
+		return entry->sent;
 	}
 	return read_update(trigdata, table);
 }
@@ -168,12 +188,11 @@ cas_witness(PG_FUNCTION_ARGS)
 	if (table != NULL && may_mention(trigdata, table))
 	{
 		CasSent		sent = read_update(trigdata, table);
+		Witnessed  *entry = make_level();
 
-		/* a ring: with deeper nesting, the oldest entry is overwritten */
-		newest = (newest + 1) % MAX_WITNESSED;
-		witnessed[newest].relid = table->relid;
-		witnessed[newest].tid = trigdata->tg_trigtuple->t_self;
-		witnessed[newest].sent = sent;
+		entry->relid = table->relid;
+		entry->tid = trigdata->tg_trigtuple->t_self;
+		entry->sent = sent;
 	}
 	return PointerGetDatum(trigdata->tg_newtuple);
 }
