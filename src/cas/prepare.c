@@ -351,22 +351,36 @@ prepare_triggers(const CasEnabling *enabling)
 	check_created_triggers(enabling);
 }
 
-/*
- * Write the version into the documents that lack it.
- */
-static void
-stamp_documents(const CasEnabling *enabling)
+/* Return a condition: a row has a document that lacks the row's version. */
+static char *
+lacks_version(const CasSettings *settings)
 {
-	const CasSettings *settings = &enabling->settings;
 	const char *payload = quote_identifier(settings->payload_column);
-	GuardExpectation former;
-	Relation	rel = relation_open(enabling->relid, NoLock);
 	StringInfoData path;
 
 	initStringInfo(&path);
 	for (int i = 0; i < settings->version_path.length; i++)
 		appendStringInfo(&path, "%s%s", i > 0 ? ", " : "",
 						 quote_literal_cstr(settings->version_path.names[i]));
+	return psprintf("%s IS NOT NULL AND "
+					"(%s::pg_catalog.jsonb OPERATOR(pg_catalog.#>>) "
+					"ARRAY[%s]::pg_catalog.text[]) OPERATOR(pg_catalog.=) "
+					"(%s)::pg_catalog.text IS NOT TRUE",
+					payload, payload, path.data,
+					quote_identifier(settings->version_column));
+}
+
+/*
+ * Write the version into the documents that lack it.
+ */
+static void
+stamp_documents(const CasEnabling *enabling)
+{
+	const char *payload = quote_identifier(enabling->settings.payload_column);
+	char	   *unstamped = lacks_version(&enabling->settings);
+	GuardExpectation former;
+	Relation	rel = relation_open(enabling->relid, NoLock);
+	uint64		stamped;
 
 	/*
 	 * An UPDATE that sets the payload to itself makes the guard write the
@@ -376,23 +390,29 @@ stamp_documents(const CasEnabling *enabling)
 	former = cas_guard_announce(rel, NULL, NULL);
 	PG_TRY();
 	{
-		execute("UPDATE %s SET %s = %s WHERE %s IS NOT NULL AND "
-				"(%s::pg_catalog.jsonb OPERATOR(pg_catalog.#>>) "
-				"ARRAY[%s]::pg_catalog.text[]) OPERATOR(pg_catalog.=) "
-				"(%s)::pg_catalog.text IS NOT TRUE",
-				enabling->name, payload, payload, payload, payload, path.data,
-				quote_identifier(settings->version_column));
+		execute("UPDATE %s SET %s = %s WHERE %s", enabling->name, payload,
+				payload, unstamped);
 	}
 	PG_FINALLY();
 	{
 		cas_guard_withdraw(former);
 	}
 	PG_END_TRY();
+	stamped = SPI_processed;
 	relation_close(rel, NoLock);
+
+	/* The guard may be disabled, or a trigger may have suppressed the UPDATE. */
+	execute("SELECT FROM %s WHERE %s LIMIT 1", enabling->name, unstamped);
 	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("could not write the version into all documents of table %s",
+						enabling->name),
+				 errhint("The guard is disabled or does not fire in this session, or a trigger or rule suppresses the UPDATE.")));
+	if (stamped > 0)
 		ereport(NOTICE,
 				(errmsg("wrote the version into " UINT64_FORMAT " documents of table %s",
-						SPI_processed, enabling->name)));
+						stamped, enabling->name)));
 }
 
 /* ----------
