@@ -413,6 +413,38 @@ SELECT cas_enable('pathed', version_path => ARRAY[repeat('x', 2000), '"it''s"'])
 INSERT INTO pathed VALUES (2, '{}');
 SELECT id, doc #>> '{meta, w}' AS former, doc #>> ARRAY[repeat('x', 2000), '"it''s"'] AS now FROM pathed ORDER BY id;
 
+-- A path is refused as long as the version is not in all documents: nobody would
+-- write it there later.
+ALTER TABLE pathed DISABLE TRIGGER zzz_cas_guard;
+SELECT raises($$SELECT cas_enable('pathed', version_path => '{meta, x}')$$);
+ALTER TABLE pathed ENABLE TRIGGER zzz_cas_guard;
+SET session_replication_role = replica;
+SELECT raises($$SELECT cas_enable('pathed', version_path => '{meta, x}')$$);
+RESET session_replication_role;
+CREATE FUNCTION keep_second() RETURNS trigger LANGUAGE plpgsql AS
+	'BEGIN RETURN CASE NEW.id WHEN 1 THEN NEW END; END';
+CREATE TRIGGER keep_second BEFORE UPDATE ON pathed FOR EACH ROW EXECUTE FUNCTION keep_second();
+SELECT raises($$SELECT cas_enable('pathed', version_path => '{meta, x}')$$);
+DROP TRIGGER keep_second ON pathed;
+SELECT cas_enable('pathed', version_path => '{meta, x}');
+SELECT doc #> '{meta, x}' = to_jsonb(resource_version) AS written FROM pathed;
+
+-- A guarded table that has become a partition of another one, which is not
+-- guarded, says so, and can be disabled.
+CREATE TABLE whole (id int PRIMARY KEY, n int, resource_version bigint NOT NULL DEFAULT 1)
+	PARTITION BY RANGE (id);
+CREATE TABLE piece (LIKE whole INCLUDING ALL);
+SELECT cas_enable('piece');
+ALTER TABLE whole ATTACH PARTITION piece FOR VALUES FROM (1) TO (10);
+SELECT rel, problem FROM cas_tables WHERE rel::text IN ('whole', 'piece');
+INSERT INTO whole VALUES (1, 1);
+UPDATE whole SET n = 2 RETURNING resource_version;
+SELECT cas_disable('piece');
+UPDATE whole SET n = 3 RETURNING resource_version;
+SELECT cas_enable('whole');
+SELECT raises($$SELECT cas_disable('piece')$$);
+SELECT rel, problem FROM cas_tables WHERE rel::text IN ('whole', 'piece');
+
 -- The firing mode of a trigger that goes.
 CREATE TABLE firing (id int PRIMARY KEY, n int);
 SELECT cas_enable('firing', versions => 'table', writers => 'echo');

@@ -411,7 +411,8 @@ problems_text(Relation rel, const CasTriggers *triggers,
 		CasProblem *problem = lfirst(lc);
 
 		/* it is no problem of a table that has its guard as a partition */
-		if (problem->kind != CAS_PROBLEM_PARTITION)
+		if (problem->kind != CAS_PROBLEM_PARTITION ||
+			!triggers->guard->tgisclone)
 			appendStringInfo(&text, "%s%s", text.len > 0 ? "; " : "",
 							 problem->text);
 	}

@@ -328,7 +328,8 @@ cas_disable(PG_FUNCTION_ARGS)
 							RelationGetRelationName(rel)),
 					 cas_errdetail_table(rel),
 					 errtable(rel)));
-		if (rel->rd_rel->relispartition)
+		/* a partition may have a guard of its own, from before it was one */
+		if (triggers->guard->tgisclone)
 			ereport(ERROR,
 					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 					 errmsg("\"%s\" is a partition",
