@@ -220,6 +220,18 @@ UPDATE customer SET id = 2;
 SELECT * FROM sale;
 SELECT try_as('regress_cas_clerk', 'UPDATE sale_1 SET customer = 1 RETURNING 1');
 
+-- Who may read the partitioned table is told the id and the version, whatever the
+-- privileges on the partition are; but not if policies may hide the row.
+GRANT UPDATE, SELECT ON sale TO regress_cas_blind;
+SELECT try_as('regress_cas_blind', 'UPDATE sale SET resource_version = 9 RETURNING 1');
+REVOKE SELECT ON sale FROM regress_cas_blind;
+GRANT SELECT (id) ON sale TO regress_cas_blind;
+SELECT try_as('regress_cas_blind', 'UPDATE sale SET resource_version = 9 RETURNING 1');
+GRANT SELECT ON sale TO regress_cas_blind;
+ALTER TABLE sale ENABLE ROW LEVEL SECURITY;
+CREATE POLICY all_of_them ON sale TO regress_cas_blind USING (true);
+SELECT try_as('regress_cas_blind', 'UPDATE sale SET resource_version = 9 RETURNING 1');
+
 -- Nothing has been written all the while.
 SELECT * FROM doc ORDER BY id;
 SELECT * FROM col ORDER BY id;

@@ -5,6 +5,7 @@
  * detail.c		builds an error's DETAIL as one line of JSON
  * argument.c	checks arguments of SQL functions: NULLs, keywords, intervals
  * object.c		relations and functions that a caller names by OID
+ * partition.c	tables that a table is a partition of; what errors may show
  * output.c		converts values to text, whatever the session's settings are
  * owner.c		our own schema and relations; SQL as the extension's owner
  * role.c		roles stored in our tables, by OID and name
@@ -69,6 +70,11 @@ extern char *own_function(Oid function);
 extern void require_jsonb_function(Oid function, int nargs,
 								   const char *purpose,
 								   const char *declaration);
+
+/* partition.c */
+extern Oid	partition_parent(Oid relid);
+extern Oid	partition_root(Relation rel);
+extern bool columns_readable(Relation rel, const Bitmapset *columns);
 
 /*
  * output.c.  Settings that were changed for output functions; begin with {0}.

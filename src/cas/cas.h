@@ -379,7 +379,6 @@ typedef struct CasStatement
 /* relation.c */
 extern char *cas_relation_name(Relation rel);
 extern int	cas_errdetail_table(Relation rel);
-extern Oid	cas_root(Relation rel);
 extern bool cas_is_part_of(Relation rel, Oid relid);
 extern Oid	cas_owner(Relation rel);
 

@@ -34,13 +34,10 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_sequence.h"
 #include "catalog/pg_type.h"
-#include "commands/sequence.h"
 #include "miscadmin.h"
 #include "base/entry.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/rls.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(cas_guard);
@@ -70,44 +67,23 @@ runs_as_its_owner(TriggerData *trigdata)
 	return result;
 }
 
-static bool
-may_read_column(Relation rel, AttrNumber attnum)
-{
-	return pg_attribute_aclcheck(RelationGetRelid(rel), attnum, GetUserId(),
-								 ACL_SELECT) == ACLCHECK_OK;
-}
-
 /*
  * Return whether an error may show these columns of the row to the caller.
  * The row comes from the executor, not from a query of the caller's, so
  * privileges must be checked.
  */
 static bool
-may_show(TriggerData *trigdata, AttrNumber *attnums, int n)
+may_show(TriggerData *trigdata, const Bitmapset *columns)
 {
-	Relation	rel = trigdata->tg_relation;
-
-	if (runs_as_its_owner(trigdata))
-		return false;
-
-	/* Policies for SELECT may hide the row. */
-	if (check_enable_rls(RelationGetRelid(rel), InvalidOid, true) ==
-		RLS_ENABLED)
-		return false;
-	if (pg_class_aclcheck(RelationGetRelid(rel), GetUserId(),
-						  ACL_SELECT) == ACLCHECK_OK)
-		return true;
-	for (int i = 0; i < n; i++)
-		if (!may_read_column(rel, attnums[i]))
-			return false;
-	return true;
+	return !runs_as_its_owner(trigdata) &&
+		columns_readable(trigdata->tg_relation, columns);
 }
 
 /* Add the row's id to an error's DETAIL, if the caller may read it. */
 static void
 detail_id(StringInfo detail, TriggerData *trigdata, CasTable *table)
 {
-	AttrNumber	attnums[INDEX_MAX_KEYS];
+	Bitmapset  *columns = NULL;
 	Datum		values[INDEX_MAX_KEYS];
 	bool		nulls[INDEX_MAX_KEYS];
 	char	   *id;
@@ -116,11 +92,12 @@ detail_id(StringInfo detail, TriggerData *trigdata, CasTable *table)
 		return;
 	for (int i = 0; i < table->nkeys; i++)
 	{
-		attnums[i] = table->keys[i].attnum;
-		values[i] = slot_getattr(trigdata->tg_trigslot, attnums[i],
-								 &nulls[i]);
+		AttrNumber	attnum = table->keys[i].attnum;
+
+		columns = bms_add_member(columns, attnum);
+		values[i] = slot_getattr(trigdata->tg_trigslot, attnum, &nulls[i]);
 	}
-	if (!may_show(trigdata, attnums, table->nkeys))
+	if (!may_show(trigdata, columns))
 		return;
 	id = cas_key_text(table, values, nulls);
 	if (id != NULL)
@@ -263,7 +240,7 @@ report_conflict(TriggerData *trigdata, CasTable *table,
 	detail_text(&detail, "table", cas_relation_name(rel));
 	detail_id(&detail, trigdata, table);
 	detail_version(&detail, "expected", sent);
-	if (may_show(trigdata, &table->version, 1))
+	if (may_show(trigdata, bms_make_singleton(table->version)))
 		detail_version(&detail, "actual", old);
 	cas_log_conflict(rel, &detail);
 

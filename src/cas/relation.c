@@ -1,17 +1,13 @@
 /*
  * relation.c
- *		Names, owners and partition ancestors of tables.
+ *		Names and owners of tables.
  */
 #include "cas.h"
 
-#include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -35,59 +31,6 @@ cas_errdetail_table(Relation rel)
 	return errdetail_internal("%s", detail_end(&detail));
 }
 
-/*
- * Return the table that this one is a partition of, or InvalidOid.
- *
- * This does not use get_partition_ancestors(): that returns nothing while a
- * detach is pending, although the partition still has its parent's guard; and
- * it raises an error if a table is detached at the same time.
- */
-static Oid
-parent_of(Oid relid)
-{
-	Relation	catalog;
-	ScanKeyData key[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-	Oid			parent = InvalidOid;
-
-	if (!get_rel_relispartition(relid))
-		return InvalidOid;
-
-	/* a partition has exactly one parent */
-	catalog = table_open(InheritsRelationId, AccessShareLock);
-	ScanKeyInit(&key[0], Anum_pg_inherits_inhrelid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(relid));
-	ScanKeyInit(&key[1], Anum_pg_inherits_inhseqno, BTEqualStrategyNumber,
-				F_INT4EQ, Int32GetDatum(1));
-	scan = systable_beginscan(catalog, InheritsRelidSeqnoIndexId, true, NULL,
-							  lengthof(key), key);
-	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
-		parent = ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent;
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return parent;
-}
-
-/* Return the topmost table that this one is a partition of, or itself. */
-Oid
-cas_root(Relation rel)
-{
-	Oid			root = RelationGetRelid(rel);
-	Oid			parent;
-
-	if (!rel->rd_rel->relispartition)
-		return root;
-	/* without locks, so a concurrent ATTACH or DETACH may be missed */
-	while (OidIsValid(parent = parent_of(root)))
-	{
-		CHECK_FOR_INTERRUPTS();
-		root = parent;
-	}
-	return root;
-}
-
 /* Return whether the table is relid or a partition of it. */
 bool
 cas_is_part_of(Relation rel, Oid relid)
@@ -96,7 +39,7 @@ cas_is_part_of(Relation rel, Oid relid)
 
 	if (ancestor == relid || !rel->rd_rel->relispartition)
 		return ancestor == relid;
-	while (OidIsValid(ancestor = parent_of(ancestor)))
+	while (OidIsValid(ancestor = partition_parent(ancestor)))
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (ancestor == relid)
@@ -114,7 +57,7 @@ cas_owner(Relation rel)
 
 	if (!rel->rd_rel->relispartition)
 		return rel->rd_rel->relowner;
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(cas_root(rel)));
+	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(partition_root(rel)));
 
 	/* That table may just have been dropped, after a detach. */
 	if (!HeapTupleIsValid(tuple))

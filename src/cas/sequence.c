@@ -113,7 +113,7 @@ cas_sequence(Relation rel, const CasSettings *settings)
 {
 	if (settings->sequence.length == 0)
 		return InvalidOid;
-	return cas_find_sequence(cas_root(rel), settings->version_column,
+	return cas_find_sequence(partition_root(rel), settings->version_column,
 							 settings->sequence.names[1]);
 }
 

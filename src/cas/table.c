@@ -174,7 +174,7 @@ load_table(CasTable *table, Relation rel, const CasTriggers *triggers)
 	/* copies, which stay readable after an invalidation */
 	table->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	table->rowtype = rel->rd_rel->reltype;
-	table->root = cas_root(rel);
+	table->root = partition_root(rel);
 	table->desc->tdtypeid = table->rowtype;
 
 	table->version = cas_find_column(rel, settings->version_column);

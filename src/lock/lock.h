@@ -141,13 +141,6 @@ typedef struct LeaseGrant
 	TimestampTz expires_at;		/* if there is a holder */
 } LeaseGrant;
 
-/* What is known of the columns that a resource names. */
-typedef struct PatternColumns
-{
-	bool		any;			/* it names at least one */
-	bool		hidden;			/* the current role cannot read all of them */
-} PatternColumns;
-
 /* name.c */
 extern int	names_compare(Datum left, Datum right);
 extern Datum names_checked(Datum name, const char *argument);
@@ -240,6 +233,6 @@ pg_noreturn extern void lease_raise_held(Datum name, const LeaseGrant *grant);
 extern char *pattern_of_row(const char *resource, Relation rel,
 							TupleDesc desc, HeapTuple tuple);
 extern char *pattern_without_row(const char *resource, Relation rel,
-								 PatternColumns *columns);
+								 Bitmapset **columns);
 
 #endif							/* PG_CAS_LOCK_H */

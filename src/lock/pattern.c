@@ -6,8 +6,6 @@
 #include "lock.h"
 
 #include "access/htup_details.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -92,22 +90,13 @@ row_value(Relation rel, int attnum, void *arg)
 	return stable_text(att->atttypid, value);
 }
 
-/*
- * A ColumnValue that notes that there are columns, and whether the current
- * role can read them all.
- */
+/* A ColumnValue that collects the columns. */
 static char *
 note_column(Relation rel, int attnum, void *arg)
 {
-	PatternColumns *columns = (PatternColumns *) arg;
-	Oid			relid = RelationGetRelid(rel);
+	Bitmapset **columns = (Bitmapset **) arg;
 
-	columns->any = true;
-	/* SELECT on the table or on the column is enough */
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
-		pg_attribute_aclcheck(relid, attnum, GetUserId(),
-							  ACL_SELECT) != ACLCHECK_OK)
-		columns->hidden = true;
+	*columns = bms_add_member(*columns, attnum);
 	return "";
 }
 
@@ -122,13 +111,12 @@ pattern_of_row(const char *resource, Relation rel, TupleDesc desc,
 }
 
 /*
- * Check the resource, find out about the columns that it names, and return the
- * text without their values.
+ * Check the resource, collect the columns that it names, and return the text
+ * without their values.
  */
 char *
-pattern_without_row(const char *resource, Relation rel,
-					PatternColumns *columns)
+pattern_without_row(const char *resource, Relation rel, Bitmapset **columns)
 {
-	memset(columns, 0, sizeof(PatternColumns));
+	*columns = NULL;
 	return expand(resource, rel, note_column, columns);
 }

@@ -23,12 +23,10 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
-#include "utils/rls.h"
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(lock_protect);
@@ -57,7 +55,7 @@ require_resource(Relation rel, const char *resource, const char *name)
 	TransactionId xid;
 	Datum		value;
 	bool		held;
-	PatternColumns columns;
+	Bitmapset  *columns;
 	StringInfoData detail;
 
 	/* Usually a statement writes many rows that belong to one resource. */
@@ -80,9 +78,7 @@ require_resource(Relation rel, const char *resource, const char *name)
 
 	/* Do not reveal values of columns or rows that the role cannot read. */
 	pattern_without_row(resource, rel, &columns);
-	if (columns.hidden ||
-		(columns.any && check_enable_rls(RelationGetRelid(rel), InvalidOid,
-										 true) == RLS_ENABLED))
+	if (!bms_is_empty(columns) && !columns_readable(rel, columns))
 		name = resource;
 
 	detail_begin(&detail);
@@ -132,11 +128,11 @@ lock_protect_trigger(PG_FUNCTION_ARGS)
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
 	{
-		PatternColumns columns;
+		Bitmapset  *columns;
 		char	   *name = pattern_without_row(resource, rel, &columns);
 
 		/* there is no row to take the resource from */
-		if (columns.any)
+		if (!bms_is_empty(columns))
 			ereport(ERROR,
 					(errcode(ERRCODE_CAS_REQUIRED),
 					 errmsg("cannot truncate table \"%s\", whose rows belong to resources \"%s\"",
@@ -330,7 +326,7 @@ put_trigger(Oid relid, const char *name, const char *events,
 Datum
 lock_protect(PG_FUNCTION_ARGS)
 {
-	PatternColumns columns;
+	Bitmapset  *columns;
 	Relation	rel;
 	List	   *tables;
 	ListCell   *cell;
@@ -345,7 +341,7 @@ lock_protect(PG_FUNCTION_ARGS)
 	rel = open_protectable(PG_GETARG_OID(0), ShareRowExclusiveLock, &tables);
 	name = pattern_without_row(resource, rel, &columns);
 	/* the resource is one name, so check its length now */
-	if (!columns.any)
+	if (bms_is_empty(columns))
 		(void) names_checked(CStringGetTextDatum(name), "resource");
 	relation_close(rel, NoLock);
 
