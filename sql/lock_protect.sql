@@ -185,9 +185,36 @@ UPDATE part SET id = 1;
 SELECT lock_protect('part', 'repo:{repo}');
 TRUNCATE part2;
 \echo :SQLSTATE
+-- Who may read the partitioned table is told the resource.
+CREATE ROLE lock_protect_reader;
+GRANT USAGE ON SCHEMA lock_protect_test TO lock_protect_reader;
+GRANT SELECT, INSERT ON part TO lock_protect_reader;
+SET ROLE lock_protect_reader;
+INSERT INTO part VALUES (1, 'a');
+RESET ROLE;
+REVOKE SELECT ON part FROM lock_protect_reader;
+SET ROLE lock_protect_reader;
+INSERT INTO part VALUES (1, 'a');
+RESET ROLE;
+DROP OWNED BY lock_protect_reader;
+DROP ROLE lock_protect_reader;
+SELECT lock_unprotect('part1');
 SELECT lock_unprotect('part');
 SELECT count(*) FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
 WHERE c.relname LIKE 'part%';
+
+-- A table that was protected by itself, and could not be any more, can still be
+-- unprotected.
+CREATE TABLE part3 (id int, repo text);
+SELECT lock_protect('part3', 'repo:{repo}');
+ALTER TABLE part ATTACH PARTITION part3 FOR VALUES IN (3);
+SELECT lock_unprotect('part3');
+INSERT INTO part VALUES (3, 'a');
+CREATE TABLE mother (id int);
+SELECT lock_protect('mother', 'mother');
+CREATE TABLE daughter () INHERITS (mother);
+SELECT lock_unprotect('mother');
+INSERT INTO mother VALUES (1);
 
 -- What cannot be protected.
 CREATE FUNCTION attempt(rel regclass) RETURNS text LANGUAGE plpgsql AS $$

@@ -172,6 +172,17 @@ refuse_internal(Oid relid)
 						qualified_name(relid))));
 }
 
+/* Raise 42809. */
+pg_noreturn static void
+raise_partition(Relation rel)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("cannot protect partition \"%s\"",
+					RelationGetRelationName(rel)),
+			 errhint("Protect the partitioned table.")));
+}
+
 /* Raise 42809 unless our triggers can watch the table. */
 static void
 require_protectable(Relation rel)
@@ -188,11 +199,7 @@ require_protectable(Relation rel)
 						RelationGetRelationName(rel)),
 				 errdetail("Only ordinary and partitioned tables can be protected.")));
 	if (rel->rd_rel->relispartition)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("cannot protect partition \"%s\"",
-						RelationGetRelationName(rel)),
-				 errhint("Protect the partitioned table.")));
+		raise_partition(rel);
 	if (relkind == RELKIND_RELATION &&
 		(has_subclass(relid) || has_superclass(relid)))
 		ereport(ERROR,
@@ -203,8 +210,8 @@ require_protectable(Relation rel)
 }
 
 /*
- * Open a table for its owner to protect or unprotect it, and lock it and its
- * partitions in the given mode.
+ * Open a table for its owner to protect it, and lock it and its partitions in
+ * the given mode.
  *
  * The mode must be strong enough for all that follows.  Upgrading it later
  * could deadlock with a transaction that has read the table and then writes to
@@ -381,6 +388,22 @@ any_trigger(List *tables, Oid function)
 	return false;
 }
 
+/*
+ * Raise 42809 if a partitioned table has given the table its row trigger.  Any
+ * other table can be unprotected, even if it could not be protected any more,
+ * because it was made a partition or a parent later.
+ */
+static void
+require_own_trigger(Relation rel)
+{
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (triggers->triggers[i].tgisclone &&
+			strcmp(triggers->triggers[i].tgname, ROW_TRIGGER) == 0)
+			raise_partition(rel);
+}
+
 /* lock_unprotect(rel regclass) RETURNS void */
 Datum
 lock_unprotect(PG_FUNCTION_ARGS)
@@ -407,7 +430,9 @@ lock_unprotect(PG_FUNCTION_ARGS)
 	 */
 	if (!any_trigger(find_all_inheritors(relid, NoLock, NULL), function))
 		PG_RETURN_VOID();
-	rel = open_protectable(relid, AccessExclusiveLock, &tables);
+	rel = open_as_owner(relid, AccessExclusiveLock);
+	require_own_trigger(rel);
+	tables = find_all_inheritors(relid, AccessExclusiveLock, NULL);
 	relation_close(rel, NoLock);
 
 	SPI_connect();
