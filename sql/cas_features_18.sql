@@ -117,5 +117,16 @@ SELECT cas_enable('lax');
 SELECT cas_create('lax', 1, '{"n": -1, "ref": 99}'), cas_update('lax', 1, 1, '{"n": -2, "ref": 98}');
 SELECT version, payload FROM cas_get('lax', 1);
 
+-- Triggers do not see virtual columns, so a resource cannot be made of them.
+CREATE TABLE box (id int PRIMARY KEY, n int, odd int GENERATED ALWAYS AS (n % 2) VIRTUAL,
+	half int GENERATED ALWAYS AS (n / 2) STORED);
+SELECT raises($$SELECT lock_protect('box', 'box:{odd}')$$);
+SELECT lock_protect('box', 'box:{half}');
+BEGIN;
+SELECT mode FROM lock_acquire('{box:2}');
+INSERT INTO box VALUES (1, 4);
+COMMIT;
+SELECT raises($$INSERT INTO box VALUES (2, 4)$$);
+
 SET client_min_messages = warning;
 DROP SCHEMA cas_features_18 CASCADE;

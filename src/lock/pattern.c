@@ -19,10 +19,26 @@ typedef struct Row
 	TupleDesc	desc;
 } Row;
 
+/* Raise 0A000 for a column whose value triggers do not see. */
+static void
+refuse_virtual(Relation rel, int attnum, const char *resource)
+{
+	Form_pg_attribute att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
+
+	if (att->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("column \"%s\" of relation \"%s\", named in the resource \"%s\", is a virtual generated column",
+						NameStr(att->attname), RelationGetRelationName(rel),
+						resource),
+				 errhint("Use a stored generated column, or the columns from which it is computed."),
+				 errtablecol(rel, attnum)));
+}
+
 /*
  * Build the resource's name by replacing each {column}; {{ and }} stand for
- * single braces.  Raises 22023 if a brace is unmatched, and 42703 if there is
- * no such column.
+ * single braces.  Raises 22023 if a brace is unmatched, 42703 if there is no
+ * such column, and 0A000 if it is a virtual generated one.
  */
 static char *
 expand(const char *resource, Relation rel, ColumnValue value, void *arg)
@@ -62,6 +78,7 @@ expand(const char *resource, Relation rel, ColumnValue value, void *arg)
 					 errmsg("column \"%s\" of relation \"%s\", named in the resource \"%s\", does not exist",
 							column, RelationGetRelationName(rel), resource),
 					 errtable(rel)));
+		refuse_virtual(rel, attnum, resource);
 		appendStringInfoString(&name, value(rel, attnum, arg));
 		p = end;
 	}
