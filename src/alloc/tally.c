@@ -3,11 +3,11 @@
  *		What the rows of a pool count as, and how many there are in a pool of one
  *		size, or how much a counted pool has given out.
  *
- * To count the rows of alloc_slot, the index says on which pages the pool has rows, and then these are
- * read in their order, each once.  A scan of the index would read the pages of units
- * that were taken at random again for each row, which takes four times as long.  A
- * statement takes as long to plan as to count 1,000 rows, and would take predicate
- * locks under SERIALIZABLE.
+ * To count the rows of alloc_slot, the index says on which pages the pool has rows,
+ * and then these are read in their order, each once.  A scan of the index would read
+ * the pages of units that were taken at random again for each row, which takes four
+ * times as long.  A statement takes as long to plan as to count 1,000 rows, and would
+ * take predicate locks under SERIALIZABLE.
  */
 #include "postgres.h"
 
