@@ -9,9 +9,12 @@ SELECT alloc_pool_create(s, '{0-9}', 'int', s) FROM unnest('{any, lowest, random
 SELECT alloc_pool_create('chunks', '{10.0.0.0-10.0.0.9}', port_chunk => 16384);
 SELECT alloc_pool_create('prefix', '{10.0.0.0/27}', 'prefix');
 
--- one round, and a check without looking up everything again, if caches are discarded
+-- if caches are discarded: one round, with one index of four, and a check without
+-- looking up everything again
 CREATE FUNCTION rounds(n int) RETURNS int LANGUAGE sql
     RETURN CASE current_setting('debug_discard_caches') WHEN '0' THEN n ELSE 1 END;
+CREATE FUNCTION skips(index text) RETURNS boolean LANGUAGE sql
+    RETURN rounds(2) = 1 AND hashtext(index) % 4 <> 0;
 CREATE FUNCTION check_all() RETURNS void LANGUAGE plpgsql SET debug_discard_caches = 0 AS $$
 BEGIN
     IF EXISTS (SELECT FROM alloc_verify()) THEN
@@ -63,6 +66,9 @@ INSERT INTO more VALUES
     ('CREATE INDEX more ON cas_internal.alloc_frontier (range) WHERE pending <> ''{}''');
 CREATE PROCEDURE play_with(index text) LANGUAGE plpgsql AS $$
 BEGIN
+    IF skips(index) THEN
+        RETURN;
+    END IF;
     EXECUTE index;
     CALL play();
     IF index LIKE '%alloc_slot%' THEN
@@ -111,6 +117,9 @@ CREATE PROCEDURE play_more_with(rel text, index text, condition text) LANGUAGE p
 DECLARE
     by_index bigint; by_table bigint;
 BEGIN
+    IF skips(rel || index) THEN
+        RETURN;
+    END IF;
     EXECUTE format(index, 'cas_internal.' || rel);
     CALL play_more();
     -- so that there is something in all of the tables

@@ -213,6 +213,7 @@ CREATE TEMP TABLE ops AS SELECT o FROM unnest(ARRAY['{"op": "get"}', '{"op": "cr
 	'{"op": "apply", "fn": "same(jsonb, jsonb)"}', '{"op": "put", "payload": {"n": 1}}']::jsonb[]) o;
 CREATE TEMP TABLE names AS SELECT a, b, id FROM unnest('{parted,parted_low,parted_first,parted_high}'::text[]) a,
 	unnest('{parted,parted_low,parted_first,parted_high}'::text[]) b, unnest('{1,60,150,170}'::int[]) id WHERE a <> b;
+SET debug_discard_caches = 0;
 SELECT count(*), try('[]', jsonb_build_array('{"op": "get", "table": "doc", "id": "a"}'::jsonb,
 		x.o || jsonb_build_object('table', a, 'id', id), y.o || jsonb_build_object('table', b, 'id', id)), '[]')
 	FROM ops x, ops y, names GROUP BY 2 ORDER BY 2;
@@ -221,6 +222,7 @@ SELECT count(*), try(jsonb_build_array(c || jsonb_build_object('table', a, 'id',
 	FROM unnest('{"{\"version\": 1}","{\"exists\": true}","{\"absent\": true}"}'::jsonb[]) c, ops, names GROUP BY 2, 3 ORDER BY 2, 3;
 SELECT count(*), try(jsonb_build_array(c || jsonb_build_object('table', a, 'id', id), c || jsonb_build_object('table', b, 'id', id)), '[]', '[]')
 	FROM unnest('{"{\"version\": 1}","{\"exists\": true}","{\"absent\": true}"}'::jsonb[]) c, names GROUP BY 2 ORDER BY 2;
+RESET debug_discard_caches;
 -- also as the new id, and as the third name
 SELECT try('[{"table": "parted_first", "id": 9, "absent": true}]', '[{"op": "rename", "table": "parted", "id": 1, "version": 1, "new_id": 9}]', '[]');
 SELECT try('[{"table": "parted", "id": 1, "exists": true}]', '[{"op": "get", "table": "parted", "id": 1}, {"op": "get", "table": "parted_low", "id": "001"}]', '[]');
