@@ -321,6 +321,7 @@ BEGIN
     plan := plan -> 0 -> 'Plan';
     RETURN (plan ->> 'Shared Hit Blocks')::int + (plan ->> 'Shared Read Blocks')::int;
 END $$;
+SET debug_discard_caches = 0;
 DO $$ BEGIN PERFORM lock_acquire(ARRAY(SELECT 'many ' || n FROM generate_series(1, 3000) AS n)); END $$;
 BEGIN;
 SELECT count(*) FROM lock_acquire(ARRAY(SELECT 'many ' || n FROM generate_series(1, 300) AS n));
@@ -330,6 +331,7 @@ SELECT :before <= pg_relation_size('cas_internal.lock_name') / current_setting('
 SELECT count(pg_advisory_xact_lock(n)) FROM generate_series(1, 4000) AS n;
 SELECT blocks() - :before AS more;
 ROLLBACK;
+RESET debug_discard_caches;
 
 -- The session remembers where the rows of these names were.  Then the table has
 -- another file, first without them, then with other rows in their places.
