@@ -116,14 +116,17 @@ class Worker(ConcurrentSession):
 
     # ---- calls ----
 
-    def call(self, pool, query, *values, may=()):
+    def call(self, pool, query, *values, may=(), others=()):
         """Return a call's answer, or None if it failed as any call may.
 
-        An error with an SQLSTATE in may is returned to the caller.
+        An error with an SQLSTATE in may is returned to the caller.  others are more pools
+        that the call may have tried.
         """
         if self.txn is None:
             self.txn = Txn(self.name, self.auto_level, False)
         answer = self.ask(query, *values)
+        for tried in others or [pool] * isinstance(answer, Raised):
+            self.fact('tried', tried, None)
         if not isinstance(answer, Raised) or answer.state in may:
             return answer
         txn, state = self.txn, answer.state
@@ -184,7 +187,7 @@ class Worker(ConcurrentSession):
         fact.after = {k for of, k in self.txn.released if of is pool}
         if what in ('got', 'held'):
             self.cache[pool, k] = generation
-        if what in ('got', 'end', 'over'):
+        if what in ('got', 'end', 'over', 'tried'):
             self.txn.facts.append(fact)
         if what in ('end', 'over'):
             self.txn.released.append((pool, k))
@@ -255,6 +258,8 @@ class Worker(ConcurrentSession):
         elif outcome in ('exhausted', 'cooling', 'fragmented'):
             self.fact('none', pool, k)
             self.fact('full', pool, k, wanted, **what)
+            if number > 1:
+                self.fact('tried', pool, None)
         else:
             self.expect(outcome == 'reused' or outcome == 'reserved' and (wanted or what['of'])
                         and self.run.changes, f'{pool.name} {k} {what}: {answer}')
@@ -316,7 +321,8 @@ class Worker(ConcurrentSession):
         answer = self.call(pools[0], 'SELECT array_agg(pool), array_agg(value), '
                            'array_agg(generation), array_agg(note IS NOT DISTINCT FROM %s::jsonb) '
                            'FROM alloc_set(%s::jsonb, %s, note => %s::jsonb)', note,
-                           json.dumps(members), key(k), note, may=('PT507', 'PT422', '22023'))
+                           json.dumps(members), key(k), note, may=('PT507', 'PT422', '22023'),
+                           others=pools)
         if isinstance(answer, Raised):
             self.failed()
         elif answer is not None:

@@ -24,7 +24,8 @@ class Fact:
     """What a session learned from an answer.
 
     what is got, held, none, end (released), renewed, over (renewed, and expired), taken or
-    full; of pools, it is cut, grown, reserved, unreserved or used.
+    full; of pools, it is cut, grown, reserved, unreserved, used, or tried: a call may have
+    had units and given them back, since it failed or since that was not all it was to get.
     """
 
     def __init__(self, txn, what, pool, key, values, begin, end, generation=None, **more):
@@ -276,13 +277,17 @@ class Epoch:
 
         A range may be removed only if none of its units was certainly held, and refused
         (55006) only if one was possibly held, or had run out before, which a running
-        transaction can be ending: pg_cas_reap()'s, for example.
+        transaction can be ending: pg_cas_reap()'s, for example.  What was tried may have
+        been held, too.
         """
         for fact in self.by[pool, 'cut']:
             sure = [h for h in self.holds[pool]
                     if h.got.meets(fact) and h.during(fact.begin, fact.end)]
             self.right(fact.drain or not sure, 'cut when it was held', fact, *sure)
         for fact in self.by[pool, 'used']:
-            self.right(any(h.got.meets(fact) and (h.within(fact.begin, fact.end) or
-                                                  h.got.over and h.perhaps <= fact.end)
-                           for h in self.holds[pool]), 'nothing was held', fact)
+            tried = any(f.begin <= fact.end and fact.begin <= (f.undone or (0, f.end))[1]
+                        for f in self.by[pool, 'tried'])
+            held = any(h.got.meets(fact) and (h.within(fact.begin, fact.end) or
+                                              h.got.over and h.perhaps <= fact.end)
+                       for h in self.holds[pool])
+            self.right(held or tried, 'nothing was held', fact)
