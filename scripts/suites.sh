@@ -262,6 +262,7 @@ run_tap() {
 
     for name; do
         rc=0
+        SECONDS=0
         # Even if the test has passed, a server may have left a core.
         PG_TEST_NOCLEAN=1 as_needed "$name" in_group stage_make prove \
             PROVE_FLAGS=--verbose PROVE_TESTS="test/t/$name.pl" >"$log" 2>&1 ||
@@ -278,7 +279,7 @@ run_tap() {
         if [ "$not_oks" = 0 ] && [ "$oks" = 0 ]; then
             sed -n 's/.* \.* skipped: /skipped: /p' "$log"
         elif [ "$not_oks" = 0 ]; then
-            echo "ok    ($oks)"
+            echo "ok    ($oks), $SECONDS s"
         else
             echo "FAILED"
             cat "$log"
