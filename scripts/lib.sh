@@ -280,7 +280,8 @@ build_older() {
         stage_make COPT=-std=gnu17 install
 }
 
-# Run make in the stage's copy of the checkout, with the arguments in PG_CAS_MAKE.
+# Run make in the stage's copy of the checkout, or a copy of that, $tree, with the
+# arguments in PG_CAS_MAKE.
 stage_make() {
     local clang
 
@@ -289,7 +290,7 @@ stage_make() {
         "$(dirname "$("$bin/pg_config" --pgxs)")/../Makefile.global")
     [ -z "$clang" ] || command -v "${clang%% *}" >/dev/null ||
         set -- with_llvm=no "$@"
-    as_user make -s -C "$stage/src" PG_CONFIG="$bin/pg_config" "$@" \
+    as_user make -s -C "${tree:-$stage/src}" PG_CONFIG="$bin/pg_config" "$@" \
         ${PG_CAS_MAKE:-}
 }
 

@@ -231,74 +231,108 @@ run_cancelled() {
     count cancelled "$ok" $(($# - ok)) ", seeds from $cancel"
 }
 
-# as_needed NAME FUNCTION...: call the function, for this test.  A test that begins
-# with an older PostgreSQL gets one, if there is one.  A test that makes machines is
-# run by root, if this script is.  Machines are kept with other things that take long
-# to make.
+# Run the TAP tests, as many at a time as there are processors, each in a copy of the
+# stage's sources.
+run_tap() {
+    local name ok not_ok skip oks=0 not_oks=0 skips=0
+
+    mkdir "$stage/tap"
+    printf '%s\n' "$@" >"$stage/tap/waiting"
+    for name; do
+        if [ ! -d "$stage/older" ] &&
+            grep -q '^use PgCasOlder;' "$root/test/t/$name.pl"; then
+            make_older || :
+        fi
+    done
+    in_group tap_workers || :
+    for name; do
+        read -r ok not_ok skip <"$stage/tap/$name" || not_ok=1
+        oks=$((oks + ok)) not_oks=$((not_oks + not_ok)) skips=$((skips + skip))
+    done 2>/dev/null
+    rm -rf "$stage/tap"
+    count tap "$oks" "$not_oks" "$([ "$skips" = 0 ] || echo ", $skips skipped")"
+}
+
+tap_workers() {
+    local n
+
+    for ((n = 1; n <= $(nproc); n++)); do
+        tap_worker "$stage/src.$n" &
+    done
+    wait
+}
+
+# Run tests until none is waiting, in a copy of the sources.
+tap_worker() {
+    local tree=$1 name
+
+    rm -rf "$tree"
+    cp -a "$stage/src" "$tree"
+    while name=$(next_test) && [ -n "$name" ]; do
+        run_tap_test "$name" >"$tree.out" 2>&1
+        cat "$tree.out"
+    done
+    [ -n "$keep" ] || rm -rf "$tree" "$tree.out" "$tree.log"
+}
+
+next_test() {
+    flock "$stage/tap" sed -n -i '1w /dev/stdout
+        1!p' "$stage/tap/waiting"
+}
+
+# Run a TAP test in $tree, and count its assertions in tap/NAME.  A file that fails
+# without a failed assertion, because it crashed or ended early, counts as one failure.
+run_tap_test() {
+    local name=$1 log=$tree.log rc=0 oks not_oks skips file
+
+    SECONDS=0
+    # Even if the test has passed, a server may have left a core.
+    PG_TEST_NOCLEAN=1 as_needed "$name" stage_make prove \
+        PROVE_FLAGS=--verbose PROVE_TESTS="test/t/$name.pl" >"$log" 2>&1 || rc=$?
+    skips=$(grep -cE '^ok [0-9]+.* # (skip|TODO)|^not ok .*# TODO| \.+ skipped: ' \
+        "$log" || :)
+    oks=$(grep -E '^ok [0-9]' "$log" | grep -cvE ' # (skip|TODO)' || :)
+    not_oks=$(grep -E '^not ok [0-9]' "$log" | grep -cv ' # TODO' || :)
+    if [ "$not_oks" = 0 ] && { [ "$rc" != 0 ] || [ $((oks + skips)) = 0 ]; }; then
+        not_oks=1
+    fi
+    printf '%-28s ... ' "tap $name"
+    if [ "$not_oks" = 0 ] && [ "$oks" = 0 ]; then
+        sed -n 's/.* \.* skipped: /skipped: /p' "$log"
+    elif [ "$not_oks" = 0 ]; then
+        echo "ok    ($oks), $SECONDS s"
+    else
+        echo "FAILED"
+        cat "$log"
+        for file in "$tree"/tmp_check/log/*; do
+            [ ! -s "$file" ] || {
+                heading "the end of ${file##*/}"
+                tail -n 60 "$file"
+            }
+        done
+    fi
+    for file in "$tree"/tmp_check/log/*.log; do
+        log_is_clean "$name" "$file" || not_oks=$((not_oks + 1))
+    done
+    echo "$oks $not_oks $skips" >"$stage/tap/$name"
+}
+
+# as_needed NAME FUNCTION...: call the function, for this test.  A test that makes
+# machines is run by root, if this script is.  Machines are kept with other things that
+# take long to make.
 as_needed() {
     local name=$1 status=0
 
     shift
-    if [ ! -d "$stage/older" ] &&
-        grep -q '^use PgCasOlder;' "$root/test/t/$name.pl"; then
-        make_older || return
-    fi
     if [ "$(id -u)" = 0 ] &&
         grep -q '^use PgCasMachine;' "$root/test/t/$name.pl"; then
-        chmod 755 "$stage/src"      # the users of a machine look into it
+        chmod 755 "$tree"      # the users of a machine look into it
         PG_CAS_CACHE=$(cache_folder) \
             user=root "$@" || status=$?
-        chown -R "$user:" "$stage/src"
+        chown -R "$user:" "$tree"
         return $status
     fi
     "$@"
-}
-
-# Count the assertions of each file.  A file that fails without a failed assertion,
-# because it crashed or ended early, counts as one failure.
-run_tap() {
-    local log=$stage/tap.log name rc oks not_oks skips file clean
-    local all_oks=0 all_not_oks=0 all_skips=0
-
-    for name; do
-        rc=0
-        SECONDS=0
-        # Even if the test has passed, a server may have left a core.
-        PG_TEST_NOCLEAN=1 as_needed "$name" in_group stage_make prove \
-            PROVE_FLAGS=--verbose PROVE_TESTS="test/t/$name.pl" >"$log" 2>&1 ||
-            rc=$?
-        skips=$(grep -cE '^ok [0-9]+.* # (skip|TODO)|^not ok .*# TODO| \.+ skipped: ' \
-            "$log" || :)
-        oks=$(grep -E '^ok [0-9]' "$log" | grep -cvE ' # (skip|TODO)' || :)
-        not_oks=$(grep -E '^not ok [0-9]' "$log" | grep -cv ' # TODO' || :)
-        if [ "$not_oks" = 0 ] && { [ "$rc" != 0 ] ||
-            [ $((oks + skips)) = 0 ]; }; then
-            not_oks=1
-        fi
-        printf '%-28s ... ' "tap $name"
-        if [ "$not_oks" = 0 ] && [ "$oks" = 0 ]; then
-            sed -n 's/.* \.* skipped: /skipped: /p' "$log"
-        elif [ "$not_oks" = 0 ]; then
-            echo "ok    ($oks), $SECONDS s"
-        else
-            echo "FAILED"
-            cat "$log"
-            for file in "$stage"/src/tmp_check/log/*; do
-                [ ! -s "$file" ] || {
-                    heading "the end of ${file##*/}"
-                    tail -n 60 "$file"
-                }
-            done
-        fi
-        for file in "$stage"/src/tmp_check/log/*.log; do
-            log_is_clean "$name" "$file" || not_oks=$((not_oks + 1))
-        done
-        all_oks=$((all_oks + oks))
-        all_not_oks=$((all_not_oks + not_oks))
-        all_skips=$((all_skips + skips))
-    done
-    count tap "$all_oks" "$all_not_oks" \
-        "$([ "$all_skips" = 0 ] || echo ", $all_skips skipped")"
 }
 
 run_unit() {
