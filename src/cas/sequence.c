@@ -356,6 +356,19 @@ find_floor(Relation rel, CasTable *table, Oid sequence, int64 after)
 									!drawn);
 
 	/*
+	 * ALTER TABLE ... SET UNLOGGED makes the sequence unlogged as well, so
+	 * that a crash sets it back, and the empty table tells nothing about the
+	 * versions that there were.  All sessions begin anew after a crash, so let
+	 * each go on from the current time, as after a promotion.
+	 */
+	if (draws_from_history(table, after) &&
+		get_rel_persistence(sequence) == RELPERSISTENCE_UNLOGGED)
+	{
+		next = Max(next, history_now());
+		sequence_raise(sequence, next);
+	}
+
+	/*
 	 * Refuse before a first number is drawn.  Once it has been drawn from, a
 	 * sequence tells the next session nothing, and the table would not be read
 	 * again.

@@ -1,6 +1,7 @@
 # Claim: a version that a client was told of is there after the server died,
 # at any moment, and no version comes a second time for another content: of
-# one row, and of a table whose versions are the table's.
+# one row, and of a table whose versions are the table's, also if a crash has
+# emptied it and set its sequence back.
 use strict;
 use warnings;
 
@@ -86,6 +87,32 @@ foreach my $crash (1 .. 3)
 			'postgres', q{SELECT outcome FROM cas_try_update('counter', 'a', }
 			  . ($version - 1) . q{, '{}')}),
 		'conflict', "crash $crash: a stale version");
+}
+
+# An unlogged table is empty after a crash.  SET UNLOGGED makes its sequence
+# unlogged, too, which a crash sets back to what it was then.
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE volatile (id int PRIMARY KEY, n int);
+SELECT cas_enable('volatile', writers => 'echo', versions => 'table');
+SELECT cas_create('volatile', 1, '{}'), cas_create('volatile', 2, '{}');
+ALTER TABLE volatile SET UNLOGGED;
+SQL
+my $greatest = 2;
+foreach my $crash (1 .. 2)
+{
+	foreach my $n (1 .. 3)
+	{
+		my $version = $node->safe_psql('postgres',
+			qq{SELECT cas_put('volatile', 1, '{"n": $n}')});
+
+		cmp_ok($version, '>', $greatest, "unlogged, crash $crash: version $n is new");
+		$greatest = $version;
+	}
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	$node->stop('immediate');
+	$node->start;
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM volatile'), 0,
+		"unlogged, crash $crash: the table is empty");
 }
 
 done_testing();
