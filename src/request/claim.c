@@ -17,6 +17,7 @@
 
 #include "access/xact.h"
 #include "executor/execdesc.h"
+#include "mb/pg_wchar.h"
 #include "tcop/pquery.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -62,12 +63,37 @@ report_leak(int elevel, const char *token)
 }
 
 /*
+ * Return the token as it can be shown to everybody.  PostgreSQL does not check
+ * the encoding of settings that come with the connection, from a file, or from
+ * ALTER ROLE in a database of another encoding.
+ */
+static const char *
+shown_token(const char *token)
+{
+	StringInfoData shown;
+
+	if (pg_verifymbstr(token, strlen(token), true))
+		return token;
+	initStringInfo(&shown);
+	for (; *token != '\0'; token++)
+	{
+		if (IS_HIGHBIT_SET(*token))
+			appendStringInfo(&shown, "\\x%02x", (unsigned char) *token);
+		else
+			appendStringInfoChar(&shown, *token);
+	}
+	return shown.data;
+}
+
+/*
  * Claim the transaction for the token.  If it is claimed for another one, do
  * what pg_cas.on_leak says; all levels report 25001.
  */
 void
 claim_bind(const char *token)
 {
+	token = shown_token(token);
+
 	/* After a leak raised as an error, every further claim fails. */
 	if (leaked != NULL)
 		report_leak(ERROR, leaked);

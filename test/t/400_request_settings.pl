@@ -82,6 +82,24 @@ my $options = q{options='-c pg_cas.on_leak=error -c pg_cas.request=job-7'};
 like($err, qr/DETAIL:  \{"claimed": "job-7", "claim": "job-8"\}/,
 	'the connection string names the request, for plain writes, too');
 
+# What comes with the connection need not be text in the database's encoding, but
+# what others see of it is.
+{
+	local $ENV{PGOPTIONS} = "-c pg_cas.request=a\xffb";
+	($out, $err) = as('worker', <<'SQL');
+BEGIN;
+SELECT count(*) FROM lock_acquire('{x}');
+SELECT encode(convert_to(request, 'UTF8'), 'escape') FROM lock_holders;
+SET LOCAL pg_cas.on_leak = 'warning';
+SELECT request_claim('c');
+SELECT request_claim(current_setting('pg_cas.request'));
+COMMIT;
+SQL
+	is($out, "1\na\\\\xffb\n\n", 'a token that is no text is shown with escapes');
+	like($err, qr/^[^\n]*WARNING:  the open transaction[^\n]*\nDETAIL:  \{"claimed": "a\\\\xffb", "claim": "c"\}\n[^\n]*\z/,
+		'... in errors, too, and remains the same token');
+}
+
 # SET LOCAL before the library is loaded by the first guarded write.
 ($out, $err) = as('worker',
 	q{BEGIN; SET LOCAL pg_cas.request = 'a'; UPDATE counter SET n = 3;
