@@ -368,6 +368,12 @@ SELECT state FROM request_begin('once', 'by hand', '{}');
 SELECT request_done('once', 'by hand', '1');
 COMMIT;
 SELECT request_once('once', 'by hand', '{}', 'read_only(jsonb)');
+BEGIN;
+SELECT state FROM request_begin('once', 'by hand again', '{}');
+DELETE FROM cas_internal.request_result WHERE scope = 'once' AND key = 'by hand again';
+SELECT request_done('once', 'by hand again', '1');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
 
 
 DELETE FROM cas_internal.request_result WHERE scope IN ('once', 'once, too', 'begin', 'many', repeat('s', 1024));

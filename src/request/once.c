@@ -336,10 +336,17 @@ once_finish(const RequestName *name, Jsonb *result)
 	name_keys(name, keys);
 	own_open(&results, internal_relation("request_result"), RowExclusiveLock);
 
-	/* Nobody else sees the row yet, so nobody else can have changed it. */
+	/*
+	 * Nobody else sees the row yet, but this transaction may have deleted it by
+	 * hand, or dropped the extension and created it again.
+	 */
 	if (!own_find(&results, SnapshotSelf, keys, 2) ||
 		!own_update(&results, values, nulls, replace))
-		elog(ERROR, "the row of a begun request is gone");
+		ereport(ERROR,
+				(errcode(ERRCODE_CAS_NOT_FOUND),
+				 errmsg("the row of a request that this transaction has begun is gone"),
+				 request_errdetail(name),
+				 errhint("Roll back, and retry the request.")));
 	own_close(&results);
 	begun_done(begun);
 }
