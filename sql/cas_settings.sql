@@ -223,6 +223,14 @@ SELECT payload -> 'by' FROM cas_get('t', '0.30000000000000004');
 SHOW bytea_output;
 ROLLBACK;
 
+-- a name in a DETAIL
+SET quote_all_identifiers = on;
+SELECT cas_update('u', '7', 1, '{}');
+CREATE TABLE locked (id int);
+SELECT lock_protect('locked', 'resource');
+INSERT INTO locked VALUES (1);
+RESET quote_all_identifiers;
+
 -- amounts of money, in the first of these locales that there is
 CREATE TABLE amount (id money PRIMARY KEY, v money);
 SELECT cas_enable('amount');

@@ -62,6 +62,7 @@ extern void require_writable(FunctionCallInfo fcinfo);
 /* object.c.  These raise 42P01 or 42883 if there is no such object. */
 extern void require_schema_usage(Oid schema);
 pg_noreturn extern void raise_no_relation(Oid relid);
+extern char *quoted_name(const char *schema, const char *name);
 extern char *qualified_name(Oid relid);
 extern void require_relation_owner(Oid relid);
 extern Relation open_as_owner(Oid relid, LOCKMODE lockmode);

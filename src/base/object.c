@@ -53,6 +53,29 @@ raise_no_relation(Oid relid)
 }
 
 /*
+ * Return a name, qualified, and quoted where necessary, whatever the session
+ * has set quote_all_identifiers to: programs compare the names in a DETAIL.
+ */
+char *
+quoted_name(const char *schema, const char *name)
+{
+	bool		quote_all = quote_all_identifiers;
+	char	   *quoted;
+
+	quote_all_identifiers = false;
+	PG_TRY();
+	{
+		quoted = quote_qualified_identifier(schema, name);
+	}
+	PG_FINALLY();
+	{
+		quote_all_identifiers = quote_all;
+	}
+	PG_END_TRY();
+	return quoted;
+}
+
+/*
  * A relation's name, qualified and quoted; raises 42P01 if it has been
  * dropped.
  */
@@ -64,7 +87,7 @@ qualified_name(Oid relid)
 
 	if (schema == NULL || name == NULL)
 		raise_no_relation(relid);
-	return quote_qualified_identifier(schema, name);
+	return quoted_name(schema, name);
 }
 
 /*

@@ -7,7 +7,6 @@
 #include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
@@ -17,7 +16,7 @@ cas_relation_name(Relation rel)
 {
 	char	   *nsp = get_namespace_name(RelationGetNamespace(rel));
 
-	return quote_qualified_identifier(nsp, RelationGetRelationName(rel));
+	return quoted_name(nsp, RelationGetRelationName(rel));
 }
 
 /* For ereport(): a DETAIL that only names the table. */
