@@ -119,7 +119,7 @@ RESET debug_discard_caches;
 SELECT pg_cas_reap(2000), pg_cas_reap();
 SELECT count(*) FROM cas_internal.alloc_slot AS s JOIN cas_internal.alloc_pool AS p ON p.id = s.pool WHERE p.name = 'pile';
 SELECT * FROM alloc_verify();
-SELECT alloc_int('pile', k(5000)), pg_cas_reap();
+SELECT alloc_int('pile', k(5000)) > 0 AS allocated, pg_cas_reap();
 SET debug_discard_caches = 0;
 SELECT count(*) FROM generate_series(5001, 11000) AS n, alloc_try_int('pile', k(n)) WHERE outcome = 'allocated';
 RESET debug_discard_caches;
@@ -135,12 +135,34 @@ ANALYZE cas_internal.alloc_slot, cas_internal.alloc_past;
 SELECT count(*) FROM (SELECT pg_stat_force_next_flush()) AS f; -- what was read until now is not counted
 BEGIN;
 SELECT pg_cas_reap();
-SELECT relname, seq_tup_read + idx_tup_fetch < 4000 AS few FROM pg_stat_xact_all_tables
+SELECT relname, seq_tup_read + idx_tup_fetch < 8000 AS few FROM pg_stat_xact_all_tables
 WHERE relid IN ('cas_internal.alloc_slot'::regclass, 'cas_internal.alloc_past'::regclass) ORDER BY relname;
 ROLLBACK;
 -- else it goes on to the next piece
-SELECT alloc_release_many('idle', ARRAY(SELECT k(n) FROM generate_series(1, 19000) AS n));
+SELECT alloc_release_many('idle', ARRAY(SELECT k(n) FROM generate_series(1, 20000) AS n));
 SELECT pg_cas_reap();
+SELECT * FROM alloc_verify();
+
+-- a peak is over: what is held is at one end, and with it the first unit of the queue
+SELECT alloc_pool_create('peak', '{1-8000}', 'int', 'lowest');
+SET debug_discard_caches = 0;
+SELECT count(*) FROM alloc_many('peak', ARRAY(SELECT k(n) FROM generate_series(1, 8000) AS n));
+SELECT alloc_release_many('peak', ARRAY(SELECT key FROM alloc_units WHERE pool = 'peak' AND number NOT BETWEEN 6 AND 1000));
+-- the last unit has been waiting longest
+SELECT alloc_pool_create('down', '{1-5000}', 'int');
+SELECT count(*) FROM alloc_many('down', ARRAY(SELECT k(n) FROM generate_series(1, 5000) AS n));
+SELECT count(alloc_release('down', key)) FROM (SELECT key FROM alloc_units WHERE pool = 'down' ORDER BY number DESC) AS u;
+-- nor does it lock a pool of which all units cool
+SELECT alloc_pool_create('cool', '{1-5000}', 'int', cooldown => '1 day');
+SELECT count(*) FROM alloc_many('cool', ARRAY(SELECT k(n) FROM generate_series(1, 3000) AS n));
+SELECT alloc_release_many('cool', ARRAY(SELECT k(n) FROM generate_series(1, 3000) AS n));
+SELECT epoch AS cool_epoch FROM cas_internal.alloc_pool WHERE name = 'cool' \gset
+SELECT sum(pg_cas_reap(1000)) > 0 AS reaped FROM generate_series(1, 60);
+RESET debug_discard_caches;
+SELECT p.name, count(*) FILTER (WHERE s.key IS NULL) < 5000 AS few, count(s.key)
+FROM cas_internal.alloc_slot AS s JOIN cas_internal.alloc_pool AS p ON p.id = s.pool
+WHERE p.name IN ('peak', 'down', 'cool') GROUP BY 1 ORDER BY 1;
+SELECT epoch = :cool_epoch AS same_epoch FROM cas_internal.alloc_pool WHERE name = 'cool';
 SELECT * FROM alloc_verify();
 
 SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
