@@ -499,6 +499,25 @@ SELECT count(*), min(v), max(v) FROM deep WHERE n = 1;
 -- this one is stale
 SELECT raises('UPDATE deep SET n = 2, v = 2 WHERE id = 1');
 DROP TABLE deep;
+-- nor if the condition of a trigger runs another UPDATE, on the same level
+CREATE TABLE beside (id int PRIMARY KEY, n int, v bigint);
+SELECT cas_enable('beside', 'v');
+INSERT INTO beside VALUES (1, 0, 1), (2, 0, 1);
+CREATE FUNCTION update_beside() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE beside SET n = n + 1, v = v + 1 WHERE id = 2;
+	RETURN true;
+END $$;
+CREATE FUNCTION count_up() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	NEW.v := OLD.v + 1;
+	RETURN NEW;
+END $$;
+CREATE TRIGGER count_up BEFORE UPDATE ON beside FOR EACH ROW WHEN (OLD.id = 1 AND update_beside()) EXECUTE FUNCTION count_up();
+SELECT raises('UPDATE beside SET n = 1, v = 7 WHERE id = 1');
+UPDATE beside SET n = 1, v = 2 WHERE id = 1;
+SELECT * FROM beside ORDER BY id;
+DROP TABLE beside;
 
 SET client_min_messages = warning;
 DROP SCHEMA cas_triggers CASCADE;

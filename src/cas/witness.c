@@ -17,49 +17,62 @@ PG_FUNCTION_INFO_V1(cas_witness);
 
 /*
  * The versions sent by UPDATEs whose rows the guard has not seen yet.  There
- * is more than one only if triggers between the witness and the guard run
- * UPDATEs themselves, so each nesting level of triggers has one entry.  An entry
- * that an error has left behind does no harm, because the next witness of its
- * level overwrites it.
+ * is more than one only if triggers between the witness and the guard, or their
+ * WHEN conditions, run UPDATEs themselves, so each UPDATE has one entry.  An entry
+ * that an error has left behind does no harm, because the next witness of an UPDATE
+ * with this slot overwrites it, or any one when its UPDATE must have ended.
  */
 typedef struct Witnessed
 {
-	Oid			relid;
+	Oid			relid;			/* InvalidOid if the entry is not in use */
 	ItemPointerData tid;
 	CasSent		sent;
+	const TupleTableSlot *slot; /* of the running UPDATE's old rows */
+	int			level;			/* nesting level of triggers */
+	LocalTransactionId transaction;
 } Witnessed;
 
 static Witnessed *witnessed = NULL;
-static int	nlevels = 0;
+static int	nwitnessed = 0;
 
-/* Return the entry of the current nesting level, or NULL if it has none. */
+/* Return the entry of the UPDATE that fires the trigger, or NULL if it has none. */
 static Witnessed *
-find_level(void)
+find_entry(TriggerData *trigdata)
 {
-	int			level = cas_trigger_depth();
-
-	return level < nlevels ? &witnessed[level] : NULL;
+	for (int i = 0; i < nwitnessed; i++)
+		if (witnessed[i].slot == trigdata->tg_trigslot)
+			return &witnessed[i];
+	return NULL;
 }
 
-/* Return the entry of the current nesting level. */
+/* Return that entry, or one that is free. */
 static Witnessed *
-make_level(void)
+make_entry(TriggerData *trigdata)
 {
+	Witnessed  *entry = find_entry(trigdata);
 	int			level = cas_trigger_depth();
 
-	if (level >= nlevels)
+	for (int i = 0; entry == NULL && i < nwitnessed; i++)
+		if (!OidIsValid(witnessed[i].relid) || witnessed[i].level > level ||
+			witnessed[i].transaction != my_lxid())
+			entry = &witnessed[i];
+	if (entry == NULL)
 	{
-		int			n = Max(2 * nlevels, level + 8);
+		int			n = 2 * nwitnessed + 8;
 		Size		size = n * sizeof(Witnessed);
 
 		/* if this fails, what was there before is still valid */
 		witnessed = witnessed == NULL ?
 			MemoryContextAlloc(TopMemoryContext, size) :
 			repalloc(witnessed, size);
-		memset(witnessed + nlevels, 0, (n - nlevels) * sizeof(Witnessed));
-		nlevels = n;
+		memset(witnessed + nwitnessed, 0, (n - nwitnessed) * sizeof(Witnessed));
+		entry = &witnessed[nwitnessed];
+		nwitnessed = n;
 	}
-	return &witnessed[level];
+	entry->slot = trigdata->tg_trigslot;
+	entry->level = level;
+	entry->transaction = my_lxid();
+	return entry;
 }
 
 /* Return whether the column is in the SET list of an UPDATE. */
@@ -149,8 +162,8 @@ cas_sent_by_update(TriggerData *trigdata, CasTable *table)
 	if (!may_mention(trigdata, table))
 		return none;
 
-	/* both triggers fire for the same row, so on the same level */
-	entry = find_level();
+	/* both triggers fire for the same row of the same UPDATE */
+	entry = find_entry(trigdata);
 	if (entry != NULL && entry->relid == table->relid &&
 		ItemPointerEquals(&entry->tid, &trigdata->tg_trigtuple->t_self))
 	{
@@ -188,7 +201,7 @@ cas_witness(PG_FUNCTION_ARGS)
 	if (table != NULL && may_mention(trigdata, table))
 	{
 		CasSent		sent = read_update(trigdata, table);
-		Witnessed  *entry = make_level();
+		Witnessed  *entry = make_entry(trigdata);
 
 		entry->relid = table->relid;
 		entry->tid = trigdata->tg_trigtuple->t_self;
