@@ -231,6 +231,12 @@ GRANT SELECT ON sale TO regress_cas_blind;
 ALTER TABLE sale ENABLE ROW LEVEL SECURITY;
 CREATE POLICY all_of_them ON sale TO regress_cas_blind USING (true);
 SELECT try_as('regress_cas_blind', 'UPDATE sale SET resource_version = 9 RETURNING 1');
+-- nor does one level between matter less than the others
+CREATE TABLE sale_2 PARTITION OF sale FOR VALUES FROM (10) TO (20) PARTITION BY RANGE (id);
+CREATE TABLE sale_2a PARTITION OF sale_2 FOR VALUES FROM (10) TO (20);
+INSERT INTO sale VALUES (11, 2);
+GRANT UPDATE, SELECT ON sale_2 TO regress_cas_blind;
+SELECT try_as('regress_cas_blind', 'UPDATE sale_2 SET resource_version = 9 RETURNING 1');
 
 -- Nothing has been written all the while.
 SELECT * FROM doc ORDER BY id;

@@ -102,12 +102,17 @@ readable_as(Relation rel, Oid table, const Bitmapset *columns)
 /*
  * Return whether an error may show these columns of a row to the current role,
  * which has not read the row by a query of its own.  The privileges on a
- * partitioned table let it read the rows of the partitions, too.
+ * partitioned table let it read the rows of the partitions, too, on each level.
  */
 bool
 columns_readable(Relation rel, const Bitmapset *columns)
 {
-	return readable_as(rel, RelationGetRelid(rel), columns) ||
-		(rel->rd_rel->relispartition &&
-		 readable_as(rel, partition_root(rel), columns));
+	for (Oid table = RelationGetRelid(rel); OidIsValid(table);
+		 table = partition_parent(table))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (readable_as(rel, table, columns))
+			return true;
+	}
+	return false;
 }

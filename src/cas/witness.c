@@ -65,7 +65,8 @@ make_entry(TriggerData *trigdata)
 		witnessed = witnessed == NULL ?
 			MemoryContextAlloc(TopMemoryContext, size) :
 			repalloc(witnessed, size);
-		memset(witnessed + nwitnessed, 0, (n - nwitnessed) * sizeof(Witnessed));
+		memset(witnessed + nwitnessed, 0,
+			   size - nwitnessed * sizeof(Witnessed));
 		entry = &witnessed[nwitnessed];
 		nwitnessed = n;
 	}
