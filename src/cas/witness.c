@@ -37,7 +37,7 @@ static int	nwitnessed = 0;
 
 /* Return the entry of the UPDATE that fires the trigger, or NULL if it has none. */
 static Witnessed *
-find_entry(TriggerData *trigdata)
+find_witnessed(TriggerData *trigdata)
 {
 	for (int i = 0; i < nwitnessed; i++)
 		if (witnessed[i].slot == trigdata->tg_trigslot)
@@ -47,9 +47,9 @@ find_entry(TriggerData *trigdata)
 
 /* Return that entry, or one that is free. */
 static Witnessed *
-make_entry(TriggerData *trigdata)
+make_witnessed(TriggerData *trigdata)
 {
-	Witnessed  *entry = find_entry(trigdata);
+	Witnessed  *entry = find_witnessed(trigdata);
 	int			level = cas_trigger_depth();
 
 	for (int i = 0; entry == NULL && i < nwitnessed; i++)
@@ -164,7 +164,7 @@ cas_sent_by_update(TriggerData *trigdata, CasTable *table)
 		return none;
 
 	/* both triggers fire for the same row of the same UPDATE */
-	entry = find_entry(trigdata);
+	entry = find_witnessed(trigdata);
 	if (entry != NULL && entry->relid == table->relid &&
 		ItemPointerEquals(&entry->tid, &trigdata->tg_trigtuple->t_self))
 	{
@@ -202,7 +202,7 @@ cas_witness(PG_FUNCTION_ARGS)
 	if (table != NULL && may_mention(trigdata, table))
 	{
 		CasSent		sent = read_update(trigdata, table);
-		Witnessed  *entry = make_entry(trigdata);
+		Witnessed  *entry = make_witnessed(trigdata);
 
 		entry->relid = table->relid;
 		entry->tid = trigdata->tg_trigtuple->t_self;
