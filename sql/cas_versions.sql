@@ -154,6 +154,31 @@ INSERT INTO parted VALUES (1, 0), (11, 0) RETURNING resource_version > :top AS r
 SELECT max(resource_version) AS top FROM parted \gset
 TRUNCATE parted_1 RESTART IDENTITY;
 INSERT INTO parted VALUES (1, 0) RETURNING resource_version > :top AS rising;
+-- without partitions, with two triggers
+CREATE TABLE bare (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+CREATE TABLE bare_1 PARTITION OF bare FOR VALUES FROM (0) TO (10);
+SELECT cas_enable('bare', writers => 'echo', versions => 'table');
+INSERT INTO bare VALUES (1, 0), (2, 0), (3, 0);
+SELECT max(resource_version) AS top FROM bare \gset
+DROP TABLE bare_1;
+CREATE TRIGGER again BEFORE TRUNCATE ON bare EXECUTE FUNCTION cas_truncate();
+TRUNCATE bare RESTART IDENTITY;
+CREATE TABLE bare_1 PARTITION OF bare FOR VALUES FROM (0) TO (10);
+INSERT INTO bare VALUES (1, 0) RETURNING resource_version > :top AS rising;
+
+-- A sequence that is behind is refused by each session, also one that a crash
+-- could set back: the table is too large to be read after a first draw.
+CREATE TABLE behind (id int PRIMARY KEY, n int) WITH (autovacuum_enabled = off);
+SELECT cas_enable('behind', writers => 'echo', versions => 'table');
+ALTER TABLE behind SET UNLOGGED;
+SET session_replication_role = replica;
+INSERT INTO behind SELECT n, 0, 1790000000000000 + n FROM generate_series(1, 30000) AS n;
+RESET session_replication_role;
+SELECT pg_relation_size('behind') / current_setting('block_size')::int > 128 AS large;
+INSERT INTO behind VALUES (0, 0);
+\c -
+SET search_path = cas_versions, public, cas_test;
+INSERT INTO behind VALUES (0, 0);
 
 --
 -- version_path

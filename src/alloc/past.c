@@ -111,5 +111,5 @@ store_next_generation(Store *store)
 		store->ngenerations--;
 		return store->next_generation++;
 	}
-	return history_draw(alloc_relation(store->nsp, ALLOC_GENERATION));
+	return history_draw_many(alloc_relation(store->nsp, ALLOC_GENERATION), 1);
 }

@@ -217,6 +217,7 @@ extern int64 history_draw_many(Oid sequence, int n);
 extern int64 sequence_last(Oid sequence);
 extern void sequence_raise(Oid sequence, int64 value);
 extern void sequence_flush(Oid sequence);
+extern void sequence_drawn(Oid sequence);
 
 /* subtransaction.c */
 extern bool in_subtransaction(bool (*function) (void *arg), void *arg,

@@ -16,6 +16,7 @@
 #include "access/generic_xlog.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "commands/sequence.h"
 #include "common/hashfn.h"
@@ -59,6 +60,13 @@ static const char *const our_sequences[] = {"lock_fence", "alloc_generation"};
  * clients that was half of the time.
  */
 #define NUMBERS_AHEAD		1024
+
+/* Sequences of which a transaction remembers that it has drawn from them. */
+#define MAX_DRAWN			8
+
+/* Those sequences. */
+static Oid	drawn[MAX_DRAWN];
+static int	ndrawn = 0;
 
 /*
  * The floor, as this backend read it last, and the OID of the history sequence
@@ -132,20 +140,72 @@ sequence_last(Oid sequence)
  * sequence writes WAL in advance for 32 numbers, which is only flushed by a
  * commit.  Therefore flush WAL up to the last change of the sequence's page,
  * which another transaction may have made.  Mostly that has been done already.
+ * If the sequence has been dropped, there is nothing to do.
  */
 void
 sequence_flush(Oid sequence)
 {
+	Relation	rel = try_relation_open(sequence, RowExclusiveLock);
 	Buffer		buffer;
-	Relation	rel = open_sequence(sequence, &buffer);
 	XLogRecPtr	lsn;
 
+	if (rel == NULL)
+		return;
+	buffer = ReadBuffer(rel, 0);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	lsn = PageGetLSN(BufferGetPage(buffer));
 	UnlockReleaseBuffer(buffer);
 	if (RelationNeedsWAL(rel))
 		XLogFlush(lsn);
 	relation_close(rel, NoLock);
+}
+
+/*
+ * Transaction callback.  A commit flushes what was logged for the numbers that
+ * it makes known, unless it is asynchronous.
+ */
+static void
+flush_drawn(XactEvent event, void *arg)
+{
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			for (int i = 0; i < ndrawn; i++)
+			{
+				if (synchronous_commit == SYNCHRONOUS_COMMIT_OFF)
+					sequence_flush(drawn[i]);
+			}
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			ndrawn = 0;
+			break;
+		default:
+			break;
+	}
+}
+
+/*
+ * Remember that this transaction has drawn from a sequence, so that no number
+ * which it commits comes again after a crash, even if it commits asynchronously.
+ */
+void
+sequence_drawn(Oid sequence)
+{
+	static bool registered = false;
+
+	for (int i = 0; i < ndrawn; i++)
+	{
+		if (drawn[i] == sequence)
+			return;
+	}
+	if (!registered)
+		RegisterXactCallback(flush_drawn, NULL);
+	registered = true;
+	if (ndrawn == MAX_DRAWN)
+		sequence_flush(drawn[--ndrawn]);
+	drawn[ndrawn++] = sequence;
 }
 
 /*
@@ -319,7 +379,7 @@ raise_numbers_used_up(Oid sequence)
  * Draw a number from a sequence that was never drawn before, also not before a
  * failover or a restore.  Raise 22003 if the numbers are used up.  The caller
  * must call sequence_flush() before it lets the number leave the server, unless
- * the transaction commits first.
+ * the transaction commits first; then flush_drawn() sees to it.
  */
 int64
 history_draw(Oid sequence)
@@ -330,6 +390,7 @@ history_draw(Oid sequence)
 		int64		value = nextval_internal(sequence, false);
 		int64		floor = history_floor();
 
+		sequence_drawn(sequence);
 		if (value > HISTORY_LIMIT)
 			raise_numbers_used_up(sequence);
 		if (value > floor)
@@ -349,15 +410,12 @@ history_draw(Oid sequence)
 }
 
 /*
- * Draw a number as history_draw() does, but from a sequence that only this
- * function draws from.  The caller owns the block of numbers that ends with
- * the result; block is the sequence's increment.  *logged is set to the end of the WAL that must be
- * flushed before the number may leave the server.  That is what
- * sequence_flush() would flush, but there is less of it: many numbers are
- * logged at once, and those that are left over at a crash are lost.
+ * Draw n numbers in a row, and return the last one.  If fewer have been logged,
+ * log so many more.  *logged is the end of the WAL that must be flushed before
+ * they may leave the server.
  */
-int64
-history_draw_ahead(Oid sequence, int64 block, XLogRecPtr *logged)
+static int64
+draw_logged(Oid sequence, int64 n, int64 more, XLogRecPtr *logged)
 {
 	int64		floor = history_floor();
 	Buffer		buffer;
@@ -369,8 +427,8 @@ history_draw_ahead(Oid sequence, int64 block, XLogRecPtr *logged)
 
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	data = sequence_data(page);
-	former = data->is_called ? data->last_value : data->last_value - block;
-	value = Max(former, floor) + block;
+	former = data->is_called ? data->last_value : data->last_value - n;
+	value = Max(former, floor) + n;
 	if (value > HISTORY_LIMIT)
 		raise_numbers_used_up(sequence);
 
@@ -379,7 +437,7 @@ history_draw_ahead(Oid sequence, int64 block, XLogRecPtr *logged)
 	 * If a crash would replay WAL from after that record, the numbers have to
 	 * be logged again.
 	 */
-	if (!data->is_called || data->log_cnt < 1 || former < floor ||
+	if (!data->is_called || data->log_cnt < n || former < floor ||
 		PageGetLSN(page) <= GetRedoRecPtr())
 	{
 		GenericXLogState *xlog = GenericXLogStart(rel);
@@ -389,15 +447,15 @@ history_draw_ahead(Oid sequence, int64 block, XLogRecPtr *logged)
 		image = GenericXLogRegisterBuffer(xlog, buffer,
 										  GENERIC_XLOG_FULL_IMAGE);
 		data = sequence_data(image);
-		data->last_value = value + block * NUMBERS_AHEAD;
+		data->last_value = value + more;
 		data->log_cnt = 0;
 		data->is_called = true;
 		GenericXLogFinish(xlog);
 		data = sequence_data(page);
-		data->log_cnt = NUMBERS_AHEAD + 1;
+		data->log_cnt = more + n;
 	}
 	data->last_value = value;
-	data->log_cnt--;
+	data->log_cnt -= n;
 	MarkBufferDirty(buffer);
 	*logged = PageGetLSN(page);
 	UnlockReleaseBuffer(buffer);
@@ -406,36 +464,32 @@ history_draw_ahead(Oid sequence, int64 block, XLogRecPtr *logged)
 }
 
 /*
- * Draw n numbers in a row from a sequence whose numbers are drawn one by one,
- * and return the first.  One by one, each of them would cost as much as all of
- * them do here.
+ * Draw a number as history_draw() does, but from a sequence that only this
+ * function draws from.  The caller owns the block of numbers that ends with
+ * the result; block is the sequence's increment.  *logged is set to the end of
+ * the WAL that must be flushed before the number may leave the server.  That is
+ * what sequence_flush() would flush, but there is less of it: many numbers are
+ * logged at once, and those that are left over at a crash are lost.
+ */
+int64
+history_draw_ahead(Oid sequence, int64 block, XLogRecPtr *logged)
+{
+	return draw_logged(sequence, block, block * NUMBERS_AHEAD, logged);
+}
+
+/*
+ * Draw n numbers in a row as history_draw() does, from a sequence whose
+ * increment is 1 and that has no cache, and return the first.  One by one, each
+ * of them would cost as much as all of them do here.
  */
 int64
 history_draw_many(Oid sequence, int n)
 {
-	/* This also raises the errors, and sees to the floor. */
-	int64		first = history_draw(sequence);
-	Buffer		buffer;
-	Relation	rel;
-	GenericXLogState *xlog;
-	Form_pg_sequence_data data;
+	XLogRecPtr	logged;
+	int64		last = draw_logged(sequence, n, NUMBERS_AHEAD, &logged);
 
-	rel = open_sequence(sequence, &buffer);
-	xlog = GenericXLogStart(rel);
-	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	data = sequence_data(GenericXLogRegisterBuffer(xlog, buffer,
-												   GENERIC_XLOG_FULL_IMAGE));
-	/* as in set_sequence() */
-	first = data->last_value + 1;
-	data->last_value += n;
-	data->log_cnt = 0;
-	data->is_called = true;
-	if (data->last_value > HISTORY_LIMIT)
-		raise_numbers_used_up(sequence);
-	GenericXLogFinish(xlog);
-	UnlockReleaseBuffer(buffer);
-	relation_close(rel, NoLock);
-	return first;
+	sequence_drawn(sequence);
+	return last - n + 1;
 }
 
 /* ----------

@@ -146,7 +146,7 @@ call_begin(CasCall *call, Oid relid, CasAccess access,
 		call_check_rules(call, false);
 
 	call->function = fcinfo->flinfo->fn_oid;
-	call->caller = CurrentMemoryContext;
+	call->caller = call->results = CurrentMemoryContext;
 	call->compare = NULL;
 
 	rights = rights_on(call->rel);

@@ -280,7 +280,9 @@ typedef struct CasCall
 	Relation	rel;
 	CasTable   *table;
 	Oid			function;		/* the SQL function called */
-	MemoryContext caller;		/* context of the call, for its results */
+	MemoryContext caller;		/* context of the call */
+	MemoryContext results;		/* for the row that it returns; the same, or
+								 * one that is reset for each row */
 	SortSupport compare;		/* comparison of the key's columns, NULL until
 								 * needed */
 	bool		payload_readable;	/* the caller has SELECT on all of it */
@@ -431,6 +433,7 @@ extern Oid	cas_find_sequence(Oid root, const char *version_column,
 							  const char *name);
 extern Oid	cas_sequence(Relation rel, const CasSettings *settings);
 extern bool cas_sequence_last(Oid sequence, int64 *last);
+extern bool cas_lock_sequence(Oid sequence);
 extern int64 cas_greatest_version(Relation rel, const char *version_column);
 extern int64 cas_draw_version(Relation rel, CasTable *table, int64 after);
 extern int64 cas_draw_last(Oid sequence);

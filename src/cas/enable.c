@@ -172,6 +172,19 @@ sequence_is_right(Relation rel, const CasEnabling *enabling)
 		cas_greatest_version(rel, enabling->settings.version_column) <= last;
 }
 
+/* Return whether a sequence exists, after any transaction that is dropping it. */
+static bool
+still_there(Oid sequence)
+{
+	Relation	rel = OidIsValid(sequence) ?
+		try_relation_open(sequence, AccessShareLock) : NULL;
+
+	if (rel == NULL)
+		return false;
+	relation_close(rel, AccessShareLock);
+	return true;
+}
+
 /*
  * Find out what has to be done to a table, and which lock that needs.  The
  * caller holds at least AccessShareLock on the table.
@@ -198,6 +211,8 @@ look(Relation rel, CasEnabling *enabling)
 						  present.sequence.length > 0 ?
 						  present.sequence.names[1] : NULL);
 	enabling->sequence_right = true;
+	if (!still_there(enabling->sequence))
+		enabling->sequence = InvalidOid;
 	settings->sequence.length = 0;
 	if (settings->versions == CAS_VERSIONS_TABLE)
 	{

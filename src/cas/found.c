@@ -35,7 +35,7 @@ found_columns(CasCall *call, const CasStatement *statement)
 
 /*
  * Copy the values that the statement returns into *row, in the memory context
- * of the call, and into its look.  values and nulls are the row's; only the
+ * for results, and into its look.  values and nulls are the row's; only the
  * columns of found_columns() need be set.
  */
 void
@@ -43,7 +43,7 @@ found_take(CasCall *call, const CasStatement *statement,
 		   const Datum *values, const bool *nulls, CasRow *row)
 {
 	CasTable   *table = call->table;
-	MemoryContext old = MemoryContextSwitchTo(call->caller);
+	MemoryContext old = MemoryContextSwitchTo(call->results);
 	CasLook    *look = statement->look;
 	int			v = table->version - 1;
 	int			a = -1;

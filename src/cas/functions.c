@@ -535,14 +535,22 @@ cas_lock(PG_FUNCTION_ARGS)
 	begin_call(&call, fcinfo, CAS_LOCKS);
 	mode = get_lock_mode(fcinfo, 2);
 	keys = get_keys(fcinfo, 1, &call, &n, &size);
+	call.results = AllocSetContextCreate(CurrentMemoryContext, "pg_cas row",
+										 ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(call.results);
 
 		/* a missing row is left out of the result */
 		if (row_lock(&call, (CasKey *) (keys + i * size), mode,
 					 call_answer_wants(&call), NULL, &row))
+		{
+			MemoryContext caller = MemoryContextSwitchTo(call.results);
+
 			return_row(fcinfo, &row);
+			MemoryContextSwitchTo(caller);
+		}
 	}
 	end_call(&call);
 	return (Datum) 0;

@@ -471,12 +471,13 @@ cas_truncate(PG_FUNCTION_ARGS)
 	if (table == NULL || table->settings.sequence.length == 0)
 		return PointerGetDatum(NULL);
 	sequence = cas_sequence(trigdata->tg_relation, &table->settings);
-	if (!OidIsValid(sequence))
+	if (!OidIsValid(sequence) || !cas_lock_sequence(sequence))
 		return PointerGetDatum(NULL);
 
 	/*
-	 * TRUNCATE restarts the sequence at seqstart after this trigger.  It has
-	 * locked the table, so nobody draws from the sequence meanwhile.
+	 * TRUNCATE restarts the sequence at seqstart after this trigger, maybe
+	 * within the same command.  It has locked the table, so nobody draws from
+	 * the sequence meanwhile.
 	 */
 	catalog = table_open(SequenceRelationId, RowExclusiveLock);
 	tuple = SearchSysCacheCopy1(SEQRELID, ObjectIdGetDatum(sequence));
@@ -486,5 +487,6 @@ cas_truncate(PG_FUNCTION_ARGS)
 	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
 	heap_freetuple(tuple);
 	table_close(catalog, RowExclusiveLock);
+	CommandCounterIncrement();
 	return PointerGetDatum(NULL);
 }

@@ -138,7 +138,7 @@ cas_name_sequence(CasSettings *settings, Oid sequence)
 	char	   *name = get_rel_name(sequence);
 
 	if (schema == NULL || name == NULL)
-		elog(ERROR, "cache lookup failed for sequence %u", sequence);
+		raise_no_relation(sequence);
 	settings->sequence.length = 2;
 	settings->sequence.names = palloc(sizeof(char *) * 2);
 	settings->sequence.names[0] = schema;

@@ -118,20 +118,24 @@ cas_sequence(Relation rel, const CasSettings *settings)
 }
 
 /*
- * Get the last number drawn from a sequence; return false if none was drawn.
- * This checks no privileges, because those who write to the table need none on
- * the sequence.
+ * Get the last number drawn from a sequence; return false if none was drawn, or
+ * if it has been dropped.  This checks no privileges, because those who write
+ * to the table need none on the sequence.
  */
 bool
 cas_sequence_last(Oid sequence, int64 *last)
 {
-	Relation	rel = relation_open(sequence, AccessShareLock);
-	Buffer		buffer = ReadBuffer(rel, 0);
+	Relation	rel = try_relation_open(sequence, AccessShareLock);
+	Buffer		buffer;
 	HeapTupleHeader tuple;
 	Form_pg_sequence_data data;
 	bool		is_called;
 	Page		page;
 
+	*last = 0;
+	if (rel == NULL)
+		return false;
+	buffer = ReadBuffer(rel, 0);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buffer);
 	tuple = (HeapTupleHeader)
@@ -347,6 +351,9 @@ find_floor(Relation rel, CasTable *table, Oid sequence, int64 after)
 {
 	int64		next;
 	bool		drawn = cas_sequence_last(sequence, &next);
+	bool		history = draws_from_history(table, after);
+	bool		unlogged = history &&
+		get_rel_persistence(sequence) == RELPERSISTENCE_UNLOGGED;
 
 	/*
 	 * A large table without an index is read only if the sequence was never
@@ -361,22 +368,20 @@ find_floor(Relation rel, CasTable *table, Oid sequence, int64 after)
 	 * versions that there were.  All sessions begin anew after a crash, so let
 	 * each go on from the current time, as after a promotion.
 	 */
-	if (draws_from_history(table, after) &&
-		get_rel_persistence(sequence) == RELPERSISTENCE_UNLOGGED)
-	{
+	if (unlogged)
 		next = Max(next, history_now());
-		sequence_raise(sequence, next);
-	}
+	if (!drawn && history)
+		next = Max(next, history_floor() + 1);
 
 	/*
 	 * Refuse before a first number is drawn.  Once it has been drawn from, a
 	 * sequence tells the next session nothing, and the table would not be read
 	 * again.
 	 */
-	if (!drawn && draws_from_history(table, after))
-		next = Max(next, history_floor() + 1);
 	if (!drawn && next <= table->floor)
 		raise_behind(rel, table);
+	if (unlogged)
+		sequence_raise(sequence, next);
 	table->floor_known = true;
 }
 
@@ -404,6 +409,21 @@ draw_above(const CasTable *table, Oid sequence, int64 after, int64 least)
 }
 
 /*
+ * Lock a sequence as nextval() does.  Returns false if it has been dropped:
+ * nothing depends on it, so that DROP SEQUENCE does not lock the table.
+ */
+bool
+cas_lock_sequence(Oid sequence)
+{
+	Relation	rel = try_relation_open(sequence, RowExclusiveLock);
+
+	if (rel == NULL)
+		return false;
+	relation_close(rel, NoLock);
+	return true;
+}
+
+/*
  * Draw a version greater than after.  Raise 55000 if the sequence is behind.
  * The caller needs no privileges on the sequence.
  */
@@ -414,7 +434,7 @@ cas_draw_version(Relation rel, CasTable *table, int64 after)
 	Oid			sequence = cas_sequence(rel, &table->settings);
 	int64		version;
 
-	if (!OidIsValid(sequence))
+	if (!OidIsValid(sequence) || !cas_lock_sequence(sequence))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the guard of table \"%s\" needs sequence \"%s.%s\", which does not exist or does not belong to the table",
@@ -426,6 +446,7 @@ cas_draw_version(Relation rel, CasTable *table, int64 after)
 	if (!table->floor_known)
 		find_floor(rel, table, sequence, after);
 	version = draw_above(table, sequence, after, Max(after, table->floor));
+	sequence_drawn(sequence);
 
 	/* Statistics may show rows that are gone: look into the table. */
 	if (version > after && version <= table->floor)

@@ -22,7 +22,7 @@
 CasOutcome
 swap_no_row(CasCall *call, CasKey *key, CasOutcome outcome, CasRow *row)
 {
-	row->id = MemoryContextStrdup(call->caller,
+	row->id = MemoryContextStrdup(call->results,
 								  cas_key_text(call->table, key->values,
 											   NULL));
 	row->version = 0;

@@ -180,6 +180,37 @@ foreach my $statement (
 	note("5000 times in one transaction: $statement: $growth; plain: $plain");
 	cmp_ok($growth - $plain, '<=', 5000 * 40, "one transaction: $statement");
 }
+
+# cas_lock() keeps no row longer than it takes to return it: a policy looks at
+# the memory for the first and for the last of many rows.
+$session->query_safe(<<'SQL');
+CREATE TABLE many (id int PRIMARY KEY, a int, b numeric, c text);
+SELECT cas_enable('many');
+INSERT INTO many SELECT n, n, n, 'x' FROM generate_series(1, 20001) AS n;
+CREATE FUNCTION watch(id int) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	IF id % 20000 = 1 THEN
+		PERFORM set_config('test.at' || id, allocated()::text, false);
+	END IF;
+	RETURN true;
+END
+$$;
+CREATE POLICY watched ON many USING (watch(id));
+ALTER TABLE many ENABLE ROW LEVEL SECURITY;
+CREATE ROLE watched;
+GRANT SELECT, UPDATE ON many TO watched;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA pg_catalog, public TO watched;
+GRANT pg_read_all_stats TO watched;
+SET ROLE watched;
+SELECT count(*) FROM cas_lock('many', ARRAY(SELECT generate_series(1, 20001)));
+RESET ROLE;
+SQL
+my $rows = $session->query_safe(
+	q{SELECT current_setting('test.at20001')::bigint - current_setting('test.at1')::bigint});
+
+# the rows in the result take up to work_mem
+note("20000 rows: $rows");
+cmp_ok($rows, '<=', 20000 * 350, 'cas_lock');
 $session->quit;
 
 done_testing();

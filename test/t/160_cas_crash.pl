@@ -1,7 +1,9 @@
 # Claim: a version that a client was told of is there after the server died,
 # at any moment, and no version comes a second time for another content: of
 # one row, and of a table whose versions are the table's, also if a crash has
-# emptied it and set its sequence back.
+# emptied it and set its sequence back.  Nor do a table's versions and the
+# generations of units come again after a crash takes back what was committed
+# asynchronously.
 use strict;
 use warnings;
 
@@ -113,6 +115,46 @@ foreach my $crash (1 .. 2)
 	$node->start;
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM volatile'), 0,
 		"unlogged, crash $crash: the table is empty");
+}
+
+# An asynchronous commit is lost with what the WAL writer has not written yet;
+# the numbers that were told are not.
+$node->append_conf('postgresql.conf', "wal_writer_delay = '10s'\nautovacuum = off");
+$node->restart;
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE late (id int PRIMARY KEY, n int);
+CREATE TABLE small (id int PRIMARY KEY, n int, v int NOT NULL DEFAULT 1);
+SELECT cas_enable('late', writers => 'echo', versions => 'table');
+SELECT cas_enable('small', 'v', writers => 'echo', versions => 'table');
+SELECT cas_create('late', 1, '{}'), cas_create('small', 1, '{}');
+SELECT alloc_pool_create('p', '{1-9}', 'int'), alloc_int('p', alloc_key('first'));
+SQL
+foreach my $way ('SET', 'BEGIN; SET LOCAL')
+{
+	my $numbers = q{SELECT cas_merge('late', 1, jsonb_build_object('n', (random() * 1e9)::int)), }
+	  . q{cas_merge('small', 1, jsonb_build_object('n', (random() * 1e9)::int)), }
+	  . q{(SELECT generation FROM alloc_try_int('p', gen_random_uuid()))};
+	my $units = q{SELECT count(*) FROM alloc_units WHERE pool = 'p'};
+	my $before = $node->safe_psql('postgres', $units);
+
+	# after this, a change is logged anew
+	$node->safe_psql('postgres', 'CHECKPOINT');
+	my $setting = 'synchronous_commit = off';
+	my $answer = $node->safe_psql('postgres',
+		$way eq 'SET'
+		? "SET $setting; $numbers"
+		: "BEGIN; $numbers; SET LOCAL $setting; COMMIT");
+	$node->stop('immediate');
+	$node->start;
+
+	my @told = split /\|/, $answer;
+	is($node->safe_psql('postgres', $units), $before, "$way: the commit is lost");
+	my @now = split /\|/, $node->safe_psql('postgres', $numbers);
+	foreach my $i (0 .. 2)
+	{
+		cmp_ok($now[$i], '>', $told[$i],
+			"$way: number of " . (qw(late small p))[$i] . ' is new');
+	}
 }
 
 done_testing();
