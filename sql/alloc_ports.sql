@@ -94,6 +94,35 @@ SELECT take('v6', 1), take('v6', 2), take('v6', 3, '2001:db9::1'), take('v6', 4,
 SELECT take('v6', 6, '2001:db8::1f', exclude => '[0,65535)');
 SELECT chunks_free FROM alloc_usage('v6');
 SELECT * FROM alloc_verify() WHERE pool IN ('px', 'v6', 'cool');
+
+-- ports in a text: nothing but first-last, from 0 to 65535, or else the text is malformed, and not another value
+CREATE FUNCTION request(pool text, value text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT s.value FROM alloc_set(jsonb_build_array(jsonb_build_object('pool', $1, 'value', $2)), alloc_key('request ' || $2)) AS s);
+EXCEPTION WHEN OTHERS THEN
+    RETURN sqlstate || ' ' || sqlerrm;
+END $$;
+CREATE FUNCTION find(pool text, value text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT coalesce(string_agg(f.value, ' '), 'none') FROM alloc_find($1, $2) AS f);
+EXCEPTION WHEN OTHERS THEN
+    RETURN sqlstate || ' ' || sqlerrm;
+END $$;
+SELECT alloc_pool_create('nat', '{192.0.2.1-192.0.2.40}', port_chunk => 1024), alloc_pool_create('nat6', '{2001:db8::1-2001:db8::9}', port_chunk => 1024),
+       alloc_pool_create('one', '{192.0.2.1-192.0.2.9}', port_chunk => 1);
+CREATE TABLE texts (pool text, value text);
+INSERT INTO texts SELECT 'nat', '192.0.2.' || n || ':' || ports
+FROM unnest('{0-1023, -5, -5-1023, 4294967296-4294968319, 18446744073709551616-18446744073709552639, +0-1023, 0-+1023, " 0-1023", "0- 1023", 0-1023x, 0-,
+    -, x, "", "[0,1024)", 0, 64512-65535, 65536-66559, 0x0-0x3ff, 00-01023}'::text[]) WITH ORDINALITY AS t(ports, n);
+INSERT INTO texts VALUES ('nat', '[192.0.2.30]:0-1023'), ('nat', '[192.0.2.312:0-1023'), ('nat', '192.0.2.32]:0-1023'), ('nat', '192.0.2.33:0-1023:0-1023'),
+    ('nat', '2001:db8::1:0-1023'), ('nat6', '[2001:db8::1]:0-1023'), ('nat6', '[2001:db8::1]:-5'), ('nat6', '[2001:db8::2]:4294967296-4294968319'),
+    ('nat6', '2001:db8::3:0-1023'), ('nat6', '[2001:db8::4:0-1023'), ('one', '192.0.2.1:0-'), ('one', '192.0.2.2:5'), ('one', '192.0.2.3:5-5'),
+    ('one', '192.0.2.4:4294967301'), ('one', '192.0.2.5:[5,6)'), ('one', '192.0.2.6:5-');
+SELECT t.pool, t.value, i.outcome FROM texts AS t, alloc_import(t.pool, jsonb_build_array(jsonb_build_object('value', t.value, 'name', t.value))) AS i;
+SELECT pool, value FROM alloc_units WHERE pool IN ('nat', 'nat6', 'one') ORDER BY pool, address;
+SELECT count(alloc_release(pool, key)) FROM alloc_units WHERE pool IN ('nat', 'nat6', 'one');
+SELECT pool, value, request(pool, value) FROM texts;
+SELECT pool, value, find(pool, value) FROM texts;
 SELECT count(alloc_release(pool, key)) > 0 FROM alloc_units;
 SELECT count(alloc_pool_drop(pool)) > 0 FROM alloc_pools;
 DROP SCHEMA alloc_ports_test CASCADE;

@@ -65,6 +65,8 @@ extern void range_parse(PoolKind kind, const char *text, bool whole,
 						int *width, u128 *first, u128 *last);
 extern void unit_parse(const Pool *pool, const char *text, u128 *value,
 					   u128 *last, int *first_port, int *last_port);
+extern bool ports_parse(const char *text, int *first, int *last);
+extern char *ports_split(const Pool *pool, char *text, int *first, int *last);
 extern char *value_text(PoolKind kind, int width, u128 value);
 extern char *range_text(PoolKind kind, int width, u128 first, u128 last);
 extern char *unit_text(const Pool *pool, u128 lo, int order);

@@ -7,8 +7,6 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -226,31 +224,6 @@ entry_terms(Entry *entry, JsonbContainer *object)
 }
 
 /*
- * Read the ports of a chunk, which are written as first-last, or as int4range
- * prints them.
- */
-static bool
-parse_ports(const char *text, int *first, int *last)
-{
-	bool		is_range = text[0] == '[';
-	char	   *end;
-	long		from;
-	long		to;
-
-	if (!isdigit((unsigned char) text[is_range ? 1 : 0]))
-		return false;
-	from = strtol(text + (is_range ? 1 : 0), &end, 10);
-	if (*end != (is_range ? ',' : '-') || !isdigit((unsigned char) end[1]))
-		return false;
-	to = strtol(end + 1, &end, 10) - (is_range ? 1 : 0);
-	if (strcmp(end, is_range ? ")" : "") != 0 || from > 65535 || to > 65535)
-		return false;
-	*first = (int) from;
-	*last = (int) to;
-	return true;
-}
-
-/*
  * Let the request be for the ports that the object has in a field of their
  * own, if any.  Returns what is wrong.
  */
@@ -267,7 +240,7 @@ entry_ports(const Pool *pool, Entry *entry, JsonbContainer *object,
 	if (!json_field(object, "ports", &value))
 		return NULL;
 	text = json_text(&value);
-	if (text == NULL || !parse_ports(text, &first, &last))
+	if (text == NULL || !ports_parse(text, &first, &last))
 	{
 		note_problem(entry, "ports", "is not a range of ports");
 		return NULL;

@@ -195,14 +195,30 @@ find_ports(char *text)
 	return colon;
 }
 
-/* Read the ports behind the colon.  Returns false if they are malformed. */
-static bool
-read_ports(const char *colon, int *first_port, int *last_port)
+/*
+ * Read ports, which are written as first-last, or as int4range prints them.
+ * Returns false if they are malformed.
+ */
+bool
+ports_parse(const char *text, int *first, int *last)
 {
-	char		rest;
+	bool		is_range = text[0] == '[';
+	char	   *end;
+	long		from;
+	long		to;
 
-	return sscanf(colon, ":%d-%d%c", first_port, last_port, &rest) == 2 &&
-		*first_port >= 0 && *first_port <= *last_port && *last_port <= 65535;
+	/* without a sign or blanks, which strtol() would accept */
+	if (!isdigit((unsigned char) text[is_range ? 1 : 0]))
+		return false;
+	from = strtol(text + (is_range ? 1 : 0), &end, 10);
+	if (*end != (is_range ? ',' : '-') || !isdigit((unsigned char) end[1]))
+		return false;
+	to = strtol(end + 1, &end, 10) - (is_range ? 1 : 0);
+	if (strcmp(end, is_range ? ")" : "") != 0 || from > to || to > 65535)
+		return false;
+	*first = (int) from;
+	*last = (int) to;
+	return true;
 }
 
 /* Cut the ports behind the colon off the text, and the brackets. */
@@ -218,6 +234,30 @@ cut_ports(char *text, char *colon)
 }
 
 /*
+ * Read the ports at the end of a chunk's text and cut them off.  They are -1
+ * if there are none.  Returns NULL, or what is wrong with them.
+ */
+char *
+ports_split(const Pool *pool, char *text, int *first, int *last)
+{
+	/* ports can be named only where addresses are divided into chunks */
+	char	   *colon = pool->port_chunk > 0 ? find_ports(text) : NULL;
+	char	   *ports;
+
+	*first = *last = -1;
+	if (colon == NULL)
+		return NULL;
+	ports = colon + 1;
+	/* a chunk that is one port can be named by it */
+	if (pool->port_chunk == 1 && strchr(ports, '-') == NULL)
+		ports = psprintf("%s-%s", ports, ports);
+	if (ports[0] == '[' || !ports_parse(ports, first, last))
+		return psprintf("\"%s\" is not a range of ports", colon + 1);
+	cut_ports(text, colon);
+	return NULL;
+}
+
+/*
  * Parse what a caller names as a value: an address, a prefix, a number, or
  * ports of an address.  Returns the first and last value, and the ports, or -1
  * if none were named.  Raises 22023 if the text is malformed or of another
@@ -229,20 +269,12 @@ unit_parse(const Pool *pool, const char *text, u128 *value, u128 *last,
 {
 	const Kind *kind = kind_get(pool->kind);
 	char	   *named = pstrdup(text);
-	char	   *colon;
-	char	   *problem;
+	char	   *problem = ports_split(pool, named, first_port, last_port);
 	End			end;
 
-	/* ports can be named only where addresses are divided into chunks */
-	colon = pool->port_chunk > 0 ? find_ports(named) : NULL;
-	if (colon == NULL)
-		*first_port = *last_port = -1;
-	else if (!read_ports(colon, first_port, last_port))
-		raise_malformed("value", text,
-						psprintf("\"%s\" is not a range of ports", colon + 1),
+	if (problem != NULL)
+		raise_malformed("value", text, problem,
 						"Ports are from 0 to 65535, as in 10.0.0.1:0-1023.");
-	else
-		cut_ports(named, colon);
 	problem = kind->parse(named, &end);
 	if (problem != NULL)
 		raise_malformed("value", text, problem, NULL);
