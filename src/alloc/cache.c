@@ -262,10 +262,14 @@ cache_read(Oid nsp, const char *name, Snapshot snapshot)
 {
 	TupleTableSlot *row = read_row(nsp, name, snapshot);
 	Pool	   *pool;
+	Oid		   *grantees;
+	int			ngrantees;
 
 	if (row == NULL)
 		return NULL;
 	pool = read_epoch(nsp, alloc_relation(nsp, ALLOC_POOL), row, snapshot);
+	grantees = read_grantees(nsp, pool->id, snapshot, &ngrantees);
+	read_settings(pool, row, grantees, ngrantees);
 	ExecDropSingleTupleTableSlot(row);
 	return pool;
 }

@@ -11,6 +11,7 @@
 extern bool pool_shows(Oid owner, ArrayType *grantees);
 extern Pool *pool_find(Oid nsp, const char *name, PoolRight right);
 extern Pool *pool_open(Oid nsp, const char *name, PoolRight right);
+extern Pool *pool_read(Oid nsp, const char *name, Snapshot snapshot);
 extern void pool_require_values(const Pool *pool);
 pg_noreturn extern void raise_no_pool(const char *name);
 extern bool pool_use(PoolUse *use, Oid nsp, const char *name,

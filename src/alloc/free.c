@@ -181,6 +181,7 @@ alloc_free(PG_FUNCTION_ARGS)
 	Oid			nsp = alloc_namespace(fcinfo);
 	Free		list = {.rsinfo = (ReturnSetInfo *) fcinfo->resultinfo};
 	char	   *name;
+	int32		id;
 
 	request_enter(fcinfo, ENTRY_JOINS);
 	require_argument(fcinfo, 0, "pool");
@@ -199,10 +200,12 @@ alloc_free(PG_FUNCTION_ARGS)
 	list.pool = pool_open(nsp, name, RIGHT_SEE);
 	pool_require_values(list.pool);
 	list.order = prefix_order(fcinfo, list.pool);
+	id = list.pool->id;
 	list.now = GetCurrentTimestamp();
 	list.snapshot = RegisterSnapshot(latest_snapshot());
-	list.pool = cache_read(nsp, name, list.snapshot);
-	if (list.pool != NULL)		/* not dropped in between */
+	list.pool = pool_read(nsp, name, list.snapshot);
+	/* not dropped in between, nor another one created, maybe of another kind */
+	if (list.pool != NULL && list.pool->id == id)
 	{
 		store_open(&list.store, nsp, AccessShareLock);
 		for (int i = 0; i < list.pool->space.nranges && list.room > 0; i++)

@@ -187,6 +187,21 @@ pool_open(Oid nsp, const char *name, PoolRight right)
 	return pool;
 }
 
+/*
+ * Return the pool of that name as the snapshot shows it, apart from the cache,
+ * for functions that only look.  Returns NULL if there is none, or the caller
+ * may not see it: another pool may have got the name since pool_open().
+ */
+Pool *
+pool_read(Oid nsp, const char *name, Snapshot snapshot)
+{
+	Pool	   *pool = cache_read(nsp, name, snapshot);
+
+	return pool != NULL &&
+		pool_permits(pool->owner, pool->grantees, pool->ngrantees,
+					 RIGHT_SEE) ? pool : NULL;
+}
+
 /* Raise 22023 if the pool is counted, so its units have no values. */
 void
 pool_require_values(const Pool *pool)

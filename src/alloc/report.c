@@ -95,7 +95,7 @@ look_at_pools(FunctionCallInfo fcinfo, bool required, void (*at) (Look *look))
 		 * rows must be compared with those of the same time.
 		 */
 		look.snapshot = RegisterSnapshot(latest_snapshot());
-		look.pool = cache_read(nsp, names[i], look.snapshot);
+		look.pool = pool_read(nsp, names[i], look.snapshot);
 		if (look.pool != NULL)	/* not dropped in between */
 		{
 			store_open(&look.store, nsp, AccessShareLock);
