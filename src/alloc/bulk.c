@@ -56,9 +56,16 @@ find_run(Search *search, int i, u128 *found)
 		} while (more);
 		slot_scan_end(&scan);
 
-		/* If others are here, look for a better place the next time. */
-		frontier->quiet = n == part.last - part.first + 1;
-		frontier->tip = part.last + 1;
+		/*
+		 * If others are here, look for a better place the next time.  Slots
+		 * before the frontier, which have been reopened, say nothing about
+		 * that.
+		 */
+		if (part.last >= frontier->next)
+		{
+			frontier->quiet = n == part.last - part.first + 1;
+			frontier->tip = part.last + 1;
+		}
 		if (n > 0)
 			return n;
 	}
