@@ -38,8 +38,9 @@ raise_in_use(const Change *change, const char *what, const char *hint)
 }
 
 /*
- * Lock the rows of the pool's frontiers, running SQL as the owner.  Returns
- * how many were locked.
+ * Lock the rows of the pool's frontiers, running SQL as the owner, in an order
+ * that does not depend on the caller's settings for the planner.  Returns how
+ * many were locked.
  *
  * Allocations update these rows, and the transaction of one may be idle.  If
  * we waited for it while holding the pool's lock, everybody would have to wait
@@ -51,7 +52,7 @@ pool_lock_frontiers(int32 pool, const char *option)
 {
 	return owner_sql(psprintf("SELECT 1 FROM @alloc_frontier WHERE range IN "
 							  "(SELECT id FROM @alloc_range WHERE pool = $1) "
-							  "FOR UPDATE %s", option),
+							  "ORDER BY range FOR UPDATE %s", option),
 					 ARGS(INT4OID), VALUES(Int32GetDatum(pool)));
 }
 
