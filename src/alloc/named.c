@@ -82,7 +82,7 @@ named_ranges(ArrayType *texts, PoolKind kind, int chunk_bits, int *width,
 					  &nulls, nranges);
 	if (*nranges == 0)
 		raise_invalid("a pool needs a range", kind_example(kind));
-	named = palloc(*nranges * sizeof(Named));
+	named = palloc_extended(*nranges * sizeof(Named), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < *nranges; i++)
 	{
 		int			its_width;
@@ -103,7 +103,8 @@ named_ranges(ArrayType *texts, PoolKind kind, int chunk_bits, int *width,
 	/*
 	 * In order, each range needs to be compared with the one before it only.
 	 */
-	ranges = palloc0(*nranges * sizeof(Range));
+	ranges = palloc_extended(*nranges * sizeof(Range),
+							 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (int i = 0; i < *nranges; i++)
 	{
 		if (i > 0 && named[i].first <= named[i - 1].last)
