@@ -84,7 +84,7 @@ levels_lock(Levels *levels, const Patience *patience, PoolUse *busy)
 	PoolUse    *leaf = levels->leaf;
 	const Pool *pool = leaf->pool;
 
-	levels->n = 0;
+	levels->n = levels->stumbles = 0;
 	levels->first = pool->counted ? 1 : 0;
 	if (pool->counted)
 		levels->level[levels->n++].use = *leaf;

@@ -137,7 +137,8 @@ typedef struct Levels
 	int			full;			/* the level that has too little */
 	bool		lacking[MAX_LEVELS];	/* a patient call: all that have */
 	TimestampTz next_at;		/* when something runs out there; 0: never */
-	int			stumbles;		/* failures to take what looked free */
+	int			stumbles;		/* failures to take what looked free, since
+								 * the levels were locked */
 	bool		begun;			/* levels_end() has ended something */
 } Levels;
 
