@@ -51,6 +51,17 @@ raise_count_stuck(Count *count)
 }
 
 /*
+ * Raise 25000 in a parallel query if the call would have to wait for a limited
+ * time, which takes a subtransaction.
+ */
+static void
+count_require_waiting(const Count *count)
+{
+	if (count->patience.limited && IsInParallelMode())
+		PreventCommandIfParallelMode(psprintf("%s()", count->function));
+}
+
+/*
  * Another transaction is changing what the key has: wait for it, without
  * locks.  Returns false if the call must not wait.
  */
@@ -58,6 +69,7 @@ static bool
 count_wait_for_key(Count *count, const SlotRow *busy)
 {
 	PreventCommandDuringRecovery(psprintf("%s()", count->function));
+	count_require_waiting(count);
 	return !count->patience.never &&
 		wait_for_xid_patiently(TransactionIdIsValid(busy->inserter) ?
 							   busy->inserter : busy->deleter,
@@ -311,6 +323,7 @@ count_allocate(Store *store, PoolUse *use, Request *request, Answer *answer)
 			/* what the key has can be answered without the locks */
 			if (!look || count_answer_held(&count, request, answer))
 				break;
+			count_require_waiting(&count);
 			look = false;
 			continue;
 		}

@@ -174,7 +174,8 @@ typedef struct LimitedWait
 	void	   *arg;
 	int			lock_timeout;
 	int			deadlock_timeout;
-	bool		sliced;			/* in a slice */
+	int			slice;			/* of so many milliseconds; 0: not in a slice */
+	bool		begun;			/* the slice has begun */
 } LimitedWait;
 
 static bool
@@ -182,12 +183,18 @@ wait_through(void *arg)
 {
 	LimitedWait *waiting = arg;
 
+	/* not before, as the subtransaction may be what cannot be begun */
+	if (waiting->slice > 0)
+	{
+		slice_begin(waiting->slice);
+		waiting->begun = true;
+	}
 	LockTimeout = waiting->lock_timeout;
 	DeadlockTimeout = waiting->deadlock_timeout;
 	waiting->wait(waiting->arg);
 	CurrentResourceOwner = CurTransactionResourceOwner;
 	/* The timer may have run out just as the wait ended. */
-	if (waiting->sliced)
+	if (waiting->begun)
 		(void) slice_finish(0);
 	CHECK_FOR_INTERRUPTS();
 	return true;
@@ -207,7 +214,7 @@ wait_limited(void (*wait) (void *arg), void *arg, int ms, int deadlock_ms,
 		.wait = wait,.arg = arg,
 		.lock_timeout = is_users ? ms : 0,
 		.deadlock_timeout = deadlock_ms,
-		.sliced = !is_users
+		.slice = is_users ? 0 : ms
 	};
 	int			lock_timeout = LockTimeout;
 	int			deadlock_timeout = DeadlockTimeout;
@@ -221,12 +228,11 @@ wait_limited(void (*wait) (void *arg), void *arg, int ms, int deadlock_ms,
 
 	/* The end of a slice is an error.  Catch it in a subtransaction. */
 	MemoryContextSwitchTo(cxt);
-	if (!is_users)
-		slice_begin(ms);
 	ended = in_subtransaction(wait_through, &waiting, &error);
 	LockTimeout = lock_timeout;
 	DeadlockTimeout = deadlock_timeout; /* no GUC code would restore them */
-	if (error != NULL && (is_users || !slice_finish(error->sqlerrcode)))
+	if (error != NULL &&
+		(!waiting.begun || !slice_finish(error->sqlerrcode)))
 		ReThrowError(error);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(cxt);

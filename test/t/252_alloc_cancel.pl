@@ -114,6 +114,33 @@ is($session->answer, "1\n", 'what comes free meanwhile is taken');
 is($session->ask('SELECT 2;'), "2\n", 'the session goes on');
 $node->safe_psql('postgres', "SELECT pg_cancel_backend($session->{pid})");
 is($session->ask('SELECT 3;'), "3\n", 'and has nothing left to be cancelled');
+
+# In a parallel query a call that would have to wait fails, and leaves nothing behind:
+# not even if it is the subtransaction that cannot be started (before PostgreSQL 17).
+$node->safe_psql('postgres', q{CREATE FUNCTION seats() RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE
+	AS $$BEGIN RETURN alloc_count('seat', k(2), wait => '0'); END$$});
+my %locks = (
+	'the pool' => [ q{SELECT alloc_pool_set('seat', cooldown => '0')},
+		qr/25000: cannot execute alloc_count\(\) during a parallel operation/ ],
+	'a table' => [ 'LOCK TABLE cas_internal.alloc_share IN SHARE MODE', qr/25000|55P03/ ]);
+foreach my $what (sort keys %locks)
+{
+	my ($lock, $error) = @{ $locks{$what} };
+
+	$holder->ask("BEGIN; $lock;");
+	$session->ask(q{SET max_parallel_workers = 0; SELECT set_config(name, 'on', false)
+		FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');});
+	like($session->ask('SELECT seats();'), $error, "$what is locked: no wait in a parallel query");
+	$session->ask(q{SELECT set_config(name, 'off', false)
+		FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query');});
+	$session->send(qq{SELECT $calls{'in line'};});
+	$node->poll_query_until('postgres',
+		"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $session->{pid}") or die;
+	$cancel->($session->{pid});
+	like($session->answer, qr/57014: canceling statement due to user request/,
+		"$what is locked: the next call is cancelled");
+	$holder->ask('ROLLBACK;');
+}
 $_->stop foreach $session, $holder;
 is($node->safe_psql('postgres', 'SELECT * FROM alloc_verify()'), '', 'all pools are sound');
 $node->stop;
