@@ -341,6 +341,16 @@ wait_some(WaitSet *waits, int ms)
 			return false;
 
 		/*
+		 * Each transaction is a wait of its own.  The set may have been filled
+		 * anew since the last one, with another one before it.
+		 */
+		if (!TransactionIdEquals(waits->awaited, waits->xids[0]))
+		{
+			waits->awaited = waits->xids[0];
+			waits->waited = waits->unlooked = 0;
+		}
+
+		/*
 		 * Is it time for the deadlock detector, and does lock_timeout end the
 		 * wait before this slice does?
 		 */
@@ -355,8 +365,6 @@ wait_some(WaitSet *waits, int ms)
 			waits->n--;
 			memmove(waits->xids, waits->xids + 1,
 					waits->n * sizeof(TransactionId));
-			/* Each transaction is a wait of its own. */
-			waits->waited = waits->unlooked = 0;
 			continue;
 		}
 		waits->waited += slice;

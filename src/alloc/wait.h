@@ -17,7 +17,8 @@ typedef struct WaitSet
 	int			n;
 	int			room;			/* allocated length of xids */
 	TransactionId *xids;
-	int			waited;			/* milliseconds waited for the first one */
+	TransactionId awaited;		/* the one that was waited for last */
+	int			waited;			/* milliseconds waited for it */
 	int			unlooked;		/* ... since the deadlock detector ran */
 } WaitSet;
 

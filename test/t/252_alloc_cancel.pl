@@ -9,6 +9,7 @@ use PgCasSession;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes 'time';
 
 plan skip_all => 'needs /proc' if !-r "/proc/$$/status";
 
@@ -102,6 +103,38 @@ like(times_out('statement_timeout', $calls{$_}),
   foreach 'alloc_set', 'in line';
 like(times_out('lock_timeout', $calls{alloc_int}),
 	qr/55P03: canceling statement due to lock timeout/, 'lock_timeout');
+
+# lock_timeout is for each transaction: one that is met later, and waited for first, is
+# waited for as long.  Returns how long that was, or undef if the call has ended before.
+sub waits_for_second
+{
+	my ($limit) = @_;
+	my ($early, $late, $session) = map { PgCasSession->start($node, 'postgres') } 1 .. 3;
+	my $waits = sub {
+		my ($condition) = @_;
+		$node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity
+			WHERE pid = $session->{pid} AND state = 'active' AND NOT ($condition)") or die; };
+
+	$early->ask('BEGIN; SELECT pg_current_xact_id();');
+	$late->ask(q{BEGIN; SELECT alloc_count('pair', k(1));});
+	$session->ask("SET lock_timeout = '${limit}s';");
+	$session->send(q{SELECT alloc_count('pair', k(2), 2, wait => '1 day');});
+	$waits->("now() > query_start + interval '${limit}s' / 2");
+	my $since = time;
+	$early->ask(q{SELECT alloc_release('pair', k(4));});
+	$waits->("$early->{pid} = ANY (pg_blocking_pids(pid))");
+	my $met = !$session->answered;
+	like($session->answer, qr/55P03: canceling statement due to lock timeout/, "lock_timeout of $limit s");
+	my $waited = time - $since;
+	$_->stop foreach $early, $late, $session;
+	return $met ? $waited : undef;
+}
+
+$node->safe_psql('postgres', q{SELECT alloc_pool_create('pair', '{}', 'count', capacity => 2),
+	alloc_count('pair', k(4))});
+my ($limit, $waited) = (2);
+do { $limit *= 2; $waited = waits_for_second($limit); } until defined $waited;
+cmp_ok($waited, '>=', $limit, 'another transaction is waited for as long');
 
 # Nothing of it is left in the session.
 my $session = PgCasSession->start($node, 'postgres');
