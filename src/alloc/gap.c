@@ -231,6 +231,17 @@ walk_row(Walk *walk, const ShareRow *row)
 }
 
 /*
+ * Does the row have this place of the pool?  A scan by span has to ask: unlike
+ * a B-tree's, which keeps VACUUM away from the entries that it has read, a GiST
+ * index's can come to another row, which was put where a dead one had been.
+ */
+static bool
+share_has(const ShareRow *row, int32 pool, int64 place)
+{
+	return row->pool == pool && row->first <= place && share_end(row) > place;
+}
+
+/*
  * Walk through a gap, adding to the plan what is free: one piece of want
  * places, or if want is 0, everything.  Returns whether it has found that
  * piece, or anything.
@@ -251,10 +262,13 @@ walk_gap(Store *store, Pool *pool, const GapRow *gap, int64 want,
 	/* which row lies across the beginning? */
 	if (walk.at < end)
 	{
-		share_scan_by_span(&scan, store, pool->id, walk.at, 1);
+		int64		begin = walk.at;
+
+		share_scan_by_span(&scan, store, pool->id, begin, 1);
 		while (share_scan_next(&scan, &row))
 		{
-			if (!plan->hopeful || !share_is_open(&row))
+			if (share_has(&row, pool->id, begin) &&
+				(!plan->hopeful || !share_is_open(&row)))
 				walk_row(&walk, &row);
 		}
 		rows_end(&scan);
