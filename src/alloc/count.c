@@ -163,24 +163,6 @@ is_possible(const Levels *levels)
 	return levels->level[levels->full].use.pool->capacity >= levels->whole;
 }
 
-/* Does somebody else stand in line at one of the levels? */
-static bool
-count_must_stand(Count *count)
-{
-	Levels	   *levels = count->use->levels;
-
-	for (int i = 0; i < levels->n; i++)
-	{
-		if (line_is_head(&count->line, i) ||
-			!line_is_taken(count->use->nsp, levels->level[i].use.pool->id))
-			continue;
-		levels->full = i;
-		count->store->waits.n = 0;
-		return true;
-	}
-	return false;
-}
-
 /*
  * Take n more places for a unit, and give it a generation.  The answer says
  * whether that was possible.
@@ -198,7 +180,7 @@ count_take(Count *count, ShareRow *unit, int64 n, Answer *answer)
 									  count->round >= MAX_ROUNDS, &ready_at);
 		/* if there can never be so much, a line is of no use */
 		if ((answer->outcome == OUTCOME_ALLOCATED || is_possible(levels)) &&
-			count_must_stand(count))
+			line_is_before(levels, &count->line))
 			answer->outcome = OUTCOME_WAITING;
 		if (answer->outcome == OUTCOME_ALLOCATED)
 			unit->generation = store_next_generation(count->store);

@@ -65,7 +65,7 @@ line_locktag(LOCKTAG *tag, Oid nsp, int32 id)
 }
 
 /* Does anybody else stand in line for the pool? */
-bool
+static bool
 line_is_taken(Oid nsp, int32 id)
 {
 	LOCKTAG		tag;
@@ -82,6 +82,27 @@ bool
 line_is_head(const Line *line, int level)
 {
 	return line->held[level];
+}
+
+/*
+ * Does somebody else stand in line for one of the levels, which levels->full is
+ * then?  line has the call's own places, or is NULL.
+ */
+bool
+line_is_before(Levels *levels, const Line *line)
+{
+	for (int i = 0; i < levels->n; i++)
+	{
+		const PoolUse *use = &levels->level[i].use;
+
+		if ((line != NULL && line_is_head(line, i)) ||
+			!line_is_taken(use->nsp, use->pool->id))
+			continue;
+		levels->full = i;
+		levels->store->waits.n = 0;
+		return true;
+	}
+	return false;
 }
 
 /* Release the places from a level on. */

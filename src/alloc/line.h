@@ -18,8 +18,8 @@ typedef struct Line
 
 extern bool store_open_patiently(Store *store, Oid nsp,
 								 const Patience *patience);
-extern bool line_is_taken(Oid nsp, int32 id);
 extern bool line_is_head(const Line *line, int level);
+extern bool line_is_before(Levels *levels, const Line *line);
 extern bool line_join(Line *line, Oid nsp, int level, int32 pool,
 					  const Patience *patience);
 extern void line_leave(Line *line);

@@ -256,6 +256,7 @@ allocate_in_levels(Search *search, SlotRow *former, int round,
 	Request    *request = search->request;
 	ShareRow	share = {.held = true};
 	Taking		taking = {.search = search,.former = former,.round = round};
+	const Pool *full;
 
 	if (levels == NULL || levels->n == 0)
 	{
@@ -276,6 +277,11 @@ allocate_in_levels(Search *search, SlotRow *former, int round,
 									 search->now, round >= MAX_ROUNDS,
 									 &search->ready_at);
 		search->ready = search->ready_at != 0;
+		/* as in count_take(): those who stand in line are not overtaken */
+		full = levels->level[levels->full].use.pool;
+		if ((taking.outcome == OUTCOME_ALLOCATED ||
+			 full->capacity >= levels->whole) && line_is_before(levels, NULL))
+			taking.outcome = OUTCOME_WAITING;
 		if (taking.outcome != OUTCOME_ALLOCATED)
 		{
 			answer->full =

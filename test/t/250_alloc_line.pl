@@ -78,6 +78,10 @@ is(sql(q{SELECT outcome FROM alloc_try_count('above', k(3))}), 'waiting',
 	'who would not wait is told that others do, above');
 is(sql(q{SELECT outcome FROM alloc_try_count('pool', k(3), wait => '0')}),
 	'waiting', 'and below');
+is(sql(q{SELECT outcome FROM alloc_try_int('beside', k(3))}), 'waiting',
+	'also of a pool of another kind');
+is(sql(q{SELECT outcome FROM alloc_import('beside', '[{"value": 5, "name": "x"}]')}),
+	'exhausted', 'and of an inventory');
 is(sql(q{SELECT outcome FROM alloc_try_count('pool', k(1), 199)}), 'held',
 	'who has something is told so');
 is(sql(q{SELECT outcome FROM alloc_try_count('pool', k(3), 501, wait => '1 hour')}),
