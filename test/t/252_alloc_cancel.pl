@@ -37,12 +37,17 @@ sub stop
 	my ($session) = @_;
 	my $pid = $session->{pid};
 	my $ended;
+	my $waits = sub {
+		return $node->safe_psql('postgres',
+			"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") eq 't';
+	};
 
+	# A process that is at work is not stopped: it may have locks that all need.
 	wait_until('it waits', sub {
 		return 1 if $ended = $session->answered;
+		return if !$waits->();
 		kill 'STOP', $pid;
-		return 1 if $node->safe_psql('postgres',
-			"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") eq 't';
+		return 1 if $waits->();
 		kill 'CONT', $pid;
 		return; });
 	return !$ended;
