@@ -102,12 +102,17 @@ SELECT alloc_int('big', k(9), 7);
 DROP INDEX cas_internal.wall;
 SELECT alloc_int('big', k(9), 7);
 
--- a sequence that does not get beyond the floor
+-- a sequence that counts down: generations rise all the same, versions do not
 SELECT alloc_pool_create('floor', '{0-9}', 'int');
-SELECT last_value + 1 AS next FROM cas_internal.alloc_generation \gset
-ALTER SEQUENCE cas_internal.alloc_generation INCREMENT -1 MINVALUE -1000 RESTART 0;
-SELECT regexp_replace(raises('SELECT alloc_int(''floor'', k(1))'), 'sequence \d+', 'sequence N');
-ALTER SEQUENCE cas_internal.alloc_generation INCREMENT 1 MINVALUE 1 RESTART :next;
+SELECT last_value AS last FROM cas_internal.alloc_generation \gset
+ALTER SEQUENCE cas_internal.alloc_generation INCREMENT -1 MINVALUE -1000;
+SELECT generation > :last AS rising FROM alloc_try_int('floor', k(2));
+ALTER SEQUENCE cas_internal.alloc_generation INCREMENT 1 MINVALUE 1;
+CREATE TABLE falling (id int PRIMARY KEY);
+SELECT cas_enable('falling', writers => 'echo', versions => 'table');
+ALTER SEQUENCE falling_resource_version_seq INCREMENT -1 MINVALUE -1000 RESTART 0;
+SELECT regexp_replace(raises('INSERT INTO falling VALUES (1)'), 'sequence \d+', 'sequence N');
+DROP TABLE falling;
 RESET debug_discard_caches;
 SELECT alloc_int('floor', k(1));
 
