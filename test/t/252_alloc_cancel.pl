@@ -9,7 +9,10 @@ use PgCasSession;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes 'time';
+use Time::HiRes qw(time usleep);
+
+# The greatest length of a slice, in milliseconds.
+use constant SLICE => 1000;
 
 plan skip_all => 'needs /proc' if !-r "/proc/$$/status";
 
@@ -30,8 +33,8 @@ sub is_pending
 	  split /\n/, slurp_file("/proc/$pid/status");
 }
 
-# Stop the session's process in the middle of a slice.  Returns false if the call has
-# ended before that.
+# Stop the session's process in a slice, until that has ended.  Returns false if the call
+# has ended before that.
 sub stop
 {
 	my ($session) = @_;
@@ -42,12 +45,18 @@ sub stop
 			"SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $pid") eq 't';
 	};
 
-	# A process that is at work is not stopped: it may have locks that all need.
+	# A process that is at work is not stopped: it may have locks that all need.  If no
+	# signal comes for five times as long as a slice, it was stopped between two of them.
 	wait_until('it waits', sub {
 		return 1 if $ended = $session->answered;
 		return if !$waits->();
 		kill 'STOP', $pid;
-		return 1 if $waits->();
+		my $polls = $waits->() ? 5 * SLICE / 20 : 0;
+		foreach (1 .. $polls)
+		{
+			return 1 if is_pending($pid, 14);
+			usleep(20_000);
+		}
 		kill 'CONT', $pid;
 		return; });
 	return !$ended;
@@ -69,7 +78,6 @@ sub meets
 		return;
 	}
 	$meanwhile->($pid);
-	wait_until('the slice ends', sub { is_pending($pid, 14) });
 	kill 'CONT', $pid;
 	my $answer = $session->answer;
 	$session->stop;
@@ -145,7 +153,6 @@ cmp_ok($waited, '>=', $limit, 'another transaction is waited for as long');
 my $session = PgCasSession->start($node, 'postgres');
 $session->send("SELECT $calls{alloc_int};");
 stop($session);
-wait_until('the slice ends', sub { is_pending($session->{pid}, 14) });
 $holder->ask('ROLLBACK;');
 kill 'CONT', $session->{pid};
 is($session->answer, "1\n", 'what comes free meanwhile is taken');
