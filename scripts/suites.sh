@@ -246,7 +246,8 @@ run_tap() {
     done
     in_group tap_workers || :
     for name; do
-        read -r ok not_ok skip <"$stage/tap/$name" || not_ok=1
+        ok=0 not_ok=1 skip=0    # a test without a result has failed
+        read -r ok not_ok skip <"$stage/tap/$name" || :
         oks=$((oks + ok)) not_oks=$((not_oks + not_ok)) skips=$((skips + skip))
     done 2>/dev/null
     rm -rf "$stage/tap"
